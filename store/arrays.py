@@ -1,0 +1,150 @@
+"""Creating and reading the Zarr arrays of a run: codecs, chunks and attributes in one place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
+
+from biocache.store.errors import IntegrityError, StoreFormatError
+from biocache.store.schema import Variable
+
+__all__ = ["create_activations", "create_column", "create_records", "read_column", "read_group_attributes"]
+
+# Rows of a table in one chunk: tables are read whole, so chunks only bound what one codec call holds.
+_TABLE_CHUNK = 1 << 20
+
+
+def _attributes(variable: Variable, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"long_name": variable.meaning, **(extra or {})}
+
+
+def create_column(
+    group: zarr.Group, variable: Variable, values: NDArray[Any], attributes: dict[str, Any] | None = None
+) -> None:
+    """Write one column of a table, whole.
+
+    Parameters
+    ----------
+    group
+        Group of the run.
+    variable
+        What is written; its data type and fill value are used.
+    values
+        The column (row).
+    attributes
+        Attributes beside the variable's own.
+    """
+    dtype: Any = str if variable.dtype == "str" else variable.dtype
+    array = group.create_array(
+        variable.path,
+        shape=values.shape,
+        chunks=(max(1, min(len(values), _TABLE_CHUNK)),),
+        dtype=dtype,
+        fill_value=variable.fill,
+        compressors=[ZstdCodec(level=5), Crc32cCodec()],
+        dimension_names=variable.dims,
+        attributes=_attributes(variable, attributes),
+        config={"write_empty_chunks": True},
+    )
+    array[:] = values if dtype is str else values.astype(variable.dtype)
+
+
+def create_records(group: zarr.Group, variable: Variable, pack_count: int) -> None:
+    """Create the array of commit records: one uncompressed chunk a pack, absent until it is committed."""
+    group.create_array(
+        variable.path,
+        shape=(pack_count,),
+        chunks=(1,),
+        dtype=str,
+        fill_value=variable.fill,
+        compressors=[Crc32cCodec()],
+        dimension_names=variable.dims,
+        attributes=_attributes(variable),
+    )
+
+
+def create_activations(
+    group: zarr.Group,
+    variable: Variable,
+    shape: tuple[int, int, int],
+    chunks: tuple[int, int, int],
+    dtype: str,
+) -> None:
+    """Create the array of hidden states or attention maps, without data.
+
+    On activations of a real encoder Zstandard at level 1 on bit-shuffled halves saves 9 % (hidden states)
+    and 14 % (attention) and keeps up with the disk; higher levels gain 2 % at half the speed. The fill
+    value is NaN and every chunk is written, so that a missing chunk can be told from data.
+    """
+    typesize = np.dtype(dtype).itemsize
+    group.create_array(
+        variable.path,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=float("nan"),
+        compressors=[
+            BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
+            Crc32cCodec(),
+        ],
+        dimension_names=variable.dims,
+        attributes=_attributes(variable, {"units": "1"}),
+        config={"write_empty_chunks": True},
+    )
+
+
+def read_column(run: Path, path: str) -> NDArray[Any]:
+    """Read one column of a run, whole; text comes as an object array of str.
+
+    Raises
+    ------
+    IntegrityError
+        If the column is missing or its bytes are damaged.
+    """
+    try:
+        array = zarr.open_array(run / path, mode="r")
+        for chunk in range(-(-array.shape[0] // array.chunks[0])):
+            if not (run / path / "c" / str(chunk)).is_file():
+                raise FileNotFoundError(f"chunk {chunk} is missing")
+        values = np.asarray(array[:])
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise IntegrityError(
+            f"table column {path} of {run} cannot be read ({one_line(error)}); remove the run with `biocache rm` "
+            "and extract it again"
+        ) from error
+    return values.astype(object) if values.dtype.kind == "T" else values
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, or its type's name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def read_group_attributes(group: Path) -> dict[str, Any]:
+    """Read the attributes of a Zarr v3 group straight from its ``zarr.json``.
+
+    Opening a group through zarr costs milliseconds, which a catalog of a thousand runs cannot pay.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no ``zarr.json``.
+    StoreFormatError
+        If it is not the metadata of a group of Zarr version 3.
+    """
+    path = group / "zarr.json"
+    try:
+        metadata = json.loads(path.read_bytes())
+    except (ValueError, IsADirectoryError) as error:
+        raise StoreFormatError(f"{path} is not JSON ({one_line(error)}); this is not a biocache store") from error
+    if not isinstance(metadata, dict) or (metadata.get("zarr_format"), metadata.get("node_type")) != (
+        3,
+        "group",
+    ):
+        raise StoreFormatError(f"{path} is not the metadata of a Zarr version 3 group; this is not a biocache store")
+    attributes = metadata.get("attributes", {})
+    return dict(attributes) if isinstance(attributes, dict) else {}

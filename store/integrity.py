@@ -1,0 +1,170 @@
+"""Verifying a run: every record, checksum and value on disk."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store import schema
+from biocache.store.errors import BiocacheError, IntegrityError
+from biocache.store.reading import Run, read_pack_layer
+from biocache.store.records import PackRecord, committed_packs, read_record
+
+__all__ = ["Problem", "row_sum_tolerance", "verify_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a run.
+
+    Attributes
+    ----------
+    run
+        Path of the run below the store.
+    pack
+        The pack, or None where the whole run is concerned.
+    message
+        What is wrong and what mends it, on one line.
+    """
+
+    run: str
+    pack: int | None
+    message: str
+
+
+def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str) -> NDArray[np.float64]:
+    """Return how far from 1 the sum of an attention row of rounded probabilities may be.
+
+    Rounding moves a probability p by at most p * eps / 2 and, below the smallest normal number, by half of
+    the smallest subnormal; the probabilities sum to 1, so that a row of n keys moves by at most eps / 2 plus n
+    halves. Twice that, and the float32 error of the model's own softmax, is granted.
+
+    Parameters
+    ----------
+    tokens
+        Keys of the row (...).
+    dtype
+        ``float16`` or ``float32``.
+    """
+    info = np.finfo(dtype)
+    granted: NDArray[np.float64] = float(info.eps) + np.asarray(tokens) * float(info.smallest_subnormal) + 1e-5
+    return granted
+
+
+def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> Iterator[Problem]:
+    """Check all that is stored of a run.
+
+    Every record is read; every chunk is read and its checksum compared with its record; every activation must
+    be finite, every attention probability in [0, 1], every row of a map sum to 1 within rounding; the tables must
+    agree with each other.
+
+    Parameters
+    ----------
+    run
+        The run.
+    on_pack
+        Called after each pack with (packs checked, packs of the run).
+
+    Yields
+    ------
+    Problem
+        One for each thing that is wrong; nothing for a sound and complete run.
+    """
+    try:
+        yield from (Problem(str(run.key), None, message) for message in _table_faults(run))
+        run.plan  # noqa: B018  (reads the tables that say where packs lie)
+    except BiocacheError as error:
+        yield Problem(str(run.key), None, str(error))
+        return
+    done = set(committed_packs(run.path))
+    for pack in range(run.counts.packs):
+        if pack not in done:
+            yield Problem(str(run.key), pack, "not committed: run the same `biocache extract` again to finish it")
+        else:
+            yield from (Problem(str(run.key), pack, message) for message in _pack_faults(run, pack))
+        if on_pack is not None:
+            on_pack(pack + 1, run.counts.packs)
+
+
+def _table_faults(run: Run) -> Iterator[str]:
+    columns = {v.path: run.column(v.path) for v in schema.columns(run.key.task)}
+    plan = run.plan
+    positions = plan.axis_positions()
+    lengths = {"sample": run.counts.samples, "token": plan.token_axis, "word": run.counts.words}
+    for variable in schema.columns(run.key.task):
+        if len(columns[variable.path]) != lengths[variable.dims[0]]:
+            yield f"{variable.path} has {len(columns[variable.path])} rows instead of {lengths[variable.dims[0]]}"
+            return
+    word, words, samples = columns["tokens/word"][positions], run.counts.words, run.counts.samples
+    inside = (word >= 0) & (word < words)
+    # Where a word has several tokens the assignment that stays is the last, which is the word's first token.
+    word_start = np.full(words, -1)
+    word_start[word[inside][::-1]] = positions[inside][::-1]
+    ids = columns["samples/sample_id"]
+    word_count = columns["samples/word_count"].astype(np.int64)
+    checks = {
+        "samples/sample_id": len(set(ids)) == len(ids),
+        "samples/word_count": int(word_count.sum()) == words,
+        "samples/word_start": np.array_equal(columns["samples/word_start"], np.cumsum(word_count) - word_count),
+        "words/sample": np.array_equal(
+            np.bincount(columns["words/sample"].clip(0, samples), minlength=samples), word_count
+        )
+        and bool((np.diff(columns["words/sample"]) >= 0).all()),
+        "tokens/token_id": bool((columns["tokens/token_id"][positions] >= 0).all()),
+        "tokens/word": bool(((word >= -1) & (word < words)).all()),
+        "tokens/special": np.array_equal(word < 0, columns["tokens/special"][positions]),
+        "words/token_start": np.array_equal(columns["words/token_start"], word_start),
+        "words/token_count": np.array_equal(np.bincount(word[inside], minlength=words), columns["words/token_count"]),
+    }
+    yield from (f"table column {path} does not agree with the others" for path, sound in checks.items() if not sound)
+
+
+def _pack_faults(run: Run, pack: int) -> Iterator[str]:
+    try:
+        record = read_record(run.path, pack)
+    except IntegrityError as error:
+        yield str(error)
+        return
+    for name in run.spec.keep:
+        bounds = run.pack_bounds(name)[pack]
+        for index, layer in enumerate(run.spec.variable_layers(name)):
+            try:
+                values = read_pack_layer(str(run.path), name, index, pack, bounds)
+            except IntegrityError as error:
+                yield str(error)
+                continue
+            yield from (
+                f"layer {layer} of {name}: {fault}" for fault in _value_faults(run, name, index, pack, values, record)
+            )
+
+
+def _value_faults(
+    run: Run, name: str, index: int, pack: int, values: NDArray[np.floating], record: PackRecord
+) -> Iterator[str]:
+    if not record.matches(name, index, values):
+        yield "values are not those that were committed; delete the record and extract the pack again"
+    if not np.isfinite(values).all():
+        yield "values are not finite"
+    elif name == "attention":
+        yield from _attention_faults(run, pack, values)
+
+
+def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iterator[str]:
+    plan = run.plan
+    samples = plan.samples_of(pack)
+    tokens = plan.token_count[samples.start : samples.stop]
+    # Keys of every row of every map of the pack: all tokens, or those up to the query.
+    keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
+    starts = np.cumsum(keys) - keys
+    sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
+    off = np.abs(sums - 1.0) > row_sum_tolerance(keys, run.spec.dtype)
+    if off.any():
+        head, row = (int(i) for i in np.argwhere(off)[0])
+        sample = samples[int(np.searchsorted(np.cumsum(tokens), row, side="right"))]
+        yield (
+            f"{int(off.sum())} attention rows do not sum to 1, first head {head} of sample "
+            f"{run.column('samples/sample_id')[sample]!r}: {float(sums[head, row]):.4f}"
+        )
+    if values.min() < 0 or values.max() > 1 + float(np.finfo(run.spec.dtype).eps):
+        yield "attention probabilities lie outside [0, 1]"

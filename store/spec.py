@@ -1,0 +1,156 @@
+"""What a run was made from: the spec that identifies it and the provenance that explains it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from biocache.store.keys import RunKey
+
+__all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
+
+FORMAT_VERSION = 1
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the numbers in a run. Two extractions with equal specs may share a run.
+
+    Device, batch size and library versions are not here: they move results by rounding only.
+
+    Attributes
+    ----------
+    key
+        The run's name.
+    dataset_digest
+        SHA-256 of the split's ids, words and labels, after `limit`.
+    label_names
+        Label of every code in the ``label`` columns.
+    label_scheme
+        ``type`` or ``bio``.
+    limit
+        Number of leading samples of the split that were asked for; None for all of them.
+    model_digest
+        SHA-256 of the names and values of the encoder's weights.
+    tokenizer_digest
+        SHA-256 of what decides the tokenizer's output.
+    encoding_digest
+        SHA-256 of the encoded token ids.
+    max_length
+        Tokens after which a sample is cut, special tokens included.
+    token_types
+        Whether the model is fed the ``segment`` of a token as its token type.
+    keep
+        ``hidden`` and/or ``attention``.
+    layers
+        Stored layers of hidden states: 0 is the embedding output. Attention is stored for those of them
+        that are at least 1.
+    feature_size
+        Length of a hidden state.
+    head_count
+        Attention heads of a layer.
+    causal
+        Whether a query sees only keys up to itself; then only the lower triangle of a map is stored.
+    dtype
+        Data type of stored activations, ``float16`` or ``float32``.
+    compute_dtype
+        Data type the model computes in, ``float32``, ``bfloat16`` or ``float16``.
+    attention_implementation
+        Name of the attention kernel of transformers; ``eager`` wherever maps are returned.
+    """
+
+    key: RunKey
+    dataset_digest: str
+    label_names: tuple[str, ...]
+    label_scheme: str
+    limit: int | None
+    model_digest: str
+    tokenizer_digest: str
+    encoding_digest: str
+    max_length: int
+    token_types: bool
+    keep: tuple[str, ...]
+    layers: tuple[int, ...]
+    feature_size: int
+    head_count: int
+    causal: bool
+    dtype: str
+    compute_dtype: str
+    attention_implementation: str
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Layers whose attention maps are stored: the block that computes them, from 1."""
+        return tuple(layer for layer in self.layers if layer > 0)
+
+    def variable_layers(self, variable: str) -> tuple[int, ...]:
+        """Return the layers stored of ``hidden`` or ``attention``, in the order of the ``layer`` axis."""
+        return self.layers if variable == "hidden" else self.attention_layers
+
+    def pair_count(self, tokens: Any) -> Any:
+        """Return the stored entries of one head's map for a number (or array of numbers) of tokens."""
+        return tokens * (tokens + 1) // 2 if self.causal else tokens * tokens
+
+    def difference(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Return the fields in which two specs differ, as name -> (own value, the other's value)."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values, without the key, which is the group's path."""
+        return {name: value for name, value in asdict(self).items() if name != "key"}
+
+    @classmethod
+    def from_json(cls, key: RunKey, values: Mapping[str, Any]) -> Self:
+        """Rebuild a spec from what `to_json` returned."""
+        names = {f.name for f in fields(cls)} - {"key"}
+        return cls(key, **{name: _tupled(values[name]) for name in names})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run came from; kept for people, never compared.
+
+    Attributes
+    ----------
+    model_source
+        Hub id, folder or file that the weights were loaded from.
+    tokenizer_source
+        Hub id or folder that the tokenizer was loaded from.
+    random_weights
+        Whether the weights were initialised from the seed instead of loaded.
+    dataset_source
+        Hub id or folder of the corpus.
+    device
+        Device of the process that created the run, such as ``cpu`` or ``NVIDIA H200``.
+    created
+        UTC time, ISO 8601.
+    host
+        Name of the machine that created the run.
+    versions
+        Versions of biocache, torch, transformers and tokenizers.
+    notes
+        What was counted on the way: ``samples_truncated``, ``words_lost`` and the reader's repairs.
+    """
+
+    model_source: str
+    tokenizer_source: str
+    random_weights: bool
+    dataset_source: str
+    device: str
+    created: str
+    host: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the provenance as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a provenance from what `to_json` returned."""
+        return cls(**{f.name: values[f.name] for f in fields(cls)})

@@ -1,0 +1,407 @@
+"""Writing a run: created whole, filled pack by pack, resumed where a record is missing."""
+
+import errno
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.errors import ContainsGroupError
+
+from biocache.store import schema
+from biocache.store.arrays import create_activations, create_column, create_records, one_line, read_group_attributes
+from biocache.store.claims import Claims
+from biocache.store.errors import (
+    BiocacheError,
+    IntegrityError,
+    ResourceError,
+    RunNotFoundError,
+    SettingError,
+    SpecMismatchError,
+    StoreFormatError,
+)
+from biocache.store.keys import RunKey
+from biocache.store.packing import PackPlan
+from biocache.store.reading import Run, check_format
+from biocache.store.records import PackRecord, checksum, committed_packs, sweep, write_record
+from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
+
+__all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "resume_run"]
+
+_PARTIAL = ".partial-"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, eq=False)
+class PackBuffer:
+    """The activations of one pack on their way to disk.
+
+    Attributes
+    ----------
+    hidden
+        (layer, token, feature), as long along ``token`` as a chunk; None where hidden states are not kept.
+    attention
+        (layer, head, pair), as long along ``pair`` as a chunk; None where attention is not kept.
+    """
+
+    hidden: NDArray[np.floating] | None
+    attention: NDArray[np.floating] | None
+
+    @classmethod
+    def empty(cls, spec: RunSpec, plan: PackPlan) -> "PackBuffer":
+        """Allocate the buffer of one pack, uninitialised."""
+        shapes = chunk_shapes(spec, plan)
+        arrays = {
+            name: np.empty((len(spec.variable_layers(name)), *shapes[name][1:]), spec.dtype) for name in spec.keep
+        }
+        return cls(arrays.get("hidden"), arrays.get("attention"))
+
+    def items(self) -> list[tuple[str, NDArray[np.floating]]]:
+        """Return the kept variables as (name, array)."""
+        named = {"hidden": self.hidden, "attention": self.attention}
+        return [(name, array) for name, array in named.items() if array is not None]
+
+
+def chunk_shapes(spec: RunSpec, plan: PackPlan) -> dict[str, tuple[int, int, int]]:
+    """Return the chunk of ``hidden`` (layer, token, feature) and of ``attention`` (layer, head, pair)."""
+    return {
+        "hidden": (1, plan.token_chunk, spec.feature_size),
+        "attention": (1, spec.head_count, plan.pair_chunk),
+    }
+
+
+def valid_entries(name: str, block: NDArray[Any], plan: PackPlan, pack: int) -> NDArray[Any]:
+    """Return the part of a pack's chunk of one layer that is not fill.
+
+    Parameters
+    ----------
+    name
+        ``hidden`` or ``attention``.
+    block
+        (token, feature) or (head, pair).
+    plan
+        Layout of the run.
+    pack
+        The pack.
+    """
+    return block[: plan.pack_tokens[pack]] if name == "hidden" else block[:, : plan.pack_pairs[pack]]
+
+
+def _staging(root: Path) -> Path:
+    """Name a folder for what is not ready to be seen, and sweep those of processes that are gone."""
+    prefix = f"{_PARTIAL}{socket.gethostname()}-"
+    for entry in root.glob(f"{_PARTIAL}*"):
+        pid = entry.name.removeprefix(prefix).partition("@")[0]
+        if entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(entry, ignore_errors=True)
+    return root / f"{prefix}{os.getpid()}@{uuid.uuid4().hex}"
+
+
+def _create_parents(root: Path, run: Path) -> None:
+    """Make the groups between the root of the store and a run, so that any Zarr reader can walk to it."""
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in [root, *reversed([p for p in run.parents if root in p.parents])]:
+        if not (folder / "zarr.json").exists():
+            attributes = {"biocache": {"format_version": FORMAT_VERSION}} if folder == root else {}
+            with suppress(ContainsGroupError):
+                zarr.create_group(folder, attributes=attributes, overwrite=False)
+
+
+def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[Any]]) -> None:
+    expected = {variable.path for variable in schema.columns(spec.key.task)}
+    if set(columns) != expected:
+        raise ValueError(f"columns {sorted(set(columns) ^ expected)} do not fit the schema of {spec.key.task}")
+    words = len(columns["words/word_text"])
+    lengths = {"sample": len(plan.token_count), "token": plan.token_axis, "word": words}
+    for variable in schema.columns(spec.key.task):
+        if columns[variable.path].shape != (lengths[variable.dims[0]],):
+            raise ValueError(f"column {variable.path} has shape {columns[variable.path].shape}")
+
+
+def _write_skeleton(
+    folder: Path, spec: RunSpec, provenance: Provenance, plan: PackPlan, columns: Mapping[str, NDArray[Any]]
+) -> None:
+    attributes = {
+        "format_version": FORMAT_VERSION,
+        "spec": spec.to_json(),
+        "provenance": provenance.to_json(),
+        "counts": {
+            "samples": len(plan.token_count),
+            "tokens": int(plan.token_count.sum()),
+            "words": len(columns["words/word_text"]),
+            "pairs": int(plan.pair_count.sum()),
+            "packs": plan.pack_count,
+        },
+    }
+    group = zarr.create_group(folder, attributes={"biocache": attributes})
+    for table in ("samples", "tokens", "words", "packs", *spec.keep):
+        group.create_group(table)
+    labels = {"label_names": list(spec.label_names)}
+    for variable in schema.columns(spec.key.task):
+        create_column(group, variable, columns[variable.path], labels if variable.name == "label" else None)
+    by_path = {variable.path: variable for variable in schema.VARIABLES}
+    create_column(group, by_path["packs/first_sample"], plan.first_sample[:-1])
+    create_records(group, by_path["packs/record"], plan.pack_count)
+    axes = {"hidden": plan.token_axis, "attention": plan.pair_axis}
+    for name, chunks in chunk_shapes(spec, plan).items():
+        if name not in spec.keep:
+            continue
+        layers = np.asarray(spec.variable_layers(name))
+        create_column(group, by_path[f"{name}/layer"], layers)
+        shape = list(chunks)
+        shape[0] = len(layers)
+        shape[1 if name == "hidden" else 2] = axes[name]
+        create_activations(group, by_path[f"{name}/{name}"], (shape[0], shape[1], shape[2]), chunks, spec.dtype)
+
+
+def create_run(
+    root: Path, spec: RunSpec, provenance: Provenance, plan: PackPlan, columns: Mapping[str, NDArray[Any]]
+) -> Run:
+    """Create a run with its tables and without activations, or find the one that is there.
+
+    The run appears whole or not at all. Of several processes that create it at once, one does and the
+    others find it.
+
+    Parameters
+    ----------
+    root
+        Folder of the store; made where it is missing.
+    spec, provenance
+        Identity and origin of the run.
+    plan
+        Its layout.
+    columns
+        The tables by variable path (`schema.columns`); token columns are as long as `plan.token_axis`.
+
+    Returns
+    -------
+    Run
+        The run, new or resumed.
+
+    Raises
+    ------
+    SpecMismatchError
+        If a run with this key was made from another spec.
+    StoreFormatError
+        If the folder holds something that is not a store of this format.
+    """
+    _check_columns(spec, plan, columns)
+    target = root / spec.key.path
+    if (existing := resume_run(root, spec)) is not None:
+        return existing
+    try:
+        _create_parents(root, target)
+        staging = _staging(root)
+        try:
+            _write_skeleton(staging, spec, provenance, plan, columns)
+            _publish(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise _write_error(error, f"creating run {spec.key}") from error
+    existing = resume_run(root, spec)
+    if existing is None:
+        raise IntegrityError(f"run {spec.key} vanished while it was being created; run the same command again")
+    return existing
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Rename a finished run into its place, unless another process was first."""
+    for _ in range(2):
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            if (target / "zarr.json").exists():
+                return
+            # Chunks of a writer that outlived the run's removal.
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            return
+
+
+def resume_run(root: Path, spec: RunSpec) -> Run | None:
+    """Return the run of a spec's key, None where there is none.
+
+    Raises
+    ------
+    SpecMismatchError
+        If the run was made from another spec; the message names what differs.
+    StoreFormatError
+        If the folder holds something that is not a store of this format.
+    """
+    _refuse_foreign(root)
+    if not (root / spec.key.path / "zarr.json").exists():
+        return None
+    run = Run.open(root, spec.key)
+    differences = spec.difference(run.spec)
+    if differences:
+        named = "; ".join(
+            f"{name}: stored {_short(old)}, asked for {_short(new)}" for name, (new, old) in differences.items()
+        )
+        raise SpecMismatchError(
+            f"run {spec.key} exists and was made from another spec ({named}); pass --overwrite to replace it, or "
+            "another --store or model NAME=... to keep both"
+        )
+    return run
+
+
+def _refuse_foreign(root: Path) -> None:
+    if (root / "zarr.json").exists():
+        check_format(read_group_attributes(root), root)
+    elif root.is_dir():
+        # Another process may be creating the store, or was killed before it had.
+        if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():
+            raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
+    elif root.exists():
+        raise StoreFormatError(f"{root} is not a folder; choose another --store")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def discard_run(root: Path, run: Run) -> None:
+    """Remove a run and the groups that it leaves empty.
+
+    The run vanishes at once, then its bytes are freed.
+
+    Raises
+    ------
+    BusyError
+        If a live process is writing to it.
+    RunNotFoundError
+        If it is gone already.
+    """
+    run.refuse_claimed()
+    doomed = _staging(root)
+    try:
+        run.path.rename(doomed)
+    except FileNotFoundError as error:
+        raise RunNotFoundError(f"{root} has no run {run.key}; another process may have removed it") from error
+    shutil.rmtree(doomed, ignore_errors=True)
+    for parent in run.path.parents[: len(RunKey.names()) - 1]:
+        if [entry.name for entry in parent.iterdir()] != ["zarr.json"]:
+            break
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def _write_error(error: OSError, doing: str) -> BiocacheError:
+    if isinstance(error, BiocacheError):
+        return error
+    if error.errno in _NO_SPACE:
+        return ResourceError(
+            f"the disk is full or a file limit is reached while {doing} ({one_line(error)}); committed packs are "
+            "safe: free space and run the same command again to finish"
+        )
+    return ResourceError(f"cannot write while {doing}: {one_line(error)}; mend it and run the same command again")
+
+
+class RunWriter:
+    """Writes the packs of one run.
+
+    Parameters
+    ----------
+    run
+        The run, from `create_run`.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._claims = Claims(run.path)
+        self._arrays = {name: zarr.open_array(run.path / name / name, mode="r+") for name in run.spec.keep}
+
+    def close(self) -> None:
+        """Give up all claims."""
+        self._claims.close()
+
+    def pending(self) -> list[int]:
+        """Return the packs without a record, ascending, as of now."""
+        return sorted(set(range(self.run.plan.pack_count)) - set(committed_packs(self.run.path)))
+
+    def claim(self, packs: Iterable[int], *, wait: bool) -> AbstractContextManager[bool]:
+        """Claim packs against other processes for the length of a context; see `Claims.hold`."""
+        return self._claims.hold(packs, wait=wait)
+
+    def write_pack(self, pack: int, buffer: PackBuffer) -> PackRecord:
+        """Write all chunks of a pack, then commit it.
+
+        Parameters
+        ----------
+        pack
+            The pack.
+        buffer
+            Its activations; the unused tail is overwritten with fill.
+
+        Returns
+        -------
+        PackRecord
+            The record that commits it.
+
+        Raises
+        ------
+        SettingError
+            If a value is not finite in the data type of the store; names the layer and the sample.
+        ResourceError
+            If the disk is full or cannot be written.
+        """
+        checksums: dict[str, list[int]] = {}
+        stored = 0
+        try:
+            for name, blocks in buffer.items():
+                for index, block in enumerate(blocks):
+                    values = valid_entries(name, block, self.run.plan, pack)
+                    self._check_finite(name, index, pack, values)
+                    checksums.setdefault(name, []).append(checksum(values))
+                    stored += self._write_chunk(name, index, pack, block)
+            record = PackRecord(
+                checksums, stored, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
+            )
+            if not (self.run.path / "zarr.json").exists():
+                raise IntegrityError(f"run {self.run.key} was removed while pack {pack} was being written")
+            write_record(self.run.path, pack, record)
+        except OSError as error:
+            raise _write_error(error, f"writing pack {pack} of run {self.run.key}") from error
+        return record
+
+    def _write_chunk(self, name: str, index: int, pack: int, block: NDArray[Any]) -> int:
+        plan = self.run.plan
+        path = self.run.chunk_path(name, index, pack)
+        sweep(path)
+        if name == "hidden":
+            block[plan.pack_tokens[pack] :] = np.nan
+            begin = pack * plan.token_chunk
+            self._arrays[name][index, begin : begin + plan.token_chunk] = block
+        else:
+            block[:, plan.pack_pairs[pack] :] = np.nan
+            begin = pack * plan.pair_chunk
+            self._arrays[name][index, :, begin : begin + plan.pair_chunk] = block
+        return path.stat().st_size
+
+    def _check_finite(self, name: str, index: int, pack: int, values: NDArray[Any]) -> None:
+        finite = np.isfinite(values)
+        if finite.all():
+            return
+        run, plan = self.run, self.run.plan
+        if name == "hidden":
+            position, ends = int(np.argwhere(~finite)[0, 0]), plan.token_count
+        else:
+            position, ends = int(np.argwhere(~finite)[:, 1].min()), plan.pair_count
+        samples = plan.samples_of(pack)
+        sample = samples[int(np.searchsorted(np.cumsum(ends[samples.start : samples.stop]), position, side="right"))]
+        raise SettingError(
+            f"{name} of layer {run.spec.variable_layers(name)[index]} is not finite in {run.spec.dtype} for sample "
+            f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype float32, and if that fails "
+            "too the model itself gives NaN or infinity"
+        )
