@@ -1,0 +1,274 @@
+"""Tiny models and their tokenizers, of every family, made offline."""
+
+import heapq
+import itertools
+import json
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biocache.store.errors import SettingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+__all__ = ["FAMILIES", "write_checkpoint"]
+
+# Layers and heads must differ and attention must not be uniform, which the usual 0.02 does not give.
+_INITIALIZER_RANGE = 0.2
+
+_Symbols = tuple[str, ...]
+_Merge = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a tiny model has of everything."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    max_positions: int
+
+
+def write_checkpoint(
+    family: str,
+    folder: Path,
+    texts: Iterable[Sequence[str]],
+    *,
+    seed: int = 42,
+    hidden_size: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    max_positions: int = 128,
+    vocab_size: int = 600,
+) -> Path:
+    """Write a small model with random weights and a tokenizer trained on some texts.
+
+    The folder loads with ``AutoModel`` and ``AutoTokenizer``, without a network. It is complete or absent: a
+    sibling is written and then renamed. The same arguments give the same tokenizer and the same weights.
+
+    Parameters
+    ----------
+    family
+        ``bert``, ``gpt2`` or ``biogpt``.
+    folder
+        Where to write; must not exist.
+    texts
+        Word lists that the tokenizer's vocabulary is learned from.
+    seed
+        Seed of the weights.
+    hidden_size
+        Features of a hidden state; a multiple of `heads`.
+    layers
+        Number of blocks.
+    heads
+        Attention heads of a block.
+    max_positions
+        Longest input, in tokens.
+    vocab_size
+        Most tokens of the vocabulary. Never less than the special tokens and the single characters need.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    SettingError
+        If the family is not known or the folder exists.
+    """
+    if family not in FAMILIES:
+        raise SettingError(f"model family {family!r} is not known: choose from {', '.join(FAMILIES)}")
+    if folder.exists():
+        raise SettingError(f"folder {str(folder)!r} exists: remove it, or choose another")
+    words = Counter(word for text in texts for word in text)
+    make_tokenizer, make_config = FAMILIES[family]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / folder.name
+        made.mkdir()
+        tokenizer = make_tokenizer(words, vocab_size, Path(scratch))
+        tokenizer.model_max_length = max_positions
+        tokenizer.save_pretrained(made)
+        config = make_config(tokenizer, _Shape(hidden_size, layers, heads, max_positions))
+        _write_model(config, seed, made)
+        made.rename(folder)
+    return folder
+
+
+def _write_model(config: "PreTrainedConfig", seed: int, folder: Path) -> None:
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(config).eval()
+    noisy = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+    finally:
+        if noisy:
+            logging.enable_progress_bar()
+
+
+def _bert_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":
+    from transformers import BertTokenizer
+
+    backend = BertTokenizer(do_lower_case=False).backend_tokenizer
+    pieces: Counter[_Symbols] = Counter()
+    for word, count in words.items():
+        for piece, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(word)):
+            pieces[(piece[0], *(f"##{character}" for character in piece[1:]))] += count
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab, _ = _learn(pieces, special, vocab_size, lambda left, right: left + right.removeprefix("##"))
+    return BertTokenizer(vocab=vocab, do_lower_case=False)
+
+
+def _bert_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=2 * shape.hidden_size,
+        max_position_embeddings=shape.max_positions,
+        initializer_range=_INITIALIZER_RANGE,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _gpt2_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import GPT2Tokenizer
+
+    splitter = ByteLevel(add_prefix_space=True)
+    pieces: Counter[_Symbols] = Counter()
+    for word, count in words.items():
+        for piece, _ in splitter.pre_tokenize_str(word):
+            pieces[tuple(piece)] += count
+    special = ["<|endoftext|>", *sorted(ByteLevel.alphabet())]
+    vocab, merges = _learn(pieces, special, vocab_size, lambda left, right: left + right)
+    return GPT2Tokenizer(vocab=vocab, merges=merges)
+
+
+def _gpt2_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
+    from transformers import GPT2Config
+
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=shape.hidden_size,
+        n_layer=shape.layers,
+        n_head=shape.heads,
+        n_positions=shape.max_positions,
+        initializer_range=_INITIALIZER_RANGE,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def _biogpt_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":
+    from sacremoses import MosesTokenizer
+    from transformers import BioGptTokenizer
+
+    moses = MosesTokenizer(lang="en")
+    pieces: Counter[_Symbols] = Counter()
+    for word, count in words.items():
+        for piece in moses.tokenize(word, aggressive_dash_splits=True, escape=True):
+            pieces[(*piece[:-1], f"{piece[-1]}</w>")] += count
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocab, merges = _learn(pieces, special, vocab_size, lambda left, right: left + right)
+    vocab_file, merges_file = scratch / "vocab.json", scratch / "merges.txt"
+    vocab_file.write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
+    merges_file.write_text("".join(f"{left} {right}\n" for left, right in merges), encoding="utf-8")
+    return BioGptTokenizer(str(vocab_file), str(merges_file))
+
+
+def _biogpt_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
+    from transformers import BioGptConfig
+
+    return BioGptConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=2 * shape.hidden_size,
+        max_position_embeddings=shape.max_positions,
+        initializer_range=_INITIALIZER_RANGE,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+# The trainers of the tokenizers library number tokens in the order of a hash table, new in every process.
+def _learn(
+    pieces: Counter[_Symbols], special: Sequence[str], size: int, join: Callable[[str, str], str]
+) -> tuple[dict[str, int], list[_Merge]]:
+    """Learn byte-pair merges, the most frequent first and equals in alphabetical order."""
+    rows = [list(piece) for piece in sorted(pieces)]
+    weights = [pieces[tuple(row)] for row in rows]
+    found = {symbol for row in rows for symbol in row} - set(special)
+    tokens = dict.fromkeys([*special, *sorted(found)])
+    counts: Counter[_Merge] = Counter()
+    holders: defaultdict[_Merge, set[int]] = defaultdict(set)
+    for index, row in enumerate(rows):
+        _count_pairs(row, weights[index], index, counts, holders)
+    queue = [(-count, pair) for pair, count in counts.items()]
+    heapq.heapify(queue)
+    merges: list[_Merge] = []
+    while queue and len(tokens) < size:
+        negated, pair = heapq.heappop(queue)
+        if counts[pair] != -negated or negated >= -1:
+            continue
+        merges.append(pair)
+        tokens.setdefault(join(*pair))
+        changed: Counter[_Merge] = Counter()
+        for index in sorted(holders.pop(pair)):
+            _count_pairs(rows[index], -weights[index], index, changed, holders)
+            rows[index] = _merged(rows[index], pair, join(*pair))
+            _count_pairs(rows[index], weights[index], index, changed, holders)
+        for touched, change in changed.items():
+            counts[touched] += change
+            if change:
+                heapq.heappush(queue, (-counts[touched], touched))
+    return {token: number for number, token in enumerate(tokens)}, merges
+
+
+def _count_pairs(
+    row: list[str], weight: int, index: int, counts: Counter[_Merge], holders: defaultdict[_Merge, set[int]]
+) -> None:
+    for pair in itertools.pairwise(row):
+        counts[pair] += weight
+        holders[pair].add(index)
+
+
+def _merged(row: list[str], pair: _Merge, joined: str) -> list[str]:
+    out: list[str] = []
+    at = 0
+    while at < len(row):
+        if tuple(row[at : at + 2]) == pair:
+            out.append(joined)
+            at += 2
+        else:
+            out.append(row[at])
+            at += 1
+    return out
+
+
+_MakeTokenizer = Callable[[Counter[str], int, Path], "PreTrainedTokenizerBase"]
+_MakeConfig = Callable[["PreTrainedTokenizerBase", _Shape], "PreTrainedConfig"]
+
+FAMILIES: dict[str, tuple[_MakeTokenizer, _MakeConfig]] = {
+    "bert": (_bert_tokenizer, _bert_config),
+    "gpt2": (_gpt2_tokenizer, _gpt2_config),
+    "biogpt": (_biogpt_tokenizer, _biogpt_config),
+}

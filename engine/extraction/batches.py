@@ -1,0 +1,103 @@
+"""Packs to windows, and windows to batches of samples of like length."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store.packing import PackPlan
+
+__all__ = ["Batch", "Window", "plan_batches", "plan_windows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive packs whose samples are sorted by length together.
+
+    Attributes
+    ----------
+    index
+        Position among the windows of the run.
+    packs
+        The packs.
+    """
+
+    index: int
+    packs: range
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Samples that go through the model together.
+
+    Attributes
+    ----------
+    samples
+        Positions in the run, longest first, int64 (sample).
+    lengths
+        Tokens of each, int64 (sample).
+    """
+
+    samples: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that go through the model, padding included."""
+        return int(self.lengths[0]) * len(self.samples)
+
+    @property
+    def padded_pairs(self) -> int:
+        """Entries of one head's maps that the model computes, padding included."""
+        return int(self.lengths[0]) * self.padded_tokens
+
+
+def plan_windows(plan: PackPlan, window_tokens: int) -> list[Window]:
+    """Group consecutive packs until a group holds at least some number of tokens.
+
+    Parameters
+    ----------
+    plan
+        Layout of the run.
+    window_tokens
+        Tokens a window should hold; it holds at least one pack.
+    """
+    windows: list[Window] = []
+    begin = held = 0
+    for pack, tokens in enumerate(plan.pack_tokens.tolist()):
+        # A pack more only where it brings the window nearer to its size: memory was planned for it.
+        if pack > begin and held + tokens > window_tokens:
+            windows.append(Window(len(windows), range(begin, pack)))
+            begin, held = pack, 0
+        held += tokens
+    if begin < plan.pack_count:
+        windows.append(Window(len(windows), range(begin, plan.pack_count)))
+    return windows
+
+
+def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> list[Batch]:
+    """Sort the samples of some packs by length and cut them into batches.
+
+    The batches depend on the packs and the budget alone, so that an interrupted window is computed again in the
+    same batches and gives the same numbers.
+
+    Parameters
+    ----------
+    plan
+        Layout of the run.
+    packs
+        Packs of the window.
+    batch_tokens
+        Most tokens of a batch, padding included; a longer sample is a batch of its own.
+    """
+    samples = np.concatenate([np.arange(s.start, s.stop) for s in map(plan.samples_of, packs)])
+    order = samples[np.argsort(-plan.token_count[samples], kind="stable")]
+    lengths = plan.token_count[order]
+    batches = []
+    begin = 0
+    while begin < len(order):
+        rows = max(1, batch_tokens // int(lengths[begin]))
+        batches.append(Batch(order[begin : begin + rows], lengths[begin : begin + rows]))
+        begin += rows
+    return batches

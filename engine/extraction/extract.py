@@ -1,0 +1,179 @@
+"""`extract`: a corpus and a model in, runs of a store out."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
+from biocache.engine.extraction.memory import format_bytes
+from biocache.engine.extraction.planning import (
+    ExtractionPlan,
+    ModelPlan,
+    RunPlan,
+    plan_extraction,
+    with_digest,
+)
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.running import Progress, RunReport, fill_run
+from biocache.engine.models import load_model
+from biocache.engine.scheduling import connect
+from biocache.store.errors import ResourceError, SettingError, SpecMismatchError
+from biocache.store.reading import Run
+from biocache.store.records import committed_packs
+from biocache.store.spec import Provenance
+from biocache.store.writing import create_run, discard_run, resume_run
+
+__all__ = ["check_disk", "extract", "run_plan"]
+
+
+def extract(
+    store: str | os.PathLike[str],
+    request: ExtractionRequest,
+    *,
+    scheduler_address: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[RunReport]:
+    """Run a corpus through models and keep the activations of every layer.
+
+    What is in the store already is not computed again: a finished run is left alone, an interrupted one is
+    finished.
+
+    Parameters
+    ----------
+    store
+        Folder of the store; made where it is missing.
+    request
+        Which runs, and how.
+    scheduler_address
+        Address of a Dask scheduler whose workers compute; None to compute here.
+    on_progress
+        Called as tokens are computed.
+
+    Returns
+    -------
+    list of RunReport
+        What was done, one a run.
+
+    Raises
+    ------
+    BiocacheError
+        If the input is malformed, a model or checkpoint is missing, a run exists with another spec, or memory or
+        disk does not suffice. What is committed stays, and the same call finishes the rest.
+    """
+    return run_plan(store, plan_extraction(request), scheduler_address=scheduler_address, on_progress=on_progress)
+
+
+def run_plan(
+    store: str | os.PathLike[str],
+    plan: ExtractionPlan,
+    *,
+    scheduler_address: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[RunReport]:
+    """Do what a plan says; see `extract`."""
+    root = Path(store)
+    check_disk(root, plan)
+    if scheduler_address is not None and plan.request.partition is not None:
+        raise SettingError(
+            "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"
+        )
+    reports: list[RunReport] = []
+    with nullcontext() if scheduler_address is None else connect(scheduler_address) as client:
+        for model in plan.models:
+            fill = _fill_here if client is None else _fill_on_cluster
+            reports += fill(root, plan, model, client, on_progress)
+    return reports
+
+
+def _fill_here(
+    root: Path,
+    plan: ExtractionPlan,
+    model: ModelPlan,
+    _client: None,
+    on_progress: Callable[[Progress], None] | None,
+) -> list[RunReport]:
+    loaded = load_model(model.source, plan.device, plan.request.compute_dtype)
+    runs = _create_runs(root, plan, model, loaded.digest)
+    return [
+        fill_run(run, loaded, model.budget, partition=plan.request.partition, on_progress=on_progress) for run in runs
+    ]
+
+
+def _fill_on_cluster(
+    root: Path,
+    plan: ExtractionPlan,
+    model: ModelPlan,
+    client: Any,
+    on_progress: Callable[[Progress], None] | None,
+) -> list[RunReport]:
+    settings = (model.source, plan.device, plan.request.compute_dtype)
+    digest = digest_on_cluster(client, *settings)
+    runs = _create_runs(root, plan, model, digest)
+    return fill_runs_on_cluster(client, runs, *settings, model.budget, on_progress)
+
+
+def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
+    """Create or resume all runs of a model, after looking that none of them is refused."""
+    runs = [with_digest(run, digest) for run in model.runs]
+    doomed = []
+    for run in runs:
+        try:
+            resume_run(root, run.spec)
+        except SpecMismatchError:
+            if not plan.request.overwrite:
+                raise
+            doomed.append(Run.open(root, run.key))
+    for old in doomed:
+        discard_run(root, old)
+    return [create_run(root, run.spec, _provenance(plan, model, run), run.layout, run.columns) for run in runs]
+
+
+def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provenance:
+    return Provenance(
+        model_source=model.source.weights,
+        tokenizer_source=model.source.tokenizer,
+        random_weights=model.source.random_weights,
+        dataset_source=plan.corpus.source,
+        device=_device_name(plan.device),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        versions={name: version(name) for name in ("biocache", "torch", "transformers", "tokenizers")},
+        notes=run.notes,
+    )
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
+    """Refuse a plan that would write more than its request allows.
+
+    What counts is what is not in the store yet, before compression.
+
+    Raises
+    ------
+    ResourceError
+        If it is more than `ExtractionRequest.max_disk`.
+    """
+    allowed = plan.request.max_disk
+    pending = sum(_bytes_left(Path(store) / run.key.path, run) for run in plan.runs)
+    if allowed is not None and pending > allowed:
+        raise ResourceError(
+            f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
+            "--layers, drop attention from --keep, or raise --max-disk"
+        )
+
+
+def _bytes_left(path: Path, run: RunPlan) -> int:
+    done = [pack for pack in committed_packs(path) if pack < run.layout.pack_count]
+    tokens = int(run.layout.pack_tokens[done].sum()) if done else 0
+    pairs = int(run.layout.pack_pairs[done].sum()) if done else 0
+    return run.activation_bytes - tokens * run.sizes.hidden_row - pairs * run.sizes.map_row

@@ -1,0 +1,229 @@
+"""How much memory an extraction takes: arithmetic, done before anything is loaded."""
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+
+from biocache.engine.extraction.batches import Window, plan_batches, plan_windows
+from biocache.engine.models import ModelShape
+from biocache.store.errors import ResourceError
+from biocache.store.packing import PackPlan
+
+__all__ = ["Budget", "choose_budget", "format_bytes", "machine_memory", "pack_bytes", "peak_memory"]
+
+# Batch and window sizes per kind of device. A CPU is at its full speed from batches of some 500 tokens; a GPU
+# needs thousands, and then larger windows for samples of like length to be found. On JNLPBA 16,384 tokens pad by 3 %,
+# 32,768 by 2 % at twice the memory.
+_PREFERRED = {"cpu": (512, 1 << 14), "cuda": (1 << 13, 1 << 17)}
+# Windows in memory: one that the model fills, one on its way to disk.
+_WINDOWS = 2
+# Compute values alive at once for each token of a batch inside a block: inputs of the widest product, its result,
+# the activation's temporaries, and queries, keys, values and contexts.
+_INNER_COPIES = 4
+# The same for each entry of an attention map: scores, mask sum, softmax and its float32 copy.
+_MAP_COPIES = 4
+# Chunks alive in a writer thread: the chunk, its contiguous copy for the codec, the compressed bytes.
+_CHUNK_COPIES = 3
+# What a process grows by that is none of the above: thread stacks, allocator slack, code paged in at the first forward.
+_SLACK = 160 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How the work is cut, and what that takes.
+
+    Attributes
+    ----------
+    batch_tokens
+        Most tokens of a forward pass, padding included.
+    window_tokens
+        Tokens sorted by length together.
+    writers
+        Threads that compress and write.
+    peak_bytes
+        Projected peak memory of the process on the host.
+    """
+
+    batch_tokens: int
+    window_tokens: int
+    writers: int
+    peak_bytes: int
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory this process may use: the machine's, or its control group's if that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123  (not a user's path)
+            return min(total, int(file.read()))
+    except (OSError, ValueError):
+        return total
+
+
+def used_memory() -> int:
+    """Return the peak bytes of memory this process has used so far: libraries, corpus and token tables."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def pack_bytes(plan: PackPlan, *, hidden_row: int, map_row: int) -> int:
+    """Return the bytes of one pack's buffer.
+
+    Parameters
+    ----------
+    plan
+        Layout of the run.
+    hidden_row
+        Bytes of one token's kept hidden states, all layers.
+    map_row
+        Bytes of one map entry, all kept layers and heads.
+    """
+    return plan.token_chunk * hidden_row + plan.pair_chunk * map_row
+
+
+def _batch_bytes(plan: PackPlan, windows: list[Window], batch_tokens: int, shape: ModelShape, spec: "KeptSizes") -> int:
+    most = 0
+    for window in windows:
+        for batch in plan_batches(plan, window.packs, batch_tokens):
+            tokens, pairs = batch.padded_tokens, batch.padded_pairs
+            states = tokens * shape.features * (shape.layers + 1) * 4 + tokens * spec.hidden_row
+            maps = pairs * shape.heads * shape.layers * 4 + pairs * spec.map_row if spec.map_row else 0
+            inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
+            most = max(most, states + maps + inner)
+    return most
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSizes:
+    """Bytes kept of a run.
+
+    Attributes
+    ----------
+    hidden_row
+        Bytes of one token's kept hidden states, all layers; 0 where they are not kept.
+    map_row
+        Bytes of one map entry, all kept layers and heads; 0 where maps are not kept.
+    """
+
+    hidden_row: int
+    map_row: int
+
+    @classmethod
+    def of(cls, keep: tuple[str, ...], layers: tuple[int, ...], shape: ModelShape, itemsize: int) -> "KeptSizes":
+        """Derive the sizes from what is kept."""
+        maps = sum(layer > 0 for layer in layers)
+        return cls(
+            len(layers) * shape.features * itemsize if "hidden" in keep else 0,
+            maps * shape.heads * itemsize if "attention" in keep else 0,
+        )
+
+
+def peak_memory(
+    runs: list[tuple[PackPlan, KeptSizes]],
+    shape: ModelShape,
+    *,
+    batch_tokens: int,
+    window_tokens: int,
+    writers: int,
+    on_device: bool,
+    base_bytes: int,
+) -> int:
+    """Return the projected peak memory of a process on the host.
+
+    Parameters
+    ----------
+    runs
+        Layout and kept sizes of the runs that the model makes.
+    shape
+        Sizes of the model.
+    batch_tokens, window_tokens, writers
+        How the work is cut.
+    on_device
+        Whether the model computes on another device than the host.
+    base_bytes
+        What the process uses already.
+    """
+    weights = shape.parameters * 4
+    # While weights are loaded, the file is mapped beside the tensors that are filled from it.
+    loading = 2 * weights
+    running = 0
+    for plan, kept in runs:
+        windows = plan_windows(plan, window_tokens)
+        buffer = pack_bytes(plan, hidden_row=kept.hidden_row, map_row=kept.map_row)
+        # Neighbours as a rule; where another process has the windows between, any two.
+        packs = sum(sorted(len(window.packs) for window in windows)[-_WINDOWS:])
+        held = packs * buffer
+        chunk = max(plan.token_chunk * shape.features * 4, plan.pair_chunk * shape.heads * 4 if kept.map_row else 0)
+        batch = _batch_bytes(plan, windows, batch_tokens, shape, kept)
+        if on_device:
+            # Only what was gathered for the store comes to the host; a second batch is queued meanwhile.
+            batch = 2 * max(plan.token_chunk, batch_tokens) * kept.hidden_row
+        running = max(running, held + batch + writers * _CHUNK_COPIES * chunk)
+    return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)
+
+
+def choose_budget(
+    runs: list[tuple[PackPlan, KeptSizes]],
+    shape: ModelShape,
+    *,
+    device_kind: str,
+    batch_tokens: int | None,
+    window_tokens: int | None,
+    max_memory: int | None,
+) -> Budget:
+    """Choose batch and window sizes that suit the device and fit the memory.
+
+    Parameters
+    ----------
+    runs
+        Layout and kept sizes of the runs that the model makes.
+    shape
+        Sizes of the model.
+    device_kind
+        ``cpu`` or another kind of torch.
+    batch_tokens, window_tokens
+        Sizes that were asked for; None for a choice.
+    max_memory
+        Bytes the process may use; None for a quarter of the machine's.
+
+    Raises
+    ------
+    ResourceError
+        If even windows of one pack take more; the message says how much.
+    """
+    preferred = _PREFERRED.get(device_kind, _PREFERRED["cuda"])
+    allowed = machine_memory() // 4 if max_memory is None else max_memory
+    writers = max(2, min(8, (os.cpu_count() or 2) // 2))
+    batch = batch_tokens or preferred[0]
+    window = window_tokens or preferred[1]
+    base = used_memory()
+    while True:
+        peak = peak_memory(
+            runs,
+            shape,
+            batch_tokens=batch,
+            window_tokens=window,
+            writers=writers,
+            on_device=device_kind != "cpu",
+            base_bytes=base,
+        )
+        if peak <= allowed or (window_tokens is not None and max_memory is None):
+            return Budget(batch, window, writers, peak)
+        smallest = max(plan.token_chunk for plan, _ in runs) if runs else 1
+        if window <= smallest or window_tokens is not None:
+            raise ResourceError(
+                f"extraction takes {format_bytes(peak)} of memory with windows of {window} tokens, and "
+                f"{'--max-memory' if max_memory else 'a quarter of the machine'} is {format_bytes(allowed)}; pass "
+                f"--max-memory {-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than {batch}"
+            )
+        window = max(smallest, window // 2)
+
+
+def format_bytes(count: float) -> str:
+    """Write a number of bytes with a binary unit, such as ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

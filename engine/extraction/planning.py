@@ -1,0 +1,375 @@
+"""From a request to the runs it makes: everything that is known before a model is loaded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.encoding import Encoding, encode
+from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.models import ModelShape, ModelSource, find_source, load_shape, parse_model
+from biocache.engine.tasks.base import Corpus
+from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.store.errors import ModelError, SettingError
+from biocache.store.keys import RunKey
+from biocache.store.packing import PackPlan, plan_packs, token_capacity
+from biocache.store.spec import RunSpec
+
+__all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
+
+_DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """One run, laid out.
+
+    Attributes
+    ----------
+    spec
+        Its spec; the model's digest is empty until the weights are loaded.
+    layout
+        Where its samples lie.
+    encoding
+        Its tokens and words.
+    sizes
+        Bytes kept of it.
+    columns
+        The tables by variable path.
+    notes
+        What was counted: truncated samples, lost words, the reader's repairs.
+    """
+
+    spec: RunSpec
+    layout: PackPlan
+    encoding: Encoding
+    sizes: KeptSizes
+    columns: dict[str, NDArray[Any]]
+    notes: dict[str, int]
+
+    @property
+    def key(self) -> RunKey:
+        """The run's name."""
+        return self.spec.key
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the run."""
+        return int(self.layout.token_count.sum())
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the run's activations before compression, without fill."""
+        pairs = int(self.layout.pair_count.sum())
+        return self.tokens * self.sizes.hidden_row + pairs * self.sizes.map_row
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPlan:
+    """All runs of one model at one training size; they share one loading of its weights."""
+
+    source: ModelSource
+    shape: ModelShape
+    runs: tuple[RunPlan, ...]
+    budget: Budget
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractionPlan:
+    """All that a request makes.
+
+    Attributes
+    ----------
+    request
+        The request.
+    corpus
+        The corpus, read.
+    device
+        Device name of torch.
+    models
+        A plan a model and training size.
+    """
+
+    request: ExtractionRequest
+    corpus: Corpus
+    device: str
+    models: tuple[ModelPlan, ...]
+
+    @property
+    def runs(self) -> tuple[RunPlan, ...]:
+        """All runs."""
+        return tuple(run for model in self.models for run in model.runs)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of all activations before compression."""
+        return sum(run.activation_bytes for run in self.runs)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Projected peak memory of the process."""
+        return max(model.budget.peak_bytes for model in self.models)
+
+
+def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
+    """Read the corpus, find the models, tokenise everything and lay out every run.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+
+    Returns
+    -------
+    ExtractionPlan
+        Complete but for the digests of the weights. No weights have been loaded.
+
+    Raises
+    ------
+    BiocacheError
+        If the corpus is malformed, a model or checkpoint is missing, a setting does not fit the model, or the
+        memory does not suffice.
+    """
+    device = _choose_device(request.device)
+    corpus = read_corpus(
+        request.task,
+        request.dataset,
+        splits=request.splits,
+        label_scheme=request.label_scheme,
+        limit=request.limit,
+    )
+    sources = list(_find_sources(request, corpus))
+    encoder = _Encoder(corpus)
+    models = []
+    for source in sources:
+        shape = load_shape(source)
+        runs = tuple(_plan_runs(request, source, shape, encoder))
+        if not runs:
+            raise SettingError(
+                f"nothing to extract: --keep {','.join(request.keep)} keeps nothing of view "
+                f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
+                "split to --attention-split"
+            )
+        budget = choose_budget(
+            [(run.layout, run.sizes) for run in runs],
+            shape,
+            device_kind=device.partition(":")[0],
+            batch_tokens=request.batch_tokens,
+            window_tokens=request.window_tokens,
+            max_memory=request.max_memory,
+        )
+        models.append(ModelPlan(source, shape, runs, budget))
+    plan = ExtractionPlan(request, corpus, device, tuple(models))
+    _check_keys(plan)
+    return plan
+
+
+def _choose_device(asked: str | None) -> str:
+    import torch
+
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # There and back: the meta device makes tensors like any other, and never has their values.
+        torch.zeros(1, device=torch.device(asked)).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise SettingError(f"device {asked!r} cannot be used here ({reason}); pass --device cpu") from error
+    return asked
+
+
+def _find_sources(request: ExtractionRequest, corpus: Corpus) -> Iterator[ModelSource]:
+    for text in request.models:
+        name, base = parse_model(text)
+        for size in request.training_sizes:
+            yield find_source(
+                name,
+                base,
+                task=request.task,
+                dataset=corpus.name,
+                training_size=size,
+                seed=request.seed,
+                checkpoints=Path(request.checkpoints),
+                random_weights=request.random_weights,
+            )
+
+
+def _check_keys(plan: ExtractionPlan) -> None:
+    seen: set[RunKey] = set()
+    for run in plan.runs:
+        if run.key in seen:
+            raise SettingError(
+                f"run {run.key} is asked for twice; give two models of one name different names: NAME=..."
+            )
+        seen.add(run.key)
+
+
+class _Encoder:
+    """Encodes views of a corpus, each once per tokenizer: training sizes of a model share theirs."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self._tokenizers: dict[str, tuple[Any, str]] = {}
+        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
+        self._digests: dict[str, str] = {}
+
+    def digest(self, split: str) -> str:
+        """Return the digest of a split of the corpus."""
+        if split not in self._digests:
+            self._digests[split] = self.corpus.digest(split)
+        return self._digests[split]
+
+    def tokenizer(self, source: ModelSource) -> tuple[Any, str]:
+        """Return the tokenizer and its digest."""
+        if source.tokenizer not in self._tokenizers:
+            tokenizer = load_tokenizer(source.tokenizer)
+            self._tokenizers[source.tokenizer] = (tokenizer, tokenizer_digest(tokenizer))
+        return self._tokenizers[source.tokenizer]
+
+    def encode(self, source: ModelSource, view: str, split: str, max_length: int) -> Encoding:
+        """Return the encoding of a view of a split."""
+        tokenizer, digest = self.tokenizer(source)
+        key = (digest, view, split, max_length)
+        if key not in self._encodings:
+            samples = self.corpus.splits[split]
+            self._encodings[key] = encode(tokenizer, samples, self.corpus.task, view, max_length)
+        return self._encodings[key]
+
+
+def _max_length(request: ExtractionRequest, source: ModelSource, shape: ModelShape, tokenizer: Any) -> int:
+    most = min(shape.max_positions, int(tokenizer.model_max_length))
+    if request.max_length is None:
+        return min(_DEFAULT_MAX_LENGTH, most)
+    if request.max_length > most:
+        raise SettingError(
+            f"max length {request.max_length} is more than the {most} tokens model {source.name!r} can read; pass "
+            f"--max-length {most} or less"
+        )
+    return request.max_length
+
+
+def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
+    if request.layers is None:
+        return tuple(range(shape.layers + 1))
+    for layer in request.layers:
+        if not 0 <= layer <= shape.layers:
+            raise SettingError(
+                f"layer {layer} is not one of model {source.name!r}: it has 0 (embeddings) to {shape.layers}"
+            )
+    return tuple(sorted(set(request.layers)))
+
+
+def _plan_runs(
+    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: _Encoder
+) -> Iterator[RunPlan]:
+    tokenizer, digest = encoder.tokenizer(source)
+    corpus = encoder.corpus
+    max_length = _max_length(request, source, shape, tokenizer)
+    layers = _layers(request, source, shape)
+    itemsize = np.dtype(request.dtype).itemsize
+    for view in request.all_views:
+        for split in request.splits:
+            keep = request.keeps(view, split)
+            if keep == ("attention",) and layers == (0,):
+                raise SettingError(
+                    "layer 0 is the embedding output and has no attention; add a layer from 1 to --layers"
+                )
+            if not keep:
+                continue
+            encoding = encoder.encode(source, view, split, max_length)
+            spec = RunSpec(
+                key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
+                dataset_digest=encoder.digest(split),
+                label_names=corpus.labels,
+                label_scheme=corpus.label_scheme,
+                limit=request.limit,
+                model_digest="",
+                tokenizer_digest=digest,
+                encoding_digest=encoding.digest(),
+                max_length=max_length,
+                token_types=_feeds_segments(encoding, source),
+                keep=keep,
+                layers=layers,
+                feature_size=shape.features,
+                head_count=shape.heads,
+                causal=shape.causal,
+                dtype=request.dtype,
+                compute_dtype=request.compute_dtype,
+                attention_implementation="eager",
+            )
+            lengths = encoding.token_count.astype(np.int64)
+            layout = plan_packs(lengths, spec.pair_count(lengths), token_capacity(shape.features, itemsize))
+            yield RunPlan(
+                spec,
+                layout,
+                encoding,
+                KeptSizes.of(keep, layers, shape, itemsize),
+                _columns(corpus, split, encoding, layout),
+                _notes(corpus, split, encoding),
+            )
+
+
+def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
+    if encoding.token_type is None:
+        return False
+    if not np.array_equal(encoding.token_type, encoding.segment):
+        raise ModelError(
+            f"the tokenizer of model {source.name!r} uses token types that are not the segments 0 and 1; biocache "
+            "cannot feed this model from its store"
+        )
+    return True
+
+
+def _notes(corpus: Corpus, split: str, encoding: Encoding) -> dict[str, int]:
+    own = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
+    return own | dict(corpus.notes.get(split, {}))
+
+
+def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
+    samples = corpus.splits[split]
+    code = {label: position for position, label in enumerate(corpus.labels)}
+    positions = layout.axis_positions()
+
+    def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        spread = np.full(layout.token_axis, fill, dtype=values.dtype)
+        spread[positions] = values
+        return spread
+
+    words = encoding.word_count.astype(np.int64)
+    kept = encoding.word_token_count > 0
+    columns: dict[str, NDArray[Any]] = {
+        "samples/sample_id": np.array([sample.id for sample in samples], dtype=object),
+        "samples/token_start": layout.token_start,
+        "samples/token_count": encoding.token_count,
+        "samples/word_start": np.cumsum(words) - words,
+        "samples/word_count": encoding.word_count,
+        "samples/pair_start": layout.pair_start,
+        "samples/pair_count": layout.pair_count,
+        "samples/truncated": encoding.truncated,
+        "tokens/token_id": on_axis(encoding.token_id, -1),
+        "tokens/token_text": on_axis(encoding.token_text, ""),
+        "tokens/word": on_axis(encoding.word, -1),
+        "tokens/special": on_axis(encoding.special, fill=False),
+        "tokens/segment": on_axis(encoding.segment, 0),
+        "words/word_text": encoding.word_text,
+        "words/sample": np.repeat(np.arange(len(samples), dtype=np.int32), words),
+        "words/segment": encoding.word_segment,
+        "words/token_start": np.where(kept, positions[np.minimum(encoding.word_token_start, len(positions) - 1)], -1),
+        "words/token_count": encoding.word_token_count,
+    }
+    if corpus.task.name == "ner":
+        labels = [code[label] for sample in samples for label in sample.word_labels or ()]
+        columns["words/label"] = np.array(labels, dtype=np.int16)
+    else:
+        columns["samples/label"] = np.array([code[sample.label or ""] for sample in samples], dtype=np.int16)
+    return columns
+
+
+def with_digest(plan: RunPlan, digest: str) -> RunPlan:
+    """Return a run's plan with the digest of the loaded weights in its spec."""
+    return replace(plan, spec=replace(plan.spec, model_digest=digest))

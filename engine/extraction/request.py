@@ -1,0 +1,171 @@
+"""What an extraction is asked for."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from biocache.engine.tasks.base import SPLITS, TASKS
+from biocache.store.errors import SettingError
+
+__all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
+
+KEEP = ("hidden", "attention")
+DTYPES = ("float16", "float32")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The share of one process: every `count`-th window, beginning with the `index`-th, from 1."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise SettingError(f"partition {self.index}/{self.count} is not I/N with I from 1 to N")
+
+    @classmethod
+    def parse(cls, text: str) -> "Partition":
+        """Read ``I/N``.
+
+        Raises
+        ------
+        SettingError
+            If the text is of another form, or I is not from 1 to N.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if match is None:
+            raise SettingError(f"partition {text!r} is not of the form I/N, such as 1/4")
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionRequest:
+    """Which runs to extract, and how.
+
+    Attributes
+    ----------
+    task
+        ``ner`` or ``nli``.
+    dataset
+        Folder, hub id, ``NAME=FOLDER|HUB_ID``, or None for the task's default.
+    models
+        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
+    training_sizes
+        Percents of the train split; 0 is the pre-trained model.
+    seed
+        Seed of the fine-tuning, or of random weights.
+    splits
+        Splits to extract.
+    views
+        Views to encode; None for all of the task's.
+    checkpoints
+        Folder of fine-tuned checkpoints.
+    keep
+        ``hidden`` and/or ``attention``.
+    layers
+        Hidden layers to keep, 0 being the embedding output, and attention of those from 1; None for all.
+    attention_splits
+        Splits whose attention is kept.
+    attention_views
+        Views whose attention is kept; None for ``sentence`` and ``pair``.
+    dtype
+        Data type on disk, ``float16`` or ``float32``.
+    compute_dtype
+        Data type the model computes in: ``float32``, ``bfloat16`` or ``float16``.
+    device
+        Device name of torch; None for CUDA where there is one, else the CPU.
+    max_length
+        Tokens after which a sample is cut; None for 512 or what the model can read, if that is less.
+    limit
+        Leading samples of each split to extract; None for all.
+    label_scheme
+        ``type`` or ``bio``.
+    batch_tokens
+        Tokens of a forward pass, padding included; None for a choice by device.
+    window_tokens
+        Tokens sorted by length together; None for a choice by device and memory.
+    max_memory
+        Bytes the process may use; None for a quarter of the machine's.
+    max_disk
+        Bytes the store may grow by; None for no limit.
+    partition
+        Share of the windows to compute; None for all.
+    random_weights
+        Whether to extract a randomly initialised twin of each model.
+    overwrite
+        Whether to replace runs of another spec.
+
+    Raises
+    ------
+    SettingError
+        If a value is out of its range.
+    """
+
+    task: str
+    dataset: str | None = None
+    models: tuple[str, ...] = ("bert",)
+    training_sizes: tuple[int, ...] = (0,)
+    seed: int = 42
+    splits: tuple[str, ...] = ("train", "test")
+    views: tuple[str, ...] | None = None
+    checkpoints: Path = Path("checkpoints")
+    keep: tuple[str, ...] = KEEP
+    layers: tuple[int, ...] | None = None
+    attention_splits: tuple[str, ...] = ("test",)
+    attention_views: tuple[str, ...] | None = None
+    dtype: str = "float16"
+    compute_dtype: str = "float32"
+    device: str | None = None
+    max_length: int | None = None
+    limit: int | None = None
+    label_scheme: str = "type"
+    batch_tokens: int | None = None
+    window_tokens: int | None = None
+    max_memory: int | None = None
+    max_disk: int | None = None
+    partition: Partition | None = None
+    random_weights: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("task", (self.task,), tuple(TASKS))
+        views = tuple(TASKS[self.task].views)
+        _one_of("view", self.views or views, views)
+        _one_of("attention view", self.attention_views or (), views)
+        _one_of("split", self.splits, SPLITS)
+        _one_of("attention split", self.attention_splits, SPLITS)
+        _one_of("keep", self.keep, KEEP)
+        _one_of("dtype", (self.dtype,), DTYPES)
+        _one_of("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
+        for name in ("models", "training_sizes", "splits", "keep"):
+            if not getattr(self, name):
+                raise SettingError(f"{name} is empty: name at least one")
+        for name in ("max_length", "limit", "batch_tokens", "window_tokens", "max_memory", "max_disk"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingError(f"{name} {value} is not a positive number")
+        for size in self.training_sizes:
+            if not 0 <= size <= 100:
+                raise SettingError(f"training size {size} is not a percentage from 0 to 100")
+
+    @property
+    def all_views(self) -> tuple[str, ...]:
+        """The views to encode."""
+        return self.views or tuple(TASKS[self.task].views)
+
+    def keeps(self, view: str, split: str) -> tuple[str, ...]:
+        """Return what is kept of one run: ``hidden``, ``attention``, both or nothing.
+
+        A view or split has attention only where it is asked for, since maps are large: one head's map of n
+        tokens has n * n entries.
+        """
+        maps = split in self.attention_splits and view in (self.attention_views or ("sentence", "pair"))
+        return tuple(name for name in KEEP if name in self.keep and (name == "hidden" or maps))
+
+
+def _one_of(what: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for value in values:
+        if value not in known:
+            raise SettingError(f"{what} {value!r} is not one of {', '.join(known)}")

@@ -1,0 +1,125 @@
+"""Recomputing: single samples through the model again, against what the store holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.extraction.batches import Batch
+from biocache.engine.extraction.forward import Forward
+from biocache.engine.extraction.running import token_table
+from biocache.engine.models import ModelSource, load_model, parse_model
+from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.integrity import Problem
+from biocache.store.packing import PackPlan
+from biocache.store.reading import Run, dense_maps
+
+__all__ = ["recompute_samples", "rounding_tolerance"]
+
+# Relative step of the data types that a model computes in, beyond float32's.
+_COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+# A batch of another shape sums in another order, and blocks pass the difference on: steps of the compute type
+# by which the largest value of a layer may move.
+_COMPUTE_STEPS = 64
+
+
+def rounding_tolerance(values: NDArray[np.floating], dtype: str, compute_dtype: str) -> NDArray[np.float64]:
+    """Return how far stored values may be from values computed again.
+
+    Parameters
+    ----------
+    values
+        One layer of one sample, computed again (...).
+    dtype
+        Data type of the store: a value moves by at most half a step of it, or half its smallest number.
+    compute_dtype
+        Data type the model computes in: other batches move a layer by some steps of its largest value.
+    """
+    info = np.finfo(dtype)
+    stored = np.abs(values.astype(np.float64)) * float(info.eps) + float(info.smallest_subnormal)
+    largest = float(np.abs(values).max(initial=0.0))
+    return np.asarray(stored + _COMPUTE_STEPS * _COMPUTE_STEP[compute_dtype] * largest)
+
+
+def recompute_samples(
+    run: Run, count: int, *, seed: int = 0, model: str | None = None, device: str | None = None
+) -> Iterator[Problem]:
+    """Run random samples through the model, alone and without padding, and compare with the store.
+
+    Parameters
+    ----------
+    run
+        The run; its packs with the chosen samples must be committed.
+    count
+        Number of samples; all of them if the run has fewer.
+    seed
+        Seed of the choice.
+    model
+        Hub id, folder or state-dict file of the weights; None for where the run says they came from.
+    device
+        Device name of torch; None for the CPU.
+
+    Yields
+    ------
+    Problem
+        One for each sample and layer that differs by more than rounding.
+
+    Raises
+    ------
+    ModelError
+        If the weights are no longer there.
+    SpecMismatchError
+        If they are not those of the run.
+    SettingError
+        If `count` is not positive.
+    """
+    if count < 1:
+        raise SettingError(f"the number of samples to recompute is {count}; give 1 or more")
+    run.require_complete()
+    source = _source_of(run, model)
+    loaded = load_model(source, device or "cpu", run.spec.compute_dtype)
+    if loaded.digest != run.spec.model_digest:
+        raise SpecMismatchError(
+            f"the weights in {source.weights} are not those that run {run.key} was made from; pass --from with the "
+            "folder or hub id that holds them"
+        )
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(run.counts.samples, size=min(count, run.counts.samples), replace=False))
+    forward = Forward(loaded.model, run.spec, token_table(run))
+    batches = [Batch(np.array([sample]), run.plan.token_count[[sample]]) for sample in chosen]
+    for activations in forward.run(batches):
+        sample = int(activations.batch.samples[0])
+        if activations.hidden is not None:
+            yield from _differences(run, "hidden", sample, activations.hidden)
+        if activations.attention is not None:
+            tokens = int(run.plan.token_count[sample])
+            maps = dense_maps(activations.attention, tokens, run.spec.causal)
+            yield from _differences(run, "attention", sample, maps)
+
+
+def _source_of(run: Run, model: str | None) -> ModelSource:
+    provenance = run.provenance
+    weights = provenance.model_source if model is None else parse_model(model)[1]
+    checkpoint = Path(weights) if Path(weights).exists() and run.key.training_size else None
+    base = provenance.tokenizer_source if checkpoint is not None else weights
+    return ModelSource(
+        run.key.model, base, run.key.training_size, run.key.seed, checkpoint, random_weights=provenance.random_weights
+    )
+
+
+def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
+    plan: PackPlan = run.plan
+    stored = run.read_sample(name, sample)
+    for index, layer in enumerate(run.spec.variable_layers(name)):
+        values = computed[index].astype(np.float64)
+        off = np.abs(stored[index].astype(np.float64) - values)
+        allowed = rounding_tolerance(values, run.spec.dtype, run.spec.compute_dtype)
+        if not (off <= allowed).all():
+            identifier = run.column("samples/sample_id")[sample]
+            yield Problem(
+                str(run.key),
+                int(plan.sample_pack[sample]),
+                f"{name} of layer {layer} of sample {identifier!r} differs by up to {float(np.nanmax(off)):.3g} from "
+                "what the model gives now; extract the run again with --overwrite",
+            )
