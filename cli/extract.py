@@ -1,0 +1,163 @@
+"""`biocache extract`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import SPLITS, TASKS, VIEWS, json_option, list_option, store_option
+from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
+
+if TYPE_CHECKING:
+    from biocache.engine.extraction.request import ExtractionRequest
+
+__all__ = ["extract"]
+
+KEEP = ("hidden", "attention")
+DTYPES = ("float16", "float32")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+LABEL_SCHEMES = ("type", "bio")
+_COUNT = click.IntRange(min=1)
+
+_EXAMPLES = """\b
+Examples:
+  biocache extract --task ner --dataset corpora/jnlpba --model bert,biobert --training-size 0,100
+  biocache extract --task nli --dataset corpora/mednli --model gpt2=models/gpt2 --layers 0,6-12 --dry-run"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Run a corpus through models and keep every layer.")
+@store_option
+@click.option("--task", type=click.Choice(TASKS), required=True, help="How text is read.")
+@click.option(
+    "--dataset",
+    metavar="NAME|FOLDER|HUB_ID",
+    help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
+)
+@list_option(
+    "--model",
+    "models",
+    items=NAMES,
+    default=("bert",),
+    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
+)
+@list_option(
+    "--training-size",
+    "training_sizes",
+    items=INTEGERS,
+    default=(0,),
+    text="Percents of the train split that the models were fine-tuned on; 0 is pre-trained.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=42,
+    show_default=True,
+    help="Seed of fine-tuning or random weights.",
+)
+@list_option(
+    "--view", "views", items=ListOf(click.Choice(VIEWS)), text="Views to encode.  [default: all of the task's]"
+)
+@list_option(
+    "--split", "splits", items=ListOf(click.Choice(SPLITS)), default=("train", "test"), text="Splits to extract."
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    default=Path("checkpoints"),
+    show_default=True,
+    help="Folder of fine-tuned checkpoints.",
+)
+@list_option("--keep", items=ListOf(click.Choice(KEEP)), default=KEEP, text="What to keep.")
+@list_option(
+    "--layers", items=LAYERS, text="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.  [default: all]"
+)
+@list_option(
+    "--attention-split",
+    "attention_splits",
+    items=ListOf(click.Choice(SPLITS)),
+    default=("test",),
+    text="Splits whose attention is kept.",
+)
+@list_option(
+    "--attention-view",
+    "attention_views",
+    items=ListOf(click.Choice(VIEWS)),
+    text="Views whose attention is kept.  [default: sentence for ner, pair for nli]",
+)
+@click.option("--dtype", type=click.Choice(DTYPES), default="float16", show_default=True, help="Data type on disk.")
+@click.option(
+    "--compute-dtype",
+    type=click.Choice(COMPUTE_DTYPES),
+    default="float32",
+    show_default=True,
+    help="Data type the model computes in.",
+)
+@click.option("--device", help="Device of torch, such as cpu or cuda:1.  [default: cuda where there is one]")
+@click.option(
+    "--max-length", type=_COUNT, metavar="N", help="Tokens after which a sample is cut.  [default: 512 or the model's]"
+)
+@click.option("--limit", type=_COUNT, metavar="N", help="Leading samples of each split to extract.  [default: all]")
+@click.option(
+    "--label-scheme",
+    type=click.Choice(LABEL_SCHEMES),
+    default="type",
+    show_default=True,
+    help="Labels of ner: merged by entity type, or IOB2 tags.",
+)
+@click.option(
+    "--batch-tokens", type=_COUNT, metavar="N", help="Tokens of a forward pass, padding included.  [default: by device]"
+)
+@click.option(
+    "--window-tokens",
+    type=_COUNT,
+    metavar="N",
+    help="Tokens sorted by length together.  [default: by device and memory]",
+)
+@click.option(
+    "--max-memory", type=BYTES, help="Memory to use, such as 8G or 500M.  [default: a quarter of the machine's]"
+)
+@click.option("--max-disk", type=BYTES, help="Refuse to write more than this, such as 200G.")
+@click.option(
+    "--partition", metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
+)
+@click.option("--dry-run", is_flag=True, help="Show runs, bytes and memory; load no weights, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace runs that were made with other settings or inputs.")
+@click.option("--random-weights", is_flag=True, help="Extract randomly initialised twins of the models.")
+@click.option("--scheduler-address", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+@json_option
+def extract(
+    store: Path, *, partition: str | None, dry_run: bool, scheduler_address: str | None, as_json: bool, **settings: Any
+) -> None:
+    """Run a corpus through models and keep the hidden states and attention of every layer.
+
+    What is in the store already is not computed again; an interrupted extraction resumes where it stopped. Lists have
+    commas between their items, or repeat the option. Sizes are bytes, or numbers with K, M, G or T (or KiB, MiB, ...),
+    which are powers of 1024; KB, MB, GB and TB are powers of 1000.
+    """
+    request = _request(partition, settings)
+    from biocache.cli.extraction_report import print_plan, print_reports, warn_of_losses
+    from biocache.cli.render import Bars
+    from biocache.engine.extraction.extract import check_disk, run_plan
+    from biocache.engine.extraction.planning import plan_extraction
+
+    plan = plan_extraction(request)
+    warn_of_losses(plan)
+    if dry_run:
+        print_plan(plan, as_json=as_json)
+        check_disk(store, plan)
+        return
+    with Bars("tokens") as bars:
+        reports = run_plan(
+            store,
+            plan,
+            scheduler_address=scheduler_address,
+            on_progress=lambda progress: bars.update(progress.run, progress.tokens_done, progress.tokens_total),
+        )
+    print_reports(reports, partition=partition, as_json=as_json)
+
+
+def _request(partition: str | None, settings: dict[str, Any]) -> "ExtractionRequest":
+    from biocache.engine.extraction.request import ExtractionRequest, Partition
+
+    return ExtractionRequest(partition=None if partition is None else Partition.parse(partition), **settings)

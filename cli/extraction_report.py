@@ -1,0 +1,148 @@
+"""What `biocache extract` says: its plan, what is lost on the way, and what was done."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.render import note, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
+    from biocache.engine.extraction.running import RunReport
+
+__all__ = ["print_plan", "print_reports", "warn_of_losses"]
+
+_ENCODING_NOTES = ("samples_truncated", "words_lost")
+_PHRASES = {
+    "samples_truncated": "samples truncated",
+    "words_lost": "words lost",
+    "repaired_tags": "tags repaired",
+    "skipped_pairs": "pairs without a gold label skipped",
+    "empty_sentences": "empty sentences skipped",
+    "docstart_lines": "document headers skipped",
+}
+
+
+def warn_of_losses(plan: "ExtractionPlan") -> None:
+    """Say on stderr what of the corpus is repaired, left out or cut."""
+    for line in dict.fromkeys(_losses(plan)):
+        note(line)
+
+
+def _losses(plan: "ExtractionPlan") -> Iterator[str]:
+    for split, notes in plan.corpus.notes.items():
+        if split in plan.request.splits and (counted := _phrase(notes)):
+            yield f"{plan.corpus.name}, {split}: {counted}"
+    for run in plan.runs:
+        # Training sizes of a model share their encoding: they say the same, and it is said once.
+        if counted := _phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):
+            where = f"{run.key.dataset}, {run.key.model}, {run.key.view}, {run.key.split}"
+            yield f"{where}: {counted} (max length {run.spec.max_length} tokens)"
+
+
+def _phrase(notes: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{count:,} {_PHRASES.get(name, name.replace('_', ' '))}" for name, count in notes.items() if count
+    )
+
+
+def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
+    """Write what an extraction would make, a row a run, and what it would take."""
+    from biocache.engine.extraction.memory import format_bytes
+
+    if as_json:
+        print_json({"runs": [_planned(run) for run in plan.runs], "totals": _totals(plan)})
+        return
+    columns = ("run", "keep", "samples", "tokens", "packs", "bytes", *(_PHRASES[name] for name in _ENCODING_NOTES))
+    print_table(
+        columns,
+        [
+            (
+                str(run.key),
+                ",".join(run.spec.keep),
+                len(run.layout.token_count),
+                run.tokens,
+                run.layout.pack_count,
+                format_bytes(run.activation_bytes),
+                *(run.notes.get(name, 0) for name in _ENCODING_NOTES),
+            )
+            for run in plan.runs
+        ],
+    )
+    click.echo()
+    fields = [
+        ("bytes, before compression", format_bytes(plan.activation_bytes)),
+        ("peak memory", format_bytes(plan.peak_bytes)),
+        ("device", plan.device),
+    ]
+    for model in plan.models:
+        cut = f"{model.budget.batch_tokens:,} tokens a batch, {model.budget.window_tokens:,} a window"
+        fields.append((f"{model.source.name} at {model.source.training_size} %", cut))
+    print_fields(fields)
+
+
+def _planned(run: "RunPlan") -> dict[str, Any]:
+    return {
+        "run": str(run.key),
+        "keep": list(run.spec.keep),
+        "samples": len(run.layout.token_count),
+        "tokens": run.tokens,
+        "packs": run.layout.pack_count,
+        "activation_bytes": run.activation_bytes,
+        "notes": run.notes,
+    }
+
+
+def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
+    budgets = [
+        {"model": model.source.name, "training_size": model.source.training_size, **asdict(model.budget)}
+        for model in plan.models
+    ]
+    return {
+        "activation_bytes": plan.activation_bytes,
+        "peak_bytes": plan.peak_bytes,
+        "device": plan.device,
+        "models": budgets,
+    }
+
+
+def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
+    """Write what an extraction did, a row a run; say on stderr what is left for others."""
+    from biocache.engine.extraction.memory import format_bytes
+
+    if as_json:
+        print_json(
+            [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
+        )
+    else:
+        columns = ("run", "packs written", "done", "total", "tokens", "bytes", "padded / real tokens", "state")
+        print_table(columns, [_row(report, format_bytes(report.bytes_written)) for report in reports])
+    unfinished = [report for report in reports if not report.complete]
+    if unfinished:
+        missing = sum(report.packs - report.packs_done for report in unfinished)
+        whose = f"partition {partition} is done; " if partition else ""
+        note(
+            f"{whose}{missing:,} packs of {len(unfinished):,} runs are left to other processes; the same command "
+            f"{'with the other partitions' if partition else 'again'} finishes them"
+        )
+
+
+def _padding(report: "RunReport") -> float | None:
+    return report.tokens_padded / report.tokens_computed if report.tokens_computed else None
+
+
+def _row(report: "RunReport", size: str) -> tuple[str | int, ...]:
+    padding = _padding(report)
+    missing = report.packs - report.packs_done
+    return (
+        str(report.run),
+        report.packs_written,
+        report.packs_done,
+        report.packs,
+        report.tokens_written,
+        size,
+        "-" if padding is None else f"{padding:.3f}",
+        "complete" if report.complete else f"incomplete: {missing:,} packs missing",
+    )

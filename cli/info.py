@@ -1,0 +1,103 @@
+"""`biocache info`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import json_option, run_selectors, store_option
+
+if TYPE_CHECKING:
+    from biocache.store import Run
+
+__all__ = ["info"]
+
+_EXAMPLES = """\b
+Examples:
+  biocache info ner/jnlpba/bert/size-000/seed-42/sentence/test
+  biocache info --task ner --model bert --training-size 0 --split test --json"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Show all that is known of one run.")
+@click.argument("run", required=False)
+@store_option
+@run_selectors
+@json_option
+def info(run: str | None, store: Path, *, as_json: bool, **selectors: Any) -> None:
+    """Show the spec, the origin and the sizes of one run.
+
+    RUN is its path as `biocache ls` prints it; selectors that match one run do as well.
+    """
+    from biocache.cli.render import print_fields, print_json
+    from biocache.cli.selection import chosen_run, selection
+    from biocache.store import Store
+
+    wanted = selection((run,) if run else (), store, selectors)
+    facts = _facts(chosen_run(Store.open(store), wanted))
+    if as_json:
+        print_json(facts)
+    else:
+        print_fields(_fields(facts))
+
+
+def _facts(run: "Run") -> dict[str, Any]:
+    records = run.records()
+    raw = _raw_bytes(run, sorted(records))
+    chunks = sum(record.stored_bytes for record in records.values())
+    return {
+        "run": str(run.key),
+        "path": str(run.path),
+        "packs_done": len(records),
+        "complete": len(records) == run.counts.packs,
+        "key": dict(run.key.items()),
+        "counts": asdict(run.counts),
+        "sizes": {
+            "disk_bytes": sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()),
+            "activation_bytes": chunks,
+            "activation_bytes_before_compression": raw,
+            "compression_ratio": raw / chunks if chunks else None,
+        },
+        "spec": run.spec.to_json(),
+        "provenance": run.provenance.to_json(),
+    }
+
+
+def _raw_bytes(run: "Run", packs: list[int]) -> int:
+    import numpy as np
+
+    spec, itemsize = run.spec, np.dtype(run.spec.dtype).itemsize
+    hidden = len(spec.layers) * spec.feature_size * int(run.plan.pack_tokens[packs].sum())
+    maps = len(spec.attention_layers) * spec.head_count * int(run.plan.pack_pairs[packs].sum())
+    return itemsize * (("hidden" in spec.keep) * hidden + ("attention" in spec.keep) * maps)
+
+
+def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            yield name, _text(name, value)
+            continue
+        yield "", ""
+        yield name, ""
+        for inner, part in value.items():
+            yield f"  {inner}", _text(inner, part)
+
+
+def _text(name: str, value: Any) -> str:
+    from biocache.cli.render import format_layers
+    from biocache.engine.extraction.memory import format_bytes
+
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") or name.startswith("activation_bytes"):
+        return f"{value:,} ({format_bytes(value)})"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{inner} {part}" for inner, part in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return format_layers(value) if name == "layers" else ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) and name != "seed" else str(value)

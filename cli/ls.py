@@ -1,0 +1,70 @@
+"""`biocache ls`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import json_option, run_selectors, store_option
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ls", "print_catalog"]
+
+_EXAMPLES = """\b
+Examples:
+  biocache ls
+  biocache ls --task ner --model bert,biobert --training-size 0,100 --json"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="List the runs of a store.")
+@store_option
+@run_selectors
+@json_option
+def ls(store: Path, *, as_json: bool, **selectors: Any) -> None:
+    """List the runs of a store: their sizes, and how much of each is there.
+
+    Selectors narrow the list; their items have commas between them. What stands under `run` names a run for the
+    other commands.
+    """
+    from biocache.cli.render import note, print_json
+    from biocache.cli.selection import selection
+    from biocache.store import Store
+
+    catalog = Store.open(store).catalog()
+    for name, wanted in selection((), store, selectors)[0].items():
+        catalog = catalog[catalog[name].isin(wanted if isinstance(wanted, list) else [wanted])]
+    if catalog.empty:
+        note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
+    if as_json:
+        print_json(json.loads(catalog.to_json(orient="records")))
+    elif not catalog.empty:
+        print_catalog(catalog)
+
+
+def print_catalog(catalog: "pd.DataFrame") -> None:
+    """Write a catalog, as `Store.catalog` returns it, as a table."""
+    from biocache.cli.render import print_table
+    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store import RunKey
+
+    rows = json.loads(catalog.to_json(orient="records"))
+    print_table(
+        ("run", "samples", "tokens", "words", "packs", "keep", "layers", "dtype", "bytes"),
+        [
+            (
+                str(RunKey(**{name: row[name] for name in RunKey.names()})),
+                row["samples"],
+                row["tokens"],
+                row["words"],
+                f"{row['packs_done']:,}/{row['packs']:,}",
+                row["keep"],
+                row["layers"],
+                row["dtype"],
+                format_bytes(row["stored_bytes"]),
+            )
+            for row in rows
+        ],
+    )

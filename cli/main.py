@@ -1,0 +1,110 @@
+"""The `biocache` command: a group that imports a command only to run it."""
+
+import os
+import sys
+import warnings
+from importlib import import_module
+
+import click
+
+__all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
+
+# Name -> where the command is and what it does, so that `biocache --help` imports none; in the order of a study.
+COMMANDS = {
+    "demo": ("biocache.cli.demo:demo", "Make a small corpus, tiny models and a store of them, offline."),
+    "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+    "ls": ("biocache.cli.ls:ls", "List the runs of a store."),
+    "info": ("biocache.cli.info:info", "Show all that is known of one run."),
+    "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),
+    "rm": ("biocache.cli.rm:rm", "Remove runs."),
+}
+
+_QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+_INTERRUPTED = 130
+
+
+class _Interrupted(click.ClickException):
+    exit_code = _INTERRUPTED
+
+    def show(self, file: object = None) -> None:
+        click.echo(self.format_message(), err=True)
+
+
+class CommandGroup(click.Group):
+    """The commands of the table, imported when they are run, with every error of a user's on one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of a study."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; turn what a user can mend into one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Interrupted("Interrupted; what is committed stays, and the same command resumes") from error
+        except Exception as error:
+            if _is_own(error) or (isinstance(error, OSError) and error.filename is not None):
+                raise click.ClickException(_one_line(error)) from error
+            raise
+
+
+def _is_own(error: Exception) -> bool:
+    # Where the module is not loaded yet, nothing can have raised its errors.
+    errors = sys.modules.get("biocache.store.errors")
+    return errors is not None and isinstance(error, errors.BiocacheError)
+
+
+def _one_line(error: Exception) -> str:
+    text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+    return " ".join(text.split())
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n  biocache demo\n  biocache extract --help",
+)
+@click.version_option(package_name="biocache", prog_name="biocache")
+def biocache() -> None:
+    """Cache the hidden states and attention maps of transformers, and query them.
+
+    A corpus is read once through each model; every later question is answered from the store.
+    """
+
+
+def main() -> None:
+    """Run the command line; libraries are kept from writing beside it."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        biocache(prog_name="biocache")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

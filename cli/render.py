@@ -1,0 +1,138 @@
+"""What a user sees: tables and JSON on stdout, notes and progress on stderr."""
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+__all__ = ["Bars", "format_layers", "note", "print_fields", "print_json", "print_table"]
+
+# No table is as wide: what a terminal does not fit it wraps, and a pipe gets whole rows.
+_WIDTH = 10_000
+
+
+def note(text: str) -> None:
+    """Write a note to stderr."""
+    click.echo(f"note: {text}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Write JSON to stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
+    """Write a table to stdout, a line a row, never cut and never wrapped.
+
+    Parameters
+    ----------
+    columns
+        Their titles.
+    rows
+        Their cells; whole numbers are written with separators and on the right.
+    """
+    from rich.table import Table
+
+    cells = [list(row) for row in rows]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for position, title in enumerate(columns):
+        numeric = bool(cells) and all(isinstance(row[position], int) for row in cells)
+        table.add_column(title, justify="right" if numeric else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
+    _print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Write names and values to stdout, a line each; a field without a value is a heading."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for name, value in fields:
+        table.add_row(name, value, style=None if value else "bold")
+    _print(table)
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    terminal = Console().is_terminal
+    text = io.StringIO()
+    console = Console(
+        file=text, width=_WIDTH, force_terminal=terminal, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
+    console.print(table)
+    for line in text.getvalue().splitlines():
+        click.echo(line.rstrip(), color=terminal)
+
+
+def format_layers(layers: Sequence[int]) -> str:
+    """Write layers as ranges, such as ``0-12`` or ``0,6,12``."""
+    parts: list[list[int]] = []
+    for layer in layers:
+        if parts and layer == parts[-1][-1] + 1:
+            parts[-1].append(layer)
+        else:
+            parts.append([layer])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 2 else ",".join(map(str, part)) for part in parts)
+
+
+class Bars:
+    """Progress on stderr, a bar a run; nothing where stderr is no terminal.
+
+    Parameters
+    ----------
+    unit
+        What is counted, in the plural.
+    """
+
+    def __init__(self, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False, emoji=False)
+        self._unit = unit
+        self._tasks: dict[str, Any] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not sys.stderr.isatty(),
+            transient=True,
+            # Left on, stdout would go where the bars are: out of the user's pipe.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def echo(self, text: str) -> None:
+        """Write a line to stdout, the bars out of its way."""
+        self._progress.stop()
+        click.echo(text)
+        self._progress.start()
+
+    def update(self, run: str, done: int, total: int) -> None:
+        """Set how far a run is; the first call for a run draws its bar."""
+        if run not in self._tasks:
+            self._tasks[run] = self._progress.add_task(run, total=total, rate="")
+        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]
+        speed = task.finished_speed or task.speed
+        rate = f"{speed:,.0f} {self._unit}/s" if speed else ""
+        self._progress.update(self._tasks[run], completed=done, total=total, rate=rate)

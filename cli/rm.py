@@ -1,0 +1,59 @@
+"""`biocache rm`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import run_selectors, store_option
+
+if TYPE_CHECKING:
+    from biocache.store import Run
+
+__all__ = ["rm"]
+
+_EXAMPLES = """\b
+Examples:
+  biocache rm ner/jnlpba/bert/size-010/seed-42/sentence/train
+  biocache rm --model gpt2 --training-size 10,30 --yes"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Remove runs.")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@store_option
+@run_selectors
+@click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **selectors: Any) -> None:
+    """Remove runs and free their bytes, after listing them and asking.
+
+    RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused.
+    """
+    if not (runs or everything or any(selectors.values())):
+        raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
+    if everything and (runs or any(selectors.values())):
+        raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
+    from biocache.cli.render import print_table
+    from biocache.cli.selection import chosen_runs, selection
+    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store import Store
+
+    wanted = selection(runs, store, selectors)
+    opened = Store.open(store)
+    chosen = chosen_runs(opened, wanted)
+    for run in chosen:
+        run.refuse_claimed()
+    sizes = [_disk_bytes(run) for run in chosen]
+    if chosen:
+        print_table(
+            ("run", "bytes"), [(str(run.key), format_bytes(size)) for run, size in zip(chosen, sizes, strict=True)]
+        )
+    if chosen and not yes:
+        click.confirm(f"Remove {len(chosen):,} runs, {format_bytes(sum(sizes))}?", abort=True, err=True)
+    for run in chosen:
+        opened.remove(run)
+    click.echo(f"{len(chosen):,} runs removed, {format_bytes(sum(sizes))} freed")
+
+
+def _disk_bytes(run: "Run") -> int:
+    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())

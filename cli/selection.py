@@ -1,0 +1,88 @@
+"""From selectors and run paths to runs of a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from biocache.store import Run, Store
+
+__all__ = ["chosen_run", "chosen_runs", "selection"]
+
+
+def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any, ...] | None]) -> list[dict[str, Any]]:
+    """Return what to ask the store for, one selection a run path, or one made of the selectors.
+
+    Parameters
+    ----------
+    runs
+        Paths of runs, as `biocache ls` prints them.
+    store
+        Folder of the store, which a path may begin with.
+    selectors
+        Values of the options of `run_selectors`.
+
+    Raises
+    ------
+    click.UsageError
+        If a path is not one of a run, or there are both paths and selectors.
+    """
+    given = {name: values for name, values in selectors.items() if values}
+    if not runs:
+        return [{name: _alternatives(name, values) for name, values in given.items()}]
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"give RUN or selectors, not both: RUN already says what {named} would")
+    return [_parts(run, store) for run in runs]
+
+
+def chosen_runs(store: "Store", wanted: list[dict[str, Any]]) -> "list[Run]":
+    """Open the runs of some selections.
+
+    Raises
+    ------
+    RunNotFoundError
+        If one of them names something and matches nothing.
+    """
+    found = {}
+    for part in wanted:
+        runs = store.select(**part) or ([store.run(**part)] if part else [])
+        found.update({run.key: run for run in runs})
+    return list(found.values())
+
+
+def chosen_run(store: "Store", wanted: list[dict[str, Any]]) -> "Run":
+    """Open the one run of a selection; anything else is an error that lists the candidates."""
+    return store.run(**wanted[0])
+
+
+def _parts(run: str, store: Path) -> dict[str, Any]:
+    from biocache.store import RunKey
+    from biocache.store.errors import SettingError
+
+    path = Path(run)
+    if path.is_relative_to(store):
+        path = path.relative_to(store)
+    try:
+        return dict(RunKey.from_path(path.as_posix()).items())
+    except SettingError as error:
+        raise click.UsageError(f"{error}; `biocache ls` prints the paths of all runs") from error
+
+
+def _alternatives(name: str, values: tuple[Any, ...]) -> Any:
+    if name in ("dataset", "model"):
+        values = tuple(dict.fromkeys(known for text in values for known in _run_names(name, text)))
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _run_names(part: str, text: str) -> list[str]:
+    """Return the names that runs may have which were extracted with this value of `--dataset` or `--model`."""
+    name, equals, _ = text.partition("=")
+    if equals:
+        return [name]
+    if text.startswith((".", "~", "/")) or (Path(text).is_dir() and "/" in text):
+        return [Path(text).expanduser().resolve().name]
+    if "/" not in text:
+        return [text]
+    return [text.replace("/", "--")] if part == "model" else [text.rsplit("/", 1)[-1].lower()]

@@ -1,0 +1,111 @@
+"""What values of options look like: lists, sizes in bytes, ranges of layers."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+__all__ = ["BYTES", "INTEGERS", "LAYERS", "NAMES", "ByteSize", "ListOf"]
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?b)?|b)?", re.IGNORECASE)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+class ByteSize(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: ``8G`` and ``8GiB`` are 8 * 1024**3, ``8GB`` is 8 * 1000**3, ``512`` is 512."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes that a text means."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            self.fail(
+                f"{value!r} is not a size; write bytes, or a number with K, M, G or T, such as 8G or 1.5GiB", param, ctx
+            )
+        number, unit, suffix = match.groups()
+        base = 1000 if (suffix or "").lower() == "b" else 1024
+        size = int(float(number) * base ** _POWERS.get((unit or "").lower(), 0))
+        if size < 1:
+            self.fail(f"{value!r} is less than one byte", param, ctx)
+        return size
+
+
+class ListOf(click.ParamType):  # type: ignore[type-arg]
+    """Items with commas between them; an option of this type can also be repeated.
+
+    Parameters
+    ----------
+    item
+        `click.ParamType` of an item.
+    ranges
+        Whether ``2-5`` means 2, 3, 4 and 5.
+    """
+
+    def __init__(self, item: Any, *, ranges: bool = False) -> None:
+        self.item = item
+        self.ranges = ranges
+        self.name = item.name
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how the help names the value."""
+        if isinstance(self.item, click.Choice):
+            return "|".join(self.item.choices) + ",..."
+        return f"{self.item.name.upper()},..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the items of one value."""
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(
+            self.item.convert(item, param, ctx)
+            for text in self._split(value, param, ctx)
+            for item in self._expand(text, param, ctx)
+        )
+
+    def _split(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        # A folder may have a comma in its name.
+        if os.path.isdir(value.partition("=")[2] or value):  # noqa: PTH112  (Path raises on names too long)
+            return [value]
+        items = [item.strip() for item in value.split(",")]
+        if not all(items):
+            self.fail(f"{value!r} has an empty item; write items with one comma between them", param, ctx)
+        return items
+
+    def _expand(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Iterator[str]:
+        match = _RANGE.fullmatch(text) if self.ranges else None
+        if match is None:
+            yield text
+            return
+        first, last = int(match[1]), int(match[2])
+        if not first <= last < first + 10_000:
+            self.fail(f"{text!r} is not a range from a smaller number to a larger one, such as 0-12", param, ctx)
+        yield from map(str, range(first, last + 1))
+
+
+class _Name(click.types.StringParamType):
+    name = "name"
+
+
+class _Number(click.types.IntParamType):
+    name = "n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = -1
+        if number < 0:
+            self.fail(f"{value!r} is not a whole number from 0", param, ctx)
+        return number
+
+
+BYTES = ByteSize()
+NAMES = ListOf(_Name())
+INTEGERS = ListOf(_Number())
+LAYERS = ListOf(_Number(), ranges=True)

@@ -1,0 +1,105 @@
+"""`biocache verify`."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import json_option, run_selectors, store_option
+
+if TYPE_CHECKING:
+    from biocache.cli.render import Bars
+    from biocache.store import Run
+    from biocache.store.integrity import Problem
+
+__all__ = ["verify"]
+
+_EXAMPLES = """\b
+Examples:
+  biocache verify
+  biocache verify --model biobert --recompute 4 --from models/biobert"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Check every record, checksum and value of runs.")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@store_option
+@run_selectors
+@click.option(
+    "--recompute",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Also run K samples of each run through the model again.",
+)
+@click.option(
+    "--from", "weights", metavar="FOLDER|HUB_ID", help="Where the weights are now, if they moved since the extraction."
+)
+@click.option("--device", help="Device of torch for --recompute.  [default: cuda where there is one]")
+@json_option
+def verify(
+    runs: tuple[str, ...],
+    store: Path,
+    *,
+    recompute: int | None,
+    weights: str | None,
+    device: str | None,
+    as_json: bool,
+    **selectors: Any,
+) -> None:
+    """Check all that is stored of runs, by default of all: a line for each problem, exit code 1 if there are any.
+
+    RUN is a path as `biocache ls` prints it; selectors do as well.
+    """
+    if recompute is None and (weights or device):
+        raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
+    from biocache.cli.render import Bars, print_json
+    from biocache.cli.selection import chosen_runs, selection
+    from biocache.store import Store
+
+    wanted = selection(runs, store, selectors)
+    chosen = chosen_runs(Store.open(store), wanted)
+    _refuse_several_models(chosen, weights)
+    problems = []
+    with Bars("packs") as bars:
+        for run in chosen:
+            for problem in _problems(run, recompute, weights, device, bars):
+                problems.append(problem)
+                if not as_json:
+                    where = problem.run if problem.pack is None else f"{problem.run}, pack {problem.pack}"
+                    bars.echo(f"{where}: {' '.join(problem.message.split())}")
+    packs = sum(run.counts.packs for run in chosen)
+    if as_json:
+        print_json({"runs": len(chosen), "packs": packs, "problems": [asdict(problem) for problem in problems]})
+    else:
+        again = "" if recompute is None else f", up to {recompute:,} samples of each run recomputed"
+        click.echo(f"{len(chosen):,} runs, {packs:,} packs checked{again}: {len(problems) or 'no'} problems")
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def _refuse_several_models(runs: "list[Run]", weights: str | None) -> None:
+    models = sorted({f"{run.key.model} at {run.key.training_size} %" for run in runs})
+    if weights is not None and len(models) > 1:
+        raise click.UsageError(
+            f"--from names the weights of one model and the runs have {', '.join(models)}; "
+            "select one with --model and --training-size"
+        )
+
+
+def _problems(
+    run: "Run", recompute: int | None, weights: str | None, device: str | None, bars: "Bars"
+) -> "Iterator[Problem]":
+    from biocache.store.errors import IncompleteRunError, IntegrityError
+    from biocache.store.integrity import Problem, verify_run
+
+    name = str(run.key)
+    yield from verify_run(run, lambda done, total: bars.update(name, done, total))
+    if recompute is None:
+        return
+    from biocache.engine.recompute import recompute_samples
+
+    try:
+        yield from recompute_samples(run, recompute, model=weights, device=device)
+    except (IntegrityError, IncompleteRunError) as error:
+        yield Problem(name, None, f"samples cannot be recomputed: {error}")
