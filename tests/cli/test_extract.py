@@ -1,0 +1,220 @@
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from biocache.cli.extraction_report import print_reports
+from biocache.engine.extraction import extract as running
+from biocache.engine.extraction import planning
+from biocache.engine.extraction.request import ExtractionRequest, Partition
+from biocache.engine.extraction.running import Progress, RunReport
+from biocache.store import Store
+from biocache.store.errors import SettingError
+
+Command = Callable[..., Result]
+
+Handed = Callable[..., ExtractionRequest]
+
+
+@pytest.fixture
+def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
+    """Return the request that `extract` hands to `plan_extraction`, which then stops it."""
+
+    def parse(*arguments: object) -> ExtractionRequest:
+        seen: list[ExtractionRequest] = []
+
+        def stop(request: ExtractionRequest) -> None:
+            seen.append(request)
+            raise SettingError("stopped")
+
+        monkeypatch.setattr(planning, "plan_extraction", stop)
+        assert command("extract", *arguments, code=1).stderr == "Error: stopped\n"
+        return seen[0]
+
+    return parse
+
+
+def test_defaults_are_those_of_the_request(handed: Handed) -> None:
+    assert handed("--task", "ner") == ExtractionRequest(task="ner")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--dataset demo=corpora/x", {"dataset": "demo=corpora/x"}),
+        ("--model bert,gpt2=models/gpt2 --model a/b", {"models": ("bert", "gpt2=models/gpt2", "a/b")}),
+        ("--training-size 0,10 --training-size 100,10", {"training_sizes": (0, 10, 100)}),
+        ("--seed 7", {"seed": 7}),
+        ("--view pair,premise", {"views": ("pair", "premise")}),
+        ("--split validation", {"splits": ("validation",)}),
+        ("--checkpoints elsewhere", {"checkpoints": Path("elsewhere")}),
+        ("--keep hidden", {"keep": ("hidden",)}),
+        ("--layers 0,2-4", {"layers": (0, 2, 3, 4)}),
+        ("--attention-split train --attention-split test", {"attention_splits": ("train", "test")}),
+        ("--attention-view premise", {"attention_views": ("premise",)}),
+        ("--dtype float32", {"dtype": "float32"}),
+        ("--compute-dtype bfloat16", {"compute_dtype": "bfloat16"}),
+        ("--device cuda:1", {"device": "cuda:1"}),
+        ("--max-length 64", {"max_length": 64}),
+        ("--limit 5", {"limit": 5}),
+        ("--label-scheme bio", {"label_scheme": "bio"}),
+        ("--batch-tokens 256", {"batch_tokens": 256}),
+        ("--window-tokens 4096", {"window_tokens": 4096}),
+        ("--max-memory 1.5GiB", {"max_memory": 3 * 2**29}),
+        ("--max-disk 500M", {"max_disk": 500 * 2**20}),
+        ("--partition 2/8", {"partition": Partition(2, 8)}),
+        ("--random-weights", {"random_weights": True}),
+        ("--overwrite", {"overwrite": True}),
+    ],
+)
+def test_every_option_is_a_field_of_the_request(handed: Handed, arguments: str, expected: dict[str, Any]) -> None:
+    assert handed("--task", "nli", *arguments.split()) == ExtractionRequest(task="nli", **expected)
+
+
+def test_no_field_of_the_request_lacks_an_option(command: Command) -> None:
+    from biocache.cli.extract import extract
+
+    assert {f.name for f in fields(ExtractionRequest)} <= {parameter.name for parameter in extract.params}
+
+
+def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Plan:
+        runs = ()
+
+        class corpus:  # noqa: N801
+            notes: Mapping[str, Any] = {}
+
+    def run_plan(store: Path, plan: Any, *, scheduler_address: str | None, on_progress: Callable[..., None]) -> Any:
+        calls.append((store, plan, scheduler_address))
+        on_progress(Progress("a/run", 1, 2))
+        return []
+
+    monkeypatch.setattr(planning, "plan_extraction", lambda _: Plan)
+    monkeypatch.setattr(running, "run_plan", run_plan)
+    monkeypatch.setenv("BIOCACHE_STORE", "from/environment")
+    command("extract", "--task", "ner", "--scheduler-address", "tcp://host:8786", "--json")
+    command("extract", "--task", "ner", "--store", "given", "--json")
+    assert calls == [(Path("from/environment"), Plan, "tcp://host:8786"), (Path("given"), Plan, None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "Missing option '--task'"),
+        ("--task pos", "'pos' is not one of 'ner', 'nli'"),
+        ("--task ner --split dev", "'dev' is not one of"),
+        ("--task ner --keep logits", "'logits' is not one of"),
+        ("--task ner --dtype int8", "'int8' is not one of"),
+        ("--task ner --max-memory 8apples", "'8apples' is not a size"),
+        ("--task ner --layers 3-1", "'3-1' is not a range"),
+        ("--task ner --model bert,,gpt2", "'bert,,gpt2' has an empty item"),
+        ("--task ner --limit 0", "0 is not in the range x>=1"),
+    ],
+)
+def test_values_that_cannot_be_are_usage_errors(command: Command, arguments: str, message: str) -> None:
+    assert message in command("extract", *arguments.split(), code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "./nowhere"], r"nowhere: does not exist; pass the folder that holds train.conll"),
+        (["--model", "bert=./nowhere"], r"model 'bert=./nowhere': .* is not a folder"),
+        (["--partition", "5/4"], r"partition 5/4 is not I/N with I from 1 to N"),
+        (["--partition", "half"], r"partition 'half' is not of the form I/N"),
+        (["--view", "pair"], r"view 'pair' is not one of sentence"),
+        (["--training-size", "101"], r"training size 101 is not a percentage"),
+        (["--training-size", "10"], r"no checkpoint of model 'bert' at training size 10"),
+        (["--layers", "0-3"], r"layer 3 is not one of model 'bert': it has 0 \(embeddings\) to 2"),
+        (["--device", "abacus"], r"device 'abacus' cannot be used here"),
+        (["--max-memory", "1M"], r"--max-memory is 1.0 MiB"),
+        (["--max-disk", "1K"], r"--max-disk is 1.0 KiB"),
+    ],
+)
+def test_mistakes_are_one_line(
+    command: Command,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    corpus_folder: Path,
+    checkpoints: Mapping[str, Path],
+) -> None:
+    given: dict[str, object] = {"--dataset": corpus_folder / "ner", "--model": f"bert={checkpoints['bert']}"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    rest = [part for option in given.items() for part in option]
+    stderr = command("extract", "--task", "ner", "--store", tmp_path / "s", *rest, code=1).stderr
+    assert stderr.startswith("Error: ")
+    assert stderr.count("\n") == 1
+    assert re.search(message, stderr), stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_dry_run_shows_what_the_run_then_does(
+    command: Command, tmp_path: Path, corpus_folder: Path, checkpoints: Mapping[str, Path]
+) -> None:
+    store = tmp_path / "biocache.zarr"
+    asked = ["extract", "--task", "nli", "--dataset", corpus_folder / "nli", "--model", f"gpt2={checkpoints['gpt2']}"]
+    asked += ["--store", store, "--split", "test", "--limit", 6, "--max-length", 24, "--device", "cpu"]
+    planned = command(*asked, "--dry-run", "--json")
+    assert not store.exists()
+    runs = json.loads(planned.stdout)["runs"]
+    shown = command(*asked, "--dry-run").stdout
+    assert "bytes, before compression" in shown
+    assert "peak memory" in shown
+    for run in runs:
+        assert run["run"] in shown
+
+    done = command(*asked, "--json")
+    reports = json.loads(done.stdout)
+    assert [report["run"] for report in reports] == [run["run"] for run in runs]
+    assert [report["tokens_written"] for report in reports] == [run["tokens"] for run in runs]
+    assert all(report["complete"] and report["padding_ratio"] >= 1 for report in reports)
+    assert {run.key.path: run.counts.tokens for run in Store.open(store).select()} == {
+        run["run"]: run["tokens"] for run in runs
+    }
+
+    assert planned.stderr == done.stderr
+    assert "nli, gpt2, pair, test: 6 samples truncated" in done.stderr
+    assert "(max length 24 tokens)" in done.stderr
+
+    again = command(*asked)
+    assert [line.split()[1:6] for line in again.stdout.splitlines()[1:]] == [["0", "1", "1", "0", "0"]] * 3
+    assert again.stdout.count("complete") == 3
+
+
+def test_repairs_of_the_corpus_are_told(command: Command, tmp_path: Path, checkpoints: Mapping[str, Path]) -> None:
+    corpus = tmp_path / "broken"
+    corpus.mkdir()
+    (corpus / "train.conll").write_text("IL-2\tB-protein\ngene\tO\n", encoding="utf-8")
+    (corpus / "test.conll").write_text("IL-2\tI-protein\ngene\tO\n", encoding="utf-8")
+    stderr = command(
+        "extract", "--task", "ner", "--dataset", corpus, "--model", f"bert={checkpoints['bert']}", "--dry-run"
+    ).stderr
+    assert stderr == "note: broken, test: 1 tags repaired\n"
+
+
+def report(done: int, written: int) -> RunReport:
+    return RunReport("ner/a/b/size-000/seed-1/sentence/test", 4, written, done, 10 * written, 10 * written, 12, 99)
+
+
+def test_what_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    print_reports([report(1, 1), report(4, 0)], partition="1/4", as_json=False)
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()[1:]
+    assert first.endswith("1.200                 incomplete: 3 packs missing")
+    assert second.endswith("-                     complete")
+    assert err == (
+        "note: partition 1/4 is done; 3 packs of 1 runs are left to other processes; "
+        "the same command with the other partitions finishes them\n"
+    )
+    print_reports([report(1, 1)], partition=None, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["complete"] is False
+    assert "the same command again finishes them" in err

@@ -1,0 +1,168 @@
+import importlib.metadata
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+
+from biocache.cli import extract as extract_module
+from biocache.cli import main as main_module
+from biocache.cli import options
+from biocache.cli.main import COMMANDS, biocache
+
+Command = Callable[..., Result]
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "zarr",
+    "xarray",
+    "pandas",
+    "dask",
+    "numpy",
+    "rich",
+    "biocache.store",
+    "biocache.engine",
+)
+
+
+def loaded_after(code: str) -> set[str]:
+    report = "import sys; print('\\n'.join(['LOADED', *sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
+    return set(result.stdout.partition("LOADED\n")[2].split())
+
+
+def test_the_entry_point_imports_click_and_the_standard_library_only() -> None:
+    added = loaded_after("import biocache.cli.main") - loaded_after("import click")
+    allowed = sys.stdlib_module_names | {"biocache"}
+    assert {name for name in added if name.partition(".")[0] not in allowed} == set()
+    assert {name for name in added if name.startswith("biocache")} <= {"biocache", "biocache.cli", "biocache.cli.main"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from biocache.cli.main import biocache
+biocache({arguments!r}, prog_name="biocache", standalone_mode=False)
+"""
+    assert loaded_after(code).isdisjoint(HEAVY)
+
+
+def test_the_group_lists_its_commands_without_importing_them() -> None:
+    code = "from biocache.cli.main import biocache\nbiocache(['--help'], standalone_mode=False)"
+    assert not any(name.startswith("biocache.cli.") and name != "biocache.cli.main" for name in loaded_after(code))
+
+
+def test_the_table_says_what_the_commands_say_themselves(command: Command) -> None:
+    output = command("--help").stdout
+    for name, (_, text) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(text)}$", output, re.MULTILINE)
+        found = biocache.get_command(click.Context(biocache), name)
+        assert found is not None
+        assert (found.name, found.short_help) == (name, text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_two_examples_that_parse(command: Command, name: str) -> None:
+    examples = command(name, "--help").stdout.partition("Examples:\n")[2].strip().splitlines()
+    assert len(examples) == 2
+    for example in examples:
+        program, called, *arguments = shlex.split(example)
+        assert (program, called) == ("biocache", name)
+        found = biocache.get_command(click.Context(biocache), name)
+        assert found is not None
+        with found.make_context(name, arguments):
+            pass
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").stdout == f"biocache, version {importlib.metadata.version('biocache')}\n"
+
+
+def test_unknown_commands_and_options_are_usage_errors(command: Command) -> None:
+    assert "No such command 'exract'" in command("exract", code=2).stderr
+    assert "No such option" in command("ls", "--modle", "bert", code=2).stderr
+
+
+def test_choices_are_those_of_the_engine() -> None:
+    from biocache.engine.extraction import request
+    from biocache.engine.tasks import base, ner
+
+    assert tuple(base.TASKS) == options.TASKS
+    assert base.VIEWS == options.VIEWS
+    assert base.SPLITS == options.SPLITS
+    assert request.KEEP == extract_module.KEEP
+    assert request.DTYPES == extract_module.DTYPES
+    assert request.COMPUTE_DTYPES == extract_module.COMPUTE_DTYPES
+    assert tuple(ner.LABEL_SCHEMES) == extract_module.LABEL_SCHEMES
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(_self: object) -> None:
+        raise error
+
+    from biocache.store import Store
+
+    monkeypatch.setattr(Store, "catalog", fail)
+
+
+def test_a_users_mistake_is_one_line(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from biocache.store.errors import IntegrityError
+
+    raising(monkeypatch, IntegrityError("a record\n  is damaged"))
+    result = command("ls", "--store", extracted, code=1)
+    assert result.stderr == "Error: a record is damaged\n"
+    assert result.stdout == ""
+
+
+def test_a_file_that_cannot_be_used_is_one_line(
+    command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, PermissionError(13, "Permission denied", "/a/b"))
+    assert command("ls", "--store", extracted, code=1).stderr == "Error: Permission denied: /a/b\n"
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, KeyboardInterrupt())
+    result = command("ls", "--store", extracted, code=130)
+    assert result.stderr == "Interrupted; what is committed stays, and the same command resumes\n"
+
+
+def test_a_bug_keeps_its_traceback(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        command("ls", "--store", extracted)
+
+
+def test_a_closed_pipe_is_quiet(extracted: Path) -> None:
+    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "ls", "--store", str(extracted)]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_main_silences_libraries_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import os, sys, warnings
+from biocache.cli import main
+main.biocache = lambda **_: (warnings.warn("noise"), print(os.environ["TOKENIZERS_PARALLELISM"]))
+main.main()
+"""
+    for name in main_module._QUIET:
+        monkeypatch.delenv(name, raising=False)
+    quiet = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (quiet.stdout, quiet.stderr) == ("false\n", "")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    told = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "true\n"
+    assert "noise" in told.stderr

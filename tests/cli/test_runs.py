@@ -1,0 +1,215 @@
+"""ls, info, verify and rm on a store."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from biocache.engine import recompute
+from biocache.store import Run, Store
+from biocache.store.claims import Claims
+from biocache.store.integrity import Problem
+
+Command = Callable[..., Result]
+
+BERT_TEST = "ner/demo/bert/size-000/seed-42/sentence/test"
+BERT_TRAIN = "ner/demo/bert/size-000/seed-42/sentence/train"
+GPT2_TEST = "ner/demo/gpt2/size-000/seed-42/sentence/test"
+GPT2_TRAIN = "ner/demo/gpt2/size-000/seed-42/sentence/train"
+ALL = [BERT_TEST, BERT_TRAIN, GPT2_TEST, GPT2_TRAIN]
+
+
+def listed(stdout: str) -> list[str]:
+    return [line.split()[0] for line in stdout.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("selectors", "runs"),
+    [
+        ("", ALL),
+        ("--model bert", ALL[:2]),
+        ("--model bert=moved/elsewhere", ALL[:2]),
+        ("--model bert,gpt2 --split test", [BERT_TEST, GPT2_TEST]),
+        ("--dataset corpora/demo --training-size 0 --seed 42 --task ner --view sentence", ALL),
+        ("--dataset org/Demo", ALL),
+    ],
+)
+def test_ls_lists_what_is_selected(command: Command, extracted: Path, selectors: str, runs: list[str]) -> None:
+    result = command("ls", "--store", extracted, *selectors.split())
+    assert listed(result.stdout) == runs
+    assert result.stderr == ""
+
+
+def test_ls_writes_the_catalog_as_json(command: Command, extracted: Path) -> None:
+    rows = json.loads(command("ls", "--store", extracted, "--split", "test", "--json").stdout)
+    catalog = Store.open(extracted).catalog()
+    expected = catalog[catalog.split == "test"]
+    assert [row["tokens"] for row in rows] == expected.tokens.to_list()
+    assert list(rows[0]) == list(expected.columns)
+    assert rows[0]["complete"] is True
+
+
+def test_ls_of_nothing_says_so(command: Command, extracted: Path) -> None:
+    result = command("ls", "--store", extracted, "--model", "llama")
+    assert (result.stdout, result.stderr) == ("", f"note: no run of {extracted} matches\n")
+    assert command("ls", "--store", extracted, "--seed", "1", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["ls", "info", "verify"])
+def test_what_is_no_store_is_refused(command: Command, tmp_path: Path, name: str) -> None:
+    stderr = command(name, "--store", tmp_path / "none", code=1).stderr
+    assert stderr.startswith(f"Error: {tmp_path / 'none'} is not a biocache store")
+
+
+def test_the_store_can_come_from_the_environment(
+    command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIOCACHE_STORE", str(extracted))
+    assert listed(command("ls").stdout) == ALL
+
+
+def test_info_names_one_run_by_path_or_selectors(command: Command, extracted: Path) -> None:
+    by_path = command("info", BERT_TEST, "--store", extracted, "--json").stdout
+    completed = command("info", extracted / BERT_TEST, "--store", extracted, "--json").stdout
+    selected = command("info", "--store", extracted, "--model", "bert", "--split", "test", "--json").stdout
+    assert by_path == completed == selected
+    facts = json.loads(by_path)
+    run = Store.open(extracted).run(model="bert", split="test")
+    assert facts["run"] == BERT_TEST
+    assert facts["spec"]["model_digest"] == run.spec.model_digest
+    assert facts["counts"]["tokens"] == run.counts.tokens
+    raw = sum(run.activations(name).nbytes for name in run.spec.keep)
+    chunks = [run.chunk_path("hidden", i, 0) for i in range(3)] + [run.chunk_path("attention", i, 0) for i in range(2)]
+    assert facts["sizes"]["activation_bytes_before_compression"] == raw
+    assert facts["sizes"]["activation_bytes"] == sum(chunk.stat().st_size for chunk in chunks)
+    assert facts["sizes"]["compression_ratio"] == pytest.approx(raw / facts["sizes"]["activation_bytes"])
+    assert facts["sizes"]["disk_bytes"] > facts["sizes"]["activation_bytes"]
+    shown = command("info", BERT_TEST, "--store", extracted).stdout
+    assert run.spec.model_digest in shown
+    assert "0-2" in shown
+
+
+def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path) -> None:
+    several = command("info", "--store", extracted, "--model", "bert", code=1).stderr
+    assert several == f"Error: 2 runs match model='bert': {BERT_TEST}, {BERT_TRAIN}; add what tells them apart\n"
+    none = command("info", "--store", extracted, "--model", "llama", code=1).stderr
+    assert none.startswith("Error: no run matches model='llama'")
+    assert "is not the path of a run" in command("info", "ner/demo", "--store", extracted, code=2).stderr
+    both = command("info", BERT_TEST, "--store", extracted, "--model", "bert", code=2).stderr
+    assert "give RUN or selectors, not both" in both
+
+
+def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
+    assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs checked: no problems\n"
+    some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
+    assert json.loads(some) == {"runs": 2, "packs": 2, "problems": []}
+
+
+def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> None:
+    assert "no run matches model='llama'" in command("verify", "--store", extracted, "--model", "llama", code=1).stderr
+
+
+def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
+    chunk = Store.open(store).run(model="bert", split="test").chunk_path("hidden", 1, 0)
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
+    (store / GPT2_TRAIN / "packs/record/c/0").unlink()
+    result = command("verify", "--store", store, code=1)
+    damaged, missing, summary = result.stdout.splitlines()
+    assert damaged.startswith(f"{BERT_TEST}, pack 0: layer 1 of hidden")
+    assert missing.startswith(f"{GPT2_TRAIN}, pack 0: not committed")
+    assert summary == "4 runs, 4 packs checked: 2 problems"
+    problems = json.loads(command("verify", "--store", store, "--json", code=1).stdout)["problems"]
+    assert [(problem["run"], problem["pack"]) for problem in problems] == [(BERT_TEST, 0), (GPT2_TRAIN, 0)]
+    command("verify", "--store", store, BERT_TRAIN)
+
+
+def test_verify_recomputes(command: Command, extracted: Path, checkpoints: Mapping[str, Path]) -> None:
+    options = ("--store", extracted, "--model", "bert", "--recompute", 2, "--device", "cpu")
+    stdout = command("verify", *options, "--from", checkpoints["bert"]).stdout
+    assert stdout == "2 runs, 2 packs checked, up to 2 samples of each run recomputed: no problems\n"
+
+
+def test_what_recomputing_is_handed(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def recomputed(run: Run, count: int, *, model: str | None, device: str | None) -> Iterator[Problem]:
+        calls.append((run.key.path, count, model, device))
+        yield Problem(run.key.path, 0, "differs\nmuch")
+
+    monkeypatch.setattr(recompute, "recompute_samples", recomputed)
+    arguments = ("verify", BERT_TEST, "--store", extracted, "--recompute", 3)
+    stdout = command(*arguments, "--from", "there", "--device", "cpu", code=1).stdout
+    assert stdout.splitlines()[0] == f"{BERT_TEST}, pack 0: differs much"
+    command(*arguments, code=1)
+    assert calls == [(BERT_TEST, 3, "there", "cpu"), (BERT_TEST, 3, None, None)]
+
+
+def test_verify_refuses_settings_that_say_nothing(command: Command, extracted: Path) -> None:
+    alone = command("verify", "--store", extracted, "--from", "there", code=2).stderr
+    assert "--from and --device say how to --recompute" in alone
+    several = command("verify", "--store", extracted, "--from", "there", "--recompute", 1, code=2).stderr
+    assert "the runs have bert at 0 %, gpt2 at 0 %" in several
+
+
+def runs(store: Path) -> list[str]:
+    keys = Store.open(store).keys()
+    return [key.path for key in keys]
+
+
+def test_rm_lists_asks_and_removes(command: Command, store: Path) -> None:
+    refused = command("rm", "--store", store, "--model", "bert", code=1, answer="n\n")
+    assert listed(refused.stdout)[:2] == [BERT_TEST, BERT_TRAIN]
+    assert runs(store) == ALL
+    removed = command("rm", "--store", store, "--model", "bert", answer="y\n")
+    assert "Remove 2 runs" in removed.stderr
+    assert "2 runs removed" in removed.stdout
+    assert runs(store) == ALL[2:]
+    command("rm", GPT2_TEST, "--store", store, "--yes")
+    assert runs(store) == [GPT2_TRAIN]
+    command("rm", "--all", "--yes", "--store", store)
+    assert runs(store) == []
+    assert command("ls", "--store", store).stderr == f"note: {store} holds no runs\n"
+
+
+def test_rm_needs_to_be_told_what(command: Command, store: Path) -> None:
+    assert "give RUN, selectors, or --all" in command("rm", "--store", store, "--yes", code=2).stderr
+    assert "give it alone" in command("rm", "--all", "--model", "bert", "--store", store, "--yes", code=2).stderr
+    assert "no run matches" in command("rm", "--store", store, "--yes", "--model", "llama", code=1).stderr
+    assert "no run matches" in command("rm", GPT2_TEST.replace("42", "1"), "--store", store, "--yes", code=1).stderr
+    assert runs(store) == ALL
+
+
+def test_rm_refuses_runs_that_are_being_written_and_then_removes_none(command: Command, store: Path) -> None:
+    claims = Claims(store / GPT2_TEST)
+    try:
+        with claims.hold([0], wait=False) as held:
+            assert held
+            stderr = command("rm", "--split", "test", "--store", store, "--yes", code=1).stderr
+    finally:
+        claims.close()
+    assert stderr.startswith(f"Error: run {GPT2_TEST} is being written by another process")
+    assert runs(store) == ALL
+
+
+def test_bars_are_drawn_on_stderr_and_results_stay_on_stdout(store: Path) -> None:
+    (store / GPT2_TRAIN / "packs/record/c/0").unlink()
+    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "verify", "--store", str(store)]
+    ours, theirs = pty.openpty()
+    try:
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
+        result = subprocess.run(call, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment, check=False)
+        os.set_blocking(ours, False)
+        drawn = os.read(ours, 1 << 20).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert [line.partition(",")[0] for line in result.stdout.splitlines()] == [GPT2_TRAIN, "4 runs"]
+    assert BERT_TEST in drawn
+    assert "100%" in drawn

@@ -1,0 +1,205 @@
+"""The store: what it lists, and how a run is named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import zarr
+from store_factory import PROVENANCE, synthetic
+
+from biocache.store import Store
+from biocache.store.catalog import CATALOG_COLUMNS
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError, StoreFormatError
+from biocache.store.keys import RunKey
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "s.zarr"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    """A store of three sizes of one model, complete, and of one split of another, half done."""
+    for size in (100, 0, 30):
+        synthetic([2, 3], training_size=size).write_all(root)
+    half = synthetic(model="other", split="train", task="nli", keep=("hidden",), layers=(0, 4))
+    half.write(half.create(root), [1])
+    return Store.open(root)
+
+
+def test_the_catalog_has_a_row_a_run(store: Store) -> None:
+    catalog = store.catalog()
+    assert list(catalog.columns) == CATALOG_COLUMNS
+    assert catalog["training_size"].tolist() == [0, 30, 100, 30]
+    assert catalog["model"].tolist() == ["tiny", "tiny", "tiny", "other"]
+    row = catalog.iloc[1].to_dict()
+    stored = row.pop("stored_bytes")
+    assert row == {
+        "task": "ner",
+        "dataset": "corpus",
+        "model": "tiny",
+        "training_size": 30,
+        "seed": 42,
+        "view": "sentence",
+        "split": "test",
+        "samples": 2,
+        "tokens": 5,
+        "words": 3,
+        "packs": 1,
+        "packs_done": 1,
+        "complete": True,
+        "keep": "hidden,attention",
+        "layers": 3,
+        "features": 6,
+        "heads": 2,
+        "dtype": "float16",
+        "model_source": PROVENANCE.model_source,
+        "dataset_source": PROVENANCE.dataset_source,
+        "created": PROVENANCE.created,
+        "host": PROVENANCE.host,
+    }
+    run = store.run(training_size=30, model="tiny")
+    paths = [path for name in run.spec.keep for path in (run.path / name / name / "c").rglob("*") if path.is_file()]
+    assert len(paths) == 5
+    assert stored == sum(path.stat().st_size for path in paths)
+
+
+def test_the_catalog_shows_progress(store: Store) -> None:
+    row = store.catalog().set_index("model").loc["other"]
+    assert (row["packs"], row["packs_done"], row["complete"]) == (3, 1, False)
+    assert (row["keep"], row["layers"], row["samples"]) == ("hidden", 2, 6)
+    run = store.run(model="other")
+    paths = [path for path in (run.path / "hidden/hidden/c").rglob("*") if path.is_file()]
+    assert row["stored_bytes"] == sum(path.stat().st_size for path in paths) > 0
+
+
+def test_an_empty_store_has_an_empty_catalog(root: Path) -> None:
+    run = synthetic().create(root)
+    store = Store.open(root)
+    store.remove(run)
+    catalog = store.catalog()
+    assert list(catalog.columns) == CATALOG_COLUMNS
+    assert len(catalog) == 0
+    assert list(store.keys()) == []
+    assert "0 runs" in repr(store)
+    with pytest.raises(RunNotFoundError, match=r"no run matches nothing; the store .* holds no runs"):
+        store.run()
+
+
+def test_a_run_is_named_by_as_much_as_it_takes(store: Store) -> None:
+    assert store.run(model="other").key.task == "nli"
+    assert store.run(training_size=100).key.training_size == 100
+    assert store.run(training_size=[30, 31], task=("ner",), seed=None).key.path.startswith("ner/corpus/tiny/size-030/")
+
+
+def test_selection_by_several_values(store: Store) -> None:
+    assert [run.key.training_size for run in store.select(training_size=[0, 100])] == [0, 100]
+    assert [run.key.training_size for run in store.select(training_size=range(50), task="ner")] == [0, 30]
+    assert len(store.select()) == 4
+    assert store.select(model={"none"}) == []
+
+
+def test_several_matches_are_listed(store: Store) -> None:
+    with pytest.raises(AmbiguousRunError) as caught:
+        store.run(task="ner", split=None)
+    message = str(caught.value)
+    assert message.startswith("3 runs match task='ner'")
+    for size in ("000", "030", "100"):
+        assert f"ner/corpus/tiny/size-{size}/seed-42/sentence/test" in message
+    assert "other" not in message
+
+
+def test_no_match_lists_what_there_is(store: Store) -> None:
+    with pytest.raises(RunNotFoundError) as caught:
+        store.run(model="bert")
+    message = str(caught.value)
+    assert message.startswith("no run matches model='bert'; the store ")
+    assert all(path in message for path in map(str, store.keys()))
+
+
+def test_a_long_list_is_cut(root: Path) -> None:
+    for seed in range(12):
+        synthetic([1], keep=("hidden",), layers=(0,), split=f"split{seed:02d}").create(root)
+    with pytest.raises(AmbiguousRunError, match=r"^12 runs match .*split09 and 2 more; add what"):
+        Store.open(root).run()
+
+
+def test_an_unknown_selector_is_refused(store: Store) -> None:
+    with pytest.raises(
+        SettingError, match="size is no part of a run's key; they are task, dataset, model, training_size"
+    ):
+        store.run(size=30)
+
+
+def test_a_removed_run_is_gone(store: Store) -> None:
+    run = store.run(training_size=0)
+    store.remove(run)
+    assert not run.path.exists()
+    assert len(store.catalog()) == 3
+    with pytest.raises(RunNotFoundError):
+        store.run(training_size=0)
+    assert sorted(path.name for path in store.path.iterdir()) == ["ner", "nli", "zarr.json"]
+
+
+def test_removing_a_run_twice_says_so(store: Store) -> None:
+    run = store.run(training_size=0)
+    store.remove(run)
+    with pytest.raises(RunNotFoundError, match=f"has no run {run.key}"):
+        store.remove(run)
+
+
+def test_keys_are_in_order(store: Store) -> None:
+    keys = list(store.keys())
+    assert [key.path for key in keys] == sorted(key.path for key in keys)
+    assert all(isinstance(key, RunKey) for key in keys)
+
+
+def test_what_is_no_run_is_passed_over(store: Store) -> None:
+    path = store.run(model="other").path
+    (path.parent / "not-a-run").mkdir()
+    (store.path / "README.txt").write_text("about this store")
+    shutil.rmtree(path / "hidden")
+    shutil.copytree(store.path / "ner", store.path / ".partial-elsewhere-1@0" / "ner")
+    assert len(list(store.keys())) == 4
+
+
+def test_a_group_that_is_no_run_is_named(store: Store) -> None:
+    path = store.run(model="other").path
+    path.parents[2].rename(path.parents[2].with_name("size-30"))
+    with pytest.raises(StoreFormatError, match=r"holds nli/corpus/other/size-30/.* which is not a run"):
+        list(store.keys())
+
+
+def test_a_newer_store_is_refused(root: Path) -> None:
+    zarr.create_group(root, attributes={"biocache": {"format_version": 2}})
+    with pytest.raises(StoreFormatError, match=r"has format version 2; .* install a newer biocache"):
+        Store.open(root)
+
+
+def test_a_newer_run_is_refused(store: Store) -> None:
+    path = store.run(model="other").path / "zarr.json"
+    path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 2'))
+    with pytest.raises(StoreFormatError, match="has format version 2"):
+        store.catalog()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "file", "array", "other group", "text"])
+def test_what_is_not_a_store_is_refused(root: Path, kind: str) -> None:
+    if kind == "folder":
+        root.mkdir()
+    elif kind == "file":
+        root.write_bytes(b"file")
+    elif kind == "array":
+        zarr.create_array(root, shape=(1,), dtype="int8")
+    elif kind == "other group":
+        zarr.create_group(root)
+    elif kind == "text":
+        root.mkdir()
+        (root / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": null}')
+    with pytest.raises(StoreFormatError, match="not a biocache store"):
+        Store.open(root)
+
+
+def test_a_store_opens_from_a_string(store: Store) -> None:
+    assert list(Store.open(str(store.path)).keys()) == list(store.keys())

@@ -1,0 +1,163 @@
+"""Claims: kept between processes, dropped by the kernel."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from store_factory import Synthetic, hold_claim, processes, synthetic
+
+from biocache.store import Run, Store
+from biocache.store.claims import Claims, is_claimed
+from biocache.store.errors import BusyError
+from biocache.store.records import RECORD_PATH
+from biocache.store.writing import RunWriter, discard_run
+
+PATIENCE = 30
+
+
+@pytest.fixture
+def source() -> Synthetic:
+    return synthetic()
+
+
+@pytest.fixture
+def run(source: Synthetic, tmp_path: Path) -> Run:
+    return source.create(tmp_path / "s.zarr")
+
+
+@contextmanager
+def claimed_elsewhere(run: Run, packs: list[int]) -> Iterator[tuple[BaseProcess, Event]]:
+    context = processes()
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=hold_claim, args=(run.path, packs, held, release))
+    process.start()
+    try:
+        assert held.wait(PATIENCE)
+        yield process, release
+    finally:
+        process.kill()
+        process.join(PATIENCE)
+
+
+def test_another_process_sees_the_packs_busy(run: Run) -> None:
+    writer = RunWriter(run)
+    with claimed_elsewhere(run, [1]):
+        for packs, free in (([0], True), ([1], False), ([0, 1], False), ([2], True)):
+            with writer.claim(packs, wait=False) as mine:
+                assert mine is free, packs
+    writer.close()
+
+
+def test_a_claim_vanishes_with_its_process(run: Run) -> None:
+    claims = Claims(run.path)
+    with claimed_elsewhere(run, [0, 1, 2]) as (process, _):
+        assert is_claimed(run.path)
+        process.kill()
+        process.join(PATIENCE)
+        assert not is_claimed(run.path)
+        with claims.hold([0, 1, 2], wait=False) as mine:
+            assert mine
+    claims.close()
+
+
+def test_a_claim_ends_with_its_context(run: Run) -> None:
+    first, second = Claims(run.path), Claims(run.path)
+    with first.hold([1], wait=False) as mine, second.hold([1], wait=False) as theirs:
+        assert (mine, theirs) == (True, False)
+    with second.hold([1], wait=False) as theirs:
+        assert theirs
+    first.close()
+    second.close()
+
+
+def test_a_claim_ends_with_its_writer(run: Run) -> None:
+    first, second = Claims(run.path), Claims(run.path)
+    with first.hold([1], wait=False):
+        first.close()
+        with second.hold([1], wait=False) as theirs:
+            assert theirs
+    second.close()
+
+
+def test_a_claim_ends_when_its_context_fails(run: Run) -> None:
+    first, second = Claims(run.path), Claims(run.path)
+    with pytest.raises(ZeroDivisionError), first.hold([0, 1], wait=False):
+        raise ZeroDivisionError
+    with second.hold([0, 1], wait=False) as theirs:
+        assert theirs
+    first.close()
+    second.close()
+
+
+def test_a_refused_claim_holds_nothing(run: Run) -> None:
+    first, second, third = (Claims(run.path) for _ in range(3))
+    with first.hold([1], wait=False), second.hold([0, 1], wait=False) as theirs:
+        assert not theirs
+        with third.hold([0], wait=False) as mine:
+            assert mine
+    for claims in (first, second, third):
+        claims.close()
+
+
+def test_waiting_ends_when_the_other_process_lets_go(run: Run) -> None:
+    claims, claimed = Claims(run.path), threading.Event()
+
+    def wait() -> None:
+        with claims.hold([0, 1], wait=True) as mine:
+            if mine:
+                claimed.set()
+
+    with claimed_elsewhere(run, [1]) as (_, release):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not claimed.wait(0.3)
+        release.set()
+        assert claimed.wait(PATIENCE)
+        waiting.join(PATIENCE)
+    claims.close()
+
+
+def test_is_claimed_sees_any_pack(run: Run) -> None:
+    claims = Claims(run.path)
+    assert not is_claimed(run.path)
+    for pack in range(run.counts.packs):
+        with claims.hold([pack], wait=False):
+            assert is_claimed(run.path)
+        assert not is_claimed(run.path)
+    claims.close()
+
+
+def test_a_run_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
+    assert not is_claimed(tmp_path / "none")
+
+
+def test_the_file_of_the_claim_may_be_read_elsewhere_in_the_process(source: Synthetic, run: Run) -> None:
+    writer, other = RunWriter(run), Claims(run.path)
+    with writer.claim([1], wait=False):
+        (run.path / RECORD_PATH / "zarr.json").read_bytes()
+        with (run.path / RECORD_PATH / "zarr.json").open("r+b"):
+            pass
+        assert is_claimed(run.path)
+        source.write(run, [0])
+        RunWriter(run).close()
+        with other.hold([1], wait=False) as theirs:
+            assert not theirs
+    writer.close()
+    other.close()
+
+
+def test_a_claimed_run_is_not_removed(source: Synthetic, run: Run) -> None:
+    source.write(run)
+    store = Store.open(run.path.parents[6])
+    with claimed_elsewhere(run, [2]):
+        with pytest.raises(BusyError, match=r"run ner/corpus/tiny/.* is being written by another process"):
+            discard_run(store.path, run)
+        with pytest.raises(BusyError):
+            store.remove(run)
+        assert store.run().complete
+    store.remove(run)
+    assert list(store.keys()) == []

@@ -1,0 +1,75 @@
+"""The spec of a run: stored as JSON, and compared field by field."""
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from store_factory import KEY, PROVENANCE, SPEC
+
+from biocache.store.spec import Provenance, RunSpec
+
+OTHER = {
+    "key": replace(KEY, split="train"),
+    "dataset_digest": "other",
+    "label_names": ("O", "B-DNA"),
+    "label_scheme": "type",
+    "limit": 10,
+    "model_digest": "other",
+    "tokenizer_digest": "other",
+    "encoding_digest": "other",
+    "max_length": 128,
+    "token_types": True,
+    "keep": ("hidden",),
+    "layers": (0, 2),
+    "feature_size": 12,
+    "head_count": 3,
+    "causal": True,
+    "dtype": "float32",
+    "compute_dtype": "bfloat16",
+    "attention_implementation": "sdpa",
+}
+
+
+def test_spec_survives_json() -> None:
+    for spec in (SPEC, RunSpec(**OTHER)):
+        assert RunSpec.from_json(spec.key, json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_key_is_not_stored_twice() -> None:
+    assert set(SPEC.to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(RunSpec)])
+def test_every_field_tells_specs_apart(field: str) -> None:
+    other = replace(SPEC, **{field: OTHER[field]})
+    assert SPEC.difference(other) == {field: (getattr(SPEC, field), OTHER[field])}
+    assert other.difference(SPEC) == {field: (OTHER[field], getattr(SPEC, field))}
+
+
+def test_equal_specs_do_not_differ() -> None:
+    assert SPEC.difference(replace(SPEC)) == {}
+
+
+def test_a_field_missing_from_json_is_an_error() -> None:
+    values = SPEC.to_json()
+    del values["dtype"]
+    with pytest.raises(KeyError):
+        RunSpec.from_json(KEY, values)
+
+
+def test_attention_has_no_embedding_layer() -> None:
+    spec = replace(SPEC, layers=(0, 3, 7))
+    assert spec.variable_layers("hidden") == (0, 3, 7)
+    assert spec.variable_layers("attention") == spec.attention_layers == (3, 7)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_pair_count_is_the_size_of_the_map(causal: bool) -> None:
+    tokens = np.arange(1, 20)
+    sizes = [len(np.tril_indices(n)[0]) if causal else n * n for n in tokens]
+    np.testing.assert_array_equal(replace(SPEC, causal=causal).pair_count(tokens), sizes)
+
+
+def test_provenance_survives_json() -> None:
+    assert Provenance.from_json(json.loads(json.dumps(PROVENANCE.to_json()))) == PROVENANCE

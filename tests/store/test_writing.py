@@ -1,0 +1,350 @@
+"""Writing a run: what is on disk, in which order it may come there, and what becomes of it when a writer fails."""
+
+import json
+import shutil
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_factory import (
+    PROVENANCE,
+    Synthetic,
+    assert_holds,
+    stored_files,
+    synthetic,
+)
+
+from biocache.store import Store, schema
+from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatError
+from biocache.store.writing import PackBuffer, RunWriter, create_run, discard_run, resume_run
+
+
+@pytest.fixture
+def source() -> Synthetic:
+    return synthetic()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "s.zarr"
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=12),
+    capacity=st.integers(1, 30),
+    causal=st.booleans(),
+    dtype=st.sampled_from(["float16", "float32"]),
+    seed=st.integers(0, 99),
+)
+def test_what_is_read_is_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], capacity: int, causal: bool, dtype: str, seed: int
+) -> None:
+    source = synthetic(lengths, capacity, seed, causal=causal, dtype=dtype)
+    run = source.write_all(tmp_path_factory.mktemp("store"))
+    assert_holds(run, source)
+    hidden = run.tokens()["hidden"]
+    assert hidden.dtype == dtype
+    np.testing.assert_array_equal(hidden.compute(scheduler="synchronous"), source.truth("hidden"))
+    for sample in range(len(lengths)):
+        np.testing.assert_array_equal(run.read_sample("hidden", sample), source.hidden[sample])
+        np.testing.assert_array_equal(run.read_sample("attention", sample), source.maps[sample])
+
+
+def test_the_order_of_packs_does_not_matter(source: Synthetic, tmp_path: Path) -> None:
+    stored = []
+    for order in permutations(range(source.plan.pack_count)):
+        root = tmp_path / "".join(map(str, order))
+        run = source.create(root)
+        source.write(run, order)
+        assert_holds(run, source)
+        stored.append(stored_files(root))
+    assert all(other == stored[0] for other in stored)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
+    source = synthetic(causal=causal)
+    run = source.write_all(root)
+    plan = source.plan
+    group = zarr.open_group(root, mode="r")[run.key.path]
+    hidden, attention = group["hidden/hidden"], group["attention/attention"]
+    assert hidden.metadata.dimension_names == ("layer", "token", "feature")
+    assert attention.metadata.dimension_names == ("layer", "head", "pair")
+    assert hidden.shape == (3, plan.token_axis, 6)
+    assert attention.shape == (2, 2, plan.pair_axis)
+    assert hidden.chunks == (1, plan.token_chunk, 6)
+    assert attention.chunks == (1, 2, plan.pair_chunk)
+    for sample in range(len(source.hidden)):
+        tokens = slice(plan.token_start[sample], plan.token_start[sample] + plan.token_count[sample])
+        pairs = slice(plan.pair_start[sample], plan.pair_start[sample] + plan.pair_count[sample])
+        np.testing.assert_array_equal(hidden[:, tokens], source.hidden[sample])
+        np.testing.assert_array_equal(attention[:, :, pairs], source.entries(sample))
+    for variable in schema.columns("ner"):
+        stored = group[variable.path]
+        assert stored.metadata.dimension_names == variable.dims
+        assert stored.attrs["long_name"] == variable.meaning
+        np.testing.assert_array_equal(stored[:], source.columns[variable.path])
+    assert group["words/label"].attrs["label_names"] == list(source.spec.label_names)
+    np.testing.assert_array_equal(group["packs/first_sample"][:], plan.first_sample[:-1])
+
+
+def test_the_unused_tail_is_fill(source: Synthetic, root: Path) -> None:
+    run = source.write_all(root)
+    hidden = zarr.open_array(run.path / "hidden/hidden", mode="r")[:]
+    attention = zarr.open_array(run.path / "attention/attention", mode="r")[:]
+    used = np.zeros(source.plan.token_axis, dtype=bool)
+    used[source.plan.axis_positions()] = True
+    assert not used.all()
+    assert np.isnan(hidden[:, ~used]).all()
+    assert np.isfinite(hidden[:, used]).all()
+    tails = np.split(attention, source.plan.pack_count, axis=2)
+    for tail, pairs in zip(tails, source.plan.pack_pairs, strict=True):
+        assert np.isfinite(tail[..., :pairs]).all()
+        assert np.isnan(tail[..., pairs:]).all()
+    columns = run.column("tokens/token_id"), run.column("tokens/word"), run.column("tokens/token_text")
+    assert [set(column[~used].tolist()) for column in columns] == [{-1}, {-1}, {""}]
+
+
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_xarray_reads_every_group(root: Path, task: str) -> None:
+    source = synthetic(task=task)
+    run = source.write_all(root)
+    for name in ("samples", "tokens", "words", "packs", "hidden", "attention"):
+        dataset = xr.open_zarr(root, group=f"{run.key.path}/{name}", consolidated=False)
+        expected = {v.name: v.dims for v in schema.VARIABLES if v.group == name and v.task in {None, task}}
+        assert {str(key): variable.dims for key, variable in dataset.variables.items()} == expected
+        for key, variable in dataset.load().variables.items():
+            stored = zarr.open_array(run.path / name / str(key), mode="r")[:]
+            np.testing.assert_array_equal(variable.values.astype(stored.dtype), stored)
+
+
+def test_any_reader_can_walk_to_the_run(source: Synthetic, root: Path) -> None:
+    run = source.write_all(root)
+    members = dict(zarr.open_group(root, mode="r").members(max_depth=None))
+    parts = run.key.path.split("/")
+    groups = {path for path, member in members.items() if isinstance(member, zarr.Group)}
+    assert {"/".join(parts[: depth + 1]) for depth in range(len(parts))} <= groups
+    assert f"{run.key.path}/hidden/hidden" in set(members) - groups
+
+
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_every_array_ends_in_a_checksum(root: Path, task: str) -> None:
+    run = synthetic(task=task).write_all(root)
+    arrays = dict(zarr.open_group(run.path, mode="r").arrays())
+    for group in ("samples", "tokens", "words", "packs", "hidden", "attention"):
+        arrays |= {f"{group}/{name}": array for name, array in zarr.open_group(run.path / group, mode="r").arrays()}
+    assert set(arrays) == {v.path for v in schema.VARIABLES if v.task in {None, task}}
+    for path, array in arrays.items():
+        assert array.metadata.codecs[-1].to_dict()["name"] == "crc32c", path
+
+
+def test_nothing_half_written_is_left(source: Synthetic, root: Path) -> None:
+    source.write_all(root)
+    assert sorted(path.name for path in root.iterdir()) == ["ner", "zarr.json"]
+    assert [path for path in root.rglob("*") if "partial" in path.name] == []
+
+
+def test_pending_packs_are_those_without_a_record(source: Synthetic, root: Path) -> None:
+    run = source.create(root)
+    writer = RunWriter(run)
+    assert writer.pending() == [0, 1, 2]
+    source.write(run, [1])
+    assert writer.pending() == [0, 2]
+    (run.path / "packs/record/c/1").unlink()
+    assert writer.pending() == [0, 1, 2]
+    source.write(run)
+    assert writer.pending() == []
+    assert run.complete
+    writer.close()
+
+
+def test_a_record_says_what_was_written(source: Synthetic, root: Path) -> None:
+    run = source.write_all(root)
+    records = run.records()
+    assert list(records) == [0, 1, 2]
+    for pack, record in records.items():
+        assert {name: len(sums) for name, sums in record.checksums.items()} == {"hidden": 3, "attention": 2}
+        paths = [
+            run.chunk_path(name, index, pack)
+            for name in source.spec.keep
+            for index in range(len(source.spec.variable_layers(name)))
+        ]
+        assert record.stored_bytes == sum(path.stat().st_size for path in paths)
+
+
+def test_creating_a_run_again_finds_it(source: Synthetic, root: Path) -> None:
+    run = source.create(root)
+    source.write(run, [2])
+    before = stored_files(root)
+    again = create_run(root, source.spec, replace(PROVENANCE, device="other"), source.plan, source.columns)
+    assert stored_files(root) == before
+    assert again.spec == source.spec
+    assert again.provenance == PROVENANCE
+    source.write(again)
+    assert_holds(again, source)
+
+
+def test_finding_a_run_that_is_not_there(source: Synthetic, root: Path) -> None:
+    assert resume_run(root, source.spec) is None
+    assert not root.exists()
+
+
+def test_another_spec_is_refused_by_what_differs(source: Synthetic, root: Path) -> None:
+    source.create(root)
+    before = stored_files(root)
+    changes = {"model_digest": "x" * 64, "limit": 7, "dtype": "float32"}
+    with pytest.raises(SpecMismatchError) as caught:
+        create_run(root, replace(source.spec, **changes), PROVENANCE, source.plan, source.columns)
+    message = str(caught.value)
+    assert str(source.spec.key) in message
+    assert "model_digest: stored mmmmmmmmmmmm..., asked for xxxxxxxxxxxx..." in message
+    assert "limit: stored None, asked for 7" in message
+    assert "dtype: stored float16, asked for float32" in message
+    assert "tokenizer_digest" not in message
+    assert "--overwrite" in message
+    assert stored_files(root) == before
+
+
+def test_runs_of_other_keys_live_beside_each_other(root: Path) -> None:
+    sources = [synthetic(seed=size, training_size=size) for size in (0, 30, 100)]
+    runs = [source.write_all(root) for source in sources]
+    for run, source in zip(runs, sources, strict=True):
+        assert_holds(run, source)
+
+
+def test_a_store_that_another_process_has_only_begun_is_no_foreign_folder(source: Synthetic, root: Path) -> None:
+    root.mkdir()
+    (root / "zarr.0123456789abcdef.partial").write_bytes(b"{")
+    source.create(root)
+    assert list(Store.open(root).keys()) == [source.spec.key]
+
+
+def test_a_folder_of_something_else_is_refused(source: Synthetic, root: Path) -> None:
+    root.mkdir()
+    (root / "thesis.docx").write_bytes(b"precious")
+    with pytest.raises(StoreFormatError, match="is not a biocache store and not empty"):
+        source.create(root)
+    assert [path.name for path in root.iterdir()] == ["thesis.docx"]
+
+
+def test_a_file_is_refused(source: Synthetic, root: Path) -> None:
+    root.write_bytes(b"precious")
+    with pytest.raises(StoreFormatError, match="is not a folder"):
+        source.create(root)
+    assert root.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("attributes", [{}, {"biocache": {"format_version": 2}}])
+def test_a_zarr_store_of_something_else_is_refused(source: Synthetic, root: Path, attributes: dict) -> None:
+    zarr.create_group(root, attributes=attributes)
+    with pytest.raises(StoreFormatError, match="format version 2" if attributes else "no biocache attributes"):
+        source.create(root)
+    assert [path.name for path in root.iterdir()] == ["zarr.json"]
+
+
+def test_an_empty_folder_becomes_a_store(source: Synthetic, root: Path) -> None:
+    root.mkdir()
+    assert_holds(source.write_all(root), source)
+
+
+def test_chunks_of_a_run_that_is_gone_make_room(source: Synthetic, root: Path) -> None:
+    run = synthetic(seed=1).write_all(root)
+    for folder in run.path.iterdir():
+        if folder.name not in {"hidden", "packs"}:
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    created = source.create(root)
+    assert created.records() == {}
+    assert not created.chunk_path("hidden", 0, 0).exists()
+    source.write(created)
+    assert_holds(created, source)
+
+
+def test_columns_must_be_those_of_the_task(source: Synthetic, root: Path) -> None:
+    short = dict(source.columns)
+    del short["words/label"]
+    with pytest.raises(ValueError, match="words/label"):
+        create_run(root, source.spec, PROVENANCE, source.plan, short)
+    with pytest.raises(ValueError, match="samples/label"):
+        create_run(
+            root,
+            source.spec,
+            PROVENANCE,
+            source.plan,
+            source.columns | {"samples/label": source.columns["words/label"]},
+        )
+    wrong = source.columns | {"tokens/token_id": source.columns["tokens/token_id"][:-1]}
+    with pytest.raises(ValueError, match="tokens/token_id has shape"):
+        create_run(root, source.spec, PROVENANCE, source.plan, wrong)
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("name", "sample", "layer"),
+    [
+        ("hidden", 0, 0),
+        ("hidden", 4, 2),
+        ("hidden", 5, 1),
+        ("attention", 1, 1),
+        ("attention", 3, 2),
+        ("attention", 5, 2),
+    ],
+)
+def test_values_that_are_not_finite_are_refused(root: Path, value: float, name: str, sample: int, layer: int) -> None:
+    source = synthetic()
+    run = source.create(root)
+    pack = int(source.plan.sample_pack[sample])
+    stored = source.hidden if name == "hidden" else source.maps
+    # The last entry of the sample, beside the first of the next one.
+    stored[sample][source.spec.variable_layers(name).index(layer)][..., -1, -1] = value
+    with pytest.raises(SettingError) as caught:
+        source.write(run, [pack])
+    assert f"{name} of layer {layer} is not finite in float16 for sample 's{sample}' of run" in str(caught.value)
+    assert "--dtype float32" in str(caught.value)
+    assert run.records() == {}
+    source.write(run, {0, 1, 2} - {pack})
+    assert len(run.records()) == 2
+
+
+def test_rubbish_in_the_unused_tail_is_not_refused(source: Synthetic, root: Path) -> None:
+    run = source.create(root)
+    buffer = source.buffer(0)
+    assert isinstance(buffer, PackBuffer)
+    assert buffer.hidden is not None
+    assert buffer.attention is not None
+    buffer.hidden[:, source.plan.pack_tokens[0] :] = np.inf
+    buffer.attention[..., source.plan.pack_pairs[0] :] = np.nan
+    writer = RunWriter(run)
+    writer.write_pack(0, buffer)
+    writer.close()
+    np.testing.assert_array_equal(run.read_sample("hidden", 1), source.hidden[1])
+
+
+def test_discarding_removes_the_groups_that_are_empty(root: Path) -> None:
+    kept, gone = synthetic(split="test").create(root), synthetic(model="other", split="test").create(root)
+    discard_run(root, gone)
+    assert not (root / "ner/corpus/other").exists()
+    assert kept.path.is_dir()
+    discard_run(root / ".." / root.name, kept)
+    assert [path.name for path in root.iterdir()] == ["zarr.json"]
+
+
+def test_metadata_says_what_the_run_is(source: Synthetic, root: Path) -> None:
+    run = source.create(root)
+    own = json.loads((run.path / "zarr.json").read_bytes())["attributes"]["biocache"]
+    assert own["format_version"] == 1
+    assert own["counts"] == {
+        "samples": 6,
+        "tokens": 21,
+        "words": len(source.columns["words/word_text"]),
+        "pairs": 9 + 16 + 81 + 4 + 1 + 4,
+        "packs": 3,
+    }
+    assert own["spec"]["layers"] == [0, 1, 2]

@@ -1,0 +1,290 @@
+"""Synthetic runs: ragged samples with random activations, written without a model."""
+
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store import BiocacheError, Run, RunKey
+from biocache.store.claims import Claims
+from biocache.store.integrity import verify_run
+from biocache.store.packing import PackPlan, plan_packs
+from biocache.store.spec import Provenance, RunSpec
+from biocache.store.writing import PackBuffer, RunWriter, create_run
+
+KEY = RunKey("ner", "corpus", "tiny", 30, 42, "sentence", "test")
+
+PROVENANCE = Provenance(
+    model_source="models/tiny",
+    tokenizer_source="models/tiny",
+    random_weights=False,
+    dataset_source="corpora/corpus",
+    device="cpu",
+    created="2026-01-01T00:00:00+00:00",
+    host="host",
+    versions={"biocache": "0.1.0"},
+    notes={"samples_truncated": 0},
+)
+
+SPEC = RunSpec(
+    key=KEY,
+    dataset_digest="d" * 64,
+    label_names=("O", "B-protein", "I-protein"),
+    label_scheme="bio",
+    limit=None,
+    model_digest="m" * 64,
+    tokenizer_digest="t" * 64,
+    encoding_digest="e" * 64,
+    max_length=512,
+    token_types=False,
+    keep=("hidden", "attention"),
+    layers=(0, 1, 2),
+    feature_size=6,
+    head_count=2,
+    causal=False,
+    dtype="float16",
+    compute_dtype="float32",
+    attention_implementation="eager",
+)
+
+# Three packs of 7, 9 and 5 tokens at a capacity of 10: no pack is full, and they differ in length.
+LENGTHS = (3, 4, 9, 2, 1, 2)
+CAPACITY = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Synthetic:
+    """A run that is not written yet, and the truth that reading it must return.
+
+    Attributes
+    ----------
+    spec, plan, columns
+        What `create_run` is given.
+    hidden
+        For each sample (layer, token, feature), in the data type of the store.
+    maps
+        For each sample (layer, head, query, key), in the data type of the store; rows sum to 1.
+    """
+
+    spec: RunSpec
+    plan: PackPlan
+    columns: dict[str, NDArray[Any]]
+    hidden: list[NDArray[Any]]
+    maps: list[NDArray[Any]]
+
+    def create(self, root: Path) -> Run:
+        return create_run(root, self.spec, PROVENANCE, self.plan, self.columns)
+
+    def entries(self, sample: int) -> NDArray[Any]:
+        """Return the stored entries of a sample's maps (layer, head, pair)."""
+        maps = self.maps[sample]
+        if self.spec.causal:
+            query, key = np.tril_indices(maps.shape[-1])
+            return maps[..., query, key]
+        return maps.reshape(*maps.shape[:2], -1)
+
+    def truth(self, name: str) -> NDArray[Any]:
+        """Return what `Run.activations` must compute to."""
+        if name == "hidden":
+            return np.concatenate(self.hidden, axis=1)
+        return np.concatenate([self.entries(sample) for sample in range(len(self.maps))], axis=2)
+
+    def buffer(self, pack: int) -> PackBuffer:
+        """Return a pack's activations with rubbish in the unused tail."""
+        buffer = PackBuffer.empty(self.spec, self.plan)
+        samples = self.plan.samples_of(pack)
+        if buffer.hidden is not None:
+            buffer.hidden[:] = 99
+            dense = np.concatenate([self.hidden[sample] for sample in samples], axis=1)
+            buffer.hidden[:, : dense.shape[1]] = dense
+        if buffer.attention is not None:
+            buffer.attention[:] = 99
+            dense = np.concatenate([self.entries(sample) for sample in samples], axis=2)
+            buffer.attention[:, :, : dense.shape[2]] = dense
+        return buffer
+
+    def write(self, run: Run, packs: Iterable[int] | None = None) -> None:
+        """Write packs, by default those that are pending."""
+        writer = RunWriter(run)
+        try:
+            for pack in writer.pending() if packs is None else packs:
+                writer.write_pack(pack, self.buffer(pack))
+        finally:
+            writer.close()
+
+    def write_all(self, root: Path) -> Run:
+        run = self.create(root)
+        self.write(run)
+        return run
+
+
+def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: int = 0, **changes: Any) -> Synthetic:
+    """Make up a run of samples with these token counts; `changes` are fields of the spec or of its key."""
+    parts = {name: changes.pop(name) for name in RunKey.names() if name in changes}
+    spec = replace(SPEC, key=replace(KEY, **parts), **changes)
+    tokens = np.asarray(list(lengths), dtype=np.int64)
+    plan = plan_packs(tokens, spec.pair_count(tokens), capacity)
+    rng = np.random.default_rng(seed)
+    hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
+    maps = [_maps(rng, spec, int(count)) for count in tokens]
+    return Synthetic(spec, plan, _columns(rng, spec, plan), hidden, maps)
+
+
+def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
+    weights = rng.uniform(0.01, 1, (len(spec.attention_layers), spec.head_count, tokens, tokens))
+    if spec.causal:
+        weights = np.tril(weights)
+    return (weights / weights.sum(axis=-1, keepdims=True)).astype(spec.dtype)
+
+
+def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[str, NDArray[Any]]:
+    """Make tables: a sample begins with a special token, words have one to three tokens, and some lost all."""
+    counts, samples = plan.token_count, len(plan.token_count)
+    positions = plan.axis_positions()
+    word, word_count, word_tokens = [], [], []
+    for sample, count in enumerate(counts.tolist()):
+        sizes: list[int] = []
+        while sum(sizes) < count - 1:
+            sizes.append(min(int(rng.integers(1, 4)), count - 1 - sum(sizes)))
+        sizes += [0] * (sample % 2)
+        word += [-1, *np.repeat(len(word_tokens) + np.arange(len(sizes)), sizes).tolist()]
+        word_tokens += sizes
+        word_count.append(len(sizes))
+    special = np.array(word) < 0
+    words = len(word_tokens)
+    word_start = np.full(words, -1)
+    for token in reversed(range(len(word))):
+        if word[token] >= 0:
+            word_start[word[token]] = positions[token]
+
+    def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        spread = np.full(plan.token_axis, fill, dtype=values.dtype)
+        spread[positions] = values
+        return spread
+
+    columns: dict[str, NDArray[Any]] = {
+        "samples/sample_id": np.array([f"s{sample}" for sample in range(samples)], dtype=object),
+        "samples/token_start": plan.token_start,
+        "samples/token_count": counts,
+        "samples/word_start": np.cumsum(word_count) - np.array(word_count),
+        "samples/word_count": np.array(word_count),
+        "samples/pair_start": plan.pair_start,
+        "samples/pair_count": plan.pair_count,
+        "samples/truncated": counts == counts.max(),
+        "tokens/token_id": on_axis(rng.integers(0, 1000, len(positions)), -1),
+        "tokens/token_text": on_axis(np.array([f"β{n}" for n in range(len(positions))], dtype=object), ""),
+        "tokens/word": on_axis(np.array(word), -1),
+        "tokens/special": on_axis(special, fill=False),
+        "tokens/segment": on_axis(rng.integers(0, 2, len(positions)), 0),
+        "words/word_text": np.array([f"w{n}" for n in range(words)], dtype=object),
+        "words/sample": np.repeat(np.arange(samples), word_count),
+        "words/segment": np.zeros(words, dtype=np.int8),
+        "words/token_start": word_start,
+        "words/token_count": np.array(word_tokens),
+    }
+    if spec.key.task == "ner":
+        columns["words/label"] = rng.integers(0, len(spec.label_names), words)
+    else:
+        columns["samples/label"] = rng.integers(0, len(spec.label_names), samples)
+    return columns
+
+
+def assert_holds(run: Run, source: Synthetic) -> None:
+    for name in source.spec.keep:
+        np.testing.assert_array_equal(run.activations(name).compute(scheduler="synchronous"), source.truth(name))
+    assert list(verify_run(run)) == []
+
+
+def stored_files(root: Path) -> dict[str, bytes]:
+    """Return all that is on disk but for the records, which hold the time."""
+    files = (path for path in root.rglob("*") if path.is_file() and "packs/record/c" not in path.as_posix())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def processes() -> ForkServerContext:
+    """Return a context whose processes start in milliseconds, with this module already imported.
+
+    A process forked from the tests' own would inherit Zarr's event loop without the thread that runs it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["store_factory"])
+    folder = str(Path(__file__).parent)
+    if folder not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    return context
+
+
+# What follows runs in another process.
+
+
+def write_until_killed(root: Path, started: Event, lengths: tuple[int, ...], capacity: int) -> None:
+    source = synthetic(lengths, capacity)
+    run = source.create(root)
+    started.set()
+    source.write(run)
+
+
+def create_until_killed(root: Path, started: Event, elsewhere: Path) -> None:
+    source = synthetic()
+    # The first use of Zarr takes much longer than the creation that is to be interrupted.
+    source.create(elsewhere)
+    started.set()
+    source.create(root)
+    signal.pause()
+
+
+def create_at_once(root: Path, barrier: Barrier, answers: Connection) -> None:
+    source = synthetic()
+    barrier.wait()
+    try:
+        source.create(root)
+    except BaseException as error:
+        answers.send(repr(error))
+    else:
+        answers.send("created")
+
+
+def write_within(root: Path, limit: int, answers: Connection) -> None:
+    """Write all packs, the first without a limit on the size of files, and answer the error."""
+    source = synthetic()
+    try:
+        run = source.create(root)
+        source.write(run, [0])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        source.write(run)
+    except BiocacheError as error:
+        answers.send((type(error).__name__, str(error)))
+    else:
+        answers.send(None)
+
+
+def create_within(root: Path, limit: int, answers: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        synthetic().create(root)
+    except BiocacheError as error:
+        answers.send((type(error).__name__, str(error)))
+    else:
+        answers.send(None)
+
+
+def hold_claim(run: Path, packs: list[int], held: Event, release: Event) -> None:
+    with Claims(run).hold(packs, wait=False) as mine:
+        if mine:
+            held.set()
+        release.wait()
+
+
+def compute_pickled(pickled: bytes, answers: Connection) -> None:
+    answers.send(pickle.loads(pickled).compute(scheduler="synchronous"))
