@@ -33,11 +33,11 @@ def ls(store: Path, *, as_json: bool, **selectors: Any) -> None:
     from biocache.cli.selection import selection
     from biocache.store import Store
 
-    catalog = Store.open(store).catalog()
-    for name, wanted in selection((), store, selectors)[0].items():
-        catalog = catalog[catalog[name].isin(wanted if isinstance(wanted, list) else [wanted])]
+    catalog = Store.open(store).catalog(**selection((), store, selectors)[0])
     if catalog.empty:
         note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
+    for problem in catalog.problem[catalog.problem != ""]:
+        note(f"damaged: {problem}")
     if as_json:
         print_json(json.loads(catalog.to_json(orient="records")))
     elif not catalog.empty:
@@ -56,15 +56,19 @@ def print_catalog(catalog: "pd.DataFrame") -> None:
         [
             (
                 str(RunKey(**{name: row[name] for name in RunKey.names()})),
-                row["samples"],
-                row["tokens"],
-                row["words"],
-                f"{row['packs_done']:,}/{row['packs']:,}",
-                row["keep"],
-                row["layers"],
-                row["dtype"],
-                format_bytes(row["stored_bytes"]),
+                _known(row["samples"]),
+                _known(row["tokens"]),
+                _known(row["words"]),
+                "damaged" if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}",
+                _known(row["keep"]),
+                _known(row["layers"]),
+                _known(row["dtype"]),
+                "-" if row["stored_bytes"] is None else format_bytes(row["stored_bytes"]),
             )
             for row in rows
         ],
     )
+
+
+def _known(value: Any) -> Any:
+    return "-" if value is None else value

@@ -1,14 +1,11 @@
 """`biocache rm`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from biocache.cli.options import run_selectors, store_option
-
-if TYPE_CHECKING:
-    from biocache.store import Run
 
 __all__ = ["rm"]
 
@@ -34,26 +31,25 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.cli.render import print_table
-    from biocache.cli.selection import chosen_runs, selection
+    from biocache.cli.selection import chosen_keys, selection
     from biocache.engine.extraction.memory import format_bytes
     from biocache.store import Store
+    from biocache.store.writing import refuse_claimed
 
     wanted = selection(runs, store, selectors)
     opened = Store.open(store)
-    chosen = chosen_runs(opened, wanted)
-    for run in chosen:
-        run.refuse_claimed()
-    sizes = [_disk_bytes(run) for run in chosen]
+    chosen = chosen_keys(opened, wanted)
+    for key in chosen:
+        refuse_claimed(store, key)
+    sizes = [_disk_bytes(store / key.path) for key in chosen]
     if chosen:
-        print_table(
-            ("run", "bytes"), [(str(run.key), format_bytes(size)) for run, size in zip(chosen, sizes, strict=True)]
-        )
+        print_table(("run", "bytes"), [(str(key), format_bytes(size)) for key, size in zip(chosen, sizes, strict=True)])
     if chosen and not yes:
         click.confirm(f"Remove {len(chosen):,} runs, {format_bytes(sum(sizes))}?", abort=True, err=True)
-    for run in chosen:
-        opened.remove(run)
+    for key in chosen:
+        opened.remove(key)
     click.echo(f"{len(chosen):,} runs removed, {format_bytes(sum(sizes))} freed")
 
 
-def _disk_bytes(run: "Run") -> int:
-    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+def _disk_bytes(run: Path) -> int:
+    return sum(file.stat().st_size for file in run.rglob("*") if file.is_file())

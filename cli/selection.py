@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from biocache.store import Run, Store
+    from biocache.store import Run, RunKey, Store
 
-__all__ = ["chosen_run", "chosen_runs", "selection"]
+__all__ = ["chosen_keys", "chosen_run", "selection"]
 
 
 def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any, ...] | None]) -> list[dict[str, Any]]:
@@ -37,19 +37,19 @@ def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any
     return [_parts(run, store) for run in runs]
 
 
-def chosen_runs(store: "Store", wanted: list[dict[str, Any]]) -> "list[Run]":
-    """Open the runs of some selections.
+def chosen_keys(store: "Store", wanted: list[dict[str, Any]]) -> "list[RunKey]":
+    """Return the keys of the runs of some selections, which may be damaged.
 
     Raises
     ------
     RunNotFoundError
         If one of them names something and matches nothing.
     """
-    found = {}
+    found: dict[RunKey, None] = {}
     for part in wanted:
-        runs = store.select(**part) or ([store.run(**part)] if part else [])
-        found.update({run.key: run for run in runs})
-    return list(found.values())
+        keys = store.keys(**part) or ([store.run(**part).key] if part else [])
+        found.update(dict.fromkeys(keys))
+    return list(found)
 
 
 def chosen_run(store: "Store", wanted: list[dict[str, Any]]) -> "Run":

@@ -1,6 +1,6 @@
 """`biocache verify`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,7 @@ import click
 from biocache.cli.options import json_option, run_selectors, store_option
 
 if TYPE_CHECKING:
-    from biocache.cli.render import Bars
-    from biocache.store import Run
+    from biocache.store import RunKey
     from biocache.store.integrity import Problem
 
 __all__ = ["verify"]
@@ -54,21 +53,27 @@ def verify(
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
     from biocache.cli.render import Bars, print_json
-    from biocache.cli.selection import chosen_runs, selection
+    from biocache.cli.selection import chosen_keys, selection
     from biocache.store import Store
 
     wanted = selection(runs, store, selectors)
-    chosen = chosen_runs(Store.open(store), wanted)
+    chosen = chosen_keys(Store.open(store), wanted)
     _refuse_several_models(chosen, weights)
     problems = []
+    packs = 0
+
+    def on_pack(run: str, done: int, total: int) -> None:
+        nonlocal packs
+        packs += 1
+        bars.update(run, done, total)
+
     with Bars("packs") as bars:
-        for run in chosen:
-            for problem in _problems(run, recompute, weights, device, bars):
+        for key in chosen:
+            for problem in _problems(store, key, recompute, weights, device, on_pack):
                 problems.append(problem)
                 if not as_json:
                     where = problem.run if problem.pack is None else f"{problem.run}, pack {problem.pack}"
                     bars.echo(f"{where}: {' '.join(problem.message.split())}")
-    packs = sum(run.counts.packs for run in chosen)
     if as_json:
         print_json({"runs": len(chosen), "packs": packs, "problems": [asdict(problem) for problem in problems]})
     else:
@@ -78,8 +83,8 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-def _refuse_several_models(runs: "list[Run]", weights: str | None) -> None:
-    models = sorted({f"{run.key.model} at {run.key.training_size} %" for run in runs})
+def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
+    models = sorted({f"{key.model} at {key.training_size} %" for key in keys})
     if weights is not None and len(models) > 1:
         raise click.UsageError(
             f"--from names the weights of one model and the runs have {', '.join(models)}; "
@@ -88,13 +93,24 @@ def _refuse_several_models(runs: "list[Run]", weights: str | None) -> None:
 
 
 def _problems(
-    run: "Run", recompute: int | None, weights: str | None, device: str | None, bars: "Bars"
+    store: Path,
+    key: "RunKey",
+    recompute: int | None,
+    weights: str | None,
+    device: str | None,
+    on_pack: Callable[[str, int, int], None],
 ) -> "Iterator[Problem]":
-    from biocache.store.errors import IncompleteRunError, IntegrityError
+    from biocache.store import Run
+    from biocache.store.errors import IncompleteRunError, IntegrityError, StoreFormatError
     from biocache.store.integrity import Problem, verify_run
 
-    name = str(run.key)
-    yield from verify_run(run, lambda done, total: bars.update(name, done, total))
+    name = str(key)
+    try:
+        run = Run.open(store, key)
+    except StoreFormatError as error:
+        yield Problem(name, None, f"{error}; remove the run with `biocache rm` and extract it again")
+        return
+    yield from verify_run(run, lambda done, total: on_pack(name, done, total))
     if recompute is None:
         return
     from biocache.engine.recompute import recompute_samples

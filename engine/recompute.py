@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.devices import choose_device
 from biocache.engine.extraction.batches import Batch
 from biocache.engine.extraction.forward import Forward
 from biocache.engine.extraction.running import token_table
 from biocache.engine.models import ModelSource, load_model, parse_model
+from biocache.store.chunks import dense_maps
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
 from biocache.store.packing import PackPlan
-from biocache.store.reading import Run, dense_maps
+from biocache.store.reading import Run
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
@@ -58,7 +60,7 @@ def recompute_samples(
     model
         Hub id, folder or state-dict file of the weights; None for where the run says they came from.
     device
-        Device name of torch; None for the CPU.
+        Device of torch; None for CUDA where there is one.
 
     Yields
     ------
@@ -78,7 +80,7 @@ def recompute_samples(
         raise SettingError(f"the number of samples to recompute is {count}; give 1 or more")
     run.require_complete()
     source = _source_of(run, model)
-    loaded = load_model(source, device or "cpu", run.spec.compute_dtype)
+    loaded = load_model(source, choose_device(device), run.spec.compute_dtype)
     if loaded.digest != run.spec.model_digest:
         raise SpecMismatchError(
             f"the weights in {source.weights} are not those that run {run.key} was made from; pass --from with the "

@@ -2,20 +2,19 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import xarray as xr
 
 from biocache.store.arrays import read_group_attributes
-from biocache.store.errors import (
-    AmbiguousRunError,
-    RunNotFoundError,
-    SettingError,
-    StoreFormatError,
-)
+from biocache.store.describing import as_html, as_text, store_facts
+from biocache.store.errors import AmbiguousRunError, BiocacheError, RunNotFoundError, SettingError, StoreFormatError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run, check_format
+from biocache.store.stacking import stack_runs
 from biocache.store.writing import discard_run
 
 __all__ = ["Store"]
@@ -60,14 +59,13 @@ class Store:
         return cls(folder)
 
     def __repr__(self) -> str:
-        return f"<biocache.Store {str(self.path)!r}: {len(list(self.keys()))} runs>"
+        return as_text(f"biocache.Store {str(self.path)!r}", store_facts(self.keys()))
 
-    def keys(self) -> Iterator[RunKey]:
-        """Yield the keys of all runs, in the order of their paths."""
-        yield from sorted(RunKey.from_path(path) for path in _run_paths(self.path, ""))
+    def _repr_html_(self) -> str:
+        return as_html(f"biocache.Store {str(self.path)!r}", store_facts(self.keys()))
 
-    def select(self, **selection: Any) -> list[Run]:
-        """Open the runs that match a selection.
+    def keys(self, **selection: Any) -> list[RunKey]:
+        """Return the keys of the runs that match a selection, in the order of their paths; no run is opened.
 
         Parameters
         ----------
@@ -85,11 +83,28 @@ class Store:
                 f"{', '.join(sorted(unknown))} is no part of a run's key; they are {', '.join(RunKey.names())}"
             )
         wanted = {name: _listed(value) for name, value in selection.items() if value is not None}
-        return [
-            Run.open(self.path, key)
-            for key in self.keys()
+        return sorted(
+            key
+            for key in _run_keys(self.path, "")
             if all(getattr(key, name) in values for name, values in wanted.items())
-        ]
+        )
+
+    def select(self, **selection: Any) -> list[Run]:
+        """Open the runs that match a selection.
+
+        Parameters
+        ----------
+        **selection
+            Parts of the key (`RunKey`): a value, or several in a list.
+
+        Raises
+        ------
+        SettingError
+            If a part has no such name.
+        StoreFormatError
+            If the attributes of a matching run are damaged or of another format version.
+        """
+        return [Run.open(self.path, key) for key in self.keys(**selection)]
 
     def run(self, **selection: Any) -> Run:
         """Open the one run that matches a selection.
@@ -107,29 +122,68 @@ class Store:
             If several match; the message lists them.
         SettingError
             If a part has no such name.
+        StoreFormatError
+            If the attributes of the run are damaged or of another format version.
         """
-        found = self.select(**selection)
+        found = self.keys(**selection)
         if len(found) == 1:
-            return found[0]
+            return Run.open(self.path, found[0])
         asked = ", ".join(f"{name}={value!r}" for name, value in selection.items()) or "nothing"
         if found:
-            raise AmbiguousRunError(
-                f"{len(found)} runs match {asked}: {_candidates(run.key for run in found)}; add what tells them apart"
-            )
+            raise AmbiguousRunError(f"{len(found)} runs match {asked}: {_candidates(found)}; add what tells them apart")
         raise RunNotFoundError(f"no run matches {asked}; the store {self.path} holds {_candidates(self.keys())}")
 
-    def remove(self, run: Run) -> None:
-        """Remove a run; its bytes are freed.
+    def stack(self, level: str = "words", *, pooling: str | None = None, **selection: Any) -> xr.Dataset:
+        """Stack the views of several runs along a dimension for each part of the key that is given as a list.
+
+        Parameters
+        ----------
+        level
+            ``words``, ``samples`` or, for runs of one tokenizer, ``tokens``.
+        pooling
+            How a word or sample is reduced, as in `Run.words` and `Run.samples`; None for their default.
+        **selection
+            Parts of the key (`RunKey`). One or more of ``model``, ``training_size`` and ``seed`` is a list; together
+            with the others each combination names one run.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``hidden`` (training_size, layer, word, feature), lazy, or with the dimensions that were asked for, in the
+            order of the arguments. Rows are aligned by position among all words or samples of the corpus; rows that not
+            all runs have (words that ``max_length`` cut off) are left out, and counted in the attribute
+            ``words_left_out``. Coordinates and attributes in which the runs differ are left out.
+
+        Raises
+        ------
+        SettingError
+            If no part is a list, one cannot be stacked, or level or pooling are not known.
+        RunNotFoundError, AmbiguousRunError
+            If a combination names no run, or several.
+        SpecMismatchError
+            If the runs read other data, or have other features or layers; the message says which.
+        """
+        return stack_runs(self, level, pooling, selection)
+
+    def remove(self, run: Run | RunKey) -> None:
+        """Remove a run, sound or damaged; its bytes are freed.
 
         Raises
         ------
         BusyError
             If a live process is writing to it.
+        RunNotFoundError
+            If there is no such run.
         """
-        discard_run(self.path, run)
+        discard_run(self.path, run.key if isinstance(run, Run) else run)
 
-    def catalog(self) -> pd.DataFrame:
-        """List the runs.
+    def catalog(self, **selection: Any) -> pd.DataFrame:
+        """List the runs that match a selection, by default all.
+
+        Parameters
+        ----------
+        **selection
+            Parts of the key (`RunKey`): a value, or several in a list.
 
         Returns
         -------
@@ -137,35 +191,53 @@ class Store:
             A row a run: the parts of its key; ``packs`` and ``packs_done``; ``complete``; ``samples``,
             ``tokens``, ``words``; ``keep``; ``layers`` (how many are stored); ``features``; ``heads``;
             ``dtype``; ``stored_bytes`` (of committed packs); ``model_source``, ``dataset_source``,
-            ``created``, ``host``.
-        """
-        rows = []
-        for key in self.keys():
-            run = Run.open(self.path, key)
-            records = run.records()
-            rows.append(
-                {
-                    **dict(key.items()),
-                    "samples": run.counts.samples,
-                    "tokens": run.counts.tokens,
-                    "words": run.counts.words,
-                    "packs": run.counts.packs,
-                    "packs_done": len(records),
-                    "complete": len(records) == run.counts.packs,
-                    "keep": ",".join(run.spec.keep),
-                    "layers": len(run.spec.layers),
-                    "features": run.spec.feature_size,
-                    "heads": run.spec.head_count,
-                    "dtype": run.spec.dtype,
-                    "stored_bytes": sum(record.stored_bytes for record in records.values()),
-                    "model_source": run.provenance.model_source,
-                    "dataset_source": run.provenance.dataset_source,
-                    "created": run.provenance.created,
-                    "host": run.provenance.host,
-                }
-            )
-        return pd.DataFrame(rows, columns=CATALOG_COLUMNS)
+            ``created``, ``host``; ``problem``, empty but for a run whose attributes or records are damaged: what is
+            not known of that run is missing.
 
+        Raises
+        ------
+        SettingError
+            If a part has no such name.
+        """
+        rows = [{**dict(key.items()), **self._facts(key)} for key in self.keys(**selection)]
+        catalog = pd.DataFrame(rows, columns=CATALOG_COLUMNS)
+        return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
+
+    def _facts(self, key: RunKey) -> dict[str, Any]:
+        """Return a run's part of the catalog beside its key."""
+        try:
+            run = Run.open(self.path, key)
+        except BiocacheError as error:
+            return {"complete": False, "problem": str(error)}
+        facts: dict[str, Any] = {
+            "samples": run.counts.samples,
+            "tokens": run.counts.tokens,
+            "words": run.counts.words,
+            "packs": run.counts.packs,
+            "keep": ",".join(run.spec.keep),
+            "layers": len(run.spec.layers),
+            "features": run.spec.feature_size,
+            "heads": run.spec.head_count,
+            "dtype": run.spec.dtype,
+            "model_source": run.provenance.model_source,
+            "dataset_source": run.provenance.dataset_source,
+            "created": run.provenance.created,
+            "host": run.provenance.host,
+        }
+        try:
+            records = run.records()
+        except BiocacheError as error:
+            return {**facts, "complete": False, "problem": str(error)}
+        return {
+            **facts,
+            "packs_done": len(records),
+            "complete": len(records) == run.counts.packs,
+            "stored_bytes": sum(record.stored_bytes for record in records.values()),
+            "problem": "",
+        }
+
+
+_COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
 
 CATALOG_COLUMNS = [
     *RunKey.names(),
@@ -185,6 +257,7 @@ CATALOG_COLUMNS = [
     "dataset_source",
     "created",
     "host",
+    "problem",
 ]
 
 
@@ -198,17 +271,14 @@ def _candidates(keys: Iterable[RunKey]) -> str:
     return (", ".join(paths[:_LISTED]) or "no runs") + more
 
 
-def _run_paths(root: Path, below: str, depth: int = len(RunKey.names())) -> Iterator[str]:
-    """Yield the paths of the run groups below a folder; a folder without metadata is no group."""
+def _run_keys(root: Path, below: str, depth: int = len(RunKey.names())) -> Iterator[RunKey]:
+    """Yield the keys of the run groups below a folder; what is no run of this store is passed over."""
     with os.scandir(root / below) as entries:
         names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     for name in names:
         path = f"{below}/{name}" if below else name
         if depth > 1:
-            yield from _run_paths(root, path, depth - 1)
+            yield from _run_keys(root, path, depth - 1)
         elif (root / path / "zarr.json").is_file():
-            try:
-                RunKey.from_path(path)
-            except SettingError as error:
-                raise StoreFormatError(f"{root} holds {path}, which is not a run: {error}") from error
-            yield path
+            with suppress(SettingError):
+                yield RunKey.from_path(path)

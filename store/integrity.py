@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.chunks import read_pack_layer
 from biocache.store.errors import BiocacheError, IntegrityError
-from biocache.store.reading import Run, read_pack_layer
-from biocache.store.records import PackRecord, committed_packs, read_record
+from biocache.store.reading import Run
+from biocache.store.records import PackRecord, read_record
 
 __all__ = ["Problem", "row_sum_tolerance", "verify_run"]
 
@@ -33,22 +34,30 @@ class Problem:
     message: str
 
 
-def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str) -> NDArray[np.float64]:
+# Steps between 1 and the next number of the data types that a model computes in.
+_COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+
+
+def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str, compute_dtype: str = "float32") -> NDArray[np.float64]:
     """Return how far from 1 the sum of an attention row of rounded probabilities may be.
 
     Rounding moves a probability p by at most p * eps / 2 and, below the smallest normal number, by half of
     the smallest subnormal; the probabilities sum to 1, so that a row of n keys moves by at most eps / 2 plus n
-    halves. Twice that, and the float32 error of the model's own softmax, is granted.
+    halves. Twice that is granted, and as much again for the rounding of the model's own softmax.
 
     Parameters
     ----------
     tokens
         Keys of the row (...).
     dtype
-        ``float16`` or ``float32``.
+        Data type of the store, ``float16`` or ``float32``.
+    compute_dtype
+        Data type that the model computes in.
     """
     info = np.finfo(dtype)
-    granted: NDArray[np.float64] = float(info.eps) + np.asarray(tokens) * float(info.smallest_subnormal) + 1e-5
+    granted: NDArray[np.float64] = (
+        float(info.eps) + _COMPUTE_STEP[compute_dtype] + np.asarray(tokens) * float(info.smallest_subnormal) + 1e-5
+    )
     return granted
 
 
@@ -77,7 +86,7 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
     except BiocacheError as error:
         yield Problem(str(run.key), None, str(error))
         return
-    done = set(committed_packs(run.path))
+    done = set(run.committed())
     for pack in range(run.counts.packs):
         if pack not in done:
             yield Problem(str(run.key), pack, "not committed: run the same `biocache extract` again to finish it")
@@ -158,7 +167,7 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
     keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
     starts = np.cumsum(keys) - keys
     sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
-    off = np.abs(sums - 1.0) > row_sum_tolerance(keys, run.spec.dtype)
+    off = np.abs(sums - 1.0) > row_sum_tolerance(keys, run.spec.dtype, run.spec.compute_dtype)
     if off.any():
         head, row = (int(i) for i in np.argwhere(off)[0])
         sample = samples[int(np.searchsorted(np.cumsum(tokens), row, side="right"))]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
+from numbers import Integral
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -61,9 +62,9 @@ class RunKey:
                     f"{field} name {name!r} cannot be part of a path in the store: use letters, digits and "
                     "'.', '_', '+', '-', beginning with a letter or digit"
                 )
-        if not 0 <= self.training_size <= 100:
-            raise SettingError(f"training size {self.training_size} is not a percentage from 0 to 100")
-        if not 0 <= self.seed <= MAX_SEED:
+        if not isinstance(self.training_size, Integral) or not 0 <= self.training_size <= 100:
+            raise SettingError(f"training size {self.training_size} is not a whole percentage from 0 to 100")
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed <= MAX_SEED:
             raise SettingError(f"seed {self.seed} is not a whole number from 0 to {MAX_SEED}")
 
     @property
@@ -87,7 +88,7 @@ class RunKey:
         size = _SIZE.fullmatch(parts[3]) if len(parts) == 7 else None
         seed = _SEED.fullmatch(parts[4]) if len(parts) == 7 else None
         if size is None or seed is None:
-            raise SettingError(f"{path!r} is not the path of a run")
+            raise SettingError(f"{path!r} is not the path of a run, {'/'.join(cls.names())}")
         key = cls(parts[0], parts[1], parts[2], int(size[1]), int(seed[1]), parts[5], parts[6])
         if key.path != path:
             raise SettingError(f"{path!r} is not the path of a run; did you mean {key.path!r}?")

@@ -1,21 +1,21 @@
-"""Reading a run: its tables, its packs and its token-level view."""
+"""Reading a run: its tables, its packs and the views of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 
-from biocache.store import schema
+from biocache.store import views
 from biocache.store.arrays import one_line, read_column, read_group_attributes
-from biocache.store.claims import is_claimed
+from biocache.store.chunks import dense_maps, lazy_blocks, read_committed
+from biocache.store.describing import as_html, as_text, run_facts
 from biocache.store.errors import (
-    BusyError,
     IncompleteRunError,
     IntegrityError,
     RunNotFoundError,
@@ -25,8 +25,9 @@ from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.records import PackRecord, committed_packs, read_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
+from biocache.store.streaming import RaggedBatch, iterate_batches
 
-__all__ = ["Counts", "Run", "read_pack_layer"]
+__all__ = ["Counts", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +58,6 @@ def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}: install a newer biocache"
         )
     return own
-
-
-@lru_cache(maxsize=256)
-def _open_activations(run: str, name: str, _identity: tuple[int, int]) -> zarr.Array[Any]:
-    return zarr.open_array(Path(run) / name / name, mode="r")
-
-
-def read_pack_layer(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> NDArray[Any]:
-    """Read what is not fill of one chunk.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    name
-        ``hidden`` or ``attention``.
-    index
-        Position along ``layer``.
-    pack
-        The pack; named in errors.
-    bounds
-        Begin and end of its valid entries along ``token`` or ``pair``.
-
-    Returns
-    -------
-    numpy.ndarray
-        (token, feature) or (head, pair), in the data type of the store.
-
-    Raises
-    ------
-    IntegrityError
-        If the chunk is missing or its bytes are damaged.
-    """
-    metadata = Path(run) / name / name / "zarr.json"
-    try:
-        stat = metadata.stat()
-        array = _open_activations(run, name, (stat.st_ino, stat.st_mtime_ns))
-        region = slice(*bounds)
-        values = np.asarray(array[index, region] if name == "hidden" else array[index, :, region])
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise IntegrityError(
-            f"layer {index} of {name} in pack {pack} of {run} cannot be read ({one_line(error)}); "
-            f"delete {Path(run) / 'packs/record/c' / str(pack)} and run the same `biocache extract` again"
-        ) from error
-    # Writers refuse NaN, so one fill value at the first entry says that the chunk is not there.
-    if values.size and np.isnan(values[0, 0]):
-        raise IntegrityError(
-            f"layer {index} of {name} in pack {pack} of {run} is missing; "
-            f"delete {Path(run) / 'packs/record/c' / str(pack)} and run the same `biocache extract` again"
-        )
-    return values
-
-
-def _read_committed(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> NDArray[Any]:
-    """Read what is not fill of one chunk, and refuse what is not what the pack's record says."""
-    record = read_record(Path(run), pack)
-    values = read_pack_layer(run, name, index, pack, bounds)
-    if not record.matches(name, index, values):
-        raise IntegrityError(
-            f"layer {index} of {name} in pack {pack} of {run} is not what was committed; "
-            f"delete {Path(run) / 'packs/record/c' / str(pack)} and run the same `biocache extract` again"
-        )
-    return values
-
-
-def _read_block(run: str, name: str, bounds: tuple[tuple[int, int], ...], block_id: tuple[int, ...]) -> NDArray[Any]:
-    index, pack = block_id[0], block_id[1 if name == "hidden" else 2]
-    return _read_committed(run, name, index, pack, bounds[pack])[np.newaxis]
 
 
 class Run:
@@ -178,8 +111,10 @@ class Run:
             raise StoreFormatError(f"the attributes of run {path} are damaged ({one_line(error)})") from error
 
     def __repr__(self) -> str:
-        done = f"{len(committed_packs(self.path))}/{self.counts.packs} packs"
-        return f"<biocache.Run {self.key}: {self.counts.samples} samples, {self.counts.tokens} tokens, {done}>"
+        return as_text(f"biocache.Run {self.key}", run_facts(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(f"biocache.Run {self.key}", run_facts(self))
 
     def column(self, path: str) -> NDArray[Any]:
         """Return one column of a table, such as ``samples/token_count``, as stored.
@@ -236,12 +171,16 @@ class Run:
         IntegrityError
             If a record is damaged.
         """
-        return {pack: read_record(self.path, pack) for pack in committed_packs(self.path)}
+        return {pack: read_record(self.path, pack) for pack in self.committed()}
+
+    def committed(self) -> list[int]:
+        """Return the packs that have a record, ascending, as of now."""
+        return [pack for pack in committed_packs(self.path) if pack < self.counts.packs]
 
     @property
     def complete(self) -> bool:
         """Whether every pack is committed."""
-        return len(committed_packs(self.path)) == self.counts.packs
+        return len(self.committed()) == self.counts.packs
 
     def require_complete(self) -> None:
         """Refuse a run that still has packs without a record.
@@ -251,23 +190,26 @@ class Run:
         IncompleteRunError
             If there are any; the message says how much is there and how to finish.
         """
-        done = len(committed_packs(self.path))
+        done = len(self.committed())
         if done < self.counts.packs:
             raise IncompleteRunError(
                 f"run {self.key} is incomplete: {done} of {self.counts.packs} packs are there; finish it with the "
                 "`biocache extract` command that began it"
             )
 
-    def refuse_claimed(self) -> None:
-        """Refuse a run that a live process is writing to.
+    def require_kept(self, name: str) -> None:
+        """Refuse a run that does not keep a variable.
 
         Raises
         ------
-        BusyError
-            If there is such a process.
+        RunNotFoundError
+            If it does not; the message says what it keeps.
         """
-        if is_claimed(self.path):
-            raise BusyError(f"run {self.key} is being written by another process; wait for it or stop it first")
+        if name not in self.spec.keep:
+            raise RunNotFoundError(
+                f"run {self.key} keeps {', '.join(self.spec.keep)} and no {name}; extract it with --keep {name} and "
+                "--overwrite, or into another --store"
+            )
 
     def pack_bounds(self, name: str) -> tuple[tuple[int, int], ...]:
         """Return begin and end of every pack's valid entries along ``token`` or ``pair``."""
@@ -292,67 +234,184 @@ class Run:
             If the run does not keep the variable.
         """
         self.require_complete()
-        if name not in self.spec.keep:
-            raise RunNotFoundError(
-                f"run {self.key} keeps {', '.join(self.spec.keep)} and no {name}; extract it with --keep {name} and "
-                "--overwrite, or into another --store"
-            )
-        bounds = self.pack_bounds(name)
-        ragged = tuple(end - begin for begin, end in bounds)
-        layers = (1,) * len(self.spec.variable_layers(name))
-        chunks: tuple[tuple[int, ...], ...]
-        if name == "hidden":
-            chunks = (layers, ragged, (self.spec.feature_size,))
-        else:
-            chunks = (layers, (self.spec.head_count,), ragged)
-        return da.map_blocks(
-            _read_block,
-            str(self.path),
-            name,
-            bounds,
-            chunks=chunks,
-            dtype=self.spec.dtype,
-            meta=np.empty((0, 0, 0), self.spec.dtype),
-        )
+        self.require_kept(name)
+        width = self.spec.feature_size if name == "hidden" else self.spec.head_count
+        layers = len(self.spec.variable_layers(name))
+        return lazy_blocks(str(self.path), name, self.pack_bounds(name), layers, width, self.spec.dtype)
 
     def tokens(self) -> xr.Dataset:
-        """Return the token-level view.
+        """Return hidden states by token.
 
         Returns
         -------
         xarray.Dataset
-            ``hidden`` (layer, token, feature), lazy, in the data type of the store, with the coordinates
-            ``layer`` (layer) and, along ``token``: ``sample`` (position along the samples of the run),
-            ``position`` (in the sample), ``word`` (position along the words of the run, -1 for special
-            tokens), ``token_id``, ``token_text``, ``special`` and ``segment``.
+            ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
+            the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
+            (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
+            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``.
 
         Raises
         ------
         IncompleteRunError
             If packs are missing.
+        RunNotFoundError
+            If the run does not keep hidden states.
         IntegrityError
             If a table cannot be read; reading activations raises it later, when they are computed.
         """
-        hidden = self.activations("hidden")
-        plan = self.plan
-        positions = plan.axis_positions()
-        sample = np.repeat(np.arange(self.counts.samples), plan.token_count)
-        start = np.cumsum(plan.token_count) - plan.token_count
-        coordinates: dict[str, Any] = {
-            "layer": ("layer", np.asarray(self.spec.layers)),
-            "sample": ("token", sample),
-            "position": ("token", np.arange(len(sample)) - start[sample]),
-        }
-        for variable in schema.columns(self.key.task):
-            if variable.group == "tokens":
-                values = self.column(variable.path)[positions]
-                coordinates[variable.name] = ("token", values, {"long_name": variable.meaning})
-        attributes = {"long_name": schema.activation("hidden").meaning, "units": "1"}
-        return xr.Dataset(
-            {"hidden": (("layer", "token", "feature"), hidden, attributes)},
-            coordinates,
-            {"run": str(self.key)},
-        )
+        return views.tokens_view(self)
+
+    def words(self, pooling: str = "mean") -> xr.Dataset:
+        """Return hidden states by word, each reduced over the word's tokens.
+
+        Parameters
+        ----------
+        pooling
+            ``mean``, ``first`` or ``last``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``hidden`` (layer, word, feature), lazy, float32, a block a layer of a pack, with the coordinates ``layer``
+            and, along ``word``: ``word`` (position among all words of the run), ``sample``, ``text``, ``segment``,
+            ``token_count`` and, for `ner`, ``label``. Words that lost all their tokens to ``max_length`` are left out;
+            the attribute ``words_lost`` counts them. Since ``word`` counts them, runs of different tokenizers align.
+
+        Raises
+        ------
+        SettingError
+            If the pooling is not one of these.
+        IncompleteRunError, RunNotFoundError, IntegrityError
+            As `tokens`.
+        """
+        return views.words_view(self, pooling)
+
+    def samples(self, pooling: str = "mean", special_tokens: bool = False) -> xr.Dataset:
+        """Return hidden states by sample, each reduced over the sample's tokens.
+
+        Parameters
+        ----------
+        pooling
+            ``mean``, ``first``, ``last`` or ``max``.
+        special_tokens
+            Whether tokens that the tokenizer added take part. With them ``first`` of an encoder is its ``[CLS]``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``hidden`` (layer, sample, feature), lazy, float32, a block a layer of a pack, with the coordinates
+            ``layer`` and, along ``sample``: ``sample`` (position in the run), ``sample_id``, ``token_count``,
+            ``word_count``, ``truncated`` and, for `nli`, ``label``. A sample without a token to reduce is NaN.
+
+        Raises
+        ------
+        SettingError
+            If the pooling is not one of these.
+        IncompleteRunError, RunNotFoundError, IntegrityError
+            As `tokens`.
+        """
+        return views.samples_view(self, pooling, special_tokens)
+
+    def attention(self) -> xr.Dataset:
+        """Return all attention maps, as a contiguous ragged array (CF conventions, section 9).
+
+        Returns
+        -------
+        xarray.Dataset
+            ``attention`` (layer, head, pair), lazy, in the data type of the store, a block a layer of a pack, and
+            ``row_size`` (sample), the entries of every sample's map; they follow each other along ``pair``. A map of T
+            tokens is T x T entries, row-major (query, key), or for a causal model, whose attribute ``causal`` is 1, the
+            T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along ``sample``, those of `samples`.
+
+        Raises
+        ------
+        IncompleteRunError, RunNotFoundError, IntegrityError
+            As `tokens`.
+        """
+        return views.attention_view(self)
+
+    def attention_map(self, sample: int | str) -> xr.DataArray:
+        """Read the attention maps of one sample.
+
+        Parameters
+        ----------
+        sample
+            Its position in the run, or its id.
+
+        Returns
+        -------
+        xarray.DataArray
+            float32 (layer, head, query, key), in memory; zeros above the diagonal of a causal model. Coordinates:
+            ``layer``, ``head``, ``query`` and ``key`` (positions), ``query_token`` and ``key_token`` (texts),
+            ``sample`` and ``sample_id``.
+
+        Raises
+        ------
+        RunNotFoundError
+            If the run has no such sample or does not keep attention.
+        IncompleteRunError, IntegrityError
+            As `tokens`, but at once.
+        """
+        return views.attention_map(self, sample)
+
+    def iter_batches(
+        self, layer: int, batch_tokens: int = 4096, *, shuffle: bool = False, seed: int = 0, window_packs: int = 2
+    ) -> Iterator[RaggedBatch]:
+        """Stream a layer in batches of whole samples, for training loops.
+
+        Every sample comes once. In memory are, at most, one layer of ``window_packs`` packs, what is left of the window
+        before, and a batch.
+
+        Parameters
+        ----------
+        layer
+            The layer.
+        batch_tokens
+            Most tokens of a batch. A longer sample is a batch of its own.
+        shuffle
+            Whether to shuffle the packs, and the samples within each window of packs; else the order is the run's.
+        seed
+            Seed of the shuffling; give each epoch its own.
+        window_packs
+            Packs whose samples are shuffled together.
+
+        Yields
+        ------
+        RaggedBatch
+            ``hidden`` (token, feature) float32, ``row_size`` (sample), ``sample`` (sample) and ``token`` (token).
+
+        Raises
+        ------
+        SettingError
+            If the layer is not stored or a number is not positive.
+        IncompleteRunError, RunNotFoundError, IntegrityError
+            As `tokens`.
+        """
+        return iterate_batches(self, layer, batch_tokens, shuffle=shuffle, seed=seed, window_packs=window_packs)
+
+    def read_pack(self, name: str, index: int, pack: int) -> NDArray[Any]:
+        """Read one layer of one pack of ``hidden`` or ``attention``.
+
+        Parameters
+        ----------
+        name
+            ``hidden`` or ``attention``.
+        index
+            Position of the layer along ``layer``.
+        pack
+            The pack.
+
+        Returns
+        -------
+        numpy.ndarray
+            (token, feature) or (head, pair), in the data type of the store, without fill.
+
+        Raises
+        ------
+        IntegrityError
+            If the pack is not committed, or what is read is not what was committed.
+        """
+        return read_committed(str(self.path), name, index, pack, self.pack_bounds(name)[pack])
 
     def read_sample(self, name: str, sample: int) -> NDArray[Any]:
         """Read one sample of ``hidden`` or ``attention``, all layers.
@@ -378,36 +437,10 @@ class Run:
         plan = self.plan
         pack = int(plan.sample_pack[sample])
         start, count = (plan.token_start, plan.token_count) if name == "hidden" else (plan.pair_start, plan.pair_count)
-        bounds = self.pack_bounds(name)[pack]
-        first = int(start[sample]) - bounds[0]
+        first = int(start[sample]) - self.pack_bounds(name)[pack][0]
         entries = slice(first, first + int(count[sample]))
         part = (entries,) if name == "hidden" else (slice(None), entries)
         layers = range(len(self.spec.variable_layers(name)))
         # Copied, so that one pack of one layer is in memory at a time.
-        rows = np.stack([_read_committed(str(self.path), name, layer, pack, bounds)[part].copy() for layer in layers])
+        rows = np.stack([self.read_pack(name, layer, pack)[part].copy() for layer in layers])
         return rows if name == "hidden" else dense_maps(rows, int(plan.token_count[sample]), self.spec.causal)
-
-
-def dense_maps(entries: NDArray[Any], tokens: int, causal: bool) -> NDArray[Any]:
-    """Rebuild the square maps of one sample.
-
-    Parameters
-    ----------
-    entries
-        Stored entries (..., pair).
-    tokens
-        Tokens of the sample.
-    causal
-        Whether only the lower triangle is stored.
-
-    Returns
-    -------
-    numpy.ndarray
-        (..., query, key).
-    """
-    if not causal:
-        return entries.reshape(*entries.shape[:-1], tokens, tokens)
-    maps = np.zeros((*entries.shape[:-1], tokens, tokens), entries.dtype)
-    query, key = np.tril_indices(tokens)
-    maps[..., query, key] = entries
-    return maps

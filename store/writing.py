@@ -19,9 +19,10 @@ from zarr.errors import ContainsGroupError
 
 from biocache.store import schema
 from biocache.store.arrays import create_activations, create_column, create_records, one_line, read_group_attributes
-from biocache.store.claims import Claims
+from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
     BiocacheError,
+    BusyError,
     IntegrityError,
     ResourceError,
     RunNotFoundError,
@@ -32,10 +33,10 @@ from biocache.store.errors import (
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run, check_format
-from biocache.store.records import PackRecord, checksum, committed_packs, sweep, write_record
+from biocache.store.records import PackRecord, checksum, sweep, write_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 
-__all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "resume_run"]
+__all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
 
 _PARTIAL = ".partial-"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -272,8 +273,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def discard_run(root: Path, run: Run) -> None:
-    """Remove a run and the groups that it leaves empty.
+def refuse_claimed(root: Path, key: RunKey) -> None:
+    """Refuse a run that a live process is writing to.
+
+    Raises
+    ------
+    BusyError
+        If there is such a process.
+    """
+    if is_claimed(root / key.path):
+        raise BusyError(f"run {key} is being written by another process; wait for it or stop it first")
+
+
+def discard_run(root: Path, key: RunKey) -> None:
+    """Remove a run, sound or damaged, and the groups that it leaves empty.
 
     The run vanishes at once, then its bytes are freed.
 
@@ -284,14 +297,14 @@ def discard_run(root: Path, run: Run) -> None:
     RunNotFoundError
         If it is gone already.
     """
-    run.refuse_claimed()
-    doomed = _staging(root)
+    refuse_claimed(root, key)
+    path, doomed = root / key.path, _staging(root)
     try:
-        run.path.rename(doomed)
+        path.rename(doomed)
     except FileNotFoundError as error:
-        raise RunNotFoundError(f"{root} has no run {run.key}; another process may have removed it") from error
+        raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
     shutil.rmtree(doomed, ignore_errors=True)
-    for parent in run.path.parents[: len(RunKey.names()) - 1]:
+    for parent in path.parents[: len(RunKey.names()) - 1]:
         if [entry.name for entry in parent.iterdir()] != ["zarr.json"]:
             break
         shutil.rmtree(parent, ignore_errors=True)
@@ -328,7 +341,7 @@ class RunWriter:
 
     def pending(self) -> list[int]:
         """Return the packs without a record, ascending, as of now."""
-        return sorted(set(range(self.run.plan.pack_count)) - set(committed_packs(self.run.path)))
+        return sorted(set(range(self.run.plan.pack_count)) - set(self.run.committed()))
 
     def claim(self, packs: Iterable[int], *, wait: bool) -> AbstractContextManager[bool]:
         """Claim packs against other processes for the length of a context; see `Claims.hold`."""
@@ -351,11 +364,14 @@ class RunWriter:
 
         Raises
         ------
+        ValueError
+            If the buffer's variables, shapes or data type are not those of a pack of this run.
         SettingError
             If a value is not finite in the data type of the store; names the layer and the sample.
         ResourceError
             If the disk is full or cannot be written.
         """
+        self._check_buffer(buffer)
         checksums: dict[str, list[int]] = {}
         stored = 0
         try:
@@ -374,6 +390,13 @@ class RunWriter:
         except OSError as error:
             raise _write_error(error, f"writing pack {pack} of run {self.run.key}") from error
         return record
+
+    def _check_buffer(self, buffer: PackBuffer) -> None:
+        spec, shapes = self.run.spec, chunk_shapes(self.run.spec, self.run.plan)
+        found = {name: (array.shape, str(array.dtype)) for name, array in buffer.items()}
+        wanted = {name: ((len(spec.variable_layers(name)), *shapes[name][1:]), spec.dtype) for name in spec.keep}
+        if found != wanted:
+            raise ValueError(f"buffer {found} is not one of a pack of run {self.run.key}, {wanted}")
 
     def _write_chunk(self, name: str, index: int, pack: int, block: NDArray[Any]) -> int:
         plan = self.run.plan

@@ -14,7 +14,6 @@ from biocache.engine.models import LoadedModel, ModelSource, load_model
 from biocache.store.errors import ResourceError, SpecMismatchError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
-from biocache.store.records import committed_packs
 
 __all__ = ["digest_on_cluster", "fill_runs_on_cluster"]
 
@@ -112,7 +111,7 @@ def fill_runs_on_cluster(
     todo = {run.key: int(run.plan.pack_tokens[sorted(_pending(run))].sum()) for run in runs}
     tasks: dict[Any, Run] = {}
     for run in runs:
-        done = set(committed_packs(run.path))
+        done = set(run.committed())
         for window in plan_windows(run.plan, budget.window_tokens):
             if not done.issuperset(window.packs):
                 root = str(run.path.parents[len(RunKey.names()) - 1].resolve())
@@ -133,7 +132,7 @@ def fill_runs_on_cluster(
 
 
 def _pending(run: Run) -> set[int]:
-    return set(range(run.counts.packs)) - set(committed_packs(run.path))
+    return set(range(run.counts.packs)) - set(run.committed())
 
 
 def _merge(run: Run, parts: list[RunReport]) -> RunReport:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from biocache.engine.devices import device_name
 from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
 from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.extraction.planning import (
@@ -22,9 +23,14 @@ from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models import load_model
 from biocache.engine.scheduling import connect
-from biocache.store.errors import ResourceError, SettingError, SpecMismatchError
+from biocache.store.errors import (
+    ResourceError,
+    RunNotFoundError,
+    SettingError,
+    SpecMismatchError,
+    StoreFormatError,
+)
 from biocache.store.reading import Run
-from biocache.store.records import committed_packs
 from biocache.store.spec import Provenance
 from biocache.store.writing import create_run, discard_run, resume_run
 
@@ -127,7 +133,7 @@ def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str
         except SpecMismatchError:
             if not plan.request.overwrite:
                 raise
-            doomed.append(Run.open(root, run.key))
+            doomed.append(run.key)
     for old in doomed:
         discard_run(root, old)
     return [create_run(root, run.spec, _provenance(plan, model, run), run.layout, run.columns) for run in runs]
@@ -139,18 +145,12 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         tokenizer_source=model.source.tokenizer,
         random_weights=model.source.random_weights,
         dataset_source=plan.corpus.source,
-        device=_device_name(plan.device),
+        device=device_name(plan.device),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         host=socket.gethostname(),
         versions={name: version(name) for name in ("biocache", "torch", "transformers", "tokenizers")},
         notes=run.notes,
     )
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
@@ -164,7 +164,7 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         If it is more than `ExtractionRequest.max_disk`.
     """
     allowed = plan.request.max_disk
-    pending = sum(_bytes_left(Path(store) / run.key.path, run) for run in plan.runs)
+    pending = sum(_bytes_left(Path(store), run) for run in plan.runs)
     if allowed is not None and pending > allowed:
         raise ResourceError(
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
@@ -172,8 +172,18 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         )
 
 
-def _bytes_left(path: Path, run: RunPlan) -> int:
-    done = [pack for pack in committed_packs(path) if pack < run.layout.pack_count]
+def _bytes_left(root: Path, run: RunPlan) -> int:
+    done = _packs_that_stay(root, run)
     tokens = int(run.layout.pack_tokens[done].sum()) if done else 0
     pairs = int(run.layout.pack_pairs[done].sum()) if done else 0
     return run.activation_bytes - tokens * run.sizes.hidden_row - pairs * run.sizes.map_row
+
+
+def _packs_that_stay(root: Path, run: RunPlan) -> list[int]:
+    """Return the committed packs of a run, none of one that will be replaced."""
+    try:
+        stored = Run.open(root, run.key)
+    except (RunNotFoundError, StoreFormatError):
+        return []
+    # The digest of the weights is not known before they are loaded.
+    return [] if set(run.spec.difference(stored.spec)) - {"model_digest"} else stored.committed()

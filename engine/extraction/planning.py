@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
@@ -135,7 +136,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         If the corpus is malformed, a model or checkpoint is missing, a setting does not fit the model, or the
         memory does not suffice.
     """
-    device = _choose_device(request.device)
+    device = choose_device(request.device)
     corpus = read_corpus(
         request.task,
         request.dataset,
@@ -167,20 +168,6 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     plan = ExtractionPlan(request, corpus, device, tuple(models))
     _check_keys(plan)
     return plan
-
-
-def _choose_device(asked: str | None) -> str:
-    import torch
-
-    if asked is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        # There and back: the meta device makes tensors like any other, and never has their values.
-        torch.zeros(1, device=torch.device(asked)).cpu()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SettingError(f"device {asked!r} cannot be used here ({reason}); pass --device cpu") from error
-    return asked
 
 
 def _find_sources(request: ExtractionRequest, corpus: Corpus) -> Iterator[ModelSource]:

@@ -183,9 +183,10 @@ class _Filler:
     def fill(self, share: list[Window]) -> RunReport:
         pending = set(self.writer.pending())
         self._total = sum(batch.lengths.sum() for window in share for batch in self._batches(window, pending))
+        # On an error the writers end before the claims: nobody else computes what they are committing.
         with (
-            ThreadPoolExecutor(self._budget.writers, thread_name_prefix="biocache-write") as pool,
             ExitStack() as held,
+            ThreadPoolExecutor(self._budget.writers, thread_name_prefix="biocache-write") as pool,
         ):
             busy = self._sweep(share, pool, held, wait=False)
             self._sweep(busy, pool, held, wait=True)
@@ -198,6 +199,7 @@ class _Filler:
         for window in windows:
             claim = ExitStack()
             if not claim.enter_context(self.writer.claim(window.packs, wait=wait)):
+                claim.close()
                 busy.append(window)
                 continue
             held.push(claim)

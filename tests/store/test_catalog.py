@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import zarr
 from store_factory import PROVENANCE, synthetic
@@ -58,6 +59,7 @@ def test_the_catalog_has_a_row_a_run(store: Store) -> None:
         "dataset_source": PROVENANCE.dataset_source,
         "created": PROVENANCE.created,
         "host": PROVENANCE.host,
+        "problem": "",
     }
     run = store.run(training_size=30, model="tiny")
     paths = [path for name in run.spec.keep for path in (run.path / name / name / "c").rglob("*") if path.is_file()]
@@ -82,7 +84,7 @@ def test_an_empty_store_has_an_empty_catalog(root: Path) -> None:
     assert list(catalog.columns) == CATALOG_COLUMNS
     assert len(catalog) == 0
     assert list(store.keys()) == []
-    assert "0 runs" in repr(store)
+    assert repr(store) == f"<biocache.Store {str(root)!r}>\n  runs  0"
     with pytest.raises(RunNotFoundError, match=r"no run matches nothing; the store .* holds no runs"):
         store.run()
 
@@ -164,11 +166,28 @@ def test_what_is_no_run_is_passed_over(store: Store) -> None:
     assert len(list(store.keys())) == 4
 
 
-def test_a_group_that_is_no_run_is_named(store: Store) -> None:
+def test_a_group_that_is_no_run_is_passed_over(store: Store) -> None:
     path = store.run(model="other").path
     path.parents[2].rename(path.parents[2].with_name("size-30"))
-    with pytest.raises(StoreFormatError, match=r"holds nli/corpus/other/size-30/.* which is not a run"):
-        list(store.keys())
+    assert {key.model for key in list(store.keys())} == {"tiny"}
+
+
+@pytest.mark.parametrize("damage", ["attributes", "record"])
+def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> None:
+    run = store.run(training_size=0)
+    if damage == "attributes":
+        (run.path / "zarr.json").write_text("{")
+    else:
+        (run.path / "packs/record/c/0").write_bytes(b"no record")
+    catalog = store.catalog(task="ner")
+    assert catalog.training_size.tolist() == [0, 30, 100]
+    assert catalog.complete.tolist() == [False, True, True]
+    assert catalog.tokens.tolist()[1:] == [5, 5]
+    assert catalog.problem[1:].tolist() == ["", ""]
+    assert ("zarr.json is not JSON" if damage == "attributes" else "commit record of pack 0") in catalog.problem[0]
+    assert pd.isna(catalog.stored_bytes[0])
+    store.remove(run.key)
+    assert len(store.catalog()) == 3
 
 
 def test_a_newer_store_is_refused(root: Path) -> None:
@@ -181,7 +200,8 @@ def test_a_newer_run_is_refused(store: Store) -> None:
     path = store.run(model="other").path / "zarr.json"
     path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 2'))
     with pytest.raises(StoreFormatError, match="has format version 2"):
-        store.catalog()
+        store.run(model="other")
+    assert "has format version 2" in store.catalog(model="other").problem[0]
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "file", "array", "other group", "text"])

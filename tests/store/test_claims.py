@@ -155,7 +155,7 @@ def test_a_claimed_run_is_not_removed(source: Synthetic, run: Run) -> None:
     store = Store.open(run.path.parents[6])
     with claimed_elsewhere(run, [2]):
         with pytest.raises(BusyError, match=r"run ner/corpus/tiny/.* is being written by another process"):
-            discard_run(store.path, run)
+            discard_run(store.path, run.key)
         with pytest.raises(BusyError):
             store.remove(run)
         assert store.run().complete

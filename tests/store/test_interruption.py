@@ -98,7 +98,7 @@ def test_a_run_removed_meanwhile_is_not_committed(source: Synthetic, root: Path)
     run = source.create(root)
     writer = RunWriter(run)
     assert run.plan.pack_count == 3
-    discard_run(root, run)
+    discard_run(root, run.key)
     with pytest.raises(IntegrityError, match=r"was removed while pack 1 was being written"):
         writer.write_pack(1, source.buffer(1))
     writer.close()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from store_factory import Synthetic, compute_pickled, processes, synthetic
 
-from biocache.store import Run, RunKey, reading
+from biocache.store import Run, RunKey, chunks
+from biocache.store.chunks import dense_maps
 from biocache.store.errors import IncompleteRunError, IntegrityError, RunNotFoundError, StoreFormatError
-from biocache.store.reading import dense_maps
 from biocache.store.writing import discard_run
 
 PATIENCE = 60
@@ -34,13 +34,13 @@ def run(source: Synthetic, tmp_path: Path) -> Run:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """Name, position of the layer and pack of every chunk that is read from now on."""
     seen = []
-    original = reading.read_pack_layer
+    original = chunks.read_pack_layer
 
     def spy(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> Any:
         seen.append((name, index, pack))
         return original(run, name, index, pack, bounds)
 
-    monkeypatch.setattr(reading, "read_pack_layer", spy)
+    monkeypatch.setattr(chunks, "read_pack_layer", spy)
     return seen
 
 
@@ -59,7 +59,7 @@ def test_tokens_are_labelled(source: Synthetic, run: Run) -> None:
     for name in ("token_id", "token_text", "word", "special", "segment"):
         assert tokens[name].dims == ("token",)
         np.testing.assert_array_equal(tokens[name].values, source.columns[f"tokens/{name}"][positions])
-    assert tokens.attrs["run"] == str(run.key)
+    assert tokens.attrs["title"] == f"tokens of {run.key}"
     np.testing.assert_array_equal(values(tokens["hidden"]), source.truth("hidden"))
 
 
@@ -182,7 +182,7 @@ def test_an_incomplete_run_is_refused(source: Synthetic, tmp_path: Path) -> None
     for read in (run.tokens, lambda: run.activations("attention"), run.require_complete):
         with pytest.raises(IncompleteRunError, match=r"is incomplete: 2 of 3 packs are there; finish it with"):
             read()
-    assert "2/3 packs" in repr(run)
+    assert "2 of 3 are there" in repr(run)
     source.write(run)
     assert run.complete
     run.require_complete()
@@ -236,7 +236,7 @@ def test_opening_a_run_reads_only_its_attributes(source: Synthetic, run: Run) ->
 
 def test_a_run_made_anew_in_its_place_is_read_anew(source: Synthetic, run: Run) -> None:
     np.testing.assert_array_equal(values(run.activations("hidden")), source.truth("hidden"))
-    discard_run(run.path.parents[6], run)
+    discard_run(run.path.parents[6], run.key)
     other = synthetic(seed=1, lengths=[5, 5], dtype="float32", feature_size=3)
     again = other.write_all(run.path.parents[6])
     np.testing.assert_array_equal(values(again.activations("hidden")), other.truth("hidden"))

@@ -329,10 +329,10 @@ def test_rubbish_in_the_unused_tail_is_not_refused(source: Synthetic, root: Path
 
 def test_discarding_removes_the_groups_that_are_empty(root: Path) -> None:
     kept, gone = synthetic(split="test").create(root), synthetic(model="other", split="test").create(root)
-    discard_run(root, gone)
+    discard_run(root, gone.key)
     assert not (root / "ner/corpus/other").exists()
     assert kept.path.is_dir()
-    discard_run(root / ".." / root.name, kept)
+    discard_run(root / ".." / root.name, kept.key)
     assert [path.name for path in root.iterdir()] == ["zarr.json"]
 
 

@@ -1,0 +1,95 @@
+"""Streaming a layer in batches, for training loops: from packs, in bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store.errors import SettingError
+
+if TYPE_CHECKING:
+    from biocache.store.reading import Run
+
+__all__ = ["RaggedBatch", "iterate_batches"]
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedBatch:
+    """Hidden states of whole samples, one after another, without padding.
+
+    Attributes
+    ----------
+    hidden
+        float32 (token, feature).
+    row_size
+        Tokens of every sample, int64 (sample).
+    sample
+        Position of every sample in the run, int64 (sample): ``run.samples().isel(sample=batch.sample)`` labels them.
+    token
+        Position of every token in the run, int64 (token): ``run.tokens().isel(token=batch.token)`` labels them.
+    """
+
+    hidden: NDArray[np.float32]
+    row_size: NDArray[np.int64]
+    sample: NDArray[np.int64]
+    token: NDArray[np.int64]
+
+
+def iterate_batches(
+    run: "Run", layer: int, batch_tokens: int, *, shuffle: bool, seed: int, window_packs: int
+) -> Iterator[RaggedBatch]:
+    """Yield a layer in batches; see `Run.iter_batches`."""
+    if layer not in run.spec.layers:
+        raise SettingError(
+            f"layer {layer} is not stored in run {run.key}; it has {', '.join(map(str, run.spec.layers))}"
+        )
+    for name, value in (("batch_tokens", batch_tokens), ("window_packs", window_packs)):
+        if value < 1:
+            raise SettingError(f"{name} {value} is not a positive number")
+    run.require_complete()
+    run.require_kept("hidden")
+    return _generate(run, run.spec.layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
+
+
+def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, window_packs: int) -> Iterator[RaggedBatch]:
+    first_token = np.cumsum(run.plan.token_count) - run.plan.token_count
+    rng = None if seed is None else np.random.default_rng(seed)
+    packs = np.arange(run.plan.pack_count)
+    if rng is not None:
+        rng.shuffle(packs)
+    # Samples that do not fill a batch wait for the next window: only the last batch is short.
+    waiting: list[tuple[int, NDArray[np.floating]]] = []
+    size = 0
+    for begin in range(0, len(packs), window_packs):
+        rows = [row for pack in packs[begin : begin + window_packs] for row in _samples(run, index, int(pack))]
+        if rng is not None:
+            rng.shuffle(rows)
+        for sample, hidden in rows:
+            if waiting and size + len(hidden) > batch_tokens:
+                yield _batch(waiting, first_token)
+                waiting, size = [], 0
+            waiting.append((sample, hidden))
+            size += len(hidden)
+    if waiting:
+        yield _batch(waiting, first_token)
+
+
+def _samples(run: "Run", index: int, pack: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """Yield the samples of a pack, views into its one block."""
+    plan = run.plan
+    block = run.read_pack("hidden", index, pack)
+    for sample in plan.samples_of(pack):
+        begin = int(plan.token_start[sample]) - pack * plan.token_chunk
+        yield sample, block[begin : begin + int(plan.token_count[sample])]
+
+
+def _batch(rows: list[tuple[int, NDArray[np.floating]]], first_token: NDArray[np.int64]) -> RaggedBatch:
+    samples, blocks = zip(*rows, strict=True)
+    return RaggedBatch(
+        np.concatenate(blocks, dtype=np.float32),
+        np.array([len(block) for block in blocks], np.int64),
+        np.array(samples, np.int64),
+        np.concatenate([np.arange(first_token[i], first_token[i] + len(block)) for i, block in rows]),
+    )

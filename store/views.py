@@ -1,0 +1,239 @@
+"""The xarray views of a run: tokens, words, samples and attention maps, labelled and lazy."""
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from biocache.store import schema
+from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.ragged import POOLINGS, reduce_segments
+
+if TYPE_CHECKING:
+    from biocache.store.reading import Run
+
+__all__ = ["attention_map", "attention_view", "samples_view", "tokens_view", "words_view"]
+
+WORD_POOLINGS = ("mean", "first", "last")
+
+
+def _attributes(run: "Run", level: str) -> dict[str, Any]:
+    """Provenance of a view, in types that every file format of xarray can hold."""
+    spec, provenance = run.spec, run.provenance
+    return {
+        "title": f"{level} of {run.key}",
+        **dict(run.key.items()),
+        "model_source": provenance.model_source,
+        "model_digest": spec.model_digest,
+        "dataset_source": provenance.dataset_source,
+        "dataset_digest": spec.dataset_digest,
+        "max_length": spec.max_length,
+        "stored_dtype": spec.dtype,
+        "compute_dtype": spec.compute_dtype,
+        "created": provenance.created,
+        **{f"{name}_version": version for name, version in provenance.versions.items()},
+    }
+
+
+def _described(run: "Run", path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
+    variable = next(v for v in schema.VARIABLES if v.path == path)
+    return variable.dims[0], values, {"long_name": variable.meaning}
+
+
+def _labels(run: "Run", path: str) -> tuple[str, NDArray[Any], dict[str, str]]:
+    dim = path.partition("/")[0].removesuffix("s")
+    names = np.array([*run.spec.label_names, ""], dtype=object)
+    return dim, names[run.column(path)], {"long_name": "label in the corpus"}
+
+
+def _layers(run: "Run", name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
+    variable = next(v for v in schema.VARIABLES if v.path == f"{name}/layer")
+    return "layer", np.asarray(run.spec.variable_layers(name)), {"long_name": variable.meaning}
+
+
+def _hidden_dataset(
+    run: "Run", level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
+) -> xr.Dataset:
+    attributes = {"long_name": "hidden state", "units": "1"}
+    if pooled is not None:
+        attributes["cell_methods"] = f"token: {pooled}"
+    variable = (("layer", level, "feature"), hidden, attributes)
+    return xr.Dataset(
+        {"hidden": variable}, {"layer": _layers(run, "hidden"), **coordinates}, _attributes(run, f"{level}s")
+    )
+
+
+def tokens_view(run: "Run") -> xr.Dataset:
+    """Return the token-level view; see `Run.tokens`."""
+    hidden = run.activations("hidden")
+    plan = run.plan
+    positions = plan.axis_positions()
+    sample = np.repeat(np.arange(run.counts.samples), plan.token_count)
+    start = np.cumsum(plan.token_count) - plan.token_count
+    index = np.arange(len(sample))
+    coordinates: dict[str, Any] = {
+        "token": ("token", index, {"long_name": "position among the tokens of the run"}),
+        "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
+        "position": ("token", index - start[sample], {"long_name": "position in the sample"}),
+    }
+    for variable in schema.columns(run.key.task):
+        if variable.group == "tokens":
+            coordinates[variable.name] = _described(run, variable.path, run.column(variable.path)[positions])
+    return _hidden_dataset(run, "token", hidden, None, coordinates)
+
+
+def _reduce_block(hidden: NDArray[np.floating], group: NDArray[np.integer], pooling: str) -> NDArray[np.float32]:
+    owners = group[0, :, 0]
+    return reduce_segments(hidden[0], owners, int(owners.max()) + 1, pooling)[np.newaxis]
+
+
+def _reduced(run: "Run", group: NDArray[np.int64], per_pack: NDArray[np.int64], pooling: str) -> da.Array:
+    """Reduce hidden states to groups, a block of groups for each block of tokens.
+
+    Parameters
+    ----------
+    run
+        The run.
+    group
+        Group of every token within its pack (token), -1 for none; every group has tokens.
+    per_pack
+        Number of groups of every pack (pack).
+    pooling
+        How a group is reduced.
+    """
+    hidden = run.activations("hidden")
+    owners = da.from_array(group[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False)
+    return da.map_blocks(
+        _reduce_block,
+        hidden,
+        owners,
+        pooling=pooling,
+        chunks=(hidden.chunks[0], tuple(per_pack.tolist()), hidden.chunks[2]),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+
+
+def _grouped(
+    run: "Run", group: NDArray[np.int64], group_sample: NDArray[np.int64], pooling: str
+) -> tuple[da.Array, NDArray[np.int64]]:
+    """Reduce to the groups that have tokens; return them and their positions among all groups.
+
+    `group` holds the group of every token (token), -1 for none, and `group_sample` the sample of every group (group).
+    """
+    present = np.unique(group[group >= 0])
+    plan = run.plan
+    pack_of_group = plan.sample_pack[group_sample[present]]
+    per_pack = np.bincount(pack_of_group, minlength=plan.pack_count)
+    rank = np.full(len(group_sample) + 1, -1)
+    rank[present] = np.arange(len(present)) - (np.cumsum(per_pack) - per_pack)[pack_of_group]
+    return _reduced(run, rank[group], per_pack, pooling), present
+
+
+def words_view(run: "Run", pooling: str) -> xr.Dataset:
+    """Return the word-level view; see `Run.words`."""
+    if pooling not in WORD_POOLINGS:
+        raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(WORD_POOLINGS)}")
+    positions = run.plan.axis_positions()
+    word = run.column("tokens/word")[positions].astype(np.int64)
+    hidden, kept = _grouped(run, word, run.column("words/sample"), pooling)
+    coordinates: dict[str, Any] = {
+        "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
+        "sample": _described(run, "words/sample", run.column("words/sample")[kept]),
+        "text": _described(run, "words/word_text", run.column("words/word_text")[kept]),
+        "segment": _described(run, "words/segment", run.column("words/segment")[kept]),
+        "token_count": _described(run, "words/token_count", run.column("words/token_count")[kept]),
+    }
+    if run.key.task == "ner":
+        dim, labels, attributes = _labels(run, "words/label")
+        coordinates["label"] = (dim, labels[kept], attributes)
+    dataset = _hidden_dataset(run, "word", hidden, pooling, coordinates)
+    return dataset.assign_attrs(words_lost=run.counts.words - len(kept))
+
+
+def _sample_coordinates(run: "Run") -> dict[str, Any]:
+    index = np.arange(run.counts.samples)
+    coordinates: dict[str, Any] = {
+        "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
+        **{
+            name: _described(run, f"samples/{name}", run.column(f"samples/{name}"))
+            for name in ("sample_id", "token_count", "word_count", "truncated")
+        },
+    }
+    if run.key.task == "nli":
+        coordinates["label"] = _labels(run, "samples/label")
+    return coordinates
+
+
+def samples_view(run: "Run", pooling: str, special_tokens: bool) -> xr.Dataset:
+    """Return the sample-level view; see `Run.samples`."""
+    if pooling not in POOLINGS:
+        raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
+    plan = run.plan
+    group = np.repeat(np.arange(run.counts.samples), plan.token_count)
+    if not special_tokens:
+        group[run.column("tokens/special")[plan.axis_positions()]] = -1
+    hidden, _ = _grouped(run, group, np.arange(run.counts.samples), pooling)
+    return _hidden_dataset(run, "sample", hidden, pooling, _sample_coordinates(run))
+
+
+def attention_view(run: "Run") -> xr.Dataset:
+    """Return all attention maps; see `Run.attention`."""
+    attributes = {
+        "long_name": schema.activation("attention").meaning,
+        "units": "1",
+        "causal": int(run.spec.causal),
+    }
+    row_size = ("sample", run.plan.pair_count, {"long_name": "entries of a map", "sample_dimension": "pair"})
+    return xr.Dataset(
+        {
+            "attention": (("layer", "head", "pair"), run.activations("attention"), attributes),
+            "row_size": row_size,
+        },
+        {
+            "layer": _layers(run, "attention"),
+            "head": ("head", np.arange(run.spec.head_count), {"long_name": "attention head, from 0"}),
+            **_sample_coordinates(run),
+        },
+        _attributes(run, "attention maps"),
+    )
+
+
+def attention_map(run: "Run", sample: int | str) -> xr.DataArray:
+    """Return the attention maps of one sample; see `Run.attention_map`."""
+    run.require_complete()
+    run.require_kept("attention")
+    place = _sample_position(run, sample)
+    plan = run.plan
+    tokens = slice(int(plan.token_start[place]), int(plan.token_start[place] + plan.token_count[place]))
+    texts = run.column("tokens/token_text")[tokens]
+    index = np.arange(len(texts))
+    return xr.DataArray(
+        run.read_sample("attention", place).astype(np.float32),
+        dims=("layer", "head", "query", "key"),
+        coords={
+            "layer": _layers(run, "attention"),
+            "head": ("head", np.arange(run.spec.head_count)),
+            "query": ("query", index, {"long_name": "position of the attending token"}),
+            "key": ("key", index, {"long_name": "position of the token attended to"}),
+            "query_token": ("query", texts),
+            "key_token": ("key", texts),
+            "sample": place,
+            "sample_id": str(run.column("samples/sample_id")[place]),
+        },
+        name="attention",
+        attrs={"long_name": "attention probability", "units": "1", **_attributes(run, "attention map")},
+    )
+
+
+def _sample_position(run: "Run", sample: int | str) -> int:
+    if isinstance(sample, str):
+        found = np.flatnonzero(run.column("samples/sample_id") == sample)
+        if not found.size:
+            raise RunNotFoundError(f"run {run.key} has no sample {sample!r}; its ids are in run.samples().sample_id")
+        return int(found[0])
+    if not 0 <= sample < run.counts.samples:
+        raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
+    return int(sample)
