@@ -88,7 +88,7 @@ def create_activations(
         dtype=dtype,
         fill_value=float("nan"),
         compressors=[
-            BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
+            BloscCodec(cname="lz4", clevel=9, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
             Crc32cCodec(),
         ],
         dimension_names=variable.dims,

@@ -152,7 +152,8 @@ class Store:
             ``hidden`` (training_size, layer, word, feature), lazy, or with the dimensions that were asked for, in the
             order of the arguments. Rows are aligned by position among all words or samples of the corpus; rows that not
             all runs have (words that ``max_length`` cut off) are left out, and counted in the attribute
-            ``words_left_out``. Coordinates and attributes in which the runs differ are left out.
+            ``words_left_out``, as are those that no run has. Coordinates and attributes in which the runs differ are
+            left out.
 
         Raises
         ------
@@ -262,7 +263,7 @@ CATALOG_COLUMNS = [
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | set | range) else [value]
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _candidates(keys: Iterable[RunKey]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.checks import all_finite
 from biocache.store.chunks import read_pack_layer
 from biocache.store.errors import BiocacheError, IntegrityError
 from biocache.store.reading import Run
@@ -153,7 +154,7 @@ def _value_faults(
 ) -> Iterator[str]:
     if not record.matches(name, index, values):
         yield "values are not those that were committed; delete the record and extract the pack again"
-    if not np.isfinite(values).all():
+    if not all_finite(values):
         yield "values are not finite"
     elif name == "attention":
         yield from _attention_faults(run, pack, values)

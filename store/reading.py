@@ -183,13 +183,17 @@ class Run:
         return len(self.committed()) == self.counts.packs
 
     def require_complete(self) -> None:
-        """Refuse a run that still has packs without a record.
+        """Refuse a run that still has packs without a record, or that was removed after it was opened.
 
         Raises
         ------
         IncompleteRunError
             If there are any; the message says how much is there and how to finish.
+        RunNotFoundError
+            If the run is gone.
         """
+        if not (self.path / "zarr.json").exists():
+            raise RunNotFoundError(f"run {self.key} was removed from {self.path} after it was opened")
         done = len(self.committed())
         if done < self.counts.packs:
             raise IncompleteRunError(
@@ -248,14 +252,15 @@ class Run:
             ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
             the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
             (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``.
+            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``. Half precision is written to
+            files as single, unless an encoding says otherwise: netCDF knows no other.
 
         Raises
         ------
         IncompleteRunError
             If packs are missing.
         RunNotFoundError
-            If the run does not keep hidden states.
+            If the run does not keep hidden states, or was removed.
         IntegrityError
             If a table cannot be read; reading activations raises it later, when they are computed.
         """
@@ -383,7 +388,7 @@ class Run:
         Raises
         ------
         SettingError
-            If the layer is not stored or a number is not positive.
+            If the layer is not stored, a number is not positive or the seed is negative.
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """

@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from biocache.store.checks import checksum
 from biocache.store.errors import IntegrityError
 
-__all__ = ["PackRecord", "checksum", "committed_packs", "read_record", "sweep", "write_record"]
+__all__ = ["PackRecord", "committed_packs", "read_record", "sweep", "write_record"]
 
 RECORD_PATH = "packs/record"
-
-
-def checksum(values: NDArray[Any]) -> int:
-    """Return the CRC-32C of an array's bytes, little-endian and in row-major order."""
-    ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return int(google_crc32c.value(ordered.view(np.uint8)))
 
 
 @dataclass(frozen=True, slots=True)

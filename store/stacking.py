@@ -1,9 +1,10 @@
 """Stacking runs: training sizes, seeds or models as one dimension of one Dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -27,10 +28,14 @@ def stack_runs(store: "Store", level: str, pooling: str | None, selection: Mappi
     if pooling is not None and level == "tokens":
         raise SettingError(f"pooling {pooling!r} reduces words or samples; tokens are stacked as they are")
     options = {} if pooling is None else {"pooling": pooling}
-    axes = {name: list(value) for name, value in selection.items() if isinstance(value, list | tuple | range)}
+    axes = {
+        name: list(value)
+        for name, value in selection.items()
+        if isinstance(value, Iterable) and not isinstance(value, str | set)
+    }
     for name, values in axes.items():
         if name not in STACKED:
-            raise SettingError(f"{name} cannot be stacked: its runs hold other samples; stack {', '.join(STACKED)}")
+            raise SettingError(f"{name} cannot be stacked; runs of the same text differ in {', '.join(STACKED)}")
         if not values or len(set(values)) < len(values):
             raise SettingError(f"{name}={values!r} is empty or names a value twice")
     if not axes:
@@ -39,7 +44,11 @@ def stack_runs(store: "Store", level: str, pooling: str | None, selection: Mappi
     runs = {point: store.run(**fixed, **dict(zip(axes, point, strict=True))) for point in product(*axes.values())}
     _refuse_unlike(list(runs.values()), level)
     views = {point: getattr(run, level)(**options) for point, run in runs.items()}
-    return _nested_concat(views, list(axes.items()), level.removesuffix("s"))
+    dim = level.removesuffix("s")
+    alike = _alike(list(views.values()), dim)
+    stacked = _nested_concat(dict(zip(views, alike, strict=True)), list(axes.items()))
+    rows = getattr(next(iter(runs.values())).counts, level)
+    return stacked.assign_attrs({f"{level}_left_out": rows - stacked.sizes[dim]})
 
 
 def _refuse_unlike(runs: "Sequence[Run]", level: str) -> None:
@@ -67,39 +76,35 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def _nested_concat(
-    views: Mapping[tuple[Any, ...], xr.Dataset], axes: Sequence[tuple[str, list[Any]]], dim: str
-) -> xr.Dataset:
+def _alike(views: Sequence[xr.Dataset], dim: str) -> list[xr.Dataset]:
+    """Leave out rows that not all views have (words that a tokenizer lost), then coordinates that differ."""
+    aligned = xr.align(*views, join="inner", copy=False)
+    first = aligned[0]
+    unlike = [
+        name
+        for name, values in first.coords.items()
+        if name != dim
+        and dim in values.dims
+        and not all(np.array_equal(other[name].to_numpy(), values.to_numpy()) for other in aligned[1:])
+    ]
+    return [view.drop_vars(unlike) for view in aligned]
+
+
+def _nested_concat(views: Mapping[tuple[Any, ...], xr.Dataset], axes: Sequence[tuple[str, list[Any]]]) -> xr.Dataset:
     """Concatenate along the first axis what is concatenated along the others."""
     if not axes:
         return views[()]
     (name, values), rest = axes[0], axes[1:]
-    parts = [
-        _nested_concat({point[1:]: view for point, view in views.items() if point[0] == value}, rest, dim)
-        for value in values
-    ]
-    # Rows that not all runs have (words that a tokenizer lost) are left out. What differs between the runs is
-    # no coordinate of all of them.
-    shared = parts[0].coords
-    unlike = [
-        key
-        for key in shared
-        if key != dim
-        and dim in shared[key].dims
-        and any(not _same(part, parts[0], str(key), dim) for part in parts[1:])
-    ]
-    stacked = xr.concat(
-        [part.drop_vars(unlike) for part in parts],
-        pd.Index(values, name=name),
-        data_vars="minimal",
+    return xr.concat(
+        [
+            _nested_concat({point[1:]: view for point, view in views.items() if point[0] == value}, rest)
+            for value in values
+        ],
+        # Text as in every other coordinate, of a data type that Zarr has a specification for.
+        pd.Index(values, name=name, dtype=object if isinstance(values[0], str) else None),
+        data_vars="all",
         coords="minimal",
         compat="override",
-        join="inner",
+        join="override",
         combine_attrs="drop_conflicts",
     )
-    return stacked.assign_attrs({f"{dim}s_left_out": max(part.sizes[dim] for part in parts) - stacked.sizes[dim]})
-
-
-def _same(one: xr.Dataset, other: xr.Dataset, name: str, dim: str) -> bool:
-    left, right = xr.align(one[name], other[name], join="inner", exclude=set(one[name].dims) - {dim})
-    return bool((left.to_numpy() == right.to_numpy()).all())

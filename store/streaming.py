@@ -48,6 +48,8 @@ def iterate_batches(
     for name, value in (("batch_tokens", batch_tokens), ("window_packs", window_packs)):
         if value < 1:
             raise SettingError(f"{name} {value} is not a positive number")
+    if seed < 0:
+        raise SettingError(f"seed {seed} is negative")
     run.require_complete()
     run.require_kept("hidden")
     return _generate(run, run.spec.layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
@@ -72,6 +74,9 @@ def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, windo
                 waiting, size = [], 0
             waiting.append((sample, hidden))
             size += len(hidden)
+        # Copied, since a view keeps its whole pack; and nothing else may, while the next window is read.
+        waiting = [(sample, hidden.copy()) for sample, hidden in waiting]
+        del rows, hidden
     if waiting:
         yield _batch(waiting, first_token)
 

@@ -37,7 +37,17 @@ def _attributes(run: "Run", level: str) -> dict[str, Any]:
     }
 
 
-def _described(run: "Run", path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
+def _require(run: "Run", name: str) -> None:
+    run.require_complete()
+    run.require_kept(name)
+
+
+def _encoding(dtype: str) -> dict[str, str]:
+    """Return how files keep activations: netCDF has no 16-bit floating-point numbers."""
+    return {"dtype": "float32"} if dtype == "float16" else {}
+
+
+def _described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
     variable = next(v for v in schema.VARIABLES if v.path == path)
     return variable.dims[0], values, {"long_name": variable.meaning}
 
@@ -59,7 +69,7 @@ def _hidden_dataset(
     attributes = {"long_name": "hidden state", "units": "1"}
     if pooled is not None:
         attributes["cell_methods"] = f"token: {pooled}"
-    variable = (("layer", level, "feature"), hidden, attributes)
+    variable = xr.Variable(("layer", level, "feature"), hidden, attributes, _encoding(str(hidden.dtype)))
     return xr.Dataset(
         {"hidden": variable}, {"layer": _layers(run, "hidden"), **coordinates}, _attributes(run, f"{level}s")
     )
@@ -67,6 +77,7 @@ def _hidden_dataset(
 
 def tokens_view(run: "Run") -> xr.Dataset:
     """Return the token-level view; see `Run.tokens`."""
+    _require(run, "hidden")
     hidden = run.activations("hidden")
     plan = run.plan
     positions = plan.axis_positions()
@@ -80,16 +91,21 @@ def tokens_view(run: "Run") -> xr.Dataset:
     }
     for variable in schema.columns(run.key.task):
         if variable.group == "tokens":
-            coordinates[variable.name] = _described(run, variable.path, run.column(variable.path)[positions])
+            coordinates[variable.name] = _described(variable.path, run.column(variable.path)[positions])
     return _hidden_dataset(run, "token", hidden, None, coordinates)
 
 
-def _reduce_block(hidden: NDArray[np.floating], group: NDArray[np.integer], pooling: str) -> NDArray[np.float32]:
-    owners = group[0, :, 0]
-    return reduce_segments(hidden[0], owners, int(owners.max()) + 1, pooling)[np.newaxis]
+def _reduce_block(
+    hidden: NDArray[np.floating],
+    group: NDArray[np.integer],
+    pooling: str,
+    group_counts: tuple[int, ...],
+    block_id: tuple[int, ...],
+) -> NDArray[np.float32]:
+    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
 
 
-def _reduced(run: "Run", group: NDArray[np.int64], per_pack: NDArray[np.int64], pooling: str) -> da.Array:
+def _reduced(run: "Run", group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
     """Reduce hidden states to groups, a block of groups for each block of tokens.
 
     Parameters
@@ -97,54 +113,48 @@ def _reduced(run: "Run", group: NDArray[np.int64], per_pack: NDArray[np.int64], 
     run
         The run.
     group
-        Group of every token within its pack (token), -1 for none; every group has tokens.
-    per_pack
-        Number of groups of every pack (pack).
+        Group of every token (token), -1 for none.
+    group_pack
+        Pack of every group (group); it never decreases.
     pooling
         How a group is reduced.
     """
     hidden = run.activations("hidden")
-    owners = da.from_array(group[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False)
+    group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
+    first = np.cumsum(group_counts) - group_counts
+    # Positions in the pack, so that a block knows nothing of the others. The last row is of tokens of no group.
+    within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
+    counts = tuple(group_counts.tolist())
     return da.map_blocks(
         _reduce_block,
         hidden,
-        owners,
+        da.from_array(within[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False),
         pooling=pooling,
-        chunks=(hidden.chunks[0], tuple(per_pack.tolist()), hidden.chunks[2]),
+        group_counts=counts,
+        chunks=(hidden.chunks[0], counts, hidden.chunks[2]),
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
     )
-
-
-def _grouped(
-    run: "Run", group: NDArray[np.int64], group_sample: NDArray[np.int64], pooling: str
-) -> tuple[da.Array, NDArray[np.int64]]:
-    """Reduce to the groups that have tokens; return them and their positions among all groups.
-
-    `group` holds the group of every token (token), -1 for none, and `group_sample` the sample of every group (group).
-    """
-    present = np.unique(group[group >= 0])
-    plan = run.plan
-    pack_of_group = plan.sample_pack[group_sample[present]]
-    per_pack = np.bincount(pack_of_group, minlength=plan.pack_count)
-    rank = np.full(len(group_sample) + 1, -1)
-    rank[present] = np.arange(len(present)) - (np.cumsum(per_pack) - per_pack)[pack_of_group]
-    return _reduced(run, rank[group], per_pack, pooling), present
 
 
 def words_view(run: "Run", pooling: str) -> xr.Dataset:
     """Return the word-level view; see `Run.words`."""
     if pooling not in WORD_POOLINGS:
         raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(WORD_POOLINGS)}")
-    positions = run.plan.axis_positions()
-    word = run.column("tokens/word")[positions].astype(np.int64)
-    hidden, kept = _grouped(run, word, run.column("words/sample"), pooling)
+    _require(run, "hidden")
+    word = run.column("tokens/word")[run.plan.axis_positions()].astype(np.int64)
+    kept = np.unique(word[word >= 0])
+    sample = run.column("words/sample")[kept]
+    # A word's rank among those that have tokens; the last entry is of tokens of no word.
+    rank = np.full(run.counts.words + 1, -1)
+    rank[kept] = np.arange(len(kept))
+    hidden = _reduced(run, rank[word], run.plan.sample_pack[sample], pooling)
     coordinates: dict[str, Any] = {
         "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
-        "sample": _described(run, "words/sample", run.column("words/sample")[kept]),
-        "text": _described(run, "words/word_text", run.column("words/word_text")[kept]),
-        "segment": _described(run, "words/segment", run.column("words/segment")[kept]),
-        "token_count": _described(run, "words/token_count", run.column("words/token_count")[kept]),
+        "sample": _described("words/sample", sample),
+        "text": _described("words/word_text", run.column("words/word_text")[kept]),
+        "segment": _described("words/segment", run.column("words/segment")[kept]),
+        "token_count": _described("words/token_count", run.column("words/token_count")[kept]),
     }
     if run.key.task == "ner":
         dim, labels, attributes = _labels(run, "words/label")
@@ -158,7 +168,7 @@ def _sample_coordinates(run: "Run") -> dict[str, Any]:
     coordinates: dict[str, Any] = {
         "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
         **{
-            name: _described(run, f"samples/{name}", run.column(f"samples/{name}"))
+            name: _described(f"samples/{name}", run.column(f"samples/{name}"))
             for name in ("sample_id", "token_count", "word_count", "truncated")
         },
     }
@@ -171,16 +181,18 @@ def samples_view(run: "Run", pooling: str, special_tokens: bool) -> xr.Dataset:
     """Return the sample-level view; see `Run.samples`."""
     if pooling not in POOLINGS:
         raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
+    _require(run, "hidden")
     plan = run.plan
     group = np.repeat(np.arange(run.counts.samples), plan.token_count)
     if not special_tokens:
         group[run.column("tokens/special")[plan.axis_positions()]] = -1
-    hidden, _ = _grouped(run, group, np.arange(run.counts.samples), pooling)
+    hidden = _reduced(run, group, plan.sample_pack, pooling)
     return _hidden_dataset(run, "sample", hidden, pooling, _sample_coordinates(run))
 
 
 def attention_view(run: "Run") -> xr.Dataset:
     """Return all attention maps; see `Run.attention`."""
+    _require(run, "attention")
     attributes = {
         "long_name": schema.activation("attention").meaning,
         "units": "1",
@@ -189,7 +201,9 @@ def attention_view(run: "Run") -> xr.Dataset:
     row_size = ("sample", run.plan.pair_count, {"long_name": "entries of a map", "sample_dimension": "pair"})
     return xr.Dataset(
         {
-            "attention": (("layer", "head", "pair"), run.activations("attention"), attributes),
+            "attention": xr.Variable(
+                ("layer", "head", "pair"), run.activations("attention"), attributes, _encoding(run.spec.dtype)
+            ),
             "row_size": row_size,
         },
         {
@@ -203,8 +217,7 @@ def attention_view(run: "Run") -> xr.Dataset:
 
 def attention_map(run: "Run", sample: int | str) -> xr.DataArray:
     """Return the attention maps of one sample; see `Run.attention_map`."""
-    run.require_complete()
-    run.require_kept("attention")
+    _require(run, "attention")
     place = _sample_position(run, sample)
     plan = run.plan
     tokens = slice(int(plan.token_start[place]), int(plan.token_start[place] + plan.token_count[place]))
@@ -221,7 +234,7 @@ def attention_map(run: "Run", sample: int | str) -> xr.DataArray:
             "query_token": ("query", texts),
             "key_token": ("key", texts),
             "sample": place,
-            "sample_id": str(run.column("samples/sample_id")[place]),
+            "sample_id": ((), np.array(run.column("samples/sample_id")[place], dtype=object)),
         },
         name="attention",
         attrs={"long_name": "attention probability", "units": "1", **_attributes(run, "attention map")},
@@ -234,6 +247,6 @@ def _sample_position(run: "Run", sample: int | str) -> int:
         if not found.size:
             raise RunNotFoundError(f"run {run.key} has no sample {sample!r}; its ids are in run.samples().sample_id")
         return int(found[0])
-    if not 0 <= sample < run.counts.samples:
+    if not 0 <= sample < run.counts.samples or sample != int(sample):
         raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
     return int(sample)

@@ -19,6 +19,7 @@ from zarr.errors import ContainsGroupError
 
 from biocache.store import schema
 from biocache.store.arrays import create_activations, create_column, create_records, one_line, read_group_attributes
+from biocache.store.checks import all_finite, checksum
 from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
     BiocacheError,
@@ -33,7 +34,7 @@ from biocache.store.errors import (
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run, check_format
-from biocache.store.records import PackRecord, checksum, sweep, write_record
+from biocache.store.records import PackRecord, sweep, write_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
@@ -333,7 +334,9 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._claims = Claims(run.path)
-        self._arrays = {name: zarr.open_array(run.path / name / name, mode="r+") for name in run.spec.keep}
+        # What is written is never all fill, and looking for that takes longer than compressing it.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self._arrays = {name: zarr.open_array(run.path / name / name, mode="r+") for name in run.spec.keep}
 
     def close(self) -> None:
         """Give up all claims."""
@@ -413,9 +416,9 @@ class RunWriter:
         return path.stat().st_size
 
     def _check_finite(self, name: str, index: int, pack: int, values: NDArray[Any]) -> None:
-        finite = np.isfinite(values)
-        if finite.all():
+        if all_finite(values):
             return
+        finite = np.isfinite(values)
         run, plan = self.run, self.run.plan
         if name == "hidden":
             position, ends = int(np.argwhere(~finite)[0, 0]), plan.token_count

@@ -179,6 +179,8 @@ class _Filler:
         self._on_progress = on_progress
         self._tally = _Tally()
         self._total = 0
+        # Buffers of written packs are used again: touching new memory takes longer than filling it.
+        self._free: list[PackBuffer] = []
 
     def fill(self, share: list[Window]) -> RunReport:
         pending = set(self.writer.pending())
@@ -207,12 +209,18 @@ class _Filler:
             pending = set(self.writer.pending()) & set(window.packs)
             buffers = self._compute(window, pending)
             if writing is not None:
-                writing.finish(self._tally)
+                self._finish(writing)
             futures = {pack: pool.submit(self.writer.write_pack, pack, buffer) for pack, buffer in buffers.items()}
-            writing = _Writing(futures, claim)
+            writing = _Writing(futures, list(buffers.values()), claim)
         if writing is not None:
-            writing.finish(self._tally)
+            self._finish(writing)
         return busy
+
+    def _finish(self, writing: "_Writing") -> None:
+        with writing.claim:
+            for pack, future in writing.futures.items():
+                self._tally.packs[pack] = future.result()
+        self._free += writing.buffers
 
     def _batches(self, window: Window, pending: set[int]) -> Iterator[Batch]:
         """Yield the batches of a window that hold a sample of a pending pack.
@@ -229,7 +237,9 @@ class _Filler:
 
     def _compute(self, window: Window, pending: set[int]) -> dict[int, PackBuffer]:
         plan = self.run.plan
-        buffers = {pack: PackBuffer.empty(self.run.spec, plan) for pack in sorted(pending)}
+        buffers = {
+            pack: self._free.pop() if self._free else PackBuffer.empty(self.run.spec, plan) for pack in sorted(pending)
+        }
         for activations in self._forward.run(self._batches(window, pending)):
             _place(activations, plan, buffers)
             self._tally.computed += int(activations.batch.lengths.sum())
@@ -244,12 +254,8 @@ class _Writing:
     """The packs of a window on their way to disk, and the claim that ends when they are there."""
 
     futures: dict[int, Future[PackRecord]]
+    buffers: list[PackBuffer]
     claim: ExitStack
-
-    def finish(self, tally: _Tally) -> None:
-        with self.claim:
-            for pack, future in self.futures.items():
-                tally.packs[pack] = future.result()
 
 
 def _place(activations: Activations, plan: PackPlan, buffers: dict[int, PackBuffer]) -> None:

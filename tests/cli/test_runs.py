@@ -198,6 +198,56 @@ def test_rm_refuses_runs_that_are_being_written_and_then_removes_none(command: C
     assert runs(store) == ALL
 
 
+def damage(store: Path, what: str) -> str:
+    """Damage the run of BERT on the test split; return what is said of it."""
+    file = store / BERT_TEST / ("zarr.json" if what == "attributes" else "packs/record/c/0")
+    if what == "attributes":
+        file.write_text("{", encoding="utf-8")
+        return f"{file} is not JSON"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    return f"commit record of pack 0 of {store / BERT_TEST} cannot be read"
+
+
+@pytest.mark.parametrize("what", ["attributes", "record"])
+def test_ls_lists_a_damaged_run_as_damaged(command: Command, store: Path, what: str) -> None:
+    said = damage(store, what)
+    result = command("ls", "--store", store)
+    assert listed(result.stdout) == ALL
+    rows = dict(zip(ALL, result.stdout.splitlines()[1:], strict=True))
+    assert [run for run in ALL if "damaged" in rows[run]] == [BERT_TEST]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"note: damaged: {said}")
+    result = command("ls", "--store", store, "--json")
+    problems = {row["split"]: row["problem"] for row in json.loads(result.stdout) if row["model"] == "bert"}
+    assert problems["test"].startswith(said)
+    assert problems["train"] == ""
+    assert "damaged" not in command("ls", "--store", store, "--model", "gpt2").stderr
+
+
+@pytest.mark.parametrize("what", ["attributes", "record"])
+def test_verify_tells_of_a_damaged_run_and_goes_on(command: Command, store: Path, what: str) -> None:
+    said = damage(store, what)
+    problem, summary = command("verify", "--store", store, code=1).stdout.splitlines()
+    where = BERT_TEST if what == "attributes" else f"{BERT_TEST}, pack 0"
+    assert problem.startswith(f"{where}: {said}")
+    assert "biocache" in problem
+    packs = 3 if what == "attributes" else 4
+    assert summary == f"4 runs, {packs} packs checked: 1 problems"
+    (told,) = json.loads(command("verify", BERT_TEST, "--store", store, "--json", code=1).stdout)["problems"]
+    assert (told["run"], told["pack"]) == (BERT_TEST, None if what == "attributes" else 0)
+
+
+@pytest.mark.parametrize("what", ["attributes", "record"])
+def test_a_damaged_run_can_be_removed_and_is_one_line_elsewhere(command: Command, store: Path, what: str) -> None:
+    said = damage(store, what)
+    (line,) = command("info", BERT_TEST, "--store", store, code=1).stderr.splitlines()
+    assert line.startswith(f"Error: {said}")
+    command("rm", BERT_TEST, "--store", store, "--yes")
+    assert runs(store) == ALL[1:]
+    assert not (store / BERT_TEST).exists()
+    assert command("verify", "--store", store).stdout == "3 runs, 3 packs checked: no problems\n"
+
+
 def test_bars_are_drawn_on_stderr_and_results_stay_on_stdout(store: Path) -> None:
     (store / GPT2_TRAIN / "packs/record/c/0").unlink()
     call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "verify", "--store", str(store)]

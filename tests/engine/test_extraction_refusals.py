@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from biocache.engine import extract
 from biocache.engine.demo.checkpoints import write_checkpoint
 from biocache.store import Store
-from biocache.store.errors import BusyError, SettingError, SpecMismatchError, StoreFormatError
+from biocache.store.errors import BusyError, ResourceError, SettingError, SpecMismatchError, StoreFormatError
 from biocache.store.writing import RunWriter
 
 LIMIT = 6
@@ -164,6 +164,30 @@ def test_a_run_that_is_being_written_is_not_replaced(tmp_path, corpus_folder, ch
     assert files(tmp_path / "s") == before
     extract(tmp_path / "s", asked)
     assert only_run(tmp_path / "s").spec.dtype == "float32"
+
+
+def test_a_run_that_would_be_replaced_counts_as_bytes_to_write(tmp_path, corpus_folder, checkpoints, first):
+    extract(tmp_path / "s", first)
+    run = only_run(tmp_path / "s")
+    tokens, pairs = run.counts.tokens, run.counts.pairs
+    # Three layers of 32 features, two layers of two heads; in single precision.
+    needed = 4 * (tokens * 3 * 32 + pairs * 2 * 2)
+    before = files(tmp_path / "s")
+
+    def replacing(max_disk):
+        return request(
+            corpus_folder, checkpoints["bert"], limit=LIMIT, dtype="float32", overwrite=True, max_disk=max_disk
+        )
+
+    with pytest.raises(ResourceError, match="--max-disk is"):
+        extract(tmp_path / "s", replacing(needed - 1))
+    assert files(tmp_path / "s") == before
+    (report,) = extract(tmp_path / "s", replacing(needed))
+    assert report.complete
+    assert only_run(tmp_path / "s").spec.dtype == "float32"
+    # Now it is there, and nothing is left to write.
+    (report,) = extract(tmp_path / "s", replacing(1))
+    assert report.packs_written == 0
 
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path, first):

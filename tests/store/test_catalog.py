@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -223,3 +224,38 @@ def test_what_is_not_a_store_is_refused(root: Path, kind: str) -> None:
 
 def test_a_store_opens_from_a_string(store: Store) -> None:
     assert list(Store.open(str(store.path)).keys()) == list(store.keys())
+
+
+@pytest.mark.parametrize(
+    ("selection", "sizes"),
+    [
+        ({}, [0, 30, 100, 30]),
+        ({"task": "ner"}, [0, 30, 100]),
+        ({"model": ["tiny", "other"], "training_size": 30}, [30, 30]),
+        ({"training_size": (0, 100), "split": None}, [0, 100]),
+        ({"training_size": range(1, 101), "split": {"test"}}, [30, 100]),
+        ({"seed": 43}, []),
+        ({"dataset": "corp"}, []),
+    ],
+)
+def test_keys_and_catalog_are_of_the_selected_runs(store: Store, selection: dict[str, Any], sizes: list[int]) -> None:
+    keys = store.keys(**selection)
+    assert [key.training_size for key in keys] == sizes
+    catalog = store.catalog(**selection)
+    assert list(catalog.columns) == CATALOG_COLUMNS
+    listed = [RunKey(*row) for row in catalog[list(RunKey.names())].itertuples(index=False)]
+    assert listed == keys
+    assert [run.key for run in store.select(**selection)] == keys
+
+
+@pytest.mark.parametrize("ask", ["keys", "catalog", "select", "run"])
+def test_every_question_refuses_an_unknown_part(store: Store, ask: str) -> None:
+    with pytest.raises(SettingError, match="lang, size is no part of a run's key; they are task, dataset, model, "):
+        getattr(store, ask)(size=30, lang="en", task="ner")
+
+
+def test_keys_open_no_run(store: Store) -> None:
+    for path in store.path.glob("*/*/*/*/*/*/*/zarr.json"):
+        path.write_text("{")
+    assert len(store.keys()) == 4
+    assert store.catalog().problem.str.contains("is not").tolist() == [True] * 4

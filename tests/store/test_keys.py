@@ -1,6 +1,7 @@
 """The name of a run: what it may hold, and its path there and back."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,14 +52,14 @@ def test_names_that_are_safe_are_allowed(name: str) -> None:
     assert RunKey.from_path(replace(KEY, dataset=name).path).dataset == name
 
 
-@pytest.mark.parametrize("size", [-1, 101, 1000])
-def test_training_size_is_a_percentage(size: int) -> None:
+@pytest.mark.parametrize("size", [-1, 101, 1000, 0.5, 30.0, "30", None])
+def test_training_size_is_a_percentage(size: Any) -> None:
     with pytest.raises(SettingError, match=f"training size {size} "):
         replace(KEY, training_size=size)
 
 
-@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])
-def test_seed_fits_32_bits(seed: int) -> None:
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.5, "42", None])
+def test_seed_fits_32_bits(seed: Any) -> None:
     with pytest.raises(SettingError, match=f"seed {seed} "):
         replace(KEY, seed=seed)
 

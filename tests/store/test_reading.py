@@ -195,6 +195,19 @@ def test_a_pack_without_a_record_does_not_exist(source: Synthetic, run: Run) -> 
     np.testing.assert_array_equal(run.read_sample("hidden", 1), source.hidden[1])
 
 
+@pytest.mark.parametrize("name", ["3", "7", "000003", "99999999999999999999"])
+def test_stray_files_among_the_records_are_no_packs(source: Synthetic, tmp_path: Path, name: str) -> None:
+    run = source.create(tmp_path)
+    source.write(run, [0, 2])
+    (run.path / "packs/record/c" / name).write_bytes(b"stray")
+    assert run.committed() == [0, 2]
+    assert sorted(run.records()) == [0, 2]
+    assert not run.complete
+    source.write(run)
+    assert run.complete
+    np.testing.assert_array_equal(values(run.activations("hidden")), source.truth("hidden"))
+
+
 def test_a_run_that_is_not_there(run: Run) -> None:
     root = run.path.parents[6]
     key = RunKey("ner", "corpus", "tiny", 31, 42, "sentence", "test")

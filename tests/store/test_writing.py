@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -348,3 +349,39 @@ def test_metadata_says_what_the_run_is(source: Synthetic, root: Path) -> None:
         "packs": 3,
     }
     assert own["spec"]["layers"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda hidden, attention: PackBuffer(hidden, None),
+        lambda hidden, attention: PackBuffer(None, attention),
+        lambda hidden, attention: PackBuffer(None, None),
+        lambda hidden, attention: PackBuffer(hidden.astype(np.float32), attention),
+        lambda hidden, attention: PackBuffer(hidden, attention.astype(np.float64)),
+        lambda hidden, attention: PackBuffer(hidden[:2], attention),
+        lambda hidden, attention: PackBuffer(hidden[:, :-1], attention),
+        lambda hidden, attention: PackBuffer(hidden[:, :, :1], attention),
+        lambda hidden, attention: PackBuffer(hidden, attention[:, :1]),
+        lambda hidden, attention: PackBuffer(hidden, attention[..., 1:]),
+    ],
+)
+def test_a_buffer_of_another_run_is_refused(source: Synthetic, root: Path, wrong: Callable[..., PackBuffer]) -> None:
+    run = source.create(root)
+    before = stored_files(root)
+    buffer = source.buffer(1)
+    writer = RunWriter(run)
+    with pytest.raises(ValueError, match=f"is not one of a pack of run {run.key}, "):
+        writer.write_pack(1, wrong(buffer.hidden, buffer.attention))
+    assert stored_files(root) == before
+    assert run.committed() == []
+    writer.write_pack(1, buffer)
+    writer.close()
+    assert run.committed() == [1]
+
+
+def test_attention_is_refused_where_it_is_not_kept(source: Synthetic, root: Path) -> None:
+    writer = RunWriter(synthetic(keep=("hidden",)).create(root))
+    with pytest.raises(ValueError, match="is not one of a pack of run"):
+        writer.write_pack(0, source.buffer(0))
+    writer.close()
