@@ -79,6 +79,8 @@ def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     ]
     for model in plan.models:
         cut = f"{model.budget.batch_tokens:,} tokens a batch, {model.budget.window_tokens:,} a window"
+        if model.budget.lanes > 1:
+            cut += f", {model.budget.lanes} batches at once"
         fields.append((f"{model.source.name} at {model.source.training_size} %", cut))
     print_fields(fields)
 

@@ -1,6 +1,9 @@
 """The forward pass: a batch of token ids in, activations without padding out."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -68,20 +71,23 @@ class Forward:
         What is kept, in which layers and data type.
     tokens
         The run's tokens.
+    lanes
+        Batches computed at once on a CPU, each with its share of the cores that torch may use.
     """
 
-    def __init__(self, model: "PreTrainedModel", spec: RunSpec, tokens: TokenTable) -> None:
+    def __init__(self, model: "PreTrainedModel", spec: RunSpec, tokens: TokenTable, *, lanes: int = 1) -> None:
         self._model = model
         self._spec = spec
         self._tokens = tokens
         self._pad = int(getattr(model.config, "pad_token_id", None) or 0)
         self._causality_checked = not spec.causal
+        self._lanes = lanes
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Activations]:
         """Yield the activations of batches, in their order.
 
-        On a GPU the next batch is queued before the previous one's activations are awaited, so that their
-        copy and their way to disk overlap with the computation.
+        The next batches are begun before the activations of this one are awaited, so that their way to the store
+        overlaps with the computation: on a GPU one is queued, on a CPU every lane has its own.
 
         Raises
         ------
@@ -90,14 +96,29 @@ class Forward:
         ResourceError
             If the device has not enough memory for a batch.
         """
-        waiting: _Pending | None = None
-        for batch in batches:
-            pending = self._launch(batch)
-            if waiting is not None:
-                yield waiting.wait()
-            waiting = pending
-        if waiting is not None:
-            yield waiting.wait()
+        waiting: deque[Callable[[], Activations]] = deque()
+        with self._starter() as start:
+            for batch in batches:
+                waiting.append(start(batch))
+                if len(waiting) > self._lanes:
+                    yield waiting.popleft()()
+            while waiting:
+                yield waiting.popleft()()
+
+    @contextmanager
+    def _starter(self) -> Iterator[Callable[[Batch], Callable[[], Activations]]]:
+        """Give a function that begins a batch and returns one that waits for it."""
+        import torch
+
+        if self._model.device.type != "cpu":
+            yield lambda batch: self._launch(batch).wait
+            return
+        threads = max(1, torch.get_num_threads() // self._lanes)
+        pool = ThreadPoolExecutor(self._lanes, "biocache-forward", torch.set_num_threads, (threads,))
+        try:
+            yield lambda batch: pool.submit(lambda: self._launch(batch).wait()).result
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _launch(self, batch: Batch) -> "_Pending":
         import torch

@@ -174,7 +174,7 @@ class _Filler:
     ) -> None:
         self.run = run
         self.writer = RunWriter(run)
-        self._forward = Forward(loaded.model, run.spec, token_table(run))
+        self._forward = Forward(loaded.model, run.spec, token_table(run), lanes=budget.lanes)
         self._budget = budget
         self._on_progress = on_progress
         self._tally = _Tally()

@@ -87,7 +87,7 @@ def test_notes_count_what_was_cut(corpus_folder, checkpoints, tmp_path):
 
 
 KEPT = KeptSizes(hidden_row=13 * 768 * 2, map_row=12 * 12 * 2)
-WORK = {"batch_tokens": 512, "window_tokens": 4096, "writers": 2, "on_device": False, "base_bytes": 0}
+WORK = {"batch_tokens": 512, "window_tokens": 4096, "lanes": 2, "writers": 2, "on_device": False, "base_bytes": 0}
 
 
 @given(lengths=LENGTHS, tokens=st.integers(1, 200), more=st.integers(1, 200))
@@ -101,6 +101,7 @@ def test_peak_memory_grows_with_all_it_depends_on(lengths, tokens, more):
     least = peak()
     assert peak(batch_tokens=tokens + more) >= least
     assert peak(writers=3) > least
+    assert peak(lanes=3) > least
     assert peak(base_bytes=more) == least + more
     assert peak(replace(KEPT, hidden_row=KEPT.hidden_row + more)) > least
     assert peak(replace(KEPT, map_row=KEPT.map_row + more)) > least
@@ -138,6 +139,7 @@ def choose(lengths, capacity=64, **changes):
 
 def test_windows_are_halved_until_they_fit(monkeypatch):
     monkeypatch.setattr(memory, "used_memory", lambda: 0)
+    monkeypatch.setattr(memory, "cpu_lanes", lambda: 1)
     lengths = [16] * 40_000
     roomy = choose(lengths, 1024, max_memory=2**50)
     assert roomy.peak_bytes <= 2**50
@@ -160,6 +162,17 @@ def test_the_memory_that_a_refusal_asks_for_suffices(monkeypatch):
     assert choose([16] * 4000, max_memory=megabytes * 2**20).peak_bytes <= megabytes * 2**20
     with pytest.raises(ResourceError):
         choose([16] * 4000, max_memory=(megabytes - 1) * 2**20)
+
+
+def test_lanes_are_halved_where_the_smallest_windows_do_not_fit(monkeypatch):
+    monkeypatch.setattr(memory, "used_memory", lambda: 0)
+    monkeypatch.setattr(memory, "cpu_lanes", lambda: 8)
+    lengths = [16] * 4000
+    assert choose(lengths, max_memory=2**50).lanes == 8
+    smallest = choose(lengths, window_tokens=64, max_memory=2**50)
+    tight = choose(lengths, max_memory=smallest.peak_bytes - 1)
+    assert (tight.window_tokens, tight.lanes) == (64, 4)
+    assert choose(lengths, device_kind="cuda", max_memory=2**50).lanes == 1
 
 
 def test_asked_sizes_are_kept():
