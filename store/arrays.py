@@ -76,8 +76,8 @@ def create_activations(
 ) -> None:
     """Create the array of hidden states or attention maps, without data.
 
-    On activations of a real encoder Zstandard at level 1 on bit-shuffled halves saves 9 % (hidden states)
-    and 14 % (attention) and keeps up with the disk; higher levels gain 2 % at half the speed. The fill
+    On activations of a real encoder LZ4 at level 5 on bit-shuffled halves saves 9 % (hidden states) and 13 %
+    (attention), as much as Zstandard at level 1 and three times as fast. The fill
     value is NaN and every chunk is written, so that a missing chunk can be told from data.
     """
     typesize = np.dtype(dtype).itemsize
@@ -88,7 +88,7 @@ def create_activations(
         dtype=dtype,
         fill_value=float("nan"),
         compressors=[
-            BloscCodec(cname="lz4", clevel=9, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
+            BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
             Crc32cCodec(),
         ],
         dimension_names=variable.dims,

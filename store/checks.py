@@ -1,6 +1,5 @@
-"""Checks over whole chunks, in slices that stay in the cache."""
+"""Checks over whole chunks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import google_crc32c
@@ -12,17 +11,13 @@ __all__ = ["all_finite", "checksum"]
 _SLICE_BYTES = 1 << 20
 
 
-def _slices(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    rows = max(1, _SLICE_BYTES // max(1, values[:1].nbytes))
-    for begin in range(0, len(values), rows):
-        yield values[begin : begin + rows]
-
-
 def checksum(values: NDArray[Any]) -> int:
     """Return the CRC-32C of an array's bytes, little-endian and in row-major order."""
-    # The library takes bytes, so that what is handed over is copied: a slice, and never the whole.
+    # The library takes bytes, so that what is handed over is copied: a slice that stays in the cache, never the whole.
+    rows = max(1, _SLICE_BYTES // max(1, values[:1].nbytes))
     crc = 0
-    for part in _slices(values):
+    for begin in range(0, len(values), rows):
+        part = values[begin : begin + rows]
         crc = google_crc32c.extend(crc, np.ascontiguousarray(part, values.dtype.newbyteorder("<")).tobytes())
     return int(crc)
 
@@ -30,18 +25,18 @@ def checksum(values: NDArray[Any]) -> int:
 def all_finite(values: NDArray[np.floating]) -> bool:
     """Return whether no value is NaN or infinite.
 
-    Works on the bits: without its sign a finite number is a smaller integer than infinity. NumPy's own ``isfinite``
-    takes halves one by one, ten times as long.
+    Works on the bits, read as integers: of the numbers without a sign infinity is the largest but for NaN, and so it
+    is of those with a sign. NumPy's own ``isfinite`` takes halves one by one, which is slower by far.
 
     Parameters
     ----------
     values
         float16, float32 or float64 in the byte order of the machine, of any shape.
     """
-    unsigned = np.dtype(f"u{values.itemsize}")
-    infinity = np.array(np.inf, values.dtype).view(unsigned)
-    magnitude = unsigned.type(~unsigned.type(0) >> 1)
-    return all(
-        int((np.ascontiguousarray(part).view(unsigned) & magnitude).max(initial=0)) < int(infinity)
-        for part in _slices(values)
+    infinity = np.array([np.inf, -np.inf], values.dtype)
+    signed, unsigned = np.dtype(f"i{values.itemsize}"), np.dtype(f"u{values.itemsize}")
+    lowest = np.iinfo(signed).min
+    return bool(
+        values.view(signed).max(initial=lowest) < infinity.view(signed)[0]
+        and values.view(unsigned).max(initial=0) < infinity.view(unsigned)[1]
     )

@@ -408,11 +408,13 @@ class RunWriter:
         if name == "hidden":
             block[plan.pack_tokens[pack] :] = np.nan
             begin = pack * plan.token_chunk
-            self._arrays[name][index, begin : begin + plan.token_chunk] = block
+            region = (slice(index, index + 1), slice(begin, begin + plan.token_chunk), slice(None))
         else:
             block[:, plan.pack_pairs[pack] :] = np.nan
             begin = pack * plan.pair_chunk
-            self._arrays[name][index, :, begin : begin + plan.pair_chunk] = block
+            region = (slice(index, index + 1), slice(None), slice(begin, begin + plan.pair_chunk))
+        # In the shape of a chunk, which zarr takes as it is; any other it copies.
+        self._arrays[name][region] = block[np.newaxis]
         return path.stat().st_size
 
     def _check_finite(self, name: str, index: int, pack: int, values: NDArray[Any]) -> None:

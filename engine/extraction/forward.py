@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Activations", "Forward", "TokenTable"]
+__all__ = ["AHEAD", "Activations", "Forward", "TokenTable"]
+
+# Batches begun for each lane before one is awaited: one that is computed and one for when it is done.
+AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ class Forward:
         with self._starter() as start:
             for batch in batches:
                 waiting.append(start(batch))
-                if len(waiting) > self._lanes:
+                if len(waiting) > AHEAD * self._lanes:
                     yield waiting.popleft()()
             while waiting:
                 yield waiting.popleft()()

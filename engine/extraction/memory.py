@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from biocache.engine.extraction.batches import Window, plan_batches, plan_windows
+from biocache.engine.extraction.forward import AHEAD
 from biocache.engine.models import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
@@ -16,13 +17,12 @@ __all__ = ["Budget", "choose_budget", "format_bytes", "machine_memory", "pack_by
 # needs thousands, and then larger windows for samples of like length to be found. On JNLPBA 16,384 tokens pad by 3 %,
 # 32,768 by 2 % at twice the memory.
 _PREFERRED = {"cpu": (512, 1 << 14), "cuda": (1 << 13, 1 << 17)}
-# Windows in memory: one that the model fills, one on its way to disk.
-_WINDOWS = 2
+# Windows in memory. A GPU fills one while another is on its way to disk; a CPU has the same cores for both, and
+# computes some batches ahead until the buffers of the last window are written.
+_WINDOWS = {"cpu": 1, "cuda": 2}
 # Batches that a CPU computes at once, at most. Each lane of single-threaded products is faster than all cores on one
 # product (by 5 % on two cores), and loses nothing where writers take a core for a while; but each holds a batch.
 _MOST_LANES = 8
-# Gathered batches beside those being computed: one that waits, one that is placed into its packs.
-_WAITING = 2
 # Compute values alive at once for each token of a batch inside a block: inputs of the widest product, its result,
 # the activation's temporaries, and queries, keys, values and contexts.
 _INNER_COPIES = 4
@@ -44,6 +44,8 @@ class Budget:
         Most tokens of a forward pass, padding included.
     window_tokens
         Tokens sorted by length together.
+    windows
+        Windows in memory at once.
     lanes
         Batches computed at once on a CPU; a GPU computes one.
     writers
@@ -54,6 +56,7 @@ class Budget:
 
     batch_tokens: int
     window_tokens: int
+    windows: int
     lanes: int
     writers: int
     peak_bytes: int
@@ -108,7 +111,8 @@ def _batch_bytes(
             states = tokens * shape.features * (shape.layers + 1) * 4
             maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
             inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
-            most = max(most, lanes * (states + maps + inner + gathered) + _WAITING * gathered)
+            # Beside the lanes' own: those that wait, and the one that is placed into its packs.
+            most = max(most, lanes * (states + maps + inner) + (AHEAD * lanes + 1) * gathered)
     return most
 
 
@@ -143,6 +147,7 @@ def peak_memory(
     *,
     batch_tokens: int,
     window_tokens: int,
+    windows: int,
     lanes: int,
     writers: int,
     on_device: bool,
@@ -156,7 +161,7 @@ def peak_memory(
         Layout and kept sizes of the runs that the model makes.
     shape
         Sizes of the model.
-    batch_tokens, window_tokens, lanes, writers
+    batch_tokens, window_tokens, windows, lanes, writers
         How the work is cut.
     on_device
         Whether the model computes on another device than the host.
@@ -168,13 +173,13 @@ def peak_memory(
     loading = 2 * weights
     running = 0
     for plan, kept in runs:
-        windows = plan_windows(plan, window_tokens)
+        planned = plan_windows(plan, window_tokens)
         buffer = pack_bytes(plan, hidden_row=kept.hidden_row, map_row=kept.map_row)
         # Neighbours as a rule; where another process has the windows between, any two.
-        packs = sum(sorted(len(window.packs) for window in windows)[-_WINDOWS:])
+        packs = sum(sorted(len(window.packs) for window in planned)[-windows:])
         held = packs * buffer
         chunk = max(plan.token_chunk * shape.features * 4, plan.pair_chunk * shape.heads * 4 if kept.map_row else 0)
-        batch = _batch_bytes(plan, windows, batch_tokens, lanes, shape, kept)
+        batch = _batch_bytes(plan, planned, batch_tokens, lanes, shape, kept)
         if on_device:
             # Only what was gathered for the store comes to the host; a second batch is queued meanwhile.
             batch = 2 * max(plan.token_chunk, batch_tokens) * kept.hidden_row
@@ -216,6 +221,7 @@ def choose_budget(
     writers = max(2, min(8, (os.cpu_count() or 2) // 2))
     batch = batch_tokens or preferred[0]
     window = window_tokens or preferred[1]
+    windows = _WINDOWS.get(device_kind, _WINDOWS["cuda"])
     lanes = cpu_lanes() if device_kind == "cpu" else 1
     smallest = window if window_tokens is not None else max((plan.token_chunk for plan, _ in runs), default=1)
     base = used_memory()
@@ -225,13 +231,14 @@ def choose_budget(
             shape,
             batch_tokens=batch,
             window_tokens=window,
+            windows=windows,
             lanes=lanes,
             writers=writers,
             on_device=device_kind != "cpu",
             base_bytes=base,
         )
         if peak <= allowed or (window_tokens is not None and max_memory is None):
-            return Budget(batch, window, lanes, writers, peak)
+            return Budget(batch, window, windows, lanes, writers, peak)
         if window > smallest:
             window = max(smallest, window // 2)
         elif lanes > 1:

@@ -1,9 +1,10 @@
 """Running an extraction: windows through the model and into the store."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -166,8 +167,37 @@ def _in_partition(window: Window, partition: Partition | None) -> bool:
     return partition is None or window.index % partition.count == partition.index - 1
 
 
+@dataclass(eq=False)
+class _Filling:
+    """A claimed window on its way through the model to disk.
+
+    Attributes
+    ----------
+    claim
+        Ends when the window's packs are committed.
+    pending
+        Packs without a record.
+    left
+        Batches whose activations are not placed yet.
+    buffers
+        Activations of the pending packs; none before the first batch is there.
+    futures
+        The packs that are being written.
+    """
+
+    claim: ExitStack
+    pending: set[int]
+    left: int
+    buffers: dict[int, PackBuffer] = field(default_factory=dict)
+    futures: dict[int, Future[PackRecord]] = field(default_factory=dict)
+
+
 class _Filler:
-    """Takes the windows of one run through the model, one ahead of the threads that write."""
+    """Takes the windows of one run through the model, and hands each to the threads that write.
+
+    Batches follow each other without a gap between windows: the model is at the next window while the last is
+    written, whose buffers then take what the model gives.
+    """
 
     def __init__(
         self, run: Run, loaded: LoadedModel, budget: Budget, on_progress: Callable[[Progress], None] | None
@@ -197,7 +227,30 @@ class _Filler:
     def _sweep(self, windows: list[Window], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[Window]:
         """Compute windows; return those that another process holds."""
         busy: list[Window] = []
-        writing: _Writing | None = None
+        begun: deque[_Filling] = deque()
+        writing: deque[_Filling] = deque()
+        batches = self._claimed_batches(windows, begun, busy, held, wait=wait)
+        for activations in self._forward.run(batches):
+            filling = begun[0]
+            if not filling.buffers:
+                # Windows in memory are this one and, where the device computes on without the host, one more.
+                while len(writing) >= self._budget.windows:
+                    self._finish(writing.popleft())
+                filling.buffers = {pack: self._buffer() for pack in sorted(filling.pending)}
+            self._take(activations, filling)
+            if not filling.left:
+                filling.futures = {
+                    pack: pool.submit(self.writer.write_pack, pack, buffer) for pack, buffer in filling.buffers.items()
+                }
+                writing.append(begun.popleft())
+        while writing:
+            self._finish(writing.popleft())
+        return busy
+
+    def _claimed_batches(
+        self, windows: list[Window], begun: deque[_Filling], busy: list[Window], held: ExitStack, *, wait: bool
+    ) -> Iterator[Batch]:
+        """Claim windows one after the other and yield their batches."""
         for window in windows:
             claim = ExitStack()
             if not claim.enter_context(self.writer.claim(window.packs, wait=wait)):
@@ -207,20 +260,12 @@ class _Filler:
             held.push(claim)
             # Asked only once the claim is held: who held it before may have committed some.
             pending = set(self.writer.pending()) & set(window.packs)
-            buffers = self._compute(window, pending)
-            if writing is not None:
-                self._finish(writing)
-            futures = {pack: pool.submit(self.writer.write_pack, pack, buffer) for pack, buffer in buffers.items()}
-            writing = _Writing(futures, list(buffers.values()), claim)
-        if writing is not None:
-            self._finish(writing)
-        return busy
-
-    def _finish(self, writing: "_Writing") -> None:
-        with writing.claim:
-            for pack, future in writing.futures.items():
-                self._tally.packs[pack] = future.result()
-        self._free += writing.buffers
+            batches = list(self._batches(window, pending))
+            if not batches:
+                claim.close()
+                continue
+            begun.append(_Filling(claim, pending, len(batches)))
+            yield from batches
 
     def _batches(self, window: Window, pending: set[int]) -> Iterator[Batch]:
         """Yield the batches of a window that hold a sample of a pending pack.
@@ -235,27 +280,22 @@ class _Filler:
             if not pending.isdisjoint(packs[batch.samples].tolist()):
                 yield batch
 
-    def _compute(self, window: Window, pending: set[int]) -> dict[int, PackBuffer]:
-        plan = self.run.plan
-        buffers = {
-            pack: self._free.pop() if self._free else PackBuffer.empty(self.run.spec, plan) for pack in sorted(pending)
-        }
-        for activations in self._forward.run(self._batches(window, pending)):
-            _place(activations, plan, buffers)
-            self._tally.computed += int(activations.batch.lengths.sum())
-            self._tally.padded += activations.batch.padded_tokens
-            if self._on_progress is not None:
-                self._on_progress(Progress(str(self.run.key), self._tally.computed, int(self._total)))
-        return buffers
+    def _buffer(self) -> PackBuffer:
+        return self._free.pop() if self._free else PackBuffer.empty(self.run.spec, self.run.plan)
 
+    def _take(self, activations: Activations, filling: _Filling) -> None:
+        _place(activations, self.run.plan, filling.buffers)
+        filling.left -= 1
+        self._tally.computed += int(activations.batch.lengths.sum())
+        self._tally.padded += activations.batch.padded_tokens
+        if self._on_progress is not None:
+            self._on_progress(Progress(str(self.run.key), self._tally.computed, int(self._total)))
 
-@dataclass(frozen=True, eq=False)
-class _Writing:
-    """The packs of a window on their way to disk, and the claim that ends when they are there."""
-
-    futures: dict[int, Future[PackRecord]]
-    buffers: list[PackBuffer]
-    claim: ExitStack
+    def _finish(self, filling: _Filling) -> None:
+        with filling.claim:
+            for pack, future in filling.futures.items():
+                self._tally.packs[pack] = future.result()
+        self._free += filling.buffers.values()
 
 
 def _place(activations: Activations, plan: PackPlan, buffers: dict[int, PackBuffer]) -> None:

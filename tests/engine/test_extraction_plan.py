@@ -87,7 +87,15 @@ def test_notes_count_what_was_cut(corpus_folder, checkpoints, tmp_path):
 
 
 KEPT = KeptSizes(hidden_row=13 * 768 * 2, map_row=12 * 12 * 2)
-WORK = {"batch_tokens": 512, "window_tokens": 4096, "lanes": 2, "writers": 2, "on_device": False, "base_bytes": 0}
+WORK = {
+    "batch_tokens": 512,
+    "window_tokens": 4096,
+    "windows": 1,
+    "lanes": 2,
+    "writers": 2,
+    "on_device": False,
+    "base_bytes": 0,
+}
 
 
 @given(lengths=LENGTHS, tokens=st.integers(1, 200), more=st.integers(1, 200))
@@ -102,6 +110,7 @@ def test_peak_memory_grows_with_all_it_depends_on(lengths, tokens, more):
     assert peak(batch_tokens=tokens + more) >= least
     assert peak(writers=3) > least
     assert peak(lanes=3) > least
+    assert peak(windows=2) >= least
     assert peak(base_bytes=more) == least + more
     assert peak(replace(KEPT, hidden_row=KEPT.hidden_row + more)) > least
     assert peak(replace(KEPT, map_row=KEPT.map_row + more)) > least
@@ -128,7 +137,7 @@ def test_larger_windows_take_more_memory(packs, window):
     def peak(tokens):
         return peak_memory([(plan, KEPT)], SHAPE, **(WORK | {"window_tokens": tokens}))
 
-    # Two windows are held: doubling one never frees any.
+    # Doubling a window never frees any.
     assert peak(2 * 64 * window) >= peak(64 * window)
 
 
