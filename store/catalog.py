@@ -274,8 +274,11 @@ def _candidates(keys: Iterable[RunKey]) -> str:
 
 def _run_keys(root: Path, below: str, depth: int = len(RunKey.names())) -> Iterator[RunKey]:
     """Yield the keys of the run groups below a folder; what is no run of this store is passed over."""
-    with os.scandir(root / below) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    try:
+        with os.scandir(root / below) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except FileNotFoundError:  # Another process has removed it meanwhile.
+        return
     for name in names:
         path = f"{below}/{name}" if below else name
         if depth > 1:

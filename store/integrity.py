@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.arrays import one_line
 from biocache.store.checks import all_finite
-from biocache.store.chunks import read_pack_layer
 from biocache.store.errors import BiocacheError, IntegrityError
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, read_record
@@ -35,6 +36,7 @@ class Problem:
     message: str
 
 
+_REMAKE = "remove the run with `biocache rm` and extract it again"
 # Steps between 1 and the next number of the data types that a model computes in.
 _COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
@@ -88,6 +90,7 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
         yield Problem(str(run.key), None, str(error))
         return
     done = set(run.committed())
+    yield from (Problem(str(run.key), None, message) for message in _array_faults(run, done))
     for pack in range(run.counts.packs):
         if pack not in done:
             yield Problem(str(run.key), pack, "not committed: run the same `biocache extract` again to finish it")
@@ -130,6 +133,23 @@ def _table_faults(run: Run) -> Iterator[str]:
     yield from (f"table column {path} does not agree with the others" for path, sound in checks.items() if not sound)
 
 
+def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
+    """Tell where another reader of Zarr, which goes by an array's metadata, would not find what is stored."""
+    for name in run.spec.keep:
+        chunks = run.chunks(name)
+        try:
+            array = zarr.open_array(run.path / name / name, mode="r")
+            for pack in sorted(done)[:1]:
+                used = slice(pack * chunks.length, pack * chunks.length + chunks.entries[pack])
+                values = np.asarray(array[0, used] if name == "hidden" else array[0, :, used])
+                if not np.array_equal(values, chunks.read(0, pack)):
+                    yield f"{name}/{name} reads as other values by its zarr.json; {_REMAKE}"
+        except IntegrityError:
+            continue  # Told with its pack.
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
+            yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {_REMAKE}"
+
+
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
     try:
         record = read_record(run.path, pack)
@@ -137,10 +157,10 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
         yield str(error)
         return
     for name in run.spec.keep:
-        bounds = run.pack_bounds(name)[pack]
-        for index, layer in enumerate(run.spec.variable_layers(name)):
+        chunks = run.chunks(name)
+        for index, layer in enumerate(chunks.layers):
             try:
-                values = read_pack_layer(str(run.path), name, index, pack, bounds)
+                values = chunks.read(index, pack)
             except IntegrityError as error:
                 yield str(error)
                 continue

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from biocache.store import views
 from biocache.store.arrays import one_line, read_column, read_group_attributes
-from biocache.store.chunks import dense_maps, lazy_blocks, read_committed
+from biocache.store.chunks import Chunks, dense_maps
 from biocache.store.describing import as_html, as_text, run_facts
 from biocache.store.errors import (
     IncompleteRunError,
@@ -80,6 +80,7 @@ class Run:
         self.provenance = provenance
         self.counts = counts
         self._columns: dict[str, NDArray[Any]] = {}
+        self._token_columns: dict[str, NDArray[Any]] = {}
 
     @classmethod
     def open(cls, root: Path, key: RunKey) -> Self:
@@ -128,6 +129,12 @@ class Run:
             self._columns[path] = read_column(self.path, path)
         return self._columns[path]
 
+    def token_column(self, path: str) -> NDArray[Any]:
+        """Return one column of the table of tokens without fill, in the order of the samples; see `column`."""
+        if path not in self._token_columns:
+            self._token_columns[path] = self.column(path)[self.plan.axis_positions()]
+        return self._token_columns[path]
+
     @cached_property
     def plan(self) -> PackPlan:
         """Layout of the run.
@@ -157,11 +164,6 @@ class Run:
                 "and extract it again"
             )
         return plan
-
-    def chunk_path(self, name: str, index: int, pack: int) -> Path:
-        """Return the file of a chunk of ``hidden`` or ``attention``."""
-        parts = (index, pack, 0) if name == "hidden" else (index, 0, pack)
-        return self.path.joinpath(name, name, "c", *map(str, parts))
 
     def records(self) -> dict[int, PackRecord]:
         """Read the records of all committed packs.
@@ -215,11 +217,18 @@ class Run:
                 "--overwrite, or into another --store"
             )
 
-    def pack_bounds(self, name: str) -> tuple[tuple[int, int], ...]:
-        """Return begin and end of every pack's valid entries along ``token`` or ``pair``."""
-        plan = self.plan
-        chunk, used = (plan.token_chunk, plan.pack_tokens) if name == "hidden" else (plan.pair_chunk, plan.pack_pairs)
-        return tuple((pack * chunk, pack * chunk + int(n)) for pack, n in enumerate(used))
+    def chunks(self, name: str) -> Chunks:
+        """Return the chunks of ``hidden`` or ``attention``, to be read one by one."""
+        spec, plan, hidden = self.spec, self.plan, name == "hidden"
+        return Chunks(
+            run=str(self.path),
+            name=name,
+            layers=spec.variable_layers(name),
+            width=spec.feature_size if hidden else spec.head_count,
+            length=plan.token_chunk if hidden else plan.pair_chunk,
+            entries=tuple((plan.pack_tokens if hidden else plan.pack_pairs).tolist()),
+            dtype=spec.dtype,
+        )
 
     def activations(self, name: str) -> da.Array:
         """Return the valid entries of ``hidden`` or ``attention`` as one lazy array.
@@ -239,9 +248,7 @@ class Run:
         """
         self.require_complete()
         self.require_kept(name)
-        width = self.spec.feature_size if name == "hidden" else self.spec.head_count
-        layers = len(self.spec.variable_layers(name))
-        return lazy_blocks(str(self.path), name, self.pack_bounds(name), layers, width, self.spec.dtype)
+        return self.chunks(name).lazy()
 
     def tokens(self) -> xr.Dataset:
         """Return hidden states by token.
@@ -394,30 +401,6 @@ class Run:
         """
         return iterate_batches(self, layer, batch_tokens, shuffle=shuffle, seed=seed, window_packs=window_packs)
 
-    def read_pack(self, name: str, index: int, pack: int) -> NDArray[Any]:
-        """Read one layer of one pack of ``hidden`` or ``attention``.
-
-        Parameters
-        ----------
-        name
-            ``hidden`` or ``attention``.
-        index
-            Position of the layer along ``layer``.
-        pack
-            The pack.
-
-        Returns
-        -------
-        numpy.ndarray
-            (token, feature) or (head, pair), in the data type of the store, without fill.
-
-        Raises
-        ------
-        IntegrityError
-            If the pack is not committed, or what is read is not what was committed.
-        """
-        return read_committed(str(self.path), name, index, pack, self.pack_bounds(name)[pack])
-
     def read_sample(self, name: str, sample: int) -> NDArray[Any]:
         """Read one sample of ``hidden`` or ``attention``, all layers.
 
@@ -442,10 +425,10 @@ class Run:
         plan = self.plan
         pack = int(plan.sample_pack[sample])
         start, count = (plan.token_start, plan.token_count) if name == "hidden" else (plan.pair_start, plan.pair_count)
-        first = int(start[sample]) - self.pack_bounds(name)[pack][0]
+        chunks = self.chunks(name)
+        first = int(start[sample]) - pack * chunks.length
         entries = slice(first, first + int(count[sample]))
         part = (entries,) if name == "hidden" else (slice(None), entries)
-        layers = range(len(self.spec.variable_layers(name)))
         # Copied, so that one pack of one layer is in memory at a time.
-        rows = np.stack([self.read_pack(name, layer, pack)[part].copy() for layer in layers])
+        rows = np.stack([chunks.read_committed(index, pack)[part].copy() for index in range(len(chunks.layers))])
         return rows if name == "hidden" else dense_maps(rows, int(plan.token_count[sample]), self.spec.causal)

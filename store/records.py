@@ -107,7 +107,7 @@ def committed_packs(run: Path) -> list[int]:
         folder = run / RECORD_PATH / "c"
         if folder.is_dir():
             for entry in folder.iterdir():
-                if entry.name.isdigit():
+                if entry.name.isdecimal() and entry.name == str(int(entry.name)):
                     yield int(entry.name)
 
     return sorted(found())

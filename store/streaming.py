@@ -84,7 +84,7 @@ def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, windo
 def _samples(run: "Run", index: int, pack: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """Yield the samples of a pack, views into its one block."""
     plan = run.plan
-    block = run.read_pack("hidden", index, pack)
+    block = run.chunks("hidden").read_committed(index, pack)
     for sample in plan.samples_of(pack):
         begin = int(plan.token_start[sample]) - pack * plan.token_chunk
         yield sample, block[begin : begin + int(plan.token_count[sample])]

@@ -26,6 +26,7 @@ def _attributes(run: "Run", level: str) -> dict[str, Any]:
         "title": f"{level} of {run.key}",
         **dict(run.key.items()),
         "model_source": provenance.model_source,
+        "random_weights": int(provenance.random_weights),
         "model_digest": spec.model_digest,
         "dataset_source": provenance.dataset_source,
         "dataset_digest": spec.dataset_digest,
@@ -80,7 +81,6 @@ def tokens_view(run: "Run") -> xr.Dataset:
     _require(run, "hidden")
     hidden = run.activations("hidden")
     plan = run.plan
-    positions = plan.axis_positions()
     sample = np.repeat(np.arange(run.counts.samples), plan.token_count)
     start = np.cumsum(plan.token_count) - plan.token_count
     index = np.arange(len(sample))
@@ -91,7 +91,7 @@ def tokens_view(run: "Run") -> xr.Dataset:
     }
     for variable in schema.columns(run.key.task):
         if variable.group == "tokens":
-            coordinates[variable.name] = _described(variable.path, run.column(variable.path)[positions])
+            coordinates[variable.name] = _described(variable.path, run.token_column(variable.path))
     return _hidden_dataset(run, "token", hidden, None, coordinates)
 
 
@@ -142,7 +142,7 @@ def words_view(run: "Run", pooling: str) -> xr.Dataset:
     if pooling not in WORD_POOLINGS:
         raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(WORD_POOLINGS)}")
     _require(run, "hidden")
-    word = run.column("tokens/word")[run.plan.axis_positions()].astype(np.int64)
+    word = run.token_column("tokens/word").astype(np.int64)
     kept = np.unique(word[word >= 0])
     sample = run.column("words/sample")[kept]
     # A word's rank among those that have tokens; the last entry is of tokens of no word.
@@ -185,7 +185,7 @@ def samples_view(run: "Run", pooling: str, special_tokens: bool) -> xr.Dataset:
     plan = run.plan
     group = np.repeat(np.arange(run.counts.samples), plan.token_count)
     if not special_tokens:
-        group[run.column("tokens/special")[plan.axis_positions()]] = -1
+        group[run.token_column("tokens/special")] = -1
     hidden = _reduced(run, group, plan.sample_pack, pooling)
     return _hidden_dataset(run, "sample", hidden, pooling, _sample_coordinates(run))
 

@@ -334,6 +334,7 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._claims = Claims(run.path)
+        self._chunks = {name: run.chunks(name) for name in run.spec.keep}
         # What is written is never all fill, and looking for that takes longer than compressing it.
         with zarr.config.set({"array.write_empty_chunks": True}):
             self._arrays = {name: zarr.open_array(run.path / name / name, mode="r+") for name in run.spec.keep}
@@ -403,7 +404,7 @@ class RunWriter:
 
     def _write_chunk(self, name: str, index: int, pack: int, block: NDArray[Any]) -> int:
         plan = self.run.plan
-        path = self.run.chunk_path(name, index, pack)
+        path = self._chunks[name].path(index, pack)
         sweep(path)
         if name == "hidden":
             block[plan.pack_tokens[pack] :] = np.nan

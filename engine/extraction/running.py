@@ -103,11 +103,10 @@ class _Tally:
 
 def token_table(run: Run) -> TokenTable:
     """Read what the model is fed from the run's own tables."""
-    positions = run.plan.axis_positions()
     counts = run.plan.token_count
     return TokenTable(
-        run.column("tokens/token_id")[positions],
-        run.column("tokens/segment")[positions],
+        run.token_column("tokens/token_id"),
+        run.token_column("tokens/segment"),
         np.cumsum(counts) - counts,
     )
 

@@ -1,4 +1,3 @@
-import os
 import shutil
 import time
 
@@ -7,6 +6,7 @@ import torch
 from distributed import Client, LocalCluster
 from extractions import holdings, request, small_packs
 from transformers import AutoModel, AutoTokenizer
+from workers import die_in, load_libraries, models_loaded
 
 from biocache.engine import extract
 from biocache.engine.extraction import cluster as on_cluster
@@ -15,12 +15,6 @@ from biocache.store import Store
 from biocache.store.errors import ModelError, ResourceError, SettingError, SpecMismatchError
 
 SETTINGS = {"batch_tokens": 256, "window_tokens": 300, "task": "nli"}
-
-
-def load_libraries():
-    """Import what takes seconds, and compute as the tests do."""
-    import extractions  # noqa: F401
-    import transformers.models.bert.modeling_bert  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +45,6 @@ def test_a_cluster_makes_the_store_that_one_process_makes(cluster, corpus_folder
         assert len(done) > 1
         assert [p.tokens_done for p in done] == sorted(p.tokens_done for p in done)
         assert {p.tokens_total for p in done} == {done[-1].tokens_done} == {report.tokens_written}
-
-
-def models_loaded():
-    return on_cluster._model.cache_info().misses
 
 
 def test_every_worker_loads_a_model_once(cluster, corpus_folder, checkpoints, tmp_path):
@@ -142,13 +132,6 @@ def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints,
     assert repr(address) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "s").exists()
-
-
-def die_in(name):
-    def die(*_, **__):
-        os._exit(1)
-
-    setattr(on_cluster, name, die)
 
 
 # Last, since workers that died are back only after seconds.

@@ -182,15 +182,15 @@ def test_just_the_packs_without_a_record_are_computed(ended, tmp_path, asked, wh
     lost = {"last": [run.counts.packs - 1], "all": list(range(run.counts.packs))}.get(str(lost), lost)
     forget(run, lost)
     for pack in lost:
-        run.chunk_path("hidden", 1, pack).write_bytes(b"torn")
-        run.chunk_path("attention", 0, pack).unlink()
+        run.chunks("hidden").path(1, pack).write_bytes(b"torn")
+        run.chunks("attention").path(0, pack).unlink()
     before = files(run.path)
     (report,) = extract(tmp_path / "s", asked)
     assert report.packs_written == len(lost)
     assert report.tokens_written == run.plan.pack_tokens[lost].sum()
     written = {name for name, state in files(run.path).items() if before.get(name) != state}
     chunks = {
-        str(run.chunk_path(name, index, pack).relative_to(run.path))
+        str(run.chunks(name).path(index, pack).relative_to(run.path))
         for pack in lost
         for name in ("hidden", "attention")
         for index in range(len(run.spec.variable_layers(name)))

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from extractions import only_run, request, small_packs
+from extractions import holdings, only_run, request, small_packs
 from reference import VIEWS, Reference, assert_equals_plain, read_rows
 
 from biocache.engine import extract
+from biocache.engine.extraction import memory
+from biocache.engine.extraction.forward import Forward
 from biocache.store import Store
-from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
 from biocache.store.integrity import verify_run
 
 FAMILIES = ("bert", "gpt2", "biogpt")
@@ -24,10 +26,11 @@ def references(checkpoints):
 
 @pytest.fixture(scope="session")
 def stores(checkpoints, corpus_folder, tmp_path_factory):
-    """All views of the test split in many packs, by (family, task)."""
+    """All views of the test split in many packs, computed three batches at once, by (family, task)."""
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         small_packs(patch)
+        patch.setattr(memory, "cpu_lanes", lambda: 3)
         for family, task in EVERY_TASK:
             store = tmp_path_factory.mktemp("values") / f"{family}-{task}.zarr"
             extract(store, request(corpus_folder, checkpoints[family], task=task, max_length=MAX_LENGTH, **SMALL))
@@ -47,6 +50,40 @@ def test_every_sample_equals_a_plain_forward(stores, references, corpus_folder, 
         plain = references[family](row.view(view), MAX_LENGTH)
         assert_equals_plain(run.read_sample("hidden", position), plain.hidden)
         assert_equals_plain(run.read_sample("attention", position), plain.attention)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_computed_at_once_make_the_same_store(
+    checkpoints, corpus_folder, stores, tmp_path, monkeypatch, family
+):
+    small_packs(monkeypatch)
+    monkeypatch.setattr(memory, "cpu_lanes", lambda: 1)
+    extract(tmp_path / "s", request(corpus_folder, checkpoints[family], max_length=MAX_LENGTH, **SMALL))
+    assert holdings(tmp_path / "s") == holdings(stores[family, "ner"])
+
+
+def test_an_error_in_one_lane_is_told_and_what_is_committed_stays(checkpoints, corpus_folder, tmp_path, monkeypatch):
+    small_packs(monkeypatch)
+    monkeypatch.setattr(memory, "cpu_lanes", lambda: 2)
+    plain, calls = Forward.inputs, []
+
+    def failing(self, batch):
+        calls.append(batch)
+        if len(calls) == 12:
+            raise torch.OutOfMemoryError("no memory")
+        return plain(self, batch)
+
+    asked = request(corpus_folder, checkpoints["bert"], max_length=MAX_LENGTH, **SMALL)
+    monkeypatch.setattr(Forward, "inputs", failing)
+    with pytest.raises(ResourceError, match=r"cpu has not enough memory for a batch of \d+ samples"):
+        extract(tmp_path / "s", asked)
+    run = only_run(tmp_path / "s")
+    begun = run.committed()
+    assert 0 < len(begun) < run.counts.packs
+    monkeypatch.setattr(Forward, "inputs", plain)
+    (report,) = extract(tmp_path / "s", asked)
+    assert report.packs_written == run.counts.packs - len(begun)
+    assert list(verify_run(run)) == []
 
 
 @pytest.mark.parametrize(("family", "task", "view"), EVERY)

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from biocache.store import chunks
+from biocache.store.chunks import Chunks
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """Name, position of the layer and pack of every chunk that is read from now on."""
     seen: list[tuple[str, int, int]] = []
-    original = chunks.read_pack_layer
+    original = Chunks.read
 
-    def spy(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> Any:
-        seen.append((name, index, pack))
-        return original(run, name, index, pack, bounds)
+    def spy(chunks: Chunks, index: int, pack: int) -> Any:
+        seen.append((chunks.name, index, pack))
+        return original(chunks, index, pack)
 
-    monkeypatch.setattr(chunks, "read_pack_layer", spy)
+    monkeypatch.setattr(Chunks, "read", spy)
     return seen

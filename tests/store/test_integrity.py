@@ -1,6 +1,7 @@
 """Damage: every kind is reported by `verify_run`, and none is read as data."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,10 @@ from biocache.store.integrity import Problem, row_sum_tolerance, verify_run
 
 # What is damaged: pack 1 holds sample 2 alone.
 PACK, SAMPLE, INDEX = 1, 2, 1
+
+
+def layer_of(run: Run, name: str) -> int:
+    return run.spec.variable_layers(name)[INDEX]
 
 
 @pytest.fixture
@@ -99,14 +104,14 @@ def replace_by_a_folder(chunk: Path) -> None:
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 @pytest.mark.parametrize("damage", [delete, empty, truncate, cut_in_half, lengthen, zero, replace_by_a_folder])
 def test_a_damaged_chunk(source: Synthetic, run: Run, name: str, damage: Callable[[Path], None]) -> None:
-    damage(run.chunk_path(name, INDEX, PACK))
-    assert_reported(run, PACK, f"layer {INDEX} of {name} in pack {PACK} of {run.path} ")
+    damage(run.chunks(name).path(INDEX, PACK))
+    assert_reported(run, PACK, f"layer {layer_of(run, name)} of {name} in pack {PACK} of {run.path} ")
     assert_pack_unreadable(source, run, name)
 
 
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
-    chunk = run.chunk_path(name, INDEX, PACK)
+    chunk = run.chunks(name).path(INDEX, PACK)
     sound = chunk.read_bytes()
     for position in range(len(sound)):
         damaged = bytearray(sound)
@@ -114,13 +119,13 @@ def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
         chunk.write_bytes(damaged)
         with pytest.raises(IntegrityError, match=f"pack {PACK}"):
             run.read_sample(name, SAMPLE)
-    assert_reported(run, PACK, f"layer {INDEX} of {name}")
+    assert_reported(run, PACK, f"layer {layer_of(run, name)} of {name}")
 
 
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 @pytest.mark.parametrize(("index", "pack"), [(0, PACK), (INDEX, 0)])
 def test_a_chunk_that_is_another(source: Synthetic, run: Run, name: str, index: int, pack: int) -> None:
-    shutil.copy(run.chunk_path(name, index, pack), run.chunk_path(name, INDEX, PACK))
+    shutil.copy(run.chunks(name).path(index, pack), run.chunks(name).path(INDEX, PACK))
     assert_reported(run, PACK, "are not those that were committed")
     assert_pack_unreadable(source, run, name)
 
@@ -172,15 +177,20 @@ def test_damaged_metadata_of_the_activations(source: Synthetic, run: Run, name: 
     path = run.path / name / name / "zarr.json"
     sound = json.loads(path.read_bytes())
     optional = {"attributes", "dimension_names", "storage_transformers"}
+    told = rf"^{name}/{name} cannot be read as a Zarr array"
     for key in set(sound) - optional:
         path.write_text(json.dumps({other: value for other, value in sound.items() if other != key}))
-        with pytest.raises(IntegrityError):
-            run.read_sample(name, SAMPLE)
-        assert {problem.pack for problem in verify_run(reopened(run))} == {0, 1, 2}
+        (problem,) = verify_run(reopened(run))
+        assert re.match(told, problem.message)
+    for key, value in (("shape", [1, 2, 3]), ("data_type", "int16"), ("codecs", sound["codecs"][:1])):
+        path.write_text(json.dumps({**sound, key: value}))
+        (problem,) = verify_run(reopened(run))
+        assert re.match(rf"{told}|{name}/{name} reads as other values", problem.message)
     path.unlink()
-    with pytest.raises(IntegrityError):
-        run.read_sample(name, SAMPLE)
-    assert {problem.pack for problem in verify_run(reopened(run))} == {0, 1, 2}
+    (problem,) = verify_run(reopened(run))
+    assert re.match(told, problem.message)
+    path.write_text(json.dumps(sound))
+    assert list(verify_run(reopened(run))) == []
 
 
 @pytest.mark.parametrize("task", ["ner", "nli"])
@@ -357,12 +367,12 @@ def test_a_run_without_attention_is_verified(tmp_path: Path) -> None:
     source = synthetic(keep=("hidden",))
     run = source.write_all(tmp_path)
     assert list(verify_run(run)) == []
-    run.chunk_path("hidden", INDEX, PACK).unlink()
+    run.chunks("hidden").path(INDEX, PACK).unlink()
     assert_reported(run, PACK, "is missing")
 
 
 def test_damage_is_mended_by_deleting_the_record(source: Synthetic, run: Run) -> None:
-    run.chunk_path("hidden", INDEX, PACK).write_bytes(b"damage")
+    run.chunks("hidden").path(INDEX, PACK).write_bytes(b"damage")
     (run.path / "packs/record/c" / str(PACK)).unlink()
     source.write(run)
     assert list(verify_run(run)) == []

@@ -49,7 +49,7 @@ def test_what_a_killed_writer_left_is_swept_with_its_pack(source: Synthetic, roo
     run = source.create(root)
     litter = {}
     for pack in (0, 1):
-        chunks = [run.chunk_path(name, 1, pack) for name in source.spec.keep]
+        chunks = [run.chunks(name).path(1, pack) for name in source.spec.keep]
         chunks.append(run.path / "packs/record/c" / str(pack))
         litter[pack] = [chunk.with_suffix(".0123456789abcdef.partial") for chunk in chunks]
         for path in litter[pack]:

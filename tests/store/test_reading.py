@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from store_factory import Synthetic, compute_pickled, processes, synthetic
 
-from biocache.store import Run, RunKey, chunks
+from biocache.store import Run, RunKey
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import IncompleteRunError, IntegrityError, RunNotFoundError, StoreFormatError
 from biocache.store.writing import discard_run
@@ -28,20 +28,6 @@ def source() -> Synthetic:
 @pytest.fixture
 def run(source: Synthetic, tmp_path: Path) -> Run:
     return source.write_all(tmp_path / "s.zarr")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """Name, position of the layer and pack of every chunk that is read from now on."""
-    seen = []
-    original = chunks.read_pack_layer
-
-    def spy(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> Any:
-        seen.append((name, index, pack))
-        return original(run, name, index, pack, bounds)
-
-    monkeypatch.setattr(chunks, "read_pack_layer", spy)
-    return seen
 
 
 def values(array: Any) -> Any:

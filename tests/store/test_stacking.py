@@ -260,7 +260,7 @@ def test_stacking_and_selecting_reads_nothing_and_computing_what_is_needed(
 def test_damage_is_an_error_and_never_nan(tmp_path: Path) -> None:
     runs = [like({"training_size": size}, size).write_all(tmp_path) for size in (0, 10)]
     stacked = Store.open(tmp_path).stack(training_size=[0, 10])
-    runs[1].chunk_path("hidden", 2, 1).unlink()
+    runs[1].chunks("hidden").path(2, 1).unlink()
     assert np.isfinite(values(stacked.sel(training_size=0))).all()
     assert np.isfinite(values(stacked.sel(layer=[0, 1]))).all()
     with pytest.raises(IntegrityError, match=r"layer 2 of hidden in pack 1 of .*size-010"):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from store_factory import Synthetic, synthetic
 
-from biocache.store import Run, Store, chunks
+from biocache.store import Run, Store
+from biocache.store.chunks import Chunks
 from biocache.store.errors import IncompleteRunError, IntegrityError, RunNotFoundError, SettingError
 from biocache.store.streaming import RaggedBatch
 
@@ -168,17 +169,17 @@ def test_no_more_packs_are_held_than_a_window(
 ) -> None:
     alive: list[weakref.ref[NDArray[Any]]] = []
     most = 0
-    original = chunks.read_pack_layer
+    original = Chunks.read
 
-    def spy(run: str, name: str, index: int, pack: int, bounds: tuple[int, int]) -> NDArray[Any]:
+    def spy(chunks: Chunks, index: int, pack: int) -> NDArray[Any]:
         nonlocal most
-        # An array of its own, whose views do not lead past it to what Zarr made.
-        values = original(run, name, index, pack, bounds).copy()
+        # An array of its own, whose views do not lead past it to the whole chunk.
+        values = original(chunks, index, pack).copy()
         alive.append(weakref.ref(values))
         most = max(most, sum(block() is not None for block in alive))
         return values
 
-    monkeypatch.setattr(chunks, "read_pack_layer", spy)
+    monkeypatch.setattr(Chunks, "read", spy)
     gc.collect()
     for _ in run.iter_batches(0, batch_tokens, shuffle=shuffle, window_packs=window_packs):
         pass
@@ -220,7 +221,7 @@ def test_what_cannot_be_streamed_is_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_damaged_pack_is_an_error(tmp_path: Path, damage: str) -> None:
     run = synthetic().write_all(tmp_path)
-    chunk = run.chunk_path("hidden", 2, 1)
+    chunk = run.chunks("hidden").path(2, 1)
     if damage == "missing":
         chunk.unlink()
     else:

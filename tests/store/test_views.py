@@ -285,10 +285,10 @@ def test_damage_is_an_error_and_never_nan(run: Run, view: str, damage: Callable[
     dataset = VIEWS[view](run)
     name = next(iter(dataset))
     sound = values(dataset[name])
-    damage(run.chunk_path(name, INDEX, PACK), run.chunk_path(name, INDEX, 0))
-    with pytest.raises(IntegrityError, match=f"layer {INDEX} of {name} in pack {PACK} of"):
-        values(dataset[name])
+    damage(run.chunks(name).path(INDEX, PACK), run.chunks(name).path(INDEX, 0))
     layer = int(run.spec.variable_layers(name)[INDEX])
+    with pytest.raises(IntegrityError, match=f"layer {layer} of {name} in pack {PACK} of"):
+        values(dataset[name])
     with pytest.raises(IntegrityError):
         values(dataset[name].sel(layer=layer).mean())
     others = dataset[name].drop_sel(layer=layer)
@@ -297,8 +297,8 @@ def test_damage_is_an_error_and_never_nan(run: Run, view: str, damage: Callable[
 
 @pytest.mark.parametrize("damage", [delete, truncate, flip, swap])
 def test_damage_of_a_map(run: Run, source: Synthetic, damage: Callable[[Path, Path], None]) -> None:
-    damage(run.chunk_path("attention", 0, PACK), run.chunk_path("attention", 0, 0))
-    with pytest.raises(IntegrityError, match=f"layer 0 of attention in pack {PACK} of"):
+    damage(run.chunks("attention").path(0, PACK), run.chunks("attention").path(0, 0))
+    with pytest.raises(IntegrityError, match=f"layer 1 of attention in pack {PACK} of"):
         run.attention_map(SAMPLE)
     np.testing.assert_array_equal(run.attention_map(0).values, source.maps[0])
 

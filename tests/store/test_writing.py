@@ -173,7 +173,7 @@ def test_a_record_says_what_was_written(source: Synthetic, root: Path) -> None:
     for pack, record in records.items():
         assert {name: len(sums) for name, sums in record.checksums.items()} == {"hidden": 3, "attention": 2}
         paths = [
-            run.chunk_path(name, index, pack)
+            run.chunks(name).path(index, pack)
             for name in source.spec.keep
             for index in range(len(source.spec.variable_layers(name)))
         ]
@@ -262,7 +262,7 @@ def test_chunks_of_a_run_that_is_gone_make_room(source: Synthetic, root: Path) -
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
     created = source.create(root)
     assert created.records() == {}
-    assert not created.chunk_path("hidden", 0, 0).exists()
+    assert not created.chunks("hidden").path(0, 0).exists()
     source.write(created)
     assert_holds(created, source)
 
