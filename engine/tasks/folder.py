@@ -2,7 +2,9 @@
 
 import codecs
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from biocache.engine.tasks.base import SPLITS
@@ -74,21 +76,28 @@ def _split_files(folder: Path, task: str, split: str) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file of UTF-8, one in memory at a time."""
+    begun = False
     try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        with path.open("rb") as file:
+            # Lines end at a line feed, and not at U+2028 and the like, which may be inside a text.
+            for number, data in enumerate(file, start=1):
+                line = data.removeprefix(codecs.BOM_UTF8) if number == 1 else data
+                begun = begun or bool(line)
+                yield _decoded(path, number, line).removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise DataError(f"{path}:1: cannot be read ({error.strerror}); check the file's permissions") from None
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise DataError(f"{path}:{line}: {problem}; save the file as UTF-8") from None
-    if not text:
+    if not begun:
         raise DataError(f"{path}:1: the file is empty; fill it, or remove it if the split does not exist")
-    # Not str.splitlines(), which would also break at U+2028 and the like, inside a text.
-    return text.replace("\r\n", "\n").removesuffix("\r").split("\n")
+
+
+def _decoded(path: Path, number: int, line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        problem = f"byte 0x{line[error.start]:02x} is not UTF-8"
+        raise DataError(f"{path}:{number}: {problem}; save the file as UTF-8") from None
 
 
 def _read_conll(path: Path) -> RawSplit:
@@ -96,7 +105,7 @@ def _read_conll(path: Path) -> RawSplit:
     words: list[str] = []
     tags: list[str] = []
     document_starts = 0
-    for number, line in enumerate([*_read_lines(path), ""], start=1):
+    for number, line in enumerate(chain(_read_lines(path), [""]), start=1):
         document_start = line.startswith(_DOCUMENT_START) and line.split()[0] == _DOCUMENT_START
         if document_start or not line.strip(" "):
             document_starts += document_start
@@ -107,8 +116,9 @@ def _read_conll(path: Path) -> RawSplit:
         columns = line.split("\t")
         if len(columns) != 2:
             raise DataError(f"{path}:{number}: {_column_problem(columns)}")
-        words.append(columns[0])
-        tags.append(columns[1])
+        # A corpus repeats its words: one copy of each is kept.
+        words.append(sys.intern(columns[0]))
+        tags.append(sys.intern(columns[1]))
     return RawSplit(f"{path}:1", rows, notes={"docstart_lines": document_starts})
 
 

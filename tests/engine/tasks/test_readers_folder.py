@@ -248,10 +248,10 @@ def test_folder_without_corpus_files_lists_what_is_expected(tmp_path: Path, task
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "x", train_conll=CONLL)
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *_: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert "train.conll:1: cannot be read (Permission denied);" in message("ner", folder)
 
 
