@@ -1,6 +1,8 @@
 """The command line run in this process, and a small store to run it on."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -42,3 +44,13 @@ def extracted(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path, che
 def store(extracted: Path, tmp_path: Path) -> Path:
     """Return a copy of the store, to be changed at will."""
     return Path(shutil.copytree(extracted, tmp_path / "biocache.zarr"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the folder that a demo was made in, and what it said."""
+    folder = tmp_path_factory.mktemp("demo") / "a demo, with a comma"
+    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
+    result = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    return folder, result.stdout

@@ -17,18 +17,8 @@ from biocache.store.errors import SettingError
 Command = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the folder that a demo was made in, and what it said."""
-    folder = tmp_path_factory.mktemp("demo") / "a demo, with a comma"
-    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
-    result = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert result.stderr == ""
-    return folder, result.stdout
-
-
-def test_the_demo_is_a_store_of_both_tasks_and_every_family(made: tuple[Path, str]) -> None:
-    folder, output = made
+def test_the_demo_is_a_store_of_both_tasks_and_every_family(demo: tuple[Path, str]) -> None:
+    folder, output = demo
     catalog = Store.open(folder / "biocache.zarr").catalog()
     assert len(catalog) == 3 * 2 * (1 + 3)
     assert catalog.complete.all()
@@ -36,8 +26,8 @@ def test_the_demo_is_a_store_of_both_tasks_and_every_family(made: tuple[Path, st
     assert "ner/demo/biogpt/size-000/seed-42/sentence/test" in output
 
 
-def test_a_second_call_finds_everything(made: tuple[Path, str], command: Command) -> None:
-    folder, output = made
+def test_a_second_call_finds_everything(demo: tuple[Path, str], command: Command) -> None:
+    folder, output = demo
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     again = command("demo", folder).stdout
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -46,8 +36,8 @@ def test_a_second_call_finds_everything(made: tuple[Path, str], command: Command
     assert again.partition("biocache ls")[2] == output.partition("biocache ls")[2]
 
 
-def test_the_python_lines_run(made: tuple[Path, str]) -> None:
-    folder, output = made
+def test_the_python_lines_run(demo: tuple[Path, str]) -> None:
+    folder, output = demo
     lines = "\n".join(python_lines(Demo(folder)))
     assert output.endswith(f"{lines}\n")
     result = subprocess.run([sys.executable, "-W", "error", "-c", lines], capture_output=True, text=True, check=True)
@@ -56,9 +46,9 @@ def test_the_python_lines_run(made: tuple[Path, str]) -> None:
 
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_the_printed_commands_ask_for_what_was_extracted(
-    made: tuple[Path, str], command: Command, monkeypatch: pytest.MonkeyPatch, task: str
+    demo: tuple[Path, str], command: Command, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
-    folder, output = made
+    folder, output = demo
     demo = Demo(folder)
     printed = extract_command(demo.store, demo.request(task))
     assert f"$ {printed}\n" in output
