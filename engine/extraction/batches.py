@@ -54,19 +54,18 @@ class Batch:
 
 
 def plan_windows(plan: PackPlan, window_tokens: int) -> list[Window]:
-    """Group consecutive packs until a group holds at least some number of tokens.
+    """Group consecutive packs until the next one would bring a group past a number of tokens.
 
     Parameters
     ----------
     plan
         Layout of the run.
     window_tokens
-        Tokens a window should hold; it holds at least one pack.
+        Most tokens of a window; a larger pack is a window of its own.
     """
     windows: list[Window] = []
     begin = held = 0
     for pack, tokens in enumerate(plan.pack_tokens.tolist()):
-        # A pack more only where it brings the window nearer to its size: memory was planned for it.
         if pack > begin and held + tokens > window_tokens:
             windows.append(Window(len(windows), range(begin, pack)))
             begin, held = pack, 0

@@ -1,0 +1,211 @@
+"""What queries cost beside plain zarr and NumPy. Every figure is a ratio of measurements of one call.
+
+    python tests/benchmarks/bench_queries.py words [--tokens 250000]
+    python tests/benchmarks/bench_queries.py memory [--tokens 250000]
+    python tests/benchmarks/bench_queries.py catalog [--runs 1000]
+
+The stores hold random values: 7 layers of 384 features in samples of 5 to 60 tokens, words of 1 to 4.
+"""
+
+import argparse
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import zarr
+
+from biocache.store import Run, RunKey, Store, schema
+from biocache.store.packing import PackPlan, plan_packs, token_capacity
+from biocache.store.spec import Provenance, RunSpec
+from biocache.store.writing import PackBuffer, RunWriter, create_run
+
+FEATURES, LAYERS = 384, tuple(range(7))
+KEY = RunKey("ner", "bench", "model", 0, 42, "sentence", "test")
+
+
+def spec_of(key: RunKey) -> RunSpec:
+    return RunSpec(
+        key=key,
+        dataset_digest="0",
+        label_names=("O",),
+        label_scheme="type",
+        limit=None,
+        model_digest="0",
+        tokenizer_digest="0",
+        encoding_digest="0",
+        max_length=512,
+        token_types=True,
+        keep=("hidden",),
+        layers=LAYERS,
+        feature_size=FEATURES,
+        head_count=12,
+        causal=False,
+        dtype="float16",
+        compute_dtype="float32",
+        attention_implementation="eager",
+    )
+
+
+def provenance() -> Provenance:
+    return Provenance("model", "model", True, "bench", "cpu", "2026-01-01T00:00:00+00:00", "host")
+
+
+def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
+    """Lay out samples of some tokens each, and fill the tables."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(5, 61, size=max(1, 2 * tokens // 65))
+    plan = plan_packs(counts, counts * counts, token_capacity(FEATURES, 2))
+    word_tokens = rng.integers(1, 5, size=int(counts.sum()))
+    word_in_sample = [np.repeat(np.arange(n), word_tokens[:n])[:n] for n in counts]
+    words = np.array([rows[-1] + 1 for rows in word_in_sample])
+    first_word = np.cumsum(words) - words
+    word = np.concatenate([rows + first for rows, first in zip(word_in_sample, first_word, strict=True)])
+    positions = plan.axis_positions()
+    starts = np.flatnonzero(np.diff(word, prepend=-1))
+    total = int(words.sum())
+    samples = len(counts)
+    given: dict[str, Any] = {
+        "samples/sample_id": np.array([f"s{i}" for i in range(samples)], dtype=object),
+        "samples/token_start": plan.token_start,
+        "samples/token_count": plan.token_count,
+        "samples/word_start": first_word,
+        "samples/word_count": words,
+        "samples/pair_start": plan.pair_start,
+        "samples/pair_count": plan.pair_count,
+        "samples/truncated": np.zeros(samples, bool),
+        "words/word_text": np.array(["w"] * total, dtype=object),
+        "words/label": np.zeros(total),
+        "words/sample": np.repeat(np.arange(samples), words),
+        "words/segment": np.zeros(total),
+        "words/token_start": positions[starts],
+        "words/token_count": np.bincount(word),
+    }
+    for name, values, fill in (("token_id", 1, -1), ("word", word, -1), ("special", False, False), ("segment", 0, 0)):
+        given[f"tokens/{name}"] = np.full(plan.token_axis, fill)
+        given[f"tokens/{name}"][positions] = values
+    given["tokens/token_text"] = np.array(["t"] * plan.token_axis, dtype=object)
+    return plan, {variable.path: given[variable.path] for variable in schema.columns("ner")}
+
+
+def make_run(root: Path, tokens: int) -> Run:
+    plan, columns = layout(tokens)
+    run = create_run(root, spec_of(KEY), provenance(), plan, columns)
+    writer = RunWriter(run)
+    rng = np.random.default_rng(1)
+    for pack in writer.pending():
+        buffer = PackBuffer.empty(run.spec, run.plan)
+        assert buffer.hidden is not None
+        buffer.hidden[:] = rng.standard_normal(buffer.hidden.shape, dtype=np.float32)
+        writer.write_pack(pack, buffer)
+    writer.close()
+    return Store.open(root).run()
+
+
+def bench_words(args: argparse.Namespace) -> None:
+    """Words of one layer through the run, and by hand: the same chunks through zarr, then NumPy's reduceat."""
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        run = make_run(Path(name) / "s.zarr", args.tokens)
+        word = run.token_column("tokens/word")
+        starts, counts = np.flatnonzero(np.diff(word, prepend=-1)), np.bincount(word)
+        positions = run.plan.axis_positions()
+        plain, ours = [], []
+        for turn in range(args.turns):
+            layer = turn % len(LAYERS)
+            begin = time.perf_counter()
+            hidden = zarr.open_array(run.path / "hidden/hidden", mode="r")[layer][positions].astype(np.float32)
+            means = np.add.reduceat(hidden, starts, axis=0) / counts[:, None]
+            plain.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+            values = run.words().hidden.sel(layer=layer).to_numpy()
+            ours.append(time.perf_counter() - begin)
+            np.testing.assert_allclose(values, means, rtol=1e-5, atol=1e-6)
+        print(f"{run.counts.tokens} tokens, {run.counts.words} words, {run.counts.packs} packs, {args.turns} turns")
+        print(f"zarr and reduceat  {median(plain):8.3f} s")
+        print(f"run.words()        {median(ours):8.3f} s")
+        print(f"run.words() / zarr and reduceat  {median(ours) / median(plain):.3f}")
+
+
+def bench_memory(args: argparse.Namespace) -> None:
+    """A mean over a whole run in a process of its own, and over a run 8 times as long."""
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        growth = []
+        for tokens in (args.tokens // 8, args.tokens):
+            root = Path(name) / f"{tokens}.zarr"
+            run = make_run(root, tokens)
+            command = [sys.executable, __file__, "child", "--scratch", str(root)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            before, after = map(int, done.stdout.split())
+            growth.append(after - before)
+            block = run.plan.token_chunk * FEATURES * 4
+            size = run.counts.tokens * FEATURES * len(LAYERS) * 4
+            print(
+                f"{run.counts.tokens:8d} tokens, {size / 2**20:6.0f} MiB as float32: the mean takes "
+                f"{growth[-1] / 2**20:5.0f} MiB, {growth[-1] / block:.1f} blocks of float32"
+            )
+        print(f"8 times as long / short: {growth[1] / growth[0]:.3f}")
+
+
+def child_memory(args: argparse.Namespace) -> None:
+    """Print the peak memory of the process before and after the mean."""
+    run = Store.open(args.scratch).run()
+    hidden = run.tokens().hidden
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    hidden.astype(np.float32).mean().compute()
+    print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def bench_catalog(args: argparse.Namespace) -> None:
+    """Open a store of many runs and print its catalog; walk the same groups with plain zarr."""
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        root = Path(name) / "s.zarr"
+        first = make_run(root, 500)
+        for number in range(1, args.runs):
+            key = RunKey("ner", "bench", f"model{number % 10}", 0, number, "sentence", "test")
+            (root / key.path).parent.mkdir(parents=True, exist_ok=True)
+            for parent in list((root / key.path).parents)[:6]:
+                shutil.copy(first.path.parent / "zarr.json", parent / "zarr.json")
+            shutil.copytree(first.path, root / key.path)
+        ours, plain = [], []
+        for _ in range(args.turns):
+            begin = time.perf_counter()
+            text = Store.open(root).catalog().to_string()
+            ours.append(time.perf_counter() - begin)
+            assert text.count("\n") == args.runs
+            begin = time.perf_counter()
+            found = [path for path, _ in zarr.open_group(root, mode="r").members(max_depth=6) if path.count("/") == 6]
+            plain.append(time.perf_counter() - begin)
+            assert len(found) == args.runs
+        print(f"{args.runs} runs, {args.turns} turns")
+        print(f"open and print the catalog  {median(ours):8.3f} s")
+        print(f"list the groups with zarr   {median(plain):8.3f} s")
+        print(f"catalog / listing           {median(ours) / median(plain):8.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for name, function, turns in (
+        ("words", bench_words, 21),
+        ("memory", bench_memory, 1),
+        ("child", child_memory, 1),
+        ("catalog", bench_catalog, 5),
+    ):
+        command = commands.add_parser(name)
+        command.set_defaults(function=function)
+        command.add_argument("--tokens", type=int, default=250_000)
+        command.add_argument("--runs", type=int, default=1000)
+        command.add_argument("--turns", type=int, default=turns)
+        command.add_argument("--scratch", help="folder for the store; the system's own by default")
+    args = parser.parse_args()
+    args.function(args)
+
+
+if __name__ == "__main__":
+    main()
