@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.render import note, print_fields, print_json, print_table
+from biocache.cli.render import counted, note, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
@@ -125,8 +125,9 @@ def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_j
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)
         whose = f"partition {partition} is done; " if partition else ""
+        left = f"{counted(missing, 'pack')} of {counted(len(unfinished), 'run')}"
         note(
-            f"{whose}{missing:,} packs of {len(unfinished):,} runs are left to other processes; the same command "
+            f"{whose}{left} are left to other processes; the same command "
             f"{'with the other partitions' if partition else 'again'} finishes them"
         )
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import click
 
-__all__ = ["Bars", "format_layers", "note", "print_fields", "print_json", "print_table"]
+__all__ = ["Bars", "counted", "format_layers", "note", "print_fields", "print_json", "print_table"]
 
 # No table is as wide: what a terminal does not fit it wraps, and a pipe gets whole rows.
 _WIDTH = 10_000
@@ -18,6 +18,11 @@ _WIDTH = 10_000
 def note(text: str) -> None:
     """Write a note to stderr."""
     click.echo(f"note: {text}", err=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things, such as ``1 run`` or ``2,000 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:

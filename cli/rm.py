@@ -30,7 +30,7 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
-    from biocache.cli.render import print_table
+    from biocache.cli.render import counted, print_table
     from biocache.cli.selection import chosen_keys, selection
     from biocache.engine.extraction.memory import format_bytes
     from biocache.store import Store
@@ -45,10 +45,10 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
     if chosen:
         print_table(("run", "bytes"), [(str(key), format_bytes(size)) for key, size in zip(chosen, sizes, strict=True)])
     if chosen and not yes:
-        click.confirm(f"Remove {len(chosen):,} runs, {format_bytes(sum(sizes))}?", abort=True, err=True)
+        click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:
         opened.remove(key)
-    click.echo(f"{len(chosen):,} runs removed, {format_bytes(sum(sizes))} freed")
+    click.echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
 
 
 def _disk_bytes(run: Path) -> int:

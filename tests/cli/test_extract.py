@@ -211,7 +211,7 @@ def test_what_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith("1.200                 incomplete: 3 packs missing")
     assert second.endswith("-                     complete")
     assert err == (
-        "note: partition 1/4 is done; 3 packs of 1 runs are left to other processes; "
+        "note: partition 1/4 is done; 3 packs of 1 run are left to other processes; "
         "the same command with the other partitions finishes them\n"
     )
     print_reports([report(1, 1)], partition=None, as_json=True)

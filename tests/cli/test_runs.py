@@ -234,7 +234,7 @@ def test_verify_tells_of_a_damaged_run_and_goes_on(command: Command, store: Path
     assert problem.startswith(f"{where}: {said}")
     assert "biocache" in problem
     packs = 3 if what == "attributes" else 4
-    assert summary == f"4 runs, {packs} packs checked: 1 problems"
+    assert summary == f"4 runs, {packs} packs checked: 1 problem"
     (told,) = json.loads(command("verify", BERT_TEST, "--store", store, "--json", code=1).stdout)["problems"]
     assert (told["run"], told["pack"]) == (BERT_TEST, None if what == "attributes" else 0)
 
