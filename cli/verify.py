@@ -109,7 +109,7 @@ def _problems(
     try:
         run = Run.open(store, key)
     except StoreFormatError as error:
-        yield Problem(name, None, f"{error}; remove the run with `biocache rm` and extract it again")
+        yield Problem(name, None, str(error))
         return
     yield from verify_run(run, lambda done, total: on_pack(name, done, total))
     if recompute is None:

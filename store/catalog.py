@@ -104,7 +104,11 @@ class Store:
         StoreFormatError
             If the attributes of a matching run are damaged or of another format version.
         """
-        return [Run.open(self.path, key) for key in self.keys(**selection)]
+        runs = []
+        for key in self.keys(**selection):
+            with suppress(RunNotFoundError):  # Another process has removed it meanwhile.
+                runs.append(Run.open(self.path, key))
+        return runs
 
     def run(self, **selection: Any) -> Run:
         """Open the one run that matches a selection.
@@ -200,7 +204,12 @@ class Store:
         SettingError
             If a part has no such name.
         """
-        rows = [{**dict(key.items()), **self._facts(key)} for key in self.keys(**selection)]
+        rows = []
+        for key in self.keys(**selection):
+            facts = self._facts(key)
+            # What is gone by now was removed by another process.
+            if facts["problem"] == "" or (self.path / key.path / "zarr.json").exists():
+                rows.append({**dict(key.items()), **facts})
         catalog = pd.DataFrame(rows, columns=CATALOG_COLUMNS)
         return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
 

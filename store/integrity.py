@@ -145,9 +145,14 @@ def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
                 if not np.array_equal(values, chunks.read(0, pack)):
                     yield f"{name}/{name} reads as other values by its zarr.json; {_REMAKE}"
         except IntegrityError:
-            continue  # Told with its pack.
+            pass  # Told with its pack.
         except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
             yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {_REMAKE}"
+        try:
+            if tuple(run.column(f"{name}/layer").tolist()) != chunks.layers:
+                yield f"{name}/layer does not hold the layers of the run's spec; {_REMAKE}"
+        except IntegrityError as error:
+            yield str(error)
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:

@@ -29,6 +29,8 @@ from biocache.store.streaming import RaggedBatch, iterate_batches
 
 __all__ = ["Counts", "Run"]
 
+_REMAKE = "remove the run with `biocache rm` and extract it again"
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -102,14 +104,19 @@ class Run:
         """
         path = root / key.path
         try:
-            own = check_format(read_group_attributes(path), path)
+            attributes = read_group_attributes(path)
         except FileNotFoundError as error:
             raise RunNotFoundError(f"{root} has no run {key}; `biocache ls` lists what there is") from error
+        except StoreFormatError as error:
+            raise StoreFormatError(f"run {key} is damaged: {error}; {_REMAKE}") from error
+        own = check_format(attributes, path)
         try:
             spec = RunSpec.from_json(key, own["spec"])
             return cls(path, key, spec, Provenance.from_json(own["provenance"]), Counts(**own["counts"]))
         except (KeyError, TypeError) as error:
-            raise StoreFormatError(f"the attributes of run {path} are damaged ({one_line(error)})") from error
+            raise StoreFormatError(
+                f"the attributes of run {path} are damaged ({one_line(error)}); {_REMAKE}"
+            ) from error
 
     def __repr__(self) -> str:
         return as_text(f"biocache.Run {self.key}", run_facts(self))

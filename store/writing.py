@@ -40,6 +40,8 @@ from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
 
 _PARTIAL = ".partial-"
+# Times to try for a place that other processes make and remove.
+_ATTEMPTS = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -205,7 +207,7 @@ def create_run(
         staging = _staging(root)
         try:
             _write_skeleton(staging, spec, provenance, plan, columns)
-            _publish(staging, target)
+            _publish(root, staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -216,11 +218,13 @@ def create_run(
     return existing
 
 
-def _publish(staging: Path, target: Path) -> None:
+def _publish(root: Path, staging: Path, target: Path) -> None:
     """Rename a finished run into its place, unless another process was first."""
-    for _ in range(2):
+    for _ in range(_ATTEMPTS):
         try:
             staging.rename(target)
+        except FileNotFoundError:  # Another process has removed the last run of a group.
+            _create_parents(root, target)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
@@ -305,10 +309,26 @@ def discard_run(root: Path, key: RunKey) -> None:
     except FileNotFoundError as error:
         raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
     shutil.rmtree(doomed, ignore_errors=True)
-    for parent in path.parents[: len(RunKey.names()) - 1]:
-        if [entry.name for entry in parent.iterdir()] != ["zarr.json"]:
-            break
-        shutil.rmtree(parent, ignore_errors=True)
+    _remove_empty(path.parents[: len(RunKey.names()) - 1])
+
+
+def _remove_empty(groups: Iterable[Path]) -> None:
+    """Remove groups that hold nothing, innermost first, and nothing that another process puts there meanwhile."""
+    for group in groups:
+        metadata = group / "zarr.json"
+        try:
+            if [entry.name for entry in group.iterdir()] != [metadata.name]:
+                return
+            content = metadata.read_bytes()
+            metadata.unlink()
+        except FileNotFoundError:  # Another process removes it.
+            return
+        try:
+            group.rmdir()
+        except OSError:
+            with suppress(FileNotFoundError):
+                metadata.write_bytes(content)
+            return
 
 
 def _write_error(error: OSError, doing: str) -> BiocacheError:

@@ -90,7 +90,7 @@ class Forward:
         """Yield the activations of batches, in their order.
 
         The next batches are begun before the activations of this one are awaited, so that their way to the store
-        overlaps with the computation: on a GPU one is queued, on a CPU every lane has its own.
+        overlaps with the computation: on a GPU they are queued, on a CPU every lane has its own.
 
         Raises
         ------
@@ -116,12 +116,15 @@ class Forward:
         if self._model.device.type != "cpu":
             yield lambda batch: self._launch(batch).wait
             return
-        threads = max(1, torch.get_num_threads() // self._lanes)
+        allowed = torch.get_num_threads()
+        threads = max(1, allowed // self._lanes)
         pool = ThreadPoolExecutor(self._lanes, "biocache-forward", torch.set_num_threads, (threads,))
         try:
             yield lambda batch: pool.submit(lambda: self._launch(batch).wait()).result
         finally:
             pool.shutdown(cancel_futures=True)
+            # A lane's number is also that of every thread begun later, which may be the caller's.
+            torch.set_num_threads(allowed)
 
     def _launch(self, batch: Batch) -> "_Pending":
         import torch

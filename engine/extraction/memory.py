@@ -74,6 +74,12 @@ def machine_memory() -> int:
 
 def used_memory() -> int:
     """Return the peak bytes of memory this process has used so far: libraries, corpus and token tables."""
+    try:
+        # The figure of getrusage would be the parent's where that was larger.
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -101,7 +107,14 @@ def cpu_lanes() -> int:
 
 
 def _batch_bytes(
-    plan: PackPlan, windows: list[Window], batch_tokens: int, lanes: int, shape: ModelShape, kept: "KeptSizes"
+    plan: PackPlan,
+    windows: list[Window],
+    batch_tokens: int,
+    lanes: int,
+    shape: ModelShape,
+    kept: "KeptSizes",
+    *,
+    on_device: bool,
 ) -> int:
     most = 0
     for window in windows:
@@ -112,7 +125,8 @@ def _batch_bytes(
             maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
             inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
             # Beside the lanes' own: those that wait, and the one that is placed into its packs.
-            most = max(most, lanes * (states + maps + inner) + (AHEAD * lanes + 1) * gathered)
+            computed = 0 if on_device else lanes * (states + maps + inner)
+            most = max(most, computed + (AHEAD * lanes + 1) * gathered)
     return most
 
 
@@ -179,10 +193,7 @@ def peak_memory(
         packs = sum(sorted(len(window.packs) for window in planned)[-windows:])
         held = packs * buffer
         chunk = max(plan.token_chunk * shape.features * 4, plan.pair_chunk * shape.heads * 4 if kept.map_row else 0)
-        batch = _batch_bytes(plan, planned, batch_tokens, lanes, shape, kept)
-        if on_device:
-            # Only what was gathered for the store comes to the host; a second batch is queued meanwhile.
-            batch = 2 * max(plan.token_chunk, batch_tokens) * kept.hidden_row
+        batch = _batch_bytes(plan, planned, batch_tokens, lanes, shape, kept, on_device=on_device)
         running = max(running, held + batch + writers * _CHUNK_COPIES * chunk)
     return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)
 

@@ -291,9 +291,10 @@ class _Filler:
             self._on_progress(Progress(str(self.run.key), self._tally.computed, int(self._total)))
 
     def _finish(self, filling: _Filling) -> None:
-        with filling.claim:
-            for pack, future in filling.futures.items():
-                self._tally.packs[pack] = future.result()
+        # An error leaves the claim to the end of all writing: other packs of the window may still be on their way.
+        for pack, future in filling.futures.items():
+            self._tally.packs[pack] = future.result()
+        filling.claim.close()
         self._free += filling.buffers.values()
 
 

@@ -205,7 +205,7 @@ def damage(store: Path, what: str) -> str:
     file = store / BERT_TEST / ("zarr.json" if what == "attributes" else "packs/record/c/0")
     if what == "attributes":
         file.write_text("{", encoding="utf-8")
-        return f"{file} is not JSON"
+        return f"run {BERT_TEST} is damaged: {file} is not JSON"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     return f"commit record of pack 0 of {store / BERT_TEST} cannot be read"
 

@@ -1,3 +1,6 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,10 @@ from biocache.engine import extract
 from biocache.engine.extraction import memory
 from biocache.engine.extraction.forward import Forward
 from biocache.store import Store
+from biocache.store.claims import is_claimed
 from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
 from biocache.store.integrity import verify_run
+from biocache.store.writing import RunWriter
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 MAX_LENGTH = 40
@@ -60,6 +65,36 @@ def test_batches_computed_at_once_make_the_same_store(
     monkeypatch.setattr(memory, "cpu_lanes", lambda: 1)
     extract(tmp_path / "s", request(corpus_folder, checkpoints[family], max_length=MAX_LENGTH, **SMALL))
     assert holdings(tmp_path / "s") == holdings(stores[family, "ner"])
+
+
+def test_the_threads_of_torch_are_left_as_they_were(checkpoints, corpus_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "cpu_lanes", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], limit=3))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_failed_pack_leaves_the_claim_until_the_others_are_written(checkpoints, corpus_folder, tmp_path, monkeypatch):
+    plain, claimed = RunWriter.write_pack, []
+
+    def write_pack(self, pack, buffer):
+        if pack == 0:
+            raise ResourceError("no room")
+        time.sleep(0.2)
+        claimed.append(is_claimed(self.run.path))
+        return plain(self, pack, buffer)
+
+    small_packs(monkeypatch)
+    monkeypatch.setattr(RunWriter, "write_pack", write_pack)
+    with pytest.raises(ResourceError, match="no room"):
+        extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], window_tokens=10**6, limit=8))
+    assert claimed
+    assert all(claimed)
 
 
 def test_an_error_in_one_lane_is_told_and_what_is_committed_stays(checkpoints, corpus_folder, tmp_path, monkeypatch):

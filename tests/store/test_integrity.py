@@ -377,3 +377,10 @@ def test_damage_is_mended_by_deleting_the_record(source: Synthetic, run: Run) ->
     source.write(run)
     assert list(verify_run(run)) == []
     np.testing.assert_array_equal(run.read_sample("hidden", SAMPLE), source.hidden[SAMPLE])
+
+
+@pytest.mark.parametrize("name", ["hidden", "attention"])
+def test_damaged_layers_are_reported(run: Run, name: str) -> None:
+    (run.path / name / "layer/c/0").write_bytes(b"garbage")
+    (problem,) = verify_run(reopened(run))
+    assert f"{name}/layer" in problem.message

@@ -385,3 +385,39 @@ def test_attention_is_refused_where_it_is_not_kept(source: Synthetic, root: Path
     with pytest.raises(ValueError, match="is not one of a pack of run"):
         writer.write_pack(0, source.buffer(0))
     writer.close()
+
+
+def test_removing_the_last_run_of_a_group_spares_one_that_appears_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = synthetic(split="test").create(tmp_path)
+    train = synthetic(split="train")
+    plain = Path.rmdir
+
+    def rmdir(path: Path) -> None:
+        if path == test.path.parent:
+            monkeypatch.undo()
+            train.create(tmp_path)
+        plain(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    discard_run(tmp_path, test.key)
+    assert [run.key.split for run in Store.open(tmp_path).select()] == ["train"]
+    assert (test.path.parent / "zarr.json").is_file()
+
+
+def test_a_group_that_vanishes_before_a_run_is_in_place_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthetic()
+    plain = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        shutil.rmtree(target.parent)
+        return plain(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    run = source.create(tmp_path)
+    assert list(Store.open(tmp_path).keys()) == [run.key]
+    assert (run.path.parent / "zarr.json").is_file()
