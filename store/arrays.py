@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
 
-from biocache.store.errors import IntegrityError, StoreFormatError
+from biocache.store.errors import REMAKE, IntegrityError, StoreFormatError
 from biocache.store.schema import Variable
 
 __all__ = ["create_activations", "create_column", "create_records", "read_column", "read_group_attributes"]
@@ -112,10 +112,7 @@ def read_column(run: Path, path: str) -> NDArray[Any]:
                 raise FileNotFoundError(f"chunk {chunk} is missing")
         values = np.asarray(array[:])
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise IntegrityError(
-            f"table column {path} of {run} cannot be read ({one_line(error)}); remove the run with `biocache rm` "
-            "and extract it again"
-        ) from error
+        raise IntegrityError(f"table column {path} of {run} cannot be read ({one_line(error)}); {REMAKE}") from error
     return values.astype(object) if values.dtype.kind == "T" else values
 
 

@@ -4,7 +4,10 @@ Every message holds the value at fault, the place it was found and the next step
 from the builtin that a caller would think of first, so that ``except ValueError`` works as expected.
 """
 
+from typing import Any
+
 __all__ = [
+    "REMAKE",
     "AmbiguousRunError",
     "BiocacheError",
     "BusyError",
@@ -17,7 +20,17 @@ __all__ = [
     "SettingError",
     "SpecMismatchError",
     "StoreFormatError",
+    "shortened",
 ]
+
+# The next step where what is wrong lies in a run's own metadata.
+REMAKE = "remove the run with `biocache rm` and extract it again"
+
+
+def shortened(value: Any) -> str:
+    """Write a value in a message; of a digest or a long list the beginning does."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 class BiocacheError(Exception):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.arrays import one_line
 from biocache.store.checks import all_finite
-from biocache.store.errors import BiocacheError, IntegrityError
+from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, read_record
 
@@ -36,7 +36,6 @@ class Problem:
     message: str
 
 
-_REMAKE = "remove the run with `biocache rm` and extract it again"
 # Steps between 1 and the next number of the data types that a model computes in.
 _COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
@@ -143,14 +142,14 @@ def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
                 used = slice(pack * chunks.length, pack * chunks.length + chunks.entries[pack])
                 values = np.asarray(array[0, used] if name == "hidden" else array[0, :, used])
                 if not np.array_equal(values, chunks.read(0, pack)):
-                    yield f"{name}/{name} reads as other values by its zarr.json; {_REMAKE}"
+                    yield f"{name}/{name} reads as other values by its zarr.json; {REMAKE}"
         except IntegrityError:
             pass  # Told with its pack.
         except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
-            yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {_REMAKE}"
+            yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
         try:
             if tuple(run.column(f"{name}/layer").tolist()) != chunks.layers:
-                yield f"{name}/layer does not hold the layers of the run's spec; {_REMAKE}"
+                yield f"{name}/layer does not hold the layers of the run's spec; {REMAKE}"
         except IntegrityError as error:
             yield str(error)
 

@@ -16,6 +16,7 @@ from biocache.store.arrays import one_line, read_column, read_group_attributes
 from biocache.store.chunks import Chunks, dense_maps
 from biocache.store.describing import as_html, as_text, run_facts
 from biocache.store.errors import (
+    REMAKE,
     IncompleteRunError,
     IntegrityError,
     RunNotFoundError,
@@ -28,8 +29,6 @@ from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.streaming import RaggedBatch, iterate_batches
 
 __all__ = ["Counts", "Run"]
-
-_REMAKE = "remove the run with `biocache rm` and extract it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +107,13 @@ class Run:
         except FileNotFoundError as error:
             raise RunNotFoundError(f"{root} has no run {key}; `biocache ls` lists what there is") from error
         except StoreFormatError as error:
-            raise StoreFormatError(f"run {key} is damaged: {error}; {_REMAKE}") from error
+            raise StoreFormatError(f"run {key} is damaged: {error}; {REMAKE}") from error
         own = check_format(attributes, path)
         try:
             spec = RunSpec.from_json(key, own["spec"])
             return cls(path, key, spec, Provenance.from_json(own["provenance"]), Counts(**own["counts"]))
         except (KeyError, TypeError) as error:
-            raise StoreFormatError(
-                f"the attributes of run {path} are damaged ({one_line(error)}); {_REMAKE}"
-            ) from error
+            raise StoreFormatError(f"the attributes of run {path} are damaged ({one_line(error)}); {REMAKE}") from error
 
     def __repr__(self) -> str:
         return as_text(f"biocache.Run {self.key}", run_facts(self))
@@ -166,10 +163,7 @@ class Run:
             and (tokens.sum(), pairs.sum()) == (self.counts.tokens, self.counts.pairs)
         )
         if not sound:
-            raise IntegrityError(
-                f"the tables of {self.path} do not agree on where its samples lie; remove the run with `biocache rm` "
-                "and extract it again"
-            )
+            raise IntegrityError(f"the tables of {self.path} do not agree on where its samples lie; {REMAKE}")
         return plan
 
     def records(self) -> dict[int, PackRecord]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.errors import SettingError, SpecMismatchError, shortened
 
 if TYPE_CHECKING:
     from biocache.store.catalog import Store
@@ -61,19 +61,14 @@ def _refuse_unlike(runs: "Sequence[Run]", level: str) -> None:
         ):
             if own != other:
                 raise SpecMismatchError(
-                    f"runs {first.key} and {run.key} cannot be stacked: their {what} differ ({_short(own)} and "
-                    f"{_short(other)}); {remedy}"
+                    f"runs {first.key} and {run.key} cannot be stacked: their {what} differ ({shortened(own)} and "
+                    f"{shortened(other)}); {remedy}"
                 )
         if level == "tokens" and first.spec.encoding_digest != run.spec.encoding_digest:
             raise SpecMismatchError(
                 f"runs {first.key} and {run.key} cannot be stacked by token: their tokenizers cut the text "
                 "differently; stack level='words'"
             )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 def _alike(views: Sequence[xr.Dataset], dim: str) -> list[xr.Dataset]:

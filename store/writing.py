@@ -30,6 +30,7 @@ from biocache.store.errors import (
     SettingError,
     SpecMismatchError,
     StoreFormatError,
+    shortened,
 )
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
@@ -253,7 +254,7 @@ def resume_run(root: Path, spec: RunSpec) -> Run | None:
     differences = spec.difference(run.spec)
     if differences:
         named = "; ".join(
-            f"{name}: stored {_short(old)}, asked for {_short(new)}" for name, (new, old) in differences.items()
+            f"{name}: stored {shortened(old)}, asked for {shortened(new)}" for name, (new, old) in differences.items()
         )
         raise SpecMismatchError(
             f"run {spec.key} exists and was made from another spec ({named}); pass --overwrite to replace it, or "
@@ -271,11 +272,6 @@ def _refuse_foreign(root: Path) -> None:
             raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
     elif root.exists():
         raise StoreFormatError(f"{root} is not a folder; choose another --store")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 def refuse_claimed(root: Path, key: RunKey) -> None:
