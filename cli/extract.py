@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import SPLITS, TASKS, VIEWS, json_option, list_option, store_option
+from biocache.cli.options import (
+    SPLITS,
+    TASKS,
+    VIEWS,
+    json_option,
+    list_option,
+    scheduler_address_option,
+    store_option,
+)
 from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
 
 if TYPE_CHECKING:
@@ -124,7 +132,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Show runs, bytes and memory; load no weights, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace runs that were made with other settings or inputs.")
 @click.option("--random-weights", is_flag=True, help="Extract randomly initialised twins of the models.")
-@click.option("--scheduler-address", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler.")
+@scheduler_address_option
 @json_option
 def extract(
     store: Path, *, partition: str | None, dry_run: bool, scheduler_address: str | None, as_json: bool, **settings: Any

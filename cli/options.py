@@ -8,7 +8,18 @@ import click
 
 from biocache.cli.values import INTEGERS, NAMES, ListOf
 
-__all__ = ["TASKS", "VIEWS", "json_option", "list_option", "run_selectors", "store_option"]
+__all__ = [
+    "TASKS",
+    "VIEWS",
+    "force_option",
+    "json_option",
+    "list_option",
+    "result_options",
+    "run_selectors",
+    "scheduler_address_option",
+    "scheduler_options",
+    "store_option",
+]
 
 TASKS = ("ner", "nli")
 VIEWS = ("sentence", "premise", "hypothesis", "pair")
@@ -27,6 +38,42 @@ store_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
+
+force_option = click.option("--force", is_flag=True, help="Compute again what the store has the result of.")
+
+
+def _adding(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds options to a command, in this order of its help."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+result_options = _adding(
+    click.option(
+        "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write the result: .csv .json .nc .zarr."
+    ),
+    click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result: .png .svg .pdf."),
+    json_option,
+)
+
+scheduler_address_option = click.option(
+    "--scheduler-address", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler."
+)
+
+scheduler_options = _adding(
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Compute in this many processes.  [default: threads of this one]",
+    ),
+    scheduler_address_option,
+)
 
 
 def list_option(
@@ -54,17 +101,12 @@ def list_option(
     return click.option(*names, type=items, multiple=True, callback=joined, help=text + shown)
 
 
-def run_selectors(command: _Command) -> _Command:
-    """Add the selectors of runs to a command; it gets them as `Selection` does, None where they are not given."""
-    options = (
-        list_option("--task", "task", items=ListOf(click.Choice(TASKS)), text="Runs of these tasks."),
-        list_option("--dataset", items=NAMES, text="Runs of these data sets."),
-        list_option("--model", items=NAMES, text="Runs of these models."),
-        list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
-        list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
-        list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),
-        list_option("--split", items=ListOf(click.Choice(SPLITS)), text="Runs of these splits."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+run_selectors = _adding(
+    list_option("--task", "task", items=ListOf(click.Choice(TASKS)), text="Runs of these tasks."),
+    list_option("--dataset", items=NAMES, text="Runs of these data sets."),
+    list_option("--model", items=NAMES, text="Runs of these models."),
+    list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
+    list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
+    list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),
+    list_option("--split", items=ListOf(click.Choice(SPLITS)), text="Runs of these splits."),
+)

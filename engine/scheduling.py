@@ -1,12 +1,12 @@
-"""Which Dask scheduler computes."""
+"""Which Dask scheduler computes: threads of this process, workers started for the purpose, or a running cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from biocache.store.errors import ResourceError
+from biocache.store.errors import ResourceError, SettingError
 
-__all__ = ["connect"]
+__all__ = ["computing", "connect"]
 
 
 @contextmanager
@@ -42,3 +42,52 @@ def connect(address: str) -> Iterator[Any]:
         yield client
     finally:
         client.close()
+
+
+@contextmanager
+def computing(workers: int | None, scheduler_address: str | None) -> Iterator[Any | None]:
+    """Have what computes ready for the length of a context.
+
+    Parameters
+    ----------
+    workers
+        Worker processes to start on this machine, each with one thread; None for none.
+    scheduler_address
+        Address of the scheduler of a running cluster; None for none.
+
+    Yields
+    ------
+    distributed.Client or None
+        The connection to the workers; None where threads of this process compute.
+
+    Raises
+    ------
+    SettingError
+        If both are given, or there are less than one worker.
+    ResourceError
+        If no scheduler answers.
+    """
+    if workers is not None and scheduler_address is not None:
+        raise SettingError("--workers and --scheduler-address exclude each other: a running cluster has its workers")
+    if workers is not None and workers < 1:
+        raise SettingError(f"{workers} workers compute nothing; pass --workers 1 or more")
+    if scheduler_address is not None:
+        with connect(scheduler_address) as client:
+            yield client
+    elif workers is not None:
+        with _workers(workers) as client:
+            yield client
+    else:
+        yield None
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    with (
+        # No dashboard: its port may be another's, and its libraries need not be there.
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -14,6 +14,7 @@ from biocache.store.describing import as_html, as_text, store_facts
 from biocache.store.errors import AmbiguousRunError, BiocacheError, RunNotFoundError, SettingError, StoreFormatError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run, check_format
+from biocache.store.results import RESULTS, StoredResult, list_results
 from biocache.store.stacking import stack_runs
 from biocache.store.writing import discard_run
 
@@ -170,6 +171,21 @@ class Store:
         """
         return stack_runs(self, level, pooling, selection)
 
+    def results(self, kind: str | None = None) -> list[StoredResult]:
+        """Return what was computed from runs and kept, the oldest first; `StoredResult.load` reads one.
+
+        Parameters
+        ----------
+        kind
+            What computed it, such as ``finetune``; None for all.
+
+        Raises
+        ------
+        IntegrityError
+            If the attributes of one are damaged.
+        """
+        return list_results(self.path, kind)
+
     def remove(self, run: Run | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.
 
@@ -289,6 +305,8 @@ def _run_keys(root: Path, below: str, depth: int = len(RunKey.names())) -> Itera
     except FileNotFoundError:  # Another process has removed it meanwhile.
         return
     for name in names:
+        if not below and name == RESULTS:
+            continue
         path = f"{below}/{name}" if below else name
         if depth > 1:
             yield from _run_keys(root, path, depth - 1)

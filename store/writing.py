@@ -1,10 +1,7 @@
 """Writing a run: created whole, filled pack by pack, resumed where a record is missing."""
 
-import errno
-import os
 import shutil
 import socket
-import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -15,35 +12,27 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import ContainsGroupError
 
 from biocache.store import schema
-from biocache.store.arrays import create_activations, create_column, create_records, one_line, read_group_attributes
+from biocache.store.arrays import create_activations, create_column, create_records
 from biocache.store.checks import all_finite, checksum
 from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
-    BiocacheError,
     BusyError,
     IntegrityError,
-    ResourceError,
     RunNotFoundError,
     SettingError,
     SpecMismatchError,
-    StoreFormatError,
     shortened,
 )
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
-from biocache.store.reading import Run, check_format
+from biocache.store.reading import Run
 from biocache.store.records import PackRecord, sweep, write_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
+from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
-
-_PARTIAL = ".partial-"
-# Times to try for a place that other processes make and remove.
-_ATTEMPTS = 5
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,26 +88,6 @@ def valid_entries(name: str, block: NDArray[Any], plan: PackPlan, pack: int) -> 
         The pack.
     """
     return block[: plan.pack_tokens[pack]] if name == "hidden" else block[:, : plan.pack_pairs[pack]]
-
-
-def _staging(root: Path) -> Path:
-    """Name a folder for what is not ready to be seen, and sweep those of processes that are gone."""
-    prefix = f"{_PARTIAL}{socket.gethostname()}-"
-    for entry in root.glob(f"{_PARTIAL}*"):
-        pid = entry.name.removeprefix(prefix).partition("@")[0]
-        if entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(entry, ignore_errors=True)
-    return root / f"{prefix}{os.getpid()}@{uuid.uuid4().hex}"
-
-
-def _create_parents(root: Path, run: Path) -> None:
-    """Make the groups between the root of the store and a run, so that any Zarr reader can walk to it."""
-    root.mkdir(parents=True, exist_ok=True)
-    for folder in [root, *reversed([p for p in run.parents if root in p.parents])]:
-        if not (folder / "zarr.json").exists():
-            attributes = {"biocache": {"format_version": FORMAT_VERSION}} if folder == root else {}
-            with suppress(ContainsGroupError):
-                zarr.create_group(folder, attributes=attributes, overwrite=False)
 
 
 def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -204,37 +173,19 @@ def create_run(
     if (existing := resume_run(root, spec)) is not None:
         return existing
     try:
-        _create_parents(root, target)
-        staging = _staging(root)
+        create_parents(root, target)
+        made = staging(root)
         try:
-            _write_skeleton(staging, spec, provenance, plan, columns)
-            _publish(root, staging, target)
+            _write_skeleton(made, spec, provenance, plan, columns)
+            publish(root, made, target)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
-        raise _write_error(error, f"creating run {spec.key}") from error
+        raise write_error(error, f"creating run {spec.key}") from error
     existing = resume_run(root, spec)
     if existing is None:
         raise IntegrityError(f"run {spec.key} vanished while it was being created; run the same command again")
     return existing
-
-
-def _publish(root: Path, staging: Path, target: Path) -> None:
-    """Rename a finished run into its place, unless another process was first."""
-    for _ in range(_ATTEMPTS):
-        try:
-            staging.rename(target)
-        except FileNotFoundError:  # Another process has removed the last run of a group.
-            _create_parents(root, target)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-            if (target / "zarr.json").exists():
-                return
-            # Chunks of a writer that outlived the run's removal.
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            return
 
 
 def resume_run(root: Path, spec: RunSpec) -> Run | None:
@@ -247,7 +198,7 @@ def resume_run(root: Path, spec: RunSpec) -> Run | None:
     StoreFormatError
         If the folder holds something that is not a store of this format.
     """
-    _refuse_foreign(root)
+    refuse_foreign(root)
     if not (root / spec.key.path / "zarr.json").exists():
         return None
     run = Run.open(root, spec.key)
@@ -261,17 +212,6 @@ def resume_run(root: Path, spec: RunSpec) -> Run | None:
             "another --store or model NAME=... to keep both"
         )
     return run
-
-
-def _refuse_foreign(root: Path) -> None:
-    if (root / "zarr.json").exists():
-        check_format(read_group_attributes(root), root)
-    elif root.is_dir():
-        # Another process may be creating the store, or was killed before it had.
-        if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():
-            raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
-    elif root.exists():
-        raise StoreFormatError(f"{root} is not a folder; choose another --store")
 
 
 def refuse_claimed(root: Path, key: RunKey) -> None:
@@ -299,7 +239,7 @@ def discard_run(root: Path, key: RunKey) -> None:
         If it is gone already.
     """
     refuse_claimed(root, key)
-    path, doomed = root / key.path, _staging(root)
+    path, doomed = root / key.path, staging(root)
     try:
         path.rename(doomed)
     except FileNotFoundError as error:
@@ -325,17 +265,6 @@ def _remove_empty(groups: Iterable[Path]) -> None:
             with suppress(FileNotFoundError):
                 metadata.write_bytes(content)
             return
-
-
-def _write_error(error: OSError, doing: str) -> BiocacheError:
-    if isinstance(error, BiocacheError):
-        return error
-    if error.errno in _NO_SPACE:
-        return ResourceError(
-            f"the disk is full or a file limit is reached while {doing} ({one_line(error)}); committed packs are "
-            "safe: free space and run the same command again to finish"
-        )
-    return ResourceError(f"cannot write while {doing}: {one_line(error)}; mend it and run the same command again")
 
 
 class RunWriter:
@@ -408,7 +337,7 @@ class RunWriter:
                 raise IntegrityError(f"run {self.run.key} was removed while pack {pack} was being written")
             write_record(self.run.path, pack, record)
         except OSError as error:
-            raise _write_error(error, f"writing pack {pack} of run {self.run.key}") from error
+            raise write_error(error, f"writing pack {pack} of run {self.run.key}") from error
         return record
 
     def _check_buffer(self, buffer: PackBuffer) -> None:

@@ -1,0 +1,92 @@
+"""What appears in a store whole or not at all: made aside, then renamed into its place."""
+
+import errno
+import os
+import shutil
+import socket
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import zarr
+from zarr.errors import ContainsGroupError
+
+from biocache.store.arrays import one_line, read_group_attributes
+from biocache.store.errors import BiocacheError, ResourceError, StoreFormatError
+from biocache.store.reading import check_format
+from biocache.store.spec import FORMAT_VERSION
+
+__all__ = ["create_parents", "publish", "refuse_foreign", "staging", "write_error"]
+
+_PARTIAL = ".partial-"
+# Times to try for a place that other processes make and remove.
+_ATTEMPTS = 5
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def staging(root: Path) -> Path:
+    """Name a folder for what is not ready to be seen, and sweep those of processes that are gone."""
+    prefix = f"{_PARTIAL}{socket.gethostname()}-"
+    for entry in root.glob(f"{_PARTIAL}*"):
+        pid = entry.name.removeprefix(prefix).partition("@")[0]
+        if entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(entry, ignore_errors=True)
+    return root / f"{prefix}{os.getpid()}@{uuid.uuid4().hex}"
+
+
+def create_parents(root: Path, group: Path) -> None:
+    """Make the groups between the root of the store and one below it, so that any Zarr reader can walk to it."""
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in [root, *reversed([p for p in group.parents if root in p.parents])]:
+        if not (folder / "zarr.json").exists():
+            attributes = {"biocache": {"format_version": FORMAT_VERSION}} if folder == root else {}
+            with suppress(ContainsGroupError):
+                zarr.create_group(folder, attributes=attributes, overwrite=False)
+
+
+def publish(root: Path, made: Path, target: Path) -> None:
+    """Rename a finished group into its place, unless another process was first."""
+    for _ in range(_ATTEMPTS):
+        try:
+            made.rename(target)
+        except FileNotFoundError:  # Another process has removed the last entry of a group.
+            create_parents(root, target)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            if (target / "zarr.json").exists():
+                return
+            # Chunks of a writer that outlived the removal.
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            return
+
+
+def refuse_foreign(root: Path) -> None:
+    """Refuse a folder that is neither a store of this format nor empty.
+
+    Raises
+    ------
+    StoreFormatError
+        If it is such a folder, or a file.
+    """
+    if (root / "zarr.json").exists():
+        check_format(read_group_attributes(root), root)
+    elif root.is_dir():
+        # Another process may be creating the store, or was killed before it had.
+        if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():
+            raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
+    elif root.exists():
+        raise StoreFormatError(f"{root} is not a folder; choose another --store")
+
+
+def write_error(error: OSError, doing: str) -> BiocacheError:
+    """Say what an error of the system means for what was being written."""
+    if isinstance(error, BiocacheError):
+        return error
+    if error.errno in _NO_SPACE:
+        return ResourceError(
+            f"the disk is full or a file limit is reached while {doing} ({one_line(error)}); what is committed is "
+            "safe: free space and run the same command again to finish"
+        )
+    return ResourceError(f"cannot write while {doing}: {one_line(error)}; mend it and run the same command again")
