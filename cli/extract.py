@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import (
+    LABEL_SCHEMES,
     SPLITS,
     TASKS,
     VIEWS,
+    checkpoints_option,
     json_option,
     list_option,
     scheduler_address_option,
+    seed_option,
     store_option,
 )
 from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
@@ -24,7 +27,6 @@ __all__ = ["extract"]
 KEEP = ("hidden", "attention")
 DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-LABEL_SCHEMES = ("type", "bio")
 _COUNT = click.IntRange(min=1)
 
 _EXAMPLES = """\b
@@ -55,27 +57,14 @@ Examples:
     default=(0,),
     text="Percents of the train split that the models were fine-tuned on; 0 is pre-trained.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=42,
-    show_default=True,
-    help="Seed of fine-tuning or random weights.",
-)
+@seed_option
 @list_option(
     "--view", "views", items=ListOf(click.Choice(VIEWS)), text="Views to encode.  [default: all of the task's]"
 )
 @list_option(
     "--split", "splits", items=ListOf(click.Choice(SPLITS)), default=("train", "test"), text="Splits to extract."
 )
-@click.option(
-    "--checkpoints",
-    type=click.Path(path_type=Path),
-    default=Path("checkpoints"),
-    show_default=True,
-    help="Folder of fine-tuned checkpoints.",
-)
+@checkpoints_option
 @list_option("--keep", items=ListOf(click.Choice(KEEP)), default=KEEP, text="What to keep.")
 @list_option(
     "--layers", items=LAYERS, text="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.  [default: all]"

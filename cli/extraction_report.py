@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
 
-__all__ = ["print_plan", "print_reports", "warn_of_losses"]
+__all__ = ["phrase", "print_plan", "print_reports", "warn_of_losses"]
 
 _ENCODING_NOTES = ("samples_truncated", "words_lost")
 _PHRASES = {
@@ -33,16 +33,17 @@ def warn_of_losses(plan: "ExtractionPlan") -> None:
 
 def _losses(plan: "ExtractionPlan") -> Iterator[str]:
     for split, notes in plan.corpus.notes.items():
-        if split in plan.request.splits and (counted := _phrase(notes)):
+        if split in plan.request.splits and (counted := phrase(notes)):
             yield f"{plan.corpus.name}, {split}: {counted}"
     for run in plan.runs:
         # Training sizes of a model share their encoding: they say the same, and it is said once.
-        if counted := _phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):
+        if counted := phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):
             where = f"{run.key.dataset}, {run.key.model}, {run.key.view}, {run.key.split}"
             yield f"{where}: {counted} (max length {run.spec.max_length} tokens)"
 
 
-def _phrase(notes: Mapping[str, int]) -> str:
+def phrase(notes: Mapping[str, int]) -> str:
+    """Write what was counted while a corpus was read and encoded."""
     return ", ".join(
         f"{count:,} {_PHRASES.get(name, name.replace('_', ' '))}" for name, count in notes.items() if count
     )

@@ -15,20 +15,29 @@ __all__ = ["ls", "print_catalog"]
 
 _EXAMPLES = """\b
 Examples:
-  biocache ls
-  biocache ls --task ner --model bert,biobert --training-size 0,100 --json"""
+  biocache ls --task ner --model bert,biobert --training-size 0,100 --json
+  biocache ls --checkpoints checkpoints --task nli"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="List the runs of a store.")
+@click.command(epilog=_EXAMPLES, short_help="List the runs of a store, or checkpoints and their scores.")
 @store_option
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="List the fine-tuned checkpoints of this folder instead.",
+)
 @run_selectors
 @json_option
-def ls(store: Path, *, as_json: bool, **selectors: Any) -> None:
+def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
     """List the runs of a store: their sizes, and how much of each is there.
 
     Selectors narrow the list; their items have commas between them. What stands under `run` names a run for the
-    other commands.
+    other commands. With --checkpoints it lists what `biocache finetune` made, with the scores.
     """
+    if checkpoints is not None:
+        _list_checkpoints(checkpoints, selectors, as_json=as_json)
+        return
     from biocache.cli.render import note, print_json
     from biocache.cli.selection import selection
     from biocache.store import Store
@@ -42,6 +51,27 @@ def ls(store: Path, *, as_json: bool, **selectors: Any) -> None:
         print_json(json.loads(catalog.to_json(orient="records")))
     elif not catalog.empty:
         print_catalog(catalog)
+
+
+def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
+    from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints
+    from biocache.cli.render import note, print_json
+    from biocache.engine.finetuning.checkpoint import list_checkpoints
+
+    of_runs = [name for name in ("view", "split") if selectors.pop(name)]
+    if of_runs:
+        raise click.UsageError(f"checkpoints have no --{of_runs[0]}; leave it out")
+    found = [
+        checkpoint
+        for checkpoint in list_checkpoints(folder)
+        if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values)
+    ]
+    if as_json:
+        print_json([checkpoint_facts(checkpoint) for checkpoint in found])
+    elif found:
+        print_checkpoints(found)
+    else:
+        note(f"no checkpoint that `biocache finetune` made below {folder} matches")
 
 
 def print_catalog(catalog: "pd.DataFrame") -> None:

@@ -9,8 +9,11 @@ import click
 from biocache.cli.values import INTEGERS, NAMES, ListOf
 
 __all__ = [
+    "LABEL_SCHEMES",
     "TASKS",
+    "TRAINING_DTYPES",
     "VIEWS",
+    "checkpoints_option",
     "force_option",
     "json_option",
     "list_option",
@@ -18,12 +21,18 @@ __all__ = [
     "run_selectors",
     "scheduler_address_option",
     "scheduler_options",
+    "seed_option",
     "store_option",
+    "training_options",
 ]
 
 TASKS = ("ner", "nli")
 VIEWS = ("sentence", "premise", "hypothesis", "pair")
 SPLITS = ("train", "validation", "test")
+LABEL_SCHEMES = ("type", "bio")
+TRAINING_DTYPES = ("float32", "bfloat16")
+
+_COUNT = click.IntRange(min=1)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,6 +44,23 @@ store_option = click.option(
     show_default=True,
     show_envvar=True,
     help="Folder of the store.",
+)
+
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=42,
+    show_default=True,
+    help="Seed of fine-tuning or random weights.",
+)
+
+checkpoints_option = click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    default=Path("checkpoints"),
+    show_default=True,
+    help="Folder of fine-tuned checkpoints.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
@@ -52,6 +78,86 @@ def _adding(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
 
     return add
 
+
+training_options = _adding(
+    click.option(
+        "--label-scheme",
+        type=click.Choice(LABEL_SCHEMES),
+        default="bio",
+        show_default=True,
+        help="Labels of ner: IOB2 tags, or merged by entity type.",
+    ),
+    click.option(
+        "--epochs", type=float, metavar="X", default=3, show_default=True, help="Times to go through the samples."
+    ),
+    click.option(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        default=2e-5,
+        show_default=True,
+        help="Largest learning rate of AdamW; it falls linearly to 0.",
+    ),
+    click.option(
+        "--batch-size", type=_COUNT, metavar="N", default=16, show_default=True, help="Samples of a forward pass."
+    ),
+    click.option(
+        "--gradient-accumulation",
+        type=_COUNT,
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Forward passes of an optimiser step.",
+    ),
+    click.option(
+        "--warmup",
+        type=float,
+        metavar="X",
+        default=0.1,
+        show_default=True,
+        help="Share of the steps over which the learning rate rises.",
+    ),
+    click.option(
+        "--weight-decay", type=float, metavar="X", default=0.01, show_default=True, help="Weight decay of AdamW."
+    ),
+    click.option(
+        "--max-length",
+        type=_COUNT,
+        metavar="N",
+        help="Tokens after which a sample is cut.  [default: 512 or the model's]",
+    ),
+    click.option("--limit", type=_COUNT, metavar="N", help="Leading samples of each split to read.  [default: all]"),
+    click.option(
+        "--patience",
+        type=_COUNT,
+        metavar="N",
+        help="Stop after N epochs without a lower validation loss, and keep the lowest.  [default: all epochs]",
+    ),
+    click.option(
+        "--compute-dtype",
+        type=click.Choice(TRAINING_DTYPES),
+        default="float32",
+        show_default=True,
+        help="Data type of products.",
+    ),
+    click.option("--device", help="Device of torch: cpu or cuda.  [default: cuda where there is one]"),
+    click.option(
+        "--save-steps",
+        type=_COUNT,
+        metavar="N",
+        default=500,
+        show_default=True,
+        help="Steps after which to save what --resume needs.",
+    ),
+    click.option(
+        "--resume/--restart",
+        "resume",
+        default=True,
+        show_default=True,
+        help="Go on from the last saved step of an interrupted fine-tuning, or begin anew.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace checkpoints that were made with other settings."),
+)
 
 result_options = _adding(
     click.option(

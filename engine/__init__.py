@@ -1,22 +1,26 @@
 """The computations: what fills a store and what is read out of it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biocache.engine.extraction.extract import extract
     from biocache.engine.extraction.request import ExtractionRequest
+    from biocache.engine.finetuning.finetune import finetune
+    from biocache.engine.finetuning.request import FinetuneRequest
 
-__all__ = ["ExtractionRequest", "extract"]
+__all__ = ["ExtractionRequest", "FinetuneRequest", "extract", "finetune"]
+
+_PLACES = {
+    "ExtractionRequest": "biocache.engine.extraction.request",
+    "FinetuneRequest": "biocache.engine.finetuning.request",
+    "extract": "biocache.engine.extraction.extract",
+    "finetune": "biocache.engine.finetuning.finetune",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Those who analyse a store must not pay for, or need, what extracts one.
-    if name == "extract":
-        from biocache.engine.extraction.extract import extract
-
-        return extract
-    if name == "ExtractionRequest":
-        from biocache.engine.extraction.request import ExtractionRequest
-
-        return ExtractionRequest
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Those who analyse a store must not pay for, or need, what fills one.
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

@@ -8,21 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biocache.engine.randomness import seeded
 from biocache.store.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "ALIASES",
     "LoadedModel",
     "ModelShape",
     "ModelSource",
+    "checkpoint_path",
+    "choose_max_length",
     "find_source",
+    "load_config",
     "load_model",
     "load_shape",
     "parse_model",
+    "quiet_transformers",
 ]
 
 ALIASES = {
@@ -34,6 +39,8 @@ ALIASES = {
 
 # Freshly initialised where a checkpoint has none, and not on the way to hidden states or attention.
 _POOLER = "pooler."
+
+_DEFAULT_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,11 @@ def _is_local(source: str) -> bool:
     return source.startswith((".", "~", "/")) or source.count("/") > 1 or Path(source).is_dir()
 
 
+def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:
+    """Return where a fine-tuned checkpoint is below the folder of all, as the path of its runs begins."""
+    return Path(task, dataset, model, f"size-{training_size:03d}", f"seed-{seed}")
+
+
 def find_source(
     name: str,
     base: str,
@@ -208,7 +220,7 @@ def find_source(
     if training_size == 0:
         return ModelSource(name, base, 0, seed)
     root = checkpoints.expanduser()
-    folder = root / task / dataset / name / f"size-{training_size:03d}" / f"seed-{seed}"
+    folder = root / checkpoint_path(task, dataset, name, training_size, seed)
     files = [place / f"model_{name}_{training_size}.bin" for place in (root / task / dataset, root / task, root)]
     if (folder / "config.json").is_file():
         return ModelSource(name, base, training_size, seed, folder.resolve())
@@ -223,7 +235,7 @@ def find_source(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers from drawing bars and printing load reports: what matters is checked and raised."""
     from transformers.utils import logging
 
@@ -243,11 +255,18 @@ def _one_line(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-def _load_config(source: ModelSource) -> "PreTrainedConfig":
+def load_config(source: ModelSource) -> "PreTrainedConfig":
+    """Read a model's configuration.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
     from transformers import AutoConfig
 
     try:
-        with _quiet():
+        with quiet_transformers():
             return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
@@ -278,14 +297,14 @@ def load_shape(source: ModelSource) -> ModelShape:
     import torch
     from transformers import AutoModel
 
-    config = _load_config(source)
+    config = load_config(source)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"model {source.name!r} ({config.model_type}) is an encoder-decoder; biocache stores one stack of layers: "
             "choose an encoder or a decoder model"
         )
     try:
-        with torch.device("meta"), _quiet():
+        with torch.device("meta"), quiet_transformers():
             model = AutoModel.from_config(config, trust_remote_code=False)
         layers, features, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     except (AttributeError, ValueError, KeyError) as error:
@@ -303,6 +322,27 @@ def load_shape(source: ModelSource) -> ModelShape:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inner_features=max([4 * int(features), *(int(width) for width in widths if width)]),
     )
+
+
+def choose_max_length(
+    asked: int | None, source: ModelSource, shape: ModelShape, tokenizer: "PreTrainedTokenizerBase"
+) -> int:
+    """Return the tokens after which a sample is cut: what was asked for, or 512, or what the model can read.
+
+    Raises
+    ------
+    SettingError
+        If more was asked for than the model can read.
+    """
+    most = min(shape.max_positions, int(tokenizer.model_max_length))
+    if asked is None:
+        return min(_DEFAULT_MAX_LENGTH, most)
+    if asked > most:
+        raise SettingError(
+            f"max length {asked} is more than the {most} tokens model {source.name!r} can read; pass "
+            f"--max-length {most} or less"
+        )
+    return asked
 
 
 def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
@@ -330,8 +370,8 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     """
     import torch
 
-    config = _load_config(source)
-    with _quiet():
+    config = load_config(source)
+    with quiet_transformers():
         if source.random_weights:
             model, unset = _initialise(config, source.seed), list[str]()
         else:
@@ -352,8 +392,7 @@ def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False)
 
 

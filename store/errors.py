@@ -20,6 +20,7 @@ __all__ = [
     "SettingError",
     "SpecMismatchError",
     "StoreFormatError",
+    "TrainingError",
     "shortened",
 ]
 
@@ -82,4 +83,8 @@ class IntegrityError(BiocacheError, OSError):
 
 
 class BusyError(BiocacheError, RuntimeError):
-    """Another process is writing to the run."""
+    """Another process is writing to the run or making the checkpoint."""
+
+
+class TrainingError(BiocacheError, ArithmeticError):
+    """A training diverged: its loss or a weight is no longer a number."""

@@ -59,8 +59,10 @@ class StoredResult:
                 loaded = dataset.load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _damaged(self.path, error) from error
-        loaded.attrs.pop("biocache", None)
-        return _text_as_objects(loaded)
+        # Zarr lists arrays in the order of the file system.
+        order = loaded.attrs.pop("biocache").get("variables", list(loaded.data_vars))
+        ordered: xr.Dataset = _text_as_objects(loaded)[order]
+        return ordered
 
 
 def run_identity(run: Run) -> dict[str, str]:
@@ -126,6 +128,7 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
         "kind": kind,
         "inputs": dict(inputs),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "variables": [str(name) for name in dataset.data_vars],
     }
     try:
         create_parents(root, target)

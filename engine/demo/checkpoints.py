@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biocache.engine.models import quiet_transformers
+from biocache.engine.randomness import seeded
 from biocache.store.errors import SettingError
 
 if TYPE_CHECKING:
@@ -102,20 +104,10 @@ def write_checkpoint(
 
 
 def _write_model(config: "PreTrainedConfig", seed: int, folder: Path) -> None:
-    import torch
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModel.from_config(config).eval()
-    noisy = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model.save_pretrained(folder)
-    finally:
-        if noisy:
-            logging.enable_progress_bar()
+    with seeded(seed), quiet_transformers():
+        AutoModel.from_config(config).eval().save_pretrained(folder)
 
 
 def _bert_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":

@@ -12,7 +12,7 @@ from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
-from biocache.engine.models import ModelShape, ModelSource, find_source, load_shape, parse_model
+from biocache.engine.models import ModelShape, ModelSource, choose_max_length, find_source, load_shape, parse_model
 from biocache.engine.tasks.base import Corpus
 from biocache.engine.tasks.readers import read_corpus
 from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
@@ -22,8 +22,6 @@ from biocache.store.packing import PackPlan, plan_packs, token_capacity
 from biocache.store.spec import RunSpec
 
 __all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
-
-_DEFAULT_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,18 +226,6 @@ class _Encoder:
         return self._encodings[key]
 
 
-def _max_length(request: ExtractionRequest, source: ModelSource, shape: ModelShape, tokenizer: Any) -> int:
-    most = min(shape.max_positions, int(tokenizer.model_max_length))
-    if request.max_length is None:
-        return min(_DEFAULT_MAX_LENGTH, most)
-    if request.max_length > most:
-        raise SettingError(
-            f"max length {request.max_length} is more than the {most} tokens model {source.name!r} can read; pass "
-            f"--max-length {most} or less"
-        )
-    return request.max_length
-
-
 def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
     if request.layers is None:
         return tuple(range(shape.layers + 1))
@@ -256,7 +242,7 @@ def _plan_runs(
 ) -> Iterator[RunPlan]:
     tokenizer, digest = encoder.tokenizer(source)
     corpus = encoder.corpus
-    max_length = _max_length(request, source, shape, tokenizer)
+    max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     layers = _layers(request, source, shape)
     itemsize = np.dtype(request.dtype).itemsize
     for view in request.all_views:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "Sample", "Task"]
+__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "Sample", "Task", "digest_samples"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -91,9 +91,14 @@ class Corpus:
 
     def digest(self, split: str) -> str:
         """Return the SHA-256 (hexadecimal) of a split's ids, words and labels, in their order."""
-        sha = hashlib.sha256()
-        for sample in self.splits[split]:
-            row = (sample.id, sample.texts, sample.label, sample.word_labels)
-            sha.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode())
-            sha.update(b"\n")
-        return sha.hexdigest()
+        return digest_samples(self.splits[split])
+
+
+def digest_samples(samples: Iterable[Sample]) -> str:
+    """Return the SHA-256 (hexadecimal) of the ids, words and labels of some samples, in their order."""
+    sha = hashlib.sha256()
+    for sample in samples:
+        row = (sample.id, sample.texts, sample.label, sample.word_labels)
+        sha.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode())
+        sha.update(b"\n")
+    return sha.hexdigest()

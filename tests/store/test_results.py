@@ -43,6 +43,7 @@ def test_what_is_saved_is_found_again_in_memory(tmp_path: Path) -> None:
     assert found is not None
     xr.testing.assert_identical(saved, found)
     xr.testing.assert_equal(found, dataset())
+    assert list(found.data_vars) == list(dataset().data_vars)
     assert found.attrs == {"probe": "svc"}
     assert found.accuracy.attrs == {"units": "1"}
     assert {name for name, array in found.variables.items() if array.dtype == object} == {"model", "label", "backend"}

@@ -1,0 +1,86 @@
+"""`biocache finetune`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import (
+    TASKS,
+    checkpoints_option,
+    json_option,
+    list_option,
+    seed_option,
+    store_option,
+    training_options,
+)
+from biocache.cli.values import INTEGERS, NAMES
+
+if TYPE_CHECKING:
+    from biocache.engine.finetuning.checkpoint import Checkpoint
+
+__all__ = ["finetune"]
+
+_EXAMPLES = """\b
+Examples:
+  biocache finetune --task ner --dataset corpora/jnlpba --model bert,biobert --training-size 10,30,50,100
+  biocache finetune --task nli --dataset corpora/mednli --model gpt2=models/gpt2 --epochs 5 --patience 1"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Fine-tune models on parts of the train split.")
+@store_option
+@click.option("--task", type=click.Choice(TASKS), required=True, help="What the model learns to tell: words or pairs.")
+@click.option(
+    "--dataset",
+    metavar="NAME|FOLDER|HUB_ID",
+    help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
+)
+@list_option(
+    "--model",
+    "models",
+    items=NAMES,
+    default=("bert",),
+    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
+)
+@list_option(
+    "--training-size",
+    "training_sizes",
+    items=INTEGERS,
+    default=(10, 30, 50, 100),
+    text="Percents of the train split to fine-tune on; 0 is the pre-trained model, which needs nothing.",
+)
+@seed_option
+@checkpoints_option
+@training_options
+@json_option
+def finetune(store: Path, *, resume: bool, as_json: bool, **settings: Any) -> None:
+    """Fine-tune models on nested parts of the train split, and score them on the validation and test splits.
+
+    A checkpoint goes to TASK/DATASET/MODEL/size-SSS/seed-N below --checkpoints, where `biocache extract
+    --training-size` finds it. One that is there already is not made again; an interrupted one is finished from its last
+    saved step. For ner the head reads a word's label at the word's first token. Scores are kept beside the weights and
+    in the store.
+    """
+    from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints, warn_of_duplicates
+    from biocache.cli.render import Bars, note, print_json
+    from biocache.engine.finetuning.finetune import finetune as run
+    from biocache.engine.finetuning.request import FinetuneRequest
+
+    request = FinetuneRequest(restart=not resume, **settings)
+    if 0 in request.training_sizes:
+        note("training size 0 is the pre-trained model: it needs no checkpoint, `biocache extract` takes it as it is")
+    finished: list[tuple[Checkpoint, bool]] = []
+    if any(request.training_sizes):
+        with Bars("steps") as bars:
+            run(
+                store,
+                request,
+                on_progress=lambda at: bars.update(at.checkpoint, at.steps_done, at.steps_total),
+                on_checkpoint=lambda checkpoint, found: finished.append((checkpoint, found)),
+            )
+    warn_of_duplicates(checkpoint for checkpoint, _ in finished)
+    if as_json:
+        print_json([{**checkpoint_facts(checkpoint), "found": found} for checkpoint, found in finished])
+    elif finished:
+        states = ["found" if found else "made" for _, found in finished]
+        print_checkpoints([checkpoint for checkpoint, _ in finished], states)

@@ -1,0 +1,249 @@
+"""Checkpoints on disk: made aside, then renamed; complete or absent."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import xarray as xr
+
+from biocache.engine.exporting import export_dataset
+from biocache.engine.finetuning.spec import FinetuneSpec
+from biocache.store.errors import BusyError, IntegrityError, SettingError, shortened
+
+__all__ = ["Checkpoint", "Origin", "Workplace", "find_checkpoint", "list_checkpoints"]
+
+_FORMAT_VERSION = 1
+_RECORD = "finetuning.json"
+_SCORES = "scores.json"
+# transformers writes this file of a saved step last.
+_STEP_STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint came from; kept for people, never compared.
+
+    Attributes
+    ----------
+    base_source
+        Hub id or folder of the pre-trained model.
+    dataset_source
+        Hub id or folder of the corpus.
+    device
+        Device that trained, such as ``cpu`` or ``NVIDIA H200``.
+    created
+        UTC time, ISO 8601.
+    host
+        Name of the machine.
+    versions
+        Versions of biocache, torch, transformers, tokenizers and accelerate.
+    notes
+        What was counted: ``samples_truncated``, ``words_lost``, ``duplicates_in_test`` and the like.
+    """
+
+    base_source: str
+    dataset_source: str
+    device: str
+    created: str
+    host: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint.
+
+    Attributes
+    ----------
+    folder
+        Its folder, which transformers loads as any other.
+    spec
+        What identifies it.
+    origin
+        Where it came from.
+    sample_ids
+        Ids of the samples that it was fine-tuned on.
+    """
+
+    folder: Path
+    spec: FinetuneSpec
+    origin: Origin
+    sample_ids: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read what a checkpoint says of itself.
+
+        Raises
+        ------
+        IntegrityError
+            If it is damaged.
+        """
+        try:
+            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            spec, origin = FinetuneSpec.from_json(record["spec"]), Origin(**record["origin"])
+            return cls(folder, spec, origin, tuple(record["samples"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(folder / _RECORD, error) from error
+
+    def scores(self) -> xr.Dataset:
+        """Read the scores and the loss curve; see `biocache.engine.finetuning.scores.score_splits`.
+
+        Raises
+        ------
+        IntegrityError
+            If they are damaged.
+        """
+        try:
+            return xr.Dataset.from_dict(json.loads((self.folder / _SCORES).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.folder / _SCORES, error) from error
+
+
+def _damaged(file: Path, error: BaseException) -> IntegrityError:
+    return IntegrityError(
+        f"{file} of a checkpoint cannot be read ({shortened(error)}); remove its folder and fine-tune again"
+    )
+
+
+def find_checkpoint(checkpoints: Path, spec: FinetuneSpec) -> Checkpoint | None:
+    """Return the checkpoint of a spec's key that `biocache finetune` made; None where there is none.
+
+    Raises
+    ------
+    IntegrityError
+        If it is damaged.
+    """
+    folder = checkpoints / spec.path
+    return Checkpoint.read(folder) if (folder / _RECORD).is_file() else None
+
+
+def list_checkpoints(checkpoints: Path) -> list[Checkpoint]:
+    """Return the checkpoints below a folder that `biocache finetune` made, in the order of their paths.
+
+    Raises
+    ------
+    SettingError
+        If there is no such folder.
+    IntegrityError
+        If one is damaged.
+    """
+    if not checkpoints.is_dir():
+        raise SettingError(f"{checkpoints} is no folder of checkpoints; pass the one `biocache finetune` wrote to")
+    found = sorted(checkpoints.glob(f"*/*/*/size-*/seed-*/{_RECORD}"))
+    return [Checkpoint.read(record.parent) for record in found]
+
+
+class Workplace:
+    """Where a checkpoint is made, beside the place that it will have.
+
+    Parameters
+    ----------
+    checkpoints
+        Folder of all checkpoints.
+    spec
+        What is made.
+    """
+
+    def __init__(self, checkpoints: Path, spec: FinetuneSpec) -> None:
+        self.target = checkpoints / spec.path
+        self._folder = self.target.parent / f".{self.target.name}.partial"
+        self._spec = spec
+
+    @property
+    def steps(self) -> Path:
+        """Folder of what is saved on the way, a folder a saved step."""
+        return self._folder / "steps"
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Keep other processes out for the length of a context.
+
+        Raises
+        ------
+        BusyError
+            If another process is making this checkpoint.
+        """
+        from filelock import FileLock, Timeout
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Held for the process, whatever thread asks; dropped by the kernel when the process ends.
+            with FileLock(self._folder / "lock", timeout=0, thread_local=False):
+                yield
+        except Timeout as error:
+            raise BusyError(f"checkpoint {self.target} is being made by another process; wait for it") from error
+
+    def last_step(self) -> Path | None:
+        """Return the folder of the last step that was saved whole, None where there is none."""
+        whole = [folder for folder in self.steps.glob("checkpoint-*") if _is_json(folder / _STEP_STATE)]
+        return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+
+    def begin(self, *, restart: bool) -> Path | None:
+        """Make ready to train, and return the folder of the step to go on from, None to begin.
+
+        Parameters
+        ----------
+        restart
+            Whether to forget what an interrupted process saved.
+
+        Raises
+        ------
+        SpecMismatchError
+            If what was interrupted had other settings.
+        """
+        record, step = self._folder / _RECORD, self.last_step()
+        if step is not None and not restart:
+            stored = FinetuneSpec.from_json(json.loads(record.read_text(encoding="utf-8")))
+            what = f"an interrupted fine-tuning in {self._folder}, at step {step.name.rpartition('-')[2]},"
+            self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to begin anew")
+            return step
+        self.forget()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
+        return None
+
+    def forget(self) -> None:
+        """Remove what was saved on the way."""
+        shutil.rmtree(self.steps, ignore_errors=True)
+
+    @contextmanager
+    def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:
+        """Give a folder for weights and tokenizer, which then becomes the checkpoint.
+
+        Parameters
+        ----------
+        origin, sample_ids
+            What the checkpoint says of itself beside its spec.
+        scores
+            Its scores.
+        """
+        folder = self._folder / "made"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+        export_dataset(scores, folder / _SCORES)
+        record: dict[str, Any] = {
+            "format_version": _FORMAT_VERSION,
+            "spec": self._spec.to_json(),
+            "origin": asdict(origin),
+            "samples": list(sample_ids),
+        }
+        (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if self.target.exists():
+            self.target.rename(self._folder / "replaced")
+        folder.rename(self.target)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,271 @@
+"""`finetune`: a corpus and pre-trained models in, checkpoints at every training size out."""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from biocache.engine.devices import device_name
+from biocache.engine.encoding import Encoding
+from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, Workplace, find_checkpoint
+from biocache.engine.finetuning.examples import Examples, encode_labels
+from biocache.engine.finetuning.heads import attach_head
+from biocache.engine.finetuning.material import Material, Source
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.finetuning.scores import Predicted, score_splits, word_classes
+from biocache.engine.finetuning.spec import FinetuneSpec
+from biocache.engine.finetuning.subset import Subset
+from biocache.engine.randomness import isolated, seeded
+from biocache.store.errors import SettingError, SpecMismatchError, TrainingError
+from biocache.store.results import find_result, save_result
+
+if TYPE_CHECKING:
+    from biocache.engine.finetuning.training import Curve, Training
+
+__all__ = ["RESULT_KIND", "FinetuneProgress", "finetune"]
+
+RESULT_KIND = "finetune"
+_VERSIONS = ("biocache", "torch", "transformers", "tokenizers", "accelerate")
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneProgress:
+    """How far a checkpoint is; handed to the caller's callback.
+
+    Attributes
+    ----------
+    checkpoint
+        Its path below the folder of all.
+    steps_done
+        Optimiser steps done, those before an interruption included.
+    steps_total
+        All steps.
+    """
+
+    checkpoint: str
+    steps_done: int
+    steps_total: int
+
+
+def finetune(
+    store: str | os.PathLike[str],
+    request: FinetuneRequest,
+    *,
+    on_progress: Callable[[FinetuneProgress], None] | None = None,
+    on_checkpoint: Callable[[Checkpoint, bool], None] | None = None,
+) -> xr.Dataset:
+    """Fine-tune models on parts of a train split, score them, and keep checkpoints and scores.
+
+    A checkpoint that is there already is not made again; an interrupted one is finished from its last saved step.
+
+    Parameters
+    ----------
+    store
+        Folder of the store that keeps the scores, as results of kind ``finetune``; made where it is missing.
+    request
+        Which checkpoints, and how.
+    on_progress
+        Called after every step.
+    on_checkpoint
+        Called with every checkpoint once it is complete, and whether it was there already.
+
+    Returns
+    -------
+    xarray.Dataset
+        What `score_splits` says of the validation and test splits that there are, with the dims model and
+        training_size before its own. Beside it ``train_samples``, ``seconds`` and ``samples_per_second``
+        (model, training_size) and the loss curve: ``loss`` in nats and ``learning_rate`` (model, training_size, step),
+        with ``validation_loss`` (model, training_size, evaluation_step), NaN at the steps of other checkpoints.
+
+    Raises
+    ------
+    BiocacheError
+        If the input is malformed, a model is missing, a checkpoint exists with other settings, the training diverges,
+        or memory or disk does not suffice. What was complete before stays whole.
+    """
+    sizes = [size for size in dict.fromkeys(request.training_sizes) if size > 0]
+    if not sizes:
+        raise SettingError(
+            "training size 0 is the pre-trained model, for which there is nothing to fine-tune: `biocache extract` "
+            "takes it as it is; name a size from 1 to 100"
+        )
+    material = Material(request)
+    rows = []
+    for source in material.sources():
+        finished = []
+        for size in sizes:
+            made = _Finetuning(material, source, size).finish(Path(store), on_progress, on_checkpoint)
+            finished.append(made.expand_dims(model=[source.source.name], training_size=[size]))
+        rows.append(_concatenated(finished, "training_size"))
+    return _concatenated(rows, "model")
+
+
+def _concatenated(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
+    return xr.concat(parts, dim, data_vars="all", join="outer", combine_attrs="drop_conflicts")
+
+
+class _Finetuning:
+    """One checkpoint to be made or found."""
+
+    def __init__(self, material: Material, source: Source, size: int) -> None:
+        self._material = material
+        self._source = source
+        self._subset = material.subset(size)
+        self.spec = _spec(material, source, size, self._subset)
+
+    def finish(
+        self,
+        store: Path,
+        on_progress: Callable[[FinetuneProgress], None] | None,
+        on_checkpoint: Callable[[Checkpoint, bool], None] | None,
+    ) -> xr.Dataset:
+        """Return the scores of the checkpoint, made now if it is not there."""
+        checkpoints = self._material.request.checkpoints.expanduser()
+        found = self._found(checkpoints)
+        checkpoint = found or self._make(checkpoints, on_progress)
+        inputs = {"checkpoint": self.spec.to_json()}
+        scores = find_result(store, RESULT_KIND, inputs) if found else None
+        if scores is None:
+            scores = save_result(store, RESULT_KIND, inputs, checkpoint.scores())
+        if on_checkpoint is not None:
+            on_checkpoint(checkpoint, found is not None)
+        return scores
+
+    def _found(self, checkpoints: Path) -> Checkpoint | None:
+        checkpoint = find_checkpoint(checkpoints, self.spec)
+        folder = checkpoints / self.spec.path
+        if checkpoint is None:
+            if folder.exists() and not self._material.request.overwrite:
+                raise SpecMismatchError(
+                    f"{folder} is there and was not made by `biocache finetune`; `biocache extract` takes it as it is: "
+                    "pass --overwrite to replace it, or another --checkpoints or --seed to keep both"
+                )
+            return None
+        try:
+            self.spec.require_equal(
+                checkpoint.spec,
+                f"checkpoint {folder}",
+                "pass --overwrite to replace it, or another --checkpoints, --seed or model NAME=... to keep both",
+            )
+        except SpecMismatchError:
+            if not self._material.request.overwrite:
+                raise
+            return None
+        return checkpoint
+
+    def _make(self, checkpoints: Path, on_progress: Callable[[FinetuneProgress], None] | None) -> Checkpoint:
+        workplace = Workplace(checkpoints, self.spec)
+        with workplace.claim():
+            # Another process may have finished it meanwhile.
+            if (made := self._found(checkpoints)) is not None:
+                return made
+            step = workplace.begin(restart=self._material.request.restart)
+            try:
+                with isolated():
+                    return self._train(workplace, step, on_progress)
+            except TrainingError:
+                # To go on from its steps would diverge again.
+                workplace.forget()
+                raise
+
+    def _train(
+        self, workplace: Workplace, step: Path | None, on_progress: Callable[[FinetuneProgress], None] | None
+    ) -> Checkpoint:
+        from biocache.engine.finetuning.training import Training
+
+        def on_step(done: int, total: int) -> None:
+            if on_progress is not None:
+                on_progress(FinetuneProgress(self.spec.path.as_posix(), done, total))
+
+        request, source, labels = self._material.request, self._source, self.spec.label_names
+        encoding = source.encode(self._subset.samples)
+        with seeded(request.seed):
+            model = attach_head(source.encoder.model, source.source, source.tokenizer, request.task, labels)
+        training = Training(
+            model,
+            source.tokenizer,
+            Examples(encoding, encode_labels(self._subset.samples, encoding, labels)),
+            None if request.patience is None else self._examples("validation"),
+            request,
+            self._material.device,
+            workplace.steps,
+            on_step,
+        )
+        curve = training.run(step)
+        scores = self._scores(training, curve)
+        with workplace.made(self._origin(encoding), self._subset.sample_ids, scores) as folder:
+            training.save(folder)
+            source.tokenizer.save_pretrained(folder)
+        return Checkpoint.read(workplace.target)
+
+    def _examples(self, split: str) -> Examples:
+        """Return the samples of a split, those of like length together."""
+        encoding = self._source.encode_split(split)
+        labels = encode_labels(self._material.corpus.splits[split], encoding, self.spec.label_names)
+        return Examples(encoding, labels, np.argsort(-encoding.token_count, kind="stable"))
+
+    def _scores(self, training: "Training", curve: "Curve") -> xr.Dataset:
+        predicted = {}
+        for split, samples in self._material.corpus.splits.items():
+            if split == "train":
+                continue
+            examples = self._examples(split)
+            rows = training.predict(examples)
+            if self.spec.task == "ner":
+                encoding = self._source.encode_split(split)
+                classes = word_classes(encoding, rows, examples.order, self.spec.label_names)
+            else:
+                classes = np.empty(len(samples), np.int64)
+                classes[examples.order] = rows
+            predicted[split] = Predicted(samples, classes)
+        scores = score_splits(predicted, self.spec.label_names, self.spec.label_scheme)
+        return scores.assign(curve.variables()).assign(train_samples=self.spec.train_samples)
+
+    def _origin(self, encoding: Encoding) -> Origin:
+        notes = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
+        notes |= self._material.corpus.notes.get("train", {})
+        notes |= {f"duplicates_in_{split}": count for split, count in self._subset.duplicates.items()}
+        return Origin(
+            base_source=self._source.source.base,
+            dataset_source=self._material.corpus.source,
+            device=device_name(self._material.device),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            versions={name: version(name) for name in _VERSIONS},
+            notes={name: count for name, count in notes.items() if count},
+        )
+
+
+def _spec(material: Material, source: Source, size: int, subset: Subset) -> FinetuneSpec:
+    request, corpus = material.request, material.corpus
+    return FinetuneSpec(
+        task=request.task,
+        dataset=corpus.name,
+        model=source.source.name,
+        training_size=size,
+        seed=request.seed,
+        label_names=corpus.labels,
+        label_scheme=corpus.label_scheme,
+        limit=request.limit,
+        train_samples=len(subset.samples),
+        subset_digest=subset.digest,
+        validation_digest=None if request.patience is None else corpus.digest("validation"),
+        base_digest=source.encoder.digest,
+        tokenizer_digest=source.tokenizer_digest,
+        max_length=source.max_length,
+        epochs=request.epochs,
+        learning_rate=request.learning_rate,
+        batch_size=request.batch_size,
+        gradient_accumulation=request.gradient_accumulation,
+        warmup=request.warmup,
+        weight_decay=request.weight_decay,
+        patience=request.patience,
+        compute_dtype=request.compute_dtype,
+    )

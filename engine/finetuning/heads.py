@@ -1,0 +1,79 @@
+"""Classifiers: an encoder as extraction loads it, with a new head for the labels of a task."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from biocache.engine.models import ModelSource, load_config, quiet_transformers
+from biocache.store.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["attach_head"]
+
+# A part of the encoder in some families, of the head in others, and absent from some checkpoints.
+_POOLER = "pooler."
+
+
+def attach_head(
+    encoder: "PreTrainedModel",
+    source: ModelSource,
+    tokenizer: "PreTrainedTokenizerBase",
+    task: str,
+    labels: Sequence[str],
+) -> "PreTrainedModel":
+    """Put a new head on a pre-trained encoder.
+
+    A head that the checkpoint has is not used: its labels may be others. The model learns the tokenizer's pad token,
+    without which a sequence classifier of a decoder reads the padding's last position.
+
+    Parameters
+    ----------
+    encoder
+        The encoder, from `biocache.engine.models.load_model`; it is copied.
+    source
+        Where it came from.
+    tokenizer
+        Its tokenizer, from `biocache.engine.tokenizers.load_tokenizer`.
+    task
+        ``ner`` for a label a token, ``nli`` for a label a sequence.
+    labels
+        Names of the classes.
+
+    Returns
+    -------
+    PreTrainedModel
+        ``...ForTokenClassification`` or ``...ForSequenceClassification`` of the family, on the CPU, in float32. The
+        head's weights are drawn from torch's global generator.
+
+    Raises
+    ------
+    ModelError
+        If transformers has no such head for the architecture.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    kind = AutoModelForTokenClassification if task == "ner" else AutoModelForSequenceClassification
+    config = load_config(source)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: position for position, label in enumerate(labels)}
+    config.pad_token_id = tokenizer.pad_token_id
+    config.problem_type = "single_label_classification" if task == "nli" else None
+    with quiet_transformers():
+        try:
+            model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        except ValueError as error:
+            raise ModelError(
+                f"model {source.name!r} ({config.model_type}) has no {kind.__name__.removeprefix('AutoModelFor')} head "
+                f"in transformers, which task {task} needs; choose another model"
+            ) from error
+    copied = model.base_model.load_state_dict(encoder.state_dict(), strict=False)
+    apart = [name for name in (*copied.missing_keys, *copied.unexpected_keys) if not name.startswith(_POOLER)]
+    if apart:
+        raise ModelError(
+            f"the encoder of model {source.name!r} does not fit into {type(model).__name__} ({', '.join(apart[:3])}); "
+            "choose another model"
+        )
+    return model

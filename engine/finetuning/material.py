@@ -1,0 +1,114 @@
+"""What fine-tuning works on: the corpus with its subsets, and pre-trained models with their encodings."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from biocache.engine.devices import choose_device
+from biocache.engine.encoding import Encoding, encode
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.finetuning.subset import Subset, draw_subset
+from biocache.engine.models import LoadedModel, ModelSource, choose_max_length, load_model, load_shape, parse_model
+from biocache.engine.randomness import seeded
+from biocache.engine.tasks.base import Sample
+from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.store.errors import DataError, SettingError
+
+__all__ = ["Material", "Source"]
+
+_VIEW = {"ner": "sentence", "nli": "pair"}
+
+
+class Material:
+    """What all checkpoints of a request share: corpus, subsets and device.
+
+    Parameters
+    ----------
+    request
+        Which checkpoints, and how.
+
+    Raises
+    ------
+    BiocacheError
+        If the corpus is malformed or lacks a split, or the device cannot be used.
+    """
+
+    def __init__(self, request: FinetuneRequest) -> None:
+        self.request = request
+        self.device = _choose_device(request)
+        self.corpus = read_corpus(request.task, request.dataset, label_scheme=request.label_scheme, limit=request.limit)
+        if "train" not in self.corpus.splits:
+            raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the data set")
+        if request.patience is not None and "validation" not in self.corpus.splits:
+            raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
+        if len(self.corpus.splits) == 1:
+            raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
+        self._subsets: dict[int, Subset] = {}
+
+    def sources(self) -> Iterator["Source"]:
+        """Yield the pre-trained models, one in memory at a time."""
+        named = [parse_model(text) for text in self.request.models]
+        names = [name for name, _ in named]
+        for name, base in named:
+            if names.count(name) > 1:
+                raise SettingError(f"model {name!r} is asked for twice; give the two different names: NAME=...")
+            yield Source(self, ModelSource(name, base, 0, self.request.seed))
+
+    def subset(self, size: int) -> Subset:
+        """Return the samples of a training size."""
+        if size not in self._subsets:
+            self._subsets[size] = draw_subset(self.corpus, size, self.request.seed)
+        return self._subsets[size]
+
+
+class Source:
+    """One pre-trained model with its tokenizer.
+
+    Parameters
+    ----------
+    material
+        What it is to be fine-tuned on.
+    source
+        Where it is.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be found or used.
+    """
+
+    def __init__(self, material: Material, source: ModelSource) -> None:
+        self.source = source
+        self._material = material
+        self.tokenizer = load_tokenizer(source.tokenizer)
+        self.tokenizer_digest = tokenizer_digest(self.tokenizer)
+        asked = material.request.max_length
+        self.max_length = choose_max_length(asked, source, load_shape(source), self.tokenizer)
+        self._encodings: dict[str, Encoding] = {}
+
+    @cached_property
+    def encoder(self) -> LoadedModel:
+        """The pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
+        with seeded(self.source.seed):
+            return load_model(self.source, "cpu", "float32")
+
+    def encode(self, samples: Sequence[Sample]) -> Encoding:
+        """Encode samples as extraction does."""
+        task = self._material.corpus.task
+        return encode(self.tokenizer, samples, task, _VIEW[task.name], self.max_length)
+
+    def encode_split(self, split: str) -> Encoding:
+        """Encode a whole split, once for all training sizes."""
+        if split not in self._encodings:
+            self._encodings[split] = self.encode(self._material.corpus.splits[split])
+        return self._encodings[split]
+
+
+def _choose_device(request: FinetuneRequest) -> str:
+    device = choose_device(request.device)
+    if device not in ("cpu", "cuda"):
+        raise SettingError(
+            f"device {device!r} cannot be named for fine-tuning; pass --device cpu or cuda, and choose one of several "
+            "GPUs with the variable CUDA_VISIBLE_DEVICES"
+        )
+    return device

@@ -1,0 +1,138 @@
+"""The scores of a fine-tuned classifier, as one dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from biocache.engine.encoding import Encoding
+from biocache.engine.scoring import score_classes, score_entities
+from biocache.engine.tasks.base import Sample
+from biocache.engine.tasks.ner import OUTSIDE
+
+__all__ = ["Predicted", "score_splits", "word_classes"]
+
+_UNIT = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a classifier says of one split.
+
+    Attributes
+    ----------
+    samples
+        The samples.
+    classes
+        Predicted classes, int64: one a word (``ner``, the samples' words one after another) or one a sample.
+    """
+
+    samples: Sequence[Sample]
+    classes: NDArray[np.int64]
+
+
+def word_classes(
+    encoding: Encoding, rows: NDArray[np.integer], order: NDArray[np.integer], labels: Sequence[str]
+) -> NDArray[np.int64]:
+    """Read the class of every word at its first token.
+
+    Parameters
+    ----------
+    encoding
+        Tokens of the samples.
+    rows
+        Predicted classes (row, token), a row a sample, as long as the longest.
+    order
+        Sample of each row.
+    labels
+        Names of the classes.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (word,). A word that has no token, for it was cut off, is outside of every entity: ``O``.
+    """
+    row_of = np.empty(len(order), np.int64)
+    row_of[order] = np.arange(len(order))
+    classes = np.full(len(encoding.word_text), labels.index(OUTSIDE), np.int64)
+    read = encoding.word_token_count > 0
+    sample = np.repeat(np.arange(len(order)), encoding.word_count)[read]
+    start = np.cumsum(encoding.token_count, dtype=np.int64) - encoding.token_count
+    classes[read] = rows[row_of[sample], encoding.word_token_start[read] - start[sample]]
+    return classes
+
+
+def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], label_scheme: str) -> xr.Dataset:
+    """Score the predictions for some splits.
+
+    Parameters
+    ----------
+    predicted
+        Split name to its predictions.
+    labels
+        Names of the classes.
+    label_scheme
+        How entities are spelled, ``type`` or ``bio``.
+
+    Returns
+    -------
+    xarray.Dataset
+        float64 in [0, 1] with dims split: ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``,
+        ``entity_precision``, ``entity_recall``, ``entity_f1``; with dims (split, label): ``precision``, ``recall``,
+        ``f1``. int64 counts: ``items`` and, for ``ner``, ``entities`` (split), ``support`` (split, label) and
+        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.scoring`.
+    """
+    parts = {split: _score(part, labels, label_scheme) for split, part in predicted.items()}
+    names = next(iter(parts.values())).keys()
+    variables = {
+        name: (
+            ("split", *_DIMS.get(name, ())),
+            np.array([part[name] for part in parts.values()]),
+            dict(_UNIT) if name not in _COUNTS else {"units": "1"},
+        )
+        for name in names
+    }
+    text = np.array(labels, dtype=object)
+    coordinates = {"split": np.array(list(parts), dtype=object), "label": text}
+    return xr.Dataset(variables, coordinates | {"predicted_label": text})
+
+
+_DIMS = dict.fromkeys(("precision", "recall", "f1", "support"), ("label",)) | {
+    "confusion": ("label", "predicted_label")
+}
+_COUNTS = {"items", "entities", "support", "confusion"}
+
+
+def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[str, Any]:
+    code = {label: position for position, label in enumerate(labels)}
+    words = [sample.word_labels for sample in part.samples if sample.word_labels is not None]
+    gold = np.array(
+        [code[label] for labels_ in words for label in labels_] or [code[s.label or ""] for s in part.samples]
+    )
+    scores = score_classes(gold, part.classes, labels)
+    found: dict[str, Any] = {
+        "accuracy": scores.accuracy,
+        "macro_f1": scores.macro_f1,
+        "micro_f1": scores.micro_f1,
+        "items": len(gold),
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "f1": scores.f1,
+        "support": scores.support,
+        "confusion": scores.confusion,
+    }
+    if words:
+        ends = np.cumsum([0, *map(len, words)]).tolist()
+        guessed = [[labels[position] for position in part.classes[a:b].tolist()] for a, b in pairwise(ends)]
+        entities = score_entities(words, guessed, label_scheme)
+        found |= {
+            "entity_precision": entities.precision,
+            "entity_recall": entities.recall,
+            "entity_f1": entities.f1,
+            "entities": entities.support,
+        }
+    return found

@@ -1,0 +1,106 @@
+"""What a checkpoint was made from: the spec that identifies it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from biocache.engine.models import checkpoint_path
+from biocache.store.errors import SpecMismatchError, shortened
+
+__all__ = ["FinetuneSpec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSpec:
+    """Everything that decides the weights of a checkpoint, but for the machine.
+
+    Attributes
+    ----------
+    task, dataset, model, training_size, seed
+        Its name, as in the keys of its runs.
+    label_names
+        The classes of the head.
+    label_scheme
+        ``type`` or ``bio``.
+    limit
+        Number of leading samples of each split that were read; None for all.
+    train_samples
+        Samples of the subset.
+    subset_digest
+        SHA-256 of their ids, words and labels.
+    validation_digest
+        The same of the validation split, where it decided when to stop; None where it did not.
+    base_digest
+        SHA-256 of the pre-trained encoder's weights.
+    tokenizer_digest
+        SHA-256 of what decides the tokenizer's output.
+    max_length
+        Tokens after which a sample is cut, special tokens included.
+    epochs, learning_rate, batch_size, gradient_accumulation, warmup, weight_decay, patience, compute_dtype
+        As in `FinetuneRequest`.
+    """
+
+    task: str
+    dataset: str
+    model: str
+    training_size: int
+    seed: int
+    label_names: tuple[str, ...]
+    label_scheme: str
+    limit: int | None
+    train_samples: int
+    subset_digest: str
+    validation_digest: str | None
+    base_digest: str
+    tokenizer_digest: str
+    max_length: int
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    gradient_accumulation: int
+    warmup: float
+    weight_decay: float
+    patience: int | None
+    compute_dtype: str
+
+    @property
+    def path(self) -> Path:
+        """Where the checkpoint is below the folder of all."""
+        return checkpoint_path(self.task, self.dataset, self.model, self.training_size, self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a spec from what `to_json` returned."""
+        found = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**found | {"label_names": tuple(found["label_names"])})
+
+    def require_equal(self, stored: Self, what: str, remedy: str) -> None:
+        """Refuse another spec.
+
+        Parameters
+        ----------
+        stored
+            The spec of what is there.
+        what
+            What is there.
+        remedy
+            The next step.
+
+        Raises
+        ------
+        SpecMismatchError
+            If the specs differ; the message names in what.
+        """
+        pairs = {f.name: (getattr(stored, f.name), getattr(self, f.name)) for f in fields(self)}
+        named = "; ".join(
+            f"{name}: stored {shortened(old)}, asked for {shortened(new)}"
+            for name, (old, new) in pairs.items()
+            if old != new
+        )
+        if named:
+            raise SpecMismatchError(f"{what} was made with other settings ({named}); {remedy}")

@@ -1,0 +1,336 @@
+"""Training: transformers' `Trainer`, with every failure told by its step."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import (
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
+
+from biocache.engine.finetuning.examples import Examples
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.models import quiet_transformers
+from biocache.store.errors import BiocacheError, ResourceError, SettingError, TrainingError
+
+__all__ = ["Curve", "Training"]
+
+# Points of a loss curve, about.
+_CURVE_POINTS = 100
+_EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """How a training went.
+
+    Attributes
+    ----------
+    step
+        Optimiser steps at which the loss was noted, int64 (step).
+    loss
+        Mean cross-entropy of the batches since the step before, in nats, float64 (step).
+    learning_rate
+        Learning rate at that step, float64 (step).
+    evaluation_step, validation_loss
+        The same of the validation split, where it decided when to stop, (evaluation_step).
+    seconds
+        Wall time of the training in this process.
+    samples_per_second
+        Samples that this process trained on in a second, each epoch counted.
+    """
+
+    step: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    learning_rate: NDArray[np.float64]
+    evaluation_step: NDArray[np.int64]
+    validation_loss: NDArray[np.float64]
+    seconds: float
+    samples_per_second: float
+
+    def variables(self) -> dict[str, Any]:
+        """Return the curve as variables and coordinates of a dataset."""
+        evaluated = {
+            "evaluation_step": self.evaluation_step,
+            "validation_loss": ("evaluation_step", self.validation_loss, {"units": "nat"}),
+        }
+        return {
+            "step": self.step,
+            "loss": ("step", self.loss, {"units": "nat"}),
+            "learning_rate": ("step", self.learning_rate, {"units": "1"}),
+            "seconds": ((), self.seconds, {"units": "s"}),
+            "samples_per_second": ((), self.samples_per_second, {"units": "s-1"}),
+            **(evaluated if len(self.evaluation_step) else {}),
+        }
+
+
+class Training:
+    """One model being fine-tuned.
+
+    Parameters
+    ----------
+    model
+        The classifier, on the CPU.
+    tokenizer
+        Its tokenizer; it pads on the right.
+    train
+        What to learn from.
+    validation
+        What decides when to stop; needed where the request has `patience`.
+    request
+        The settings.
+    device
+        ``cpu`` or ``cuda``.
+    folder
+        Where steps are saved.
+    on_step
+        Called with the steps done and all steps.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        train: Examples,
+        validation: Examples | None,
+        request: FinetuneRequest,
+        device: str,
+        folder: Path,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self._train = train
+        self._pace = _Pace(on_step)
+        callbacks: list[TrainerCallback] = [self._pace]
+        if request.patience is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=request.patience))
+        by_token = request.task == "ner"
+        collate = DataCollatorForTokenClassification if by_token else DataCollatorWithPadding
+        with quiet_transformers():
+            self._trainer = _Trainer(
+                model=model,
+                args=_arguments(request, len(train), device, folder),
+                data_collator=collate(tokenizer),
+                train_dataset=train,
+                eval_dataset=validation,
+                callbacks=callbacks,
+                preprocess_logits_for_metrics=_predicted,
+            )
+            # Its prints would go to stdout.
+            self._trainer.remove_callback(PrinterCallback)
+
+    def run(self, resume_from: Path | None) -> Curve:
+        """Train to the end.
+
+        Parameters
+        ----------
+        resume_from
+            Folder of the saved step to go on from; None to begin.
+
+        Raises
+        ------
+        TrainingError
+            If the loss or a weight is no longer a number.
+        ResourceError
+            If memory or disk does not suffice.
+        """
+        with self._explained("saving a step"), quiet_transformers(), _silent_loggers():
+            self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
+        for name, weight in self._trainer.model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise _diverged(f"weight {name} is not finite after step {self._pace.done}")
+        return self._curve()
+
+    def predict(self, examples: Examples) -> NDArray[np.int64]:
+        """Return the class of the largest logit.
+
+        Parameters
+        ----------
+        examples
+            Samples in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 (example,) for a sequence classifier; (example, token) for a token classifier, as long along ``token``
+            as the longest sample; what is beyond a sample's end says nothing.
+
+        Raises
+        ------
+        ResourceError
+            If memory does not suffice.
+        """
+        with self._explained("scoring"), quiet_transformers(), _silent_loggers():
+            predicted: NDArray[np.int64] = self._trainer.predict(examples).predictions
+        return predicted
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and the configuration.
+
+        Raises
+        ------
+        ResourceError
+            If the disk is full or cannot be written.
+        """
+        with self._explained("writing the checkpoint"), quiet_transformers():
+            self._trainer.model.save_pretrained(folder)
+
+    def _curve(self) -> Curve:
+        history = self._trainer.state.log_history
+        noted = [entry for entry in history if "loss" in entry]
+        evaluated = [entry for entry in history if "eval_loss" in entry]
+        return Curve(
+            step=np.array([entry["step"] for entry in noted], np.int64),
+            loss=np.array([entry["loss"] for entry in noted], np.float64),
+            learning_rate=np.array([entry["learning_rate"] for entry in noted], np.float64),
+            evaluation_step=np.array([entry["step"] for entry in evaluated], np.int64),
+            validation_loss=np.array([entry["eval_loss"] for entry in evaluated], np.float64),
+            seconds=self._pace.seconds,
+            samples_per_second=self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9),
+        )
+
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        """Turn what the libraries raise when memory or disk is short into one line that says the step."""
+        try:
+            yield
+        except BiocacheError:
+            raise
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise self._out_of_memory(error) from error
+        except (RuntimeError, OSError, SafetensorError) as error:
+            text = " ".join(str(error).split())
+            if "allocate memory" in text or "out of memory" in text:
+                raise self._out_of_memory(error) from error
+            if not (isinstance(error, OSError | SafetensorError) or "file write failed" in text or "writing" in text):
+                raise
+            raise ResourceError(
+                f"the disk is full or cannot be written while {doing} at step {self._pace.done} ({text[:160]}); "
+                "checkpoints that are complete stay whole: free space and run the same command again to go on"
+            ) from error
+
+    def _out_of_memory(self, error: BaseException) -> ResourceError:
+        text = " ".join(str(error).split())[:160]
+        return ResourceError(
+            f"memory does not suffice at step {self._pace.done} ({text}); pass a smaller --batch-size with a "
+            "--gradient-accumulation as many times larger, or a smaller --max-length"
+        )
+
+
+def _diverged(what: str) -> TrainingError:
+    return TrainingError(f"{what}: the training diverged; pass a smaller --learning-rate or a longer --warmup")
+
+
+def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path) -> TrainingArguments:
+    if request.compute_dtype == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
+        raise SettingError(f"{torch.cuda.get_device_name()} has no bfloat16; pass --compute-dtype float32")
+    batches = -(-samples // request.batch_size)
+    steps = math.ceil(request.epochs * -(-batches // request.gradient_accumulation))
+    by_epoch = "epoch" if request.patience is not None else None
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=request.seed,
+        num_train_epochs=request.epochs,
+        learning_rate=request.learning_rate,
+        per_device_train_batch_size=request.batch_size,
+        per_device_eval_batch_size=_EVALUATION_BATCH,
+        gradient_accumulation_steps=request.gradient_accumulation,
+        # At least one step: below one it is a share.
+        warmup_steps=math.ceil(steps * request.warmup),
+        weight_decay=request.weight_decay,
+        optim="adamw_torch",
+        bf16=request.compute_dtype == "bfloat16",
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        logging_steps=max(1, steps // _CURVE_POINTS),
+        # A loss that is not a number would be left out of the curve.
+        logging_nan_inf_filter=False,
+        eval_strategy=by_epoch or "no",
+        save_strategy=by_epoch or "steps",
+        save_steps=request.save_steps,
+        save_total_limit=1,
+        load_best_model_at_end=by_epoch is not None,
+        metric_for_best_model="eval_loss" if by_epoch else None,
+        greater_is_better=False if by_epoch else None,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if arguments.n_gpu > 1:
+        # Several would each get a part of every batch; one checkpoint is made by one device.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _predicted(logits: Any, _labels: Any) -> "torch.Tensor":
+    first: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
+    return first.argmax(-1)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]
+    """A `Trainer` that stops at a loss that is not a number."""
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if not torch.isfinite(loss):
+            raise _diverged(f"the loss is {loss.item()} at step {self.state.global_step + 1}")
+        return loss
+
+
+class _Pace(TrainerCallback):  # type: ignore[misc]
+    """Counts steps, time and epochs of this process."""
+
+    def __init__(self, on_step: Callable[[int, int], None]) -> None:
+        self._on_step = on_step
+        self._begun = self._ended = time.perf_counter()
+        self._first_epoch = self._last_epoch = 0.0
+        self.done = 0
+
+    @property
+    def seconds(self) -> float:
+        return self._ended - self._begun
+
+    @property
+    def epochs(self) -> float:
+        return self._last_epoch - self._first_epoch
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._begun = self._ended = time.perf_counter()
+        self._first_epoch = self._last_epoch = float(state.epoch or 0)
+        self.done = state.global_step
+        self._on_step(state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._ended = time.perf_counter()
+        self._last_epoch = float(state.epoch)
+        self.done = state.global_step
+        self._on_step(state.global_step, state.max_steps)
+
+
+@contextmanager
+def _silent_loggers() -> Iterator[None]:
+    """Keep warnings of accelerate and torch about their own insides out of the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("accelerate", "torch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

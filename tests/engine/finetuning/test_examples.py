@@ -1,0 +1,91 @@
+"""What a classifier is fed, token by token, for every family."""
+
+import numpy as np
+import plain_training
+import pytest
+import torch
+from finetunings import Toy
+from transformers import AutoTokenizer, DataCollatorForTokenClassification
+
+from biocache.engine.encoding import encode
+from biocache.engine.finetuning.examples import IGNORED, Examples, encode_labels
+from biocache.engine.finetuning.scores import word_classes
+from biocache.engine.tasks.base import TASKS, Sample
+from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.tokenizers import load_tokenizer
+
+FAMILIES = ("bert", "gpt2", "biogpt")
+VIEWS = {"ner": "sentence", "nli": "pair"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_ids_types_and_labels_are_those_of_a_loop_over_words(toy: Toy, family: str, task: str) -> None:
+    corpus = read_corpus(task, str(toy.corpus / task), label_scheme="bio")
+    samples = corpus.splits["test"]
+    encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS[task], VIEWS[task], 64)
+    examples = Examples(encoding, encode_labels(samples, encoding, corpus.labels))
+    plain = AutoTokenizer.from_pretrained(toy.models[family])
+    expected = plain_training.items(plain, toy.corpus, task, "test", corpus.labels)
+    assert len(examples) == len(expected) == len(samples)
+    several_tokens = 0
+    for index, item in enumerate(expected):
+        fed = dict(examples[index])
+        assert fed.pop("input_ids") == item.ids
+        assert fed.pop("attention_mask") == [1] * len(item.ids)
+        assert fed.pop("labels") == (item.labels if task == "ner" else item.labels[0])
+        assert fed == ({"token_type_ids": item.types} if family == "bert" else {})
+        several_tokens += len(item.ids) > len(samples[index].word_labels or item.ids) + 2
+    assert task == "nli" or several_tokens > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_word_teaches_at_its_first_token_only(toy: Toy, family: str) -> None:
+    """Names with hyphens and decoders' tokens, on which an alignment by ``##`` or by position drifts."""
+    sample = Sample("s", (("the", "IL-2", "enhancer", ",", "p53"),), word_labels=("O", "B-protein", "B-DNA", "O", "O"))
+    labels = ("O", "B-DNA", "B-protein")
+    tokenizer = load_tokenizer(toy.models[family])
+    encoding = encode(tokenizer, [sample], TASKS["ner"], "sentence", 64)
+    row = np.array(Examples(encoding, encode_labels([sample], encoding, labels))[0]["labels"])
+    taught = encoding.word[row != IGNORED]
+    assert taught.tolist() == [0, 1, 2, 3, 4]
+    assert row[row != IGNORED].tolist() == [0, 2, 1, 0, 0]
+    assert (row[encoding.special] == IGNORED).all()
+    assert all(place == np.flatnonzero(encoding.word == encoding.word[place])[0] for place in np.flatnonzero(row >= 0))
+
+
+def test_what_is_ignored_is_what_torch_and_the_collator_ignore(toy: Toy) -> None:
+    assert torch.nn.CrossEntropyLoss().ignore_index == IGNORED
+    collator = DataCollatorForTokenClassification(load_tokenizer(toy.models["bert"]))
+    assert collator.label_pad_token_id == IGNORED
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sentences_of_one_word_and_one_token_keep_a_label_a_token(toy: Toy, family: str) -> None:
+    samples = [Sample(str(number), (("the",),), word_labels=("O",)) for number in range(3)]
+    encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS["ner"], "sentence", 64)
+    examples = Examples(encoding, encode_labels(samples, encoding, ("O",)))
+    assert all(isinstance(examples[index]["labels"], list) for index in range(3))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("max_length", [64, 9])
+def test_words_are_read_at_their_first_token_and_lost_ones_are_outside(toy: Toy, family: str, max_length: int) -> None:
+    samples = read_corpus("ner", str(toy.corpus / "ner"), label_scheme="bio").splits["test"]
+    encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS["ner"], "sentence", max_length)
+    labels = ("B-DNA", "O", "B-protein")
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(samples))
+    rows = rng.integers(0, 3, (len(samples), int(encoding.token_count.max())))
+    classes = word_classes(encoding, rows, order, labels)
+    word = token = lost = 0
+    for sample, count in enumerate(encoding.word_count.tolist()):
+        row = rows[order.tolist().index(sample)]
+        owners = encoding.word[token : token + encoding.token_count[sample]].tolist()
+        for number in range(word, word + count):
+            expected = row[owners.index(number)] if number in owners else labels.index("O")
+            lost += number not in owners
+            assert classes[number] == expected
+        word, token = word + count, token + len(owners)
+    assert word == len(classes)
+    assert (lost > 0) == (max_length == 9)

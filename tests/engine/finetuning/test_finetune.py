@@ -1,0 +1,311 @@
+"""`finetune` as a whole: what it makes, finds, refuses and says, and that extraction takes it up by itself."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from finetunings import Made, Toy, make
+from safetensors.torch import load_file
+
+from biocache.engine import ExtractionRequest, FinetuneRequest, extract, finetune
+from biocache.engine.encoding import encode
+from biocache.engine.finetuning.checkpoint import Checkpoint, list_checkpoints
+from biocache.engine.finetuning.scores import Predicted, score_splits
+from biocache.engine.models import ModelSource, load_model
+from biocache.engine.scoring import score_classes, score_entities
+from biocache.engine.tasks.base import TASKS
+from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.store import Store
+from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError
+
+FAMILIES = ("bert", "gpt2", "biogpt")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_scores_have_their_dimensions_and_the_loss_falls(made: Made) -> None:
+    scores = made.scores
+    assert dict(scores.sizes) | {"step": 0} == {
+        "model": 1,
+        "training_size": 2,
+        "split": 2,
+        "label": 5,
+        "predicted_label": 5,
+        "step": 0,
+    }
+    assert scores.split.values.tolist() == ["validation", "test"]
+    assert scores.label.values.tolist() == ["O", "B-DNA", "B-protein", "I-DNA", "I-protein"]
+    assert scores.train_samples.values.tolist() == [[72, 240]]
+    assert scores.confusion.dims == ("model", "training_size", "split", "label", "predicted_label")
+    assert scores.confusion.sum(["label", "predicted_label"]).equals(scores["items"])
+    loss = scores.loss.sel(training_size=100).dropna("step").values.ravel()
+    assert loss[-1] < loss[0]
+    # A learning rate that rises to its largest and falls to nothing.
+    rate = scores.learning_rate.sel(training_size=100).dropna("step").values.ravel()
+    assert rate.max() <= 4e-3
+    assert rate[-1] < 0.1 * rate.max()
+    assert (scores.samples_per_second > 0).all()
+
+
+def test_everything_is_beside_the_weights_and_in_the_store(made: Made, toy: Toy) -> None:
+    assert [found for _, found in made.told] == [False, False]
+    results = Store.open(made.store).results("finetune")
+    assert len(results) == 2
+    for checkpoint, _ in made.told:
+        place = checkpoint.spec.path.as_posix()
+        assert place == f"ner/toy/bert/size-{checkpoint.spec.training_size:03d}/seed-42"
+        assert checkpoint.folder == made.checkpoints / place
+        names = {path.name for path in checkpoint.folder.iterdir()}
+        assert names >= {"model.safetensors", "config.json", "tokenizer.json", "finetuning.json", "scores.json"}
+        assert not list(checkpoint.folder.parent.glob(".*"))
+        (stored,) = [result for result in results if result.inputs["checkpoint"] == checkpoint.spec.to_json()]
+        xr.testing.assert_allclose(stored.load(), checkpoint.scores())
+        size = checkpoint.spec.training_size
+        selected = made.scores.sel(model="bert", training_size=size).entity_f1
+        np.testing.assert_allclose(selected, checkpoint.scores().entity_f1)
+        record = json.loads((checkpoint.folder / "finetuning.json").read_text())
+        assert len(record["samples"]) == checkpoint.spec.train_samples == len(checkpoint.sample_ids)
+        assert record["origin"]["base_source"] == str(toy.models["bert"])
+        assert set(record["origin"]["versions"]) >= {"torch", "transformers", "accelerate"}
+    assert list_checkpoints(made.checkpoints) == [checkpoint for checkpoint, _ in made.told]
+
+
+def test_a_second_call_finds_everything_and_trains_nothing(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from biocache.engine.finetuning import training
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(training.Training, "run", fail)
+    before = files(made.checkpoints)
+    again = make(made.store, made.request)
+    assert [found for _, found in again.told] == [True, True]
+    xr.testing.assert_identical(again.scores, made.scores)
+    assert files(made.checkpoints) == before
+    # Another store gets the scores of checkpoints that are there.
+    elsewhere = make(tmp_path / "other", made.request)
+    xr.testing.assert_allclose(elsewhere.scores, made.scores)
+    assert len(Store.open(tmp_path / "other").results("finetune")) == 2
+
+
+CHANGES: dict[str, Any] = {
+    "epochs": 3.0,
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "gradient_accumulation": 2,
+    "warmup": 0.2,
+    "weight_decay": 0.0,
+    "max_length": 32,
+    "limit": 200,
+    "patience": 1,
+    "compute_dtype": "bfloat16",
+    "label_scheme": "type",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_setting_under_the_same_name_is_refused_with_what_differs(made: Made, name: str) -> None:
+    before = files(made.checkpoints)
+    asked = replace(made.request, **{name: CHANGES[name]})
+    with pytest.raises(SpecMismatchError, match=rf"was made with other settings \(.*{name}: stored .*--overwrite"):
+        finetune(made.store, asked)
+    assert files(made.checkpoints) == before
+
+
+def test_another_base_or_corpus_is_refused_too(made: Made, toy: Toy, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(toy.corpus / "ner", tmp_path / "ner"))
+    text = (other / "train.conll").read_text()
+    (other / "train.conll").write_text(text.replace("the\tO", "that\tO", 1))
+    with pytest.raises(SpecMismatchError, match="subset_digest"):
+        finetune(made.store, replace(made.request, dataset=f"toy={other}", training_sizes=(100,)))
+    with pytest.raises(SpecMismatchError, match="base_digest"):
+        finetune(made.store, replace(made.request, models=(f"bert={made.told[0][0].folder}",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("device", None), ("save_steps", 7), ("restart", True), ("overwrite", True)]
+)
+def test_what_does_not_decide_the_weights_is_no_other_setting(made: Made, name: str, value: Any) -> None:
+    again = make(made.store, replace(made.request, **{name: value}))
+    assert [found for _, found in again.told] == [True, True]
+
+
+def test_overwrite_replaces_one_of_other_settings(made: Made, tmp_path: Path) -> None:
+    checkpoints = Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
+    asked = replace(made.request, checkpoints=checkpoints, training_sizes=(30,), epochs=1.0, overwrite=True)
+    again = make(tmp_path / "store", asked)
+    assert again.told[0][0].spec.epochs == 1
+    assert [checkpoint.spec.epochs for checkpoint in list_checkpoints(checkpoints)] == [1, 2]
+    assert not list((checkpoints / "ner/toy/bert/size-030").glob(".*"))
+
+
+def test_a_checkpoint_of_another_tool_is_left_alone(toy: Toy, tmp_path: Path) -> None:
+    folder = tmp_path / "c/ner/toy/bert/size-100/seed-42"
+    shutil.copytree(toy.models["bert"], folder)
+    before = files(folder)
+    with pytest.raises(SpecMismatchError, match=r"was not made by `biocache finetune`.*takes it as it is"):
+        finetune(tmp_path / "store", toy.request(tmp_path / "c"))
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_extraction_finds_the_checkpoint_and_reads_it_as_transformers_does(
+    toy: Toy, tmp_path: Path, family: str
+) -> None:
+    request = toy.request(tmp_path / "c", "nli", family, training_sizes=(10,), epochs=1)
+    made = make(tmp_path / "store", request)
+    asked = ExtractionRequest(
+        task="nli",
+        dataset=request.dataset,
+        models=request.models,
+        training_sizes=(0, 10),
+        checkpoints=request.checkpoints,
+        splits=("test",),
+        views=("pair",),
+        device="cpu",
+    )
+    extract(tmp_path / "store", asked)
+    base, tuned = (Store.open(tmp_path / "store").run(task="nli", training_size=size, view="pair") for size in (0, 10))
+    spec = made.told[0][0].spec
+    assert base.spec.model_digest == spec.base_digest
+    loaded = load_model(ModelSource("x", str(made.told[0][0].folder), 0, 1), "cpu", "float32")
+    assert tuned.spec.model_digest == loaded.digest != base.spec.model_digest
+    # Sizes of one model have the same tokens: they compare position by position.
+    assert tuned.spec.tokenizer_digest == base.spec.tokenizer_digest == spec.tokenizer_digest
+    assert tuned.spec.encoding_digest == base.spec.encoding_digest
+    change = abs(tuned.samples().hidden - base.samples().hidden).max(["sample", "feature"]).compute()
+    assert (change > 0).all()
+    # What was trained on is what extraction reads: one encoding.
+    samples = read_corpus("nli", request.dataset).splits["test"]
+    encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS["nli"], "pair", spec.max_length)
+    assert encoding.digest() == tuned.spec.encoding_digest
+    assert tokenizer_digest(load_tokenizer(made.told[0][0].folder)) == spec.tokenizer_digest
+
+
+def test_a_state_dict_of_the_fine_tuned_model_serves_as_well(toy: Toy, made: Made, tmp_path: Path) -> None:
+    """Other tools write ``model_bert_30.bin``; extraction reads the same encoder out of it."""
+    (tmp_path / "c").mkdir()
+    torch.save(load_file(made.told[0][0].folder / "model.safetensors"), tmp_path / "c/model_bert_30.bin")
+    digests = []
+    for checkpoints, store in ((made.checkpoints, "a"), (tmp_path / "c", "b")):
+        asked = ExtractionRequest(
+            task="ner",
+            dataset=made.request.dataset,
+            models=made.request.models,
+            training_sizes=(30,),
+            checkpoints=checkpoints,
+            splits=("test",),
+            device="cpu",
+        )
+        extract(tmp_path / store, asked)
+        digests.append(Store.open(tmp_path / store).run().spec.model_digest)
+    assert digests[0] == digests[1]
+
+
+def test_size_0_needs_nothing(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="size 0 is the pre-trained model"):
+        finetune(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(0,)))
+    made = make(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(0, 10, 10), epochs=1))
+    assert made.scores.training_size.values.tolist() == [10]
+    assert len(list_checkpoints(tmp_path / "c")) == 1
+
+
+def without(corpus: Path, folder: Path, *splits: str) -> str:
+    shutil.copytree(corpus, folder)
+    for split in splits:
+        (folder / f"{split}.conll").unlink()
+    return f"toy={folder}"
+
+
+def test_missing_splits(toy: Toy, tmp_path: Path) -> None:
+    corpus = toy.corpus / "ner"
+    for splits, message, settings in (
+        (("train",), "no split 'train' to fine-tune on", {}),
+        (("validation",), "no split 'validation' for --patience", {"patience": 1}),
+        (("validation", "test"), "no validation or test split to score", {}),
+    ):
+        dataset = without(corpus, tmp_path / "-".join(splits), *splits)
+        with pytest.raises(DataError, match=message):
+            finetune(tmp_path / "s", toy.request(tmp_path / "c", dataset=dataset, **settings))
+    dataset = without(corpus, tmp_path / "fine", "validation")
+    made = make(tmp_path / "s", toy.request(tmp_path / "c", dataset=dataset, training_sizes=(10,), epochs=1))
+    assert made.scores.split.values.tolist() == ["test"]
+
+
+def test_models_that_cannot_be_told_apart_or_found(toy: Toy, tmp_path: Path) -> None:
+    twice = toy.request(tmp_path / "c", models=(str(toy.models["bert"]), f"bert={toy.models['gpt2']}"))
+    with pytest.raises(SettingError, match="model 'bert' is asked for twice"):
+        finetune(tmp_path / "s", twice)
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        finetune(tmp_path / "s", toy.request(tmp_path / "c", models=("nobody/nothing",)))
+    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_device_that_cannot_be_named(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="device 'cpu:0' cannot be named for fine-tuning"):
+        finetune(tmp_path / "s", toy.request(tmp_path / "c", device="cpu:0"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "pos"}, "task 'pos' is not one of ner, nli"),
+        ({"label_scheme": "iob"}, "label scheme 'iob'"),
+        ({"compute_dtype": "float16"}, "compute dtype 'float16'"),
+        ({"models": ()}, "models is empty"),
+        ({"training_sizes": ()}, "training_sizes is empty"),
+        ({"training_sizes": (101,)}, "training size 101"),
+        ({"seed": -1}, "seed -1"),
+        ({"epochs": 0.0}, "epochs 0.0"),
+        ({"epochs": float("inf")}, "epochs inf"),
+        ({"learning_rate": float("nan")}, "learning_rate nan"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"patience": 0}, "patience 0"),
+        ({"warmup": 1.0}, "warmup 1.0 is not a share"),
+        ({"weight_decay": -0.1}, "weight_decay -0.1"),
+    ],
+)
+def test_values_out_of_range(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        FinetuneRequest(**({"task": "ner"} | settings))
+
+
+@pytest.mark.parametrize("scheme", ["type", "bio"])
+def test_scores_are_those_of_the_shared_functions(toy: Toy, scheme: str) -> None:
+    corpus = read_corpus("ner", str(toy.corpus / "ner"), label_scheme=scheme)
+    samples = corpus.splits["test"]
+    gold = np.array([corpus.labels.index(label) for sample in samples for label in sample.word_labels or ()])
+    rng = np.random.default_rng(0)
+    guessed = np.where(rng.random(len(gold)) < 0.7, gold, rng.integers(0, len(corpus.labels), len(gold)))
+    scores = score_splits({"test": Predicted(samples, guessed)}, corpus.labels, scheme).sel(split="test")
+    expected = score_classes(gold, guessed, corpus.labels)
+    assert scores.accuracy.item() == expected.accuracy
+    assert scores.macro_f1.item() == expected.macro_f1
+    assert scores.micro_f1.item() == expected.micro_f1
+    np.testing.assert_array_equal(scores.confusion, expected.confusion)
+    np.testing.assert_array_equal(scores.f1, expected.f1)
+    rows, place = [], 0
+    for sample in samples:
+        count = len(sample.texts[0])
+        rows.append([corpus.labels[code] for code in guessed[place : place + count]])
+        place += count
+    entities = score_entities([sample.word_labels or () for sample in samples], rows, scheme)
+    assert 0 < scores.entity_f1.item() == entities.f1 < 1
+    assert scores.entities.item() == entities.support
+
+
+def test_a_checkpoint_reads_back_what_it_was_made_from(made: Made) -> None:
+    for checkpoint, _ in made.told:
+        assert Checkpoint.read(checkpoint.folder) == checkpoint

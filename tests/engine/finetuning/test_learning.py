@@ -1,0 +1,104 @@
+"""Fine-tuning learns what a plain loop learns, and the same thing every time."""
+
+from pathlib import Path
+
+import numpy as np
+import plain_training
+import pytest
+import torch
+from finetunings import Toy, make
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+
+FAMILIES = ("bert", "gpt2", "biogpt")
+EPOCHS, RATE, SIZE = 8, 4e-3, 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_it_reaches_what_a_plain_loop_reaches(toy: Toy, tmp_path: Path, family: str, task: str) -> None:
+    made = make(tmp_path / "store", toy.request(tmp_path / "checkpoints", task, family, epochs=EPOCHS))
+    classes = made.scores.label.values.tolist()
+    reached = made.scores.accuracy.sel(split="test").item()
+    plain = plain_training.train(toy.models[family], toy.corpus, task, classes, epochs=EPOCHS, rate=RATE, size=SIZE)
+    majority = (made.scores.support.sel(split="test").max() / made.scores["items"].sel(split="test")).item()
+    assert plain > majority + 0.2
+    assert reached > plain - 0.05
+    assert made.scores.loss.isel(step=-1).item() < 0.5 * made.scores.loss.isel(step=0).item()
+
+    # The scores are those of the checkpoint as transformers loads it, sample by sample and without padding.
+    folder = made.told[0][0].folder
+    kind = AutoModelForTokenClassification if task == "ner" else AutoModelForSequenceClassification
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = plain_training.items(tokenizer, toy.corpus, task, "test", classes)
+    types = "token_type_ids" in tokenizer.model_input_names
+    model = kind.from_pretrained(folder)
+    assert model.config.pad_token_id == tokenizer.pad_token_id
+    assert plain_training.accuracy(model, rows, tokenizer.pad_token_id, task, types) == pytest.approx(reached)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "ner/toy/bert/size-030/seed-42/model.safetensors")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(toy: Toy, tmp_path: Path) -> None:
+    states = []
+    for name, seed in (("a", 42), ("b", 42), ("c", 7)):
+        torch.manual_seed(len(name) + seed)  # What the caller drew before is of no matter.
+        request = toy.request(tmp_path / name, training_sizes=(30,), epochs=1, seed=seed)
+        make(tmp_path / "store", request)
+        place = tmp_path / name / f"ner/toy/bert/size-030/seed-{seed}/model.safetensors"
+        states.append(load_file(place))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+
+def test_the_callers_random_numbers_are_left_as_they_were(toy: Toy, tmp_path: Path) -> None:
+    def draw() -> list[float]:
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        if calls.pop():
+            make(tmp_path / "store", toy.request(tmp_path / "checkpoints", training_sizes=(10,), epochs=1))
+        return [float(torch.rand(1)), float(np.random.rand())]  # noqa: NPY002
+
+    calls = [True, False]
+    assert draw() == draw()
+
+
+def test_gradient_accumulation_makes_larger_batches(toy: Toy, tmp_path: Path) -> None:
+    request = toy.request(tmp_path / "c", training_sizes=(50,), epochs=1, batch_size=4, gradient_accumulation=5)
+    made = make(tmp_path / "store", request)
+    assert made.scores.step.values.max() == 120 // 20
+
+
+def test_early_stopping_keeps_the_lowest_validation_loss(toy: Toy, tmp_path: Path) -> None:
+    request = toy.request(tmp_path / "c", training_sizes=(10,), epochs=40, learning_rate=2e-2, patience=2)
+    made = make(tmp_path / "store", request)
+    losses = made.scores.validation_loss.values.ravel()
+    assert len(losses) < 40
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
+    assert made.told[0][0].spec.validation_digest is not None
+    # The checkpoint is that of the lowest loss and not the last one.
+    folder = made.told[0][0].folder
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+    rows = plain_training.items(tokenizer, toy.corpus, "ner", "validation", made.scores.label.values.tolist())
+    sums = [0.0, 0]
+    with torch.no_grad():
+        for row in rows:
+            fed = plain_training.batch([row], tokenizer.pad_token_id, "ner", token_types=True)
+            labels = fed.pop("labels")
+            logits = model(**fed).logits
+            sums[0] += float(torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="sum"))
+            sums[1] += int((labels != -100).sum())
+    # A `Trainer` averages over batches, which differ in their number of words.
+    assert sums[0] / sums[1] == pytest.approx(losses.min(), rel=0.1)
+
+
+def test_bfloat16_is_for_products_and_not_for_weights(toy: Toy, tmp_path: Path) -> None:
+    request = toy.request(tmp_path / "c", training_sizes=(10,), epochs=1, compute_dtype="bfloat16")
+    folder = make(tmp_path / "store", request).told[0][0].folder
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.float32}
+    plain = make(tmp_path / "store", toy.request(tmp_path / "p", training_sizes=(10,), epochs=1)).told[0][0].folder
+    name = "classifier.weight"
+    assert not torch.equal(load_file(folder / "model.safetensors")[name], load_file(plain / "model.safetensors")[name])

@@ -1,0 +1,95 @@
+"""The samples of a training size: nested, fair, the same for every model, and none of another split."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from finetunings import Toy, make
+
+from biocache.engine.finetuning.subset import draw_subset
+from biocache.engine.tasks.base import TASKS, Corpus, Sample, digest_samples
+from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.tasks.subsets import strata
+from biocache.store.errors import DataError
+
+REAL = Path(__file__).parents[4] / "shared" / "data"
+SIZES = (10, 30, 50, 100)
+
+
+def pair(number: int, *words: str, prefix: str = "p") -> Sample:
+    return Sample(f"{prefix}{number}", (words or (f"w{number}",), ("h",)), label="ab"[number % 2])
+
+
+def corpus(**splits: list[Sample]) -> Corpus:
+    held = {name: tuple(samples) for name, samples in splits.items()}
+    return Corpus("c", "/data/c", TASKS["nli"], ("a", "b"), "type", held)
+
+
+def assert_nested_and_fair(read: Corpus) -> None:
+    train = read.splits["train"]
+    totals = Counter(strata(train))
+    before: set[str] = set()
+    others = {sample.id for name, split in read.splits.items() if name != "train" for sample in split}
+    for size in SIZES:
+        subset = draw_subset(read, size, 42)
+        drawn = Counter(strata_of(train, set(subset.sample_ids)))
+        assert all(abs(drawn[name] - total * size / 100) < 1 for name, total in totals.items())
+        assert before <= set(subset.sample_ids)
+        assert not others & set(subset.sample_ids)
+        assert subset.digest == digest_samples(subset.samples)
+        before = set(subset.sample_ids)
+    assert len(before) == len(train)
+
+
+def strata_of(samples: tuple[Sample, ...], chosen: set[str]) -> list[str]:
+    return [name for name, sample in zip(strata(samples), samples, strict=True) if sample.id in chosen]
+
+
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_sizes_are_nested_and_fair_and_hold_nothing_of_other_splits(toy: Toy, task: str) -> None:
+    assert_nested_and_fair(read_corpus(task, str(toy.corpus / task), label_scheme="bio"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
+@pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
+def test_the_same_holds_of_real_corpora(task: str, name: str) -> None:
+    assert_nested_and_fair(read_corpus(task, str(REAL / name), label_scheme="bio"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
+def test_duplicates_of_a_real_corpus_are_counted() -> None:
+    read = read_corpus("ner", str(REAL / "jnlpba"), label_scheme="bio")
+    by_hand = {sample.texts for sample in read.splits["train"]}
+    counted = draw_subset(read, 100, 42).duplicates
+    assert counted["test"] == sum(sample.texts in by_hand for sample in read.splits["test"]) >= 103
+    assert draw_subset(read, 10, 42).duplicates["test"] < counted["test"]
+
+
+def test_a_sample_of_two_splits_is_refused() -> None:
+    train = [pair(number) for number in range(10)]
+    with pytest.raises(DataError, match=r"/data/c: sample 'p3' is in the train and in the test split \(1 such"):
+        draw_subset(corpus(train=train, test=[train[3]]), 100, 42)
+    # What the subset does not hold does no harm.
+    (drawn,) = draw_subset(corpus(train=train, test=[pair(99)]), 10, 1).sample_ids
+    others = [sample for sample in train if sample.id != drawn]
+    assert draw_subset(corpus(train=train, test=others), 10, 1).sample_ids == [drawn]
+
+
+def test_the_same_words_under_another_id_are_counted_and_the_same_id_of_other_words_is_not() -> None:
+    train = [pair(number) for number in range(10)]
+    test = [pair(2, "w2", prefix="t"), pair(5, "other"), pair(7, "w7", prefix="t"), pair(7, "w7", prefix="u")]
+    assert draw_subset(corpus(train=train, test=test), 100, 42).duplicates == {"test": 3}
+    assert draw_subset(corpus(train=train, test=[pair(50)]), 100, 42).duplicates == {}
+
+
+def test_every_model_is_fine_tuned_on_the_same_samples(toy: Toy, tmp_path: Path) -> None:
+    models = tuple(f"{family}={toy.models[family]}" for family in ("bert", "gpt2", "biogpt"))
+    request = toy.request(tmp_path / "c", "nli", models=models, training_sizes=(10,), epochs=1)
+    made = make(tmp_path / "store", request)
+    assert len({checkpoint.spec.subset_digest for checkpoint, _ in made.told}) == 1
+    records = [json.loads((checkpoint.folder / "finetuning.json").read_text()) for checkpoint, _ in made.told]
+    assert len(records) == 3
+    assert records[0]["samples"] == records[1]["samples"] == records[2]["samples"]
+    read = read_corpus("nli", str(toy.corpus / "nli"))
+    assert records[0]["samples"] == draw_subset(read, 10, 42).sample_ids
