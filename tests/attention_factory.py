@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from store_factory import Synthetic, synthetic
+from store_factory import KEY, Synthetic, synthetic
 
 Dense = NDArray[np.float64]
 
@@ -36,7 +36,9 @@ def source(
     for own in sizes:
         own[0] = max(own[0], 1)
     lengths = [int(own.sum()) + 2 * ends for own in sizes]
+    key_seed = changes.pop("seed", KEY.seed)
     made = synthetic(lengths, capacity, maps, encoding_digest=f"{tokens}" * 64, **changes)
+    made = replace(made, spec=replace(made.spec, key=replace(made.spec.key, seed=key_seed)))
     return replace(made, columns=made.columns | _columns(made, sizes, ends))
 
 

@@ -70,11 +70,7 @@ class AttentionRequest:
 
     def __post_init__(self) -> None:
         self._check_metrics()
-        for size in (*(self.training_sizes or ()), self.baseline):
-            if not 0 <= size <= 100:
-                raise SettingError(f"training size {size} is not a percentage from 0 to 100")
-        if self.training_sizes is not None and not self.training_sizes:
-            raise SettingError("training sizes are empty: name at least one, or none to compare all")
+        self._check_sizes()
         if self.replicates < 1:
             raise SettingError(f"{self.replicates} replicates of the bootstrap give no interval; pass 1 or more")
         if not 0 <= self.resampling_seed <= MAX_SEED:
@@ -87,6 +83,16 @@ class AttentionRequest:
         for option, asked in extras.items():
             if self.all_pairs and asked:
                 raise SettingError(f"--all-pairs and {option} exclude each other; leave one of them out")
+
+    def _check_sizes(self) -> None:
+        sizes = self.training_sizes
+        if sizes is not None and not sizes:
+            raise SettingError("training sizes are empty: name at least one, or none to compare all")
+        if sizes is not None and len(set(sizes)) < len(sizes):
+            raise SettingError(f"training sizes {', '.join(map(str, sizes))} name one twice")
+        for size in (*(sizes or ()), self.baseline):
+            if not 0 <= size <= 100:
+                raise SettingError(f"training size {size} is not a percentage from 0 to 100")
 
     def _check_metrics(self) -> None:
         if not self.metrics:
