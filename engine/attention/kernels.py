@@ -31,7 +31,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-_F, _I = np.float32, np.int32
+_F, _I, _N = np.float32, np.int32, np.uint64
 _ONE, _HALF, _TINY = _F(1), _F(0.5), _F(1e-30)
 _QUARTER_BITS = _F(0.25 / np.log(2))
 # Numbers that a sum in float32 may run over.
@@ -85,9 +85,9 @@ def _log(x: Any) -> Any:
 
 
 @compiled
-def _sum(values: Array) -> Any:
+def _sum(values: Array, begin: Any, end: Any) -> Any:
     total = _F(0)
-    for i in range(values.size):
+    for i in range(begin, end):
         total += values[i]
     return total
 
@@ -112,20 +112,24 @@ def _room(layout: Layout) -> Array:
 
 
 @compiled
-def _normalise(row: Array) -> Any:
-    """Scale a row to the sum 1, and return what the sum was; a row of zeros stays."""
-    total = _sum(row)
-    if total > 0:
-        scale = _ONE / total
-        for i in range(row.size):
-            row[i] *= scale
-    return total
+def _row_end(begin: Any, row: int, size: int, triangular: bool) -> Any:
+    # Unsigned, as all bounds of rows: what may be negative counts from the end, which costs a branch an entry.
+    return begin + _N(row + 1 if triangular else size)
 
 
 @compiled
-def _widen_row(stored: Array, row: Array) -> None:
-    for i in range(row.size):
-        row[i] = _widened(stored[i])
+def _normalise(maps: Array, size: int, triangular: bool, mass: Array) -> None:
+    """Scale the rows of one map to the sum 1, and write what the sums were; a row of zeros stays."""
+    begin = _N(0)
+    for q in range(size):
+        end = _row_end(begin, q, size, triangular)
+        total = _sum(maps, begin, end)
+        mass[q] = total
+        if total > 0:
+            scale = _ONE / total
+            for i in range(begin, end):
+                maps[i] *= scale
+        begin = end
 
 
 @compiled
@@ -145,14 +149,18 @@ def widen(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
     """
     for head in range(stored.heads):
         for s in range(layout.size.size):
-            begin, first = head * stored.stride + tokens.pair_start[s], layout.entry_start[s]
-            for q in range(layout.size[s]):
-                width = q + 1 if layout.triangular else layout.size[s]
-                row = maps.values[head, first : first + width]
-                _widen_row(stored.numbers[begin : begin + width], row)
-                maps.mass[head, layout.row_start[s] + q] = _normalise(row)
-                begin += width
-                first += width
+            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
+            entries = _entries(size, layout.triangular)
+            begin = head * stored.stride + tokens.pair_start[s]
+            own = maps.values[head, first : first + entries]
+            _widen(stored.numbers[begin : begin + entries], own)
+            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
+
+
+@compiled
+def _widen(stored: Array, own: Array) -> None:
+    for i in range(own.size):
+        own[i] = _widened(stored[i])
 
 
 @compiled
@@ -168,22 +176,20 @@ def project(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
     """
     for head in range(stored.heads):
         for s in range(layout.size.size):
-            size, first = layout.size[s], layout.entry_start[s]
-            maps.values[head, first : first + _entries(size, layout.triangular)] = 0
+            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
+            own = maps.values[head, first : first + _entries(size, layout.triangular)]
+            own[:] = 0
             group = tokens.group[tokens.start[s] : tokens.start[s] + tokens.length[s]]
             begin = head * stored.stride + tokens.pair_start[s]
             for query in range(group.size):
                 width = query + 1 if tokens.causal else group.size
                 if group[query] >= 0:
-                    row = first + _row_offset(group[query], size, layout.triangular)
+                    offset = _row_offset(group[query], size, layout.triangular)
                     for key in range(width):
                         if group[key] >= 0:
-                            maps.values[head, row + group[key]] += _widened(stored.numbers[begin + key])
+                            own[offset + group[key]] += _widened(stored.numbers[begin + key])
                 begin += width
-            for q in range(size):
-                row = first + _row_offset(q, size, layout.triangular)
-                width = q + 1 if layout.triangular else size
-                maps.mass[head, layout.row_start[s] + q] = _normalise(maps.values[head, row : row + width])
+            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
 
 
 @compiled
@@ -199,27 +205,27 @@ def special_mass(stored: Block, tokens: Tokens, out: Array) -> None:
     """
     for head in range(stored.heads):
         for s in range(tokens.length.size):
-            begin = head * stored.stride + tokens.pair_start[s]
+            begin = _N(head * stored.stride + tokens.pair_start[s])
             group = tokens.group[tokens.start[s] : tokens.start[s] + tokens.length[s]]
             special = tokens.special[tokens.start[s] : tokens.start[s] + tokens.length[s]]
             total, queries = 0.0, 0
             for query in range(group.size):
-                width = query + 1 if tokens.causal else group.size
+                end = _row_end(begin, query, group.size, tokens.causal)
                 if group[query] >= 0:
-                    share = _special_share(stored.numbers[begin : begin + width], special)
+                    share = _special_share(stored.numbers, begin, end, special)
                     if share >= 0:
                         total += share
                         queries += 1
-                begin += width
+                begin = end
             out[s, head] = total / queries if queries else np.nan
 
 
 @compiled
-def _special_share(row: Array, special: Array) -> float:
+def _special_share(numbers: Array, begin: Any, end: Any, special: Array) -> float:
     """Return the share of a row on special keys, or -1 where the row has no mass."""
     total, on_special = _F(0), _F(0)
-    for i in range(row.size):
-        weight = _widened(row[i])
+    for i in range(end - begin):
+        weight = _widened(numbers[begin + i])
         total += weight
         on_special += weight if special[i] else _F(0)
     return float(on_special) / float(total) if total > 0 else -1.0
@@ -247,16 +253,16 @@ def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
             x, y = a.values[pairs.left[s, p], begin:end], b.values[pairs.right[s, p], begin:end]
             xx, yy, xy = 0.0, 0.0, 0.0
             for i in range(0, x.size, _STRETCH):
-                own = _products(x[i : i + _STRETCH], y[i : i + _STRETCH])
+                own = _products(x, y, _N(i), _N(min(i + _STRETCH, x.size)))
                 xx, yy, xy = xx + own[0], yy + own[1], xy + own[2]
             out[s, p] = min(1.0, xy / np.sqrt(xx * yy)) if xx > 0 and yy > 0 else np.nan
 
 
 @compiled
-def _products(x: Array, y: Array) -> tuple[float, float, float]:
+def _products(x: Array, y: Array, begin: Any, end: Any) -> tuple[float, float, float]:
     # In one loop, so that equal maps give equal sums, and their cosine is exactly 1.
     xx, yy, xy = _F(0), _F(0), _F(0)
-    for i in range(x.size):
+    for i in range(begin, end):
         xx += x[i] * x[i]
         yy += y[i] * y[i]
         xy += x[i] * y[i]
@@ -267,14 +273,16 @@ def _products(x: Array, y: Array) -> tuple[float, float, float]:
 def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
     """Cosine of rows, averaged over those that have mass in both maps; parameters as `cosine`."""
     for s in range(layout.size.size):
-        row_start = layout.row_start[s]
+        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        last = first + _entries(size, layout.triangular)
         for p in range(out.shape[1]):
             i, j = pairs.left[s, p], pairs.right[s, p]
-            begin, total, rows = layout.entry_start[s], 0.0, 0
-            for q in range(layout.size[s]):
-                end = begin + (q + 1 if layout.triangular else layout.size[s])
-                if a.mass[i, row_start + q] > 0 and b.mass[j, row_start + q] > 0:
-                    xx, yy, xy = _products(a.values[i, begin:end], b.values[j, begin:end])
+            x, y = a.values[i, first:last], b.values[j, first:last]
+            begin, total, rows = _N(0), 0.0, 0
+            for q in range(size):
+                end = _row_end(begin, q, size, layout.triangular)
+                if a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
+                    xx, yy, xy = _products(x, y, begin, end)
                     total += min(1.0, xy / np.sqrt(xx * yy))
                     rows += 1
                 begin = end
@@ -284,13 +292,13 @@ def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> No
 @compiled
 def _mean_of_rows(terms: Array, size: int, triangular: bool, x_mass: Array, y_mass: Array) -> tuple[float, float]:
     """Average over the rows with mass in both maps the sum of the row's terms, and the root of that sum."""
-    begin, total, roots, rows = 0, 0.0, 0.0, 0
+    begin, total, roots, rows = _N(0), 0.0, 0.0, 0
     for q in range(size):
-        end = begin + (q + 1 if triangular else size)
+        end = _row_end(begin, q, size, triangular)
         if x_mass[q] > 0 and y_mass[q] > 0:
-            row = min(1.0, float(_sum(terms[begin:end])))
-            total += row
-            roots += np.sqrt(row)
+            own = min(1.0, float(_sum(terms, begin, end)))
+            total += own
+            roots += np.sqrt(own)
             rows += 1
         begin = end
     return (total / rows, roots / rows) if rows else (np.nan, np.nan)
@@ -388,12 +396,12 @@ def entropy(maps: Maps, layout: Layout, out: Array) -> None:
             size, first = layout.size[s], layout.entry_start[s]
             terms = room[: _entries(size, layout.triangular)]
             _entropy_terms(maps.values[head, first : first + terms.size], terms)
-            begin, total, rows = 0, 0.0, 0
+            begin, total, rows = _N(0), 0.0, 0
             for q in range(size):
-                end = begin + (q + 1 if layout.triangular else size)
+                end = _row_end(begin, q, size, layout.triangular)
                 seen = q + 1 if maps.causal else size
                 if seen > 1 and maps.mass[head, layout.row_start[s] + q] > 0:
-                    total += float(_sum(terms[begin:end])) / np.log(seen)
+                    total += float(_sum(terms, begin, end)) / np.log(seen)
                     rows += 1
                 begin = end
             out[s, head] = total / rows if rows else np.nan
@@ -416,21 +424,22 @@ def distance(maps: Maps, layout: Layout, out: Array) -> None:
     """
     for head in range(maps.values.shape[0]):
         for s in range(layout.size.size):
-            row = layout.row_start[s]
-            position = layout.position[row : row + layout.size[s]]
-            begin, total, rows = layout.entry_start[s], 0.0, 0
-            for q in range(position.size):
-                end = begin + (q + 1 if layout.triangular else position.size)
+            row, size, first = layout.row_start[s], layout.size[s], layout.entry_start[s]
+            position = layout.position[row : row + size]
+            own = maps.values[head, first : first + _entries(size, layout.triangular)]
+            begin, total, rows = _N(0), 0.0, 0
+            for q in range(size):
+                end = _row_end(begin, q, size, layout.triangular)
                 if maps.mass[head, row + q] > 0:
-                    total += _mean_distance(maps.values[head, begin:end], position, position[q])
+                    total += _mean_distance(own, begin, end, position, position[q])
                     rows += 1
                 begin = end
             out[s, head] = total / rows if rows else np.nan
 
 
 @compiled
-def _mean_distance(row: Array, position: Array, own: Any) -> float:
+def _mean_distance(own: Array, begin: Any, end: Any, position: Array, query: Any) -> float:
     total = _F(0)
-    for i in range(row.size):
-        total += row[i] * abs(position[i] - own)
+    for i in range(end - begin):
+        total += own[begin + i] * abs(position[i] - query)
     return float(total)

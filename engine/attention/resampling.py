@@ -114,24 +114,31 @@ def resample(
     totals, weights
         Sums of weighted values and of weights, float64 (group, replicate, column), added to.
     """
-    whole = ~np.isnan(values.sum(axis=1))
+    groups, columns = len(totals), values.shape[1]
+    flat, whole = values.reshape(-1), ~np.isnan(values.sum(axis=1))
+    total, counted, common = np.empty(groups * columns), np.empty(groups * columns), np.empty(groups)
     for replicate in range(totals.shape[1]):
         stream = _stream(seed, replicate + 1)
+        total[:], counted[:], common[:] = 0, 0, 0
         for i in range(samples.size):
-            weight = _poisson(_drawn(stream, samples[i]))
-            if weight > 0:
-                total, counted = totals[group[i], replicate], weights[group[i], replicate]
-                if whole[i]:
-                    _add(float(weight), values[i], total, counted)
-                else:
-                    _add_known(float(weight), values[i], total, counted)
+            weight = float(_poisson(_drawn(stream, samples[i])))
+            if weight > 0 and whole[i]:
+                common[group[i]] += weight
+                _add(weight, flat, _U(i * columns), total, _U(group[i] * columns), _U(columns))
+            elif weight > 0:
+                own = slice(group[i] * columns, (group[i] + 1) * columns)
+                _add_known(weight, values[i], total[own], counted[own])
+        for own_group in range(groups):
+            for column in range(columns):
+                place = own_group * columns + column
+                totals[own_group, replicate, column] += total[place]
+                weights[own_group, replicate, column] += common[own_group] + counted[place]
 
 
 @compiled
-def _add(weight: float, values: NDArray[Any], total: NDArray[Any], counted: NDArray[Any]) -> None:
-    for column in range(values.size):
-        total[column] += weight * values[column]
-        counted[column] += weight
+def _add(weight: float, values: NDArray[Any], begin: Any, total: NDArray[Any], place: Any, columns: Any) -> None:
+    for column in range(columns):
+        total[place + column] += weight * values[begin + column]
 
 
 @compiled
