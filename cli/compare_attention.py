@@ -29,8 +29,7 @@ METRICS = ("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance
 _EXAMPLES = """\b
 Examples:
   biocache compare-attention --model biobert --training-size 10,30,50,100
-  biocache compare-attention --model bert --against gpt2 --metric js,tv --plot heads.png
-  biocache compare-attention --task nli --model bert --metric entropy --by label --output change.csv"""
+  biocache compare-attention --task ner --model bert --against gpt2 --metric js,entropy --plot heads.png"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Compare attention maps of runs, head by head.")
