@@ -12,28 +12,42 @@ __all__ = ["as_plain", "print_heads", "print_pairs"]
 
 def print_heads(result: "xr.Dataset") -> None:
     """Write means over samples and heads, a row a training size and layer, and the head that changed most."""
-    import numpy as np
-
     metrics = [str(name) for name in result["metric"].values]
-    with_chance = [name for name in metrics if result["chance"].sel(metric=name).notnull().any()]
     columns = ["training size", "layer"]
     for name in metrics:
-        columns += [_titled(result, name), "95 %", *(["chance"] if name in with_chance else []), "most changed head"]
+        columns += _titles(result, name)
     rows = []
     for size in result["training_size"].values:
         for layer in result["layer"].values:
             row: list[str | int] = [int(size), int(layer)]
             for name in metrics:
-                own = result.sel(metric=name, training_size=size, layer=layer)
-                low, high = float(own["layer_ci_low"]), float(own["layer_ci_high"])
-                row += [_number(float(own["layer_mean"])), f"{_number(low)} to {_number(high)}"]
-                if name in with_chance:
-                    row.append(_number(float(own["chance"].mean())))
-                change = np.abs(own["mean"].to_numpy() - float(own["identity"]))
-                row.append(_head(own, None if np.isnan(change).all() else int(np.nanargmax(change))))
-            rows.append(tuple(row))
-    print_table(tuple(columns), rows)
+                row += _cells(result.sel(metric=name, training_size=size, layer=layer), _has_chance(result, name))
+            rows.append(row)
+    print_table(columns, rows)
     _note_uncounted(result)
+
+
+def _has_chance(result: "xr.Dataset", name: str) -> bool:
+    return bool(result["chance"].sel(metric=name).notnull().any())
+
+
+def _titles(result: "xr.Dataset", name: str) -> list[str]:
+    chance = ["chance"] if _has_chance(result, name) else []
+    labels = [str(label) for label in result["label"].values] if "label_mean" in result else []
+    return [_titled(result, name), "95 %", *chance, *labels, "most changed head"]
+
+
+def _cells(own: "xr.Dataset", has_chance: bool) -> list[str]:
+    import numpy as np
+
+    low, high = float(own["layer_ci_low"]), float(own["layer_ci_high"])
+    cells = [_number(float(own["layer_mean"])), f"{_number(low)} to {_number(high)}"]
+    if has_chance:
+        cells.append(_number(float(own["chance"].mean())))
+    if "label_mean" in own:
+        cells += [_number(float(mean)) for mean in own["label_mean"].mean("head").values]
+    change = np.abs(own["mean"].to_numpy() - float(own["identity"]))
+    return [*cells, _head(own, None if np.isnan(change).all() else int(np.nanargmax(change)))]
 
 
 def _titled(result: "xr.Dataset", name: str) -> str:

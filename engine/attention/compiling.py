@@ -17,7 +17,8 @@ def compiled(function: _Function) -> _Function:
     """Compile a function of arrays and numbers when it is first called with their types.
 
     The machine code is kept beside the file or in the user's cache, and made anew when the file, numba or the processor
-    changes. A function may therefore call compiled functions of its own file only. Division follows IEEE 754.
+    changes, not when another file does: a function may call compiled functions of its own file only, and after a change
+    here the files of kernels are to be touched. Division follows IEEE 754.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
     try:

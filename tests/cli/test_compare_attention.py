@@ -129,6 +129,15 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
         ]
 
 
+def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
+    result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "label")
+    title, *rows = result.stdout.splitlines()
+    assert re.split(r"  +", title.strip())[2:] == ["entropy", "95 %", "no", "yes", "most changed head"]
+    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by_label=True))
+    own = found["label_mean"].sel(training_size=10, layer=1).squeeze("metric").mean("head")
+    assert re.split(r"  +", rows[0].strip())[4:6] == [f"{value:.3f}" for value in own.values]
+
+
 def test_models_of_other_tokens_by_word(command: Command, store: Path) -> None:
     arguments = ("--store", store, "--model", "bert", "--against", "gpt2", "--split", "test")
     result = command("compare-attention", *arguments, "--metric", "js", "--match-heads")
