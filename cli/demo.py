@@ -18,7 +18,7 @@ Examples:
   biocache demo /tmp/biocache-demo"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Make a small corpus, tiny models and a store of them, offline.")
+@click.command(epilog=_EXAMPLES, short_help="Make a corpus, tiny models and a store of them, offline.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("biocache-demo"))
 def demo(folder: Path) -> None:
     """Make the whole in small: a corpus for each task, a tiny model of each family, and a store of their activations.

@@ -11,9 +11,13 @@ __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
 # Name -> where the command is and what it does, so that `biocache --help` imports none; in the order of a study.
 COMMANDS = {
-    "demo": ("biocache.cli.demo:demo", "Make a small corpus, tiny models and a store of them, offline."),
+    "demo": ("biocache.cli.demo:demo", "Make a corpus, tiny models and a store of them, offline."),
     "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
     "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+    "compare-attention": (
+        "biocache.cli.compare_attention:compare_attention",
+        "Compare attention maps of runs, head by head.",
+    ),
     "ls": ("biocache.cli.ls:ls", "List the runs of a store, or checkpoints and their scores."),
     "info": ("biocache.cli.info:info", "Show all that is known of one run."),
     "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),

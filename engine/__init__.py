@@ -4,16 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from biocache.engine.attention.comparison import compare_attention
+    from biocache.engine.attention.request import AttentionRequest
     from biocache.engine.extraction.extract import extract
     from biocache.engine.extraction.request import ExtractionRequest
     from biocache.engine.finetuning.finetune import finetune
     from biocache.engine.finetuning.request import FinetuneRequest
 
-__all__ = ["ExtractionRequest", "FinetuneRequest", "extract", "finetune"]
+__all__ = ["AttentionRequest", "ExtractionRequest", "FinetuneRequest", "compare_attention", "extract", "finetune"]
 
 _PLACES = {
+    "AttentionRequest": "biocache.engine.attention.request",
     "ExtractionRequest": "biocache.engine.extraction.request",
     "FinetuneRequest": "biocache.engine.finetuning.request",
+    "compare_attention": "biocache.engine.attention.comparison",
     "extract": "biocache.engine.extraction.extract",
     "finetune": "biocache.engine.finetuning.finetune",
 }

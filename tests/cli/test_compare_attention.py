@@ -1,0 +1,219 @@
+"""`biocache compare-attention` end to end on tiny models, and what it hands on."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from attention_factory import source
+from click.testing import Result
+
+from biocache.cli.compare_attention import METRICS
+from biocache.engine import AttentionRequest, compare_attention
+from biocache.engine.attention import comparison, metrics
+from biocache.engine.attention.request import DEFAULT_METRICS
+from biocache.store.errors import SettingError
+
+Command = Callable[..., Result]
+Handed = Callable[..., tuple[AttentionRequest, dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of a model at three training sizes, with labels."""
+    root = tmp_path_factory.mktemp("sizes") / "biocache.zarr"
+    labels = {"task": "nli", "view": "pair", "label_names": ("no", "yes"), "label_scheme": "type"}
+    for size in (0, 10, 30):
+        source(training_size=size, maps=size, head_count=3, **labels).write_all(root)
+    return root
+
+
+@pytest.fixture
+def tuned(sizes: Path, tmp_path: Path) -> Path:
+    """Return a copy of that store, to keep results in."""
+    return Path(shutil.copytree(sizes, tmp_path / "sizes.zarr"))
+
+
+@pytest.fixture
+def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
+    """Return what the command hands to `compare_attention`, which then stops it."""
+
+    def parse(*arguments: object) -> tuple[AttentionRequest, dict[str, Any]]:
+        seen: list[tuple[AttentionRequest, dict[str, Any]]] = []
+
+        def stop(_store: Path, request: AttentionRequest, **options: Any) -> None:
+            options.pop("on_progress")
+            seen.append((request, options))
+            raise SettingError("stopped")
+
+        monkeypatch.setattr(comparison, "compare_attention", stop)
+        assert command("compare-attention", *arguments, code=1).stderr == "Error: stopped\n"
+        return seen[0]
+
+    return parse
+
+
+def test_defaults_are_those_of_the_request(handed: Handed) -> None:
+    request, options = handed()
+    assert request == AttentionRequest()
+    assert options == {"workers": None, "scheduler_address": None, "force": False}
+
+
+def test_metrics_are_those_of_the_engine() -> None:
+    assert tuple(metrics.METRICS) == METRICS
+    assert set(DEFAULT_METRICS) <= set(METRICS)
+
+
+SETTINGS = [
+    ("--task nli", {"task": "nli"}),
+    ("--dataset demo", {"dataset": "demo"}),
+    ("--model bert", {"model": "bert"}),
+    ("--training-size 10,30 --training-size 100", {"training_sizes": (10, 30, 100)}),
+    ("--seed 7", {"seed": 7}),
+    ("--view pair", {"view": "pair"}),
+    ("--split test", {"split": "test"}),
+    ("--baseline 10", {"baseline": 10}),
+    ("--model bert --against gpt2", {"model": "bert", "against": "gpt2"}),
+    ("--metric js,tv --metric entropy", {"metrics": ("js", "tv", "entropy")}),
+    ("--exclude-special", {"exclude_special": True}),
+    ("--by label", {"by_label": True}),
+    ("--match-heads", {"match_heads": True}),
+    ("--all-pairs", {"all_pairs": True}),
+    ("--per-sample", {"per_sample": True}),
+    ("--replicates 50", {"replicates": 50}),
+    ("--resampling-seed 9", {"resampling_seed": 9}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), SETTINGS)
+def test_options_reach_the_request(handed: Handed, arguments: str, expected: dict[str, Any]) -> None:
+    assert handed(*arguments.split())[0] == AttentionRequest(**expected)
+
+
+def test_every_setting_has_an_option() -> None:
+    named = {name for _, expected in SETTINGS for name in expected}
+    assert named == {field.name for field in fields(AttentionRequest)}
+
+
+def test_where_to_compute_reaches_the_engine(handed: Handed) -> None:
+    assert handed("--workers", 2, "--force")[1] == {"workers": 2, "scheduler_address": None, "force": True}
+    assert handed("--scheduler-address", "tcp://h:1")[1]["scheduler_address"] == "tcp://h:1"
+
+
+def test_a_table_by_layer(command: Command, tuned: Path) -> None:
+    result = command("compare-attention", "--store", tuned, "--model", "tiny", "--metric", "cosine,entropy")
+    assert result.stderr == ""
+    title, *rows = result.stdout.splitlines()
+    assert re.split(r"  +", title.strip()) == [
+        *("training size", "layer"),
+        *("cosine", "95 %", "chance", "most changed head"),
+        *("entropy", "95 %", "most changed head"),
+    ]
+    found = compare_attention(tuned, AttentionRequest(model="tiny", metrics=("cosine", "entropy")))
+    assert len(rows) == 4
+    for row, (size, layer) in zip(rows, [(10, 1), (10, 2), (30, 1), (30, 2)], strict=True):
+        own = found.sel(training_size=size, layer=layer, metric="cosine")
+        head = int(own["mean"].argmin("head"))
+        cells = re.split(r"  +", row.strip())
+        assert cells[:6] == [
+            *(str(size), str(layer), f"{own['layer_mean'].item():.3f}"),
+            f"{own['layer_ci_low'].item():.3f} to {own['layer_ci_high'].item():.3f}",
+            f"{own['chance'].mean().item():.3f}",
+            f"{head}: {own['mean'][head].item():.3f}",
+        ]
+
+
+def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
+    result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "label")
+    title, *rows = result.stdout.splitlines()
+    assert re.split(r"  +", title.strip())[2:] == ["entropy", "95 %", "no", "yes", "most changed head"]
+    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by_label=True))
+    own = found["label_mean"].sel(training_size=10, layer=1).squeeze("metric").mean("head")
+    assert re.split(r"  +", rows[0].strip())[4:6] == [f"{value:.3f}" for value in own.values]
+
+
+def test_models_of_other_tokens_by_word(command: Command, store: Path) -> None:
+    arguments = ("--store", store, "--model", "bert", "--against", "gpt2", "--split", "test")
+    result = command("compare-attention", *arguments, "--metric", "js", "--match-heads")
+    assert re.search(r"\d: 0\.\d{3} \(matches \d: 0\.\d{3}\)", result.stdout)
+    printed = json.loads(command("compare-attention", *arguments, "--metric", "js", "--match-heads", "--json").stdout)
+    assert printed["attributes"]["level"] == "word"
+    assert printed["dims"] == {"metric": 1, "training_size": 1, "layer": 2, "head": 2}
+    assert printed["variables"]["mean"]["dims"] == ["metric", "training_size", "layer", "head"]
+    assert np.array(printed["variables"]["count"]["values"]).ravel().tolist() == [8] * 4
+
+
+def test_json_has_null_for_what_is_not_a_number(command: Command, tuned: Path) -> None:
+    result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--json")
+    printed = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert np.array(printed["variables"]["chance"]["values"], dtype=object).ravel().tolist() == [None] * 12
+
+
+def test_all_pairs_of_layers(command: Command, tuned: Path) -> None:
+    result = command("compare-attention", "--store", tuned, "--training-size", 10, "--metric", "js", "--all-pairs")
+    title, *rows = result.stdout.splitlines()
+    assert title.split() == ["metric", "training", "size", "layer", "other", "layer", "mean", "most", "alike", "heads"]
+    found = compare_attention(tuned, AttentionRequest(training_sizes=(10,), metrics=("js",), all_pairs=True))[
+        "pair_mean"
+    ]
+    assert len(rows) == 4
+    own = found.sel(layer=1, other_layer=2).squeeze().values
+    head, other = np.unravel_index(own.argmin(), own.shape)
+    assert rows[1].split() == f"js 10 1 2 {own.mean():.3f} {head} and {other}: {own.min():.3f}".split()
+
+
+def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_path: Path) -> None:
+    root = tmp_path / "ones.zarr"
+    for size in (0, 10):
+        # A sample of one token, whose query sees one key, has no entropy to change.
+        source((1, 5), tokens=11, specials=False, training_size=size, maps=size).write_all(root)
+    lengths = source((1, 5), tokens=11, specials=False).plan.token_count
+    assert lengths[0] == 1
+    result = command("compare-attention", "--store", root, "--metric", "entropy")
+    assert result.stderr == "note: up to 1 of 2 samples have nothing to measure in a head\n"
+
+
+def test_labels_samples_files_and_figures(command: Command, tuned: Path, tmp_path: Path) -> None:
+    for suffix in ("csv", "json", "nc", "zarr"):
+        command(
+            *("compare-attention", "--store", tuned, "--by", "label", "--per-sample"),
+            *("--output", tmp_path / f"heads.{suffix}", "--plot", tmp_path / "heads.png"),
+        )
+    with xr.open_dataset(tmp_path / "heads.nc") as written:
+        assert written["label_mean"].dims == ("metric", "training_size", "layer", "label", "head")
+        assert written["value"].sizes["sample"] == 8
+    for name in ("heads.csv", "heads.json", "heads.png", "heads-above-chance.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    command("compare-attention", "--store", tuned, "--metric", "tv", "--all-pairs", "--plot", tmp_path / "pairs.svg")
+    assert {path.name for path in tmp_path.glob("pairs*")} == {"pairs.svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--output", "heads.txt"), "output heads.txt has no suffix"),
+        (("--plot", "heads.txt"), "plot heads.txt has no suffix"),
+        (("--training-size", "50"), "has no run of task='nli'"),
+        (("--model", "none"), "has no run of model='none', training_size=0; extract it with `biocache extract"),
+        (("--exclude-special", "--metric", "special-mass"), "leave one of them out"),
+        (("--all-pairs", "--match-heads"), "exclude each other"),
+        (("--workers", "1", "--scheduler-address", "tcp://h:1"), "exclude each other"),
+    ],
+)
+def test_mistakes_are_one_line(command: Command, tuned: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = command("compare-attention", "--store", tuned, *arguments, code=1)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_usage(command: Command, tuned: Path) -> None:
+    assert "'cosinus' is not one of" in command("compare-attention", "--metric", "cosinus", code=2).stderr
+    assert "--by" in command("compare-attention", "--by", "word", code=2).stderr
