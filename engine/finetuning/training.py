@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from biocache.engine.finetuning.examples import Examples
+from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.models import quiet_transformers
 from biocache.store.errors import BiocacheError, ResourceError, SettingError, TrainingError
@@ -130,6 +130,7 @@ class Training:
                 train_dataset=train,
                 eval_dataset=validation,
                 callbacks=callbacks,
+                compute_loss_func=_mean_cross_entropy,
                 preprocess_logits_for_metrics=_predicted,
             )
             # Its prints would go to stdout.
@@ -280,6 +281,19 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
 def _predicted(logits: Any, _labels: Any) -> "torch.Tensor":
     first: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
     return first.argmax(-1)
+
+
+def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """Return the mean over the labelled items of an optimiser step, of which a forward pass may be a part.
+
+    The heads' own loss is the mean of a forward pass, which a `Trainer` that accumulates takes for its part of the
+    step's: gradients and losses would be as many times too large as there are passes.
+    """
+    logits = outputs.logits.float()
+    total = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class _Trainer(Trainer):  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """Fine-tuning learns what a plain loop learns, and the same thing every time."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +67,33 @@ def test_the_callers_random_numbers_are_left_as_they_were(toy: Toy, tmp_path: Pa
     assert draw() == draw()
 
 
-def test_gradient_accumulation_makes_larger_batches(toy: Toy, tmp_path: Path) -> None:
-    request = toy.request(tmp_path / "c", training_sizes=(50,), epochs=1, batch_size=4, gradient_accumulation=5)
-    made = make(tmp_path / "store", request)
-    assert made.scores.step.values.max() == 120 // 20
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_an_accumulated_step_is_that_of_the_whole_batch(toy: Toy, tmp_path: Path, family: str, task: str) -> None:
+    base = Path(shutil.copytree(toy.models[family], tmp_path / family))
+    config = json.loads((base / "config.json").read_text())
+    # Passes of other sizes draw other units to drop out.
+    without = {name: 0.0 for name, value in config.items() if "drop" in name and isinstance(value, float)}
+    (base / "config.json").write_text(json.dumps(config | without | {"classifier_dropout": 0.0}))
+    losses = []
+    for name, size, passes in (("whole", 8, 1), ("parts", 2, 4)):
+        made = make(
+            tmp_path / "store",
+            toy.request(
+                tmp_path / name,
+                task,
+                models=(f"{family}={base}",),
+                epochs=0.1,
+                learning_rate=1e-3,
+                warmup=0.0,
+                batch_size=size,
+                gradient_accumulation=passes,
+            ),
+        )
+        assert made.scores.step.values.tolist() == [1, 2, 3]
+        losses.append(made.scores.loss.values.ravel())
+    assert len(set(losses[0])) == 3
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
 def test_early_stopping_keeps_the_lowest_validation_loss(toy: Toy, tmp_path: Path) -> None:
