@@ -7,25 +7,24 @@ import click
 
 from biocache.cli.options import (
     LABEL_SCHEMES,
-    SPLITS,
-    TASKS,
     VIEWS,
+    activation_options,
     checkpoints_option,
+    corpus_options,
     json_option,
     list_option,
+    models_option,
     scheduler_address_option,
     seed_option,
     store_option,
 )
-from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
+from biocache.cli.values import BYTES, INTEGERS, ListOf
 
 if TYPE_CHECKING:
     from biocache.engine.extraction.request import ExtractionRequest
 
 __all__ = ["extract"]
 
-KEEP = ("hidden", "attention")
-DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _COUNT = click.IntRange(min=1)
 
@@ -37,19 +36,8 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="Run a corpus through models and keep every layer.")
 @store_option
-@click.option("--task", type=click.Choice(TASKS), required=True, help="How text is read.")
-@click.option(
-    "--dataset",
-    metavar="NAME|FOLDER|HUB_ID",
-    help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
-)
-@list_option(
-    "--model",
-    "models",
-    items=NAMES,
-    default=("bert",),
-    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
-)
+@corpus_options
+@models_option
 @list_option(
     "--training-size",
     "training_sizes",
@@ -61,28 +49,14 @@ Examples:
 @list_option(
     "--view", "views", items=ListOf(click.Choice(VIEWS)), text="Views to encode.  [default: all of the task's]"
 )
-@list_option(
-    "--split", "splits", items=ListOf(click.Choice(SPLITS)), default=("train", "test"), text="Splits to extract."
-)
 @checkpoints_option
-@list_option("--keep", items=ListOf(click.Choice(KEEP)), default=KEEP, text="What to keep.")
-@list_option(
-    "--layers", items=LAYERS, text="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.  [default: all]"
-)
-@list_option(
-    "--attention-split",
-    "attention_splits",
-    items=ListOf(click.Choice(SPLITS)),
-    default=("test",),
-    text="Splits whose attention is kept.",
-)
+@activation_options
 @list_option(
     "--attention-view",
     "attention_views",
     items=ListOf(click.Choice(VIEWS)),
     text="Views whose attention is kept.  [default: sentence for ner, pair for nli]",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), default="float16", show_default=True, help="Data type on disk.")
 @click.option(
     "--compute-dtype",
     type=click.Choice(COMPUTE_DTYPES),
@@ -110,9 +84,6 @@ Examples:
     type=_COUNT,
     metavar="N",
     help="Tokens sorted by length together.  [default: by device and memory]",
-)
-@click.option(
-    "--max-memory", type=BYTES, help="Memory to use, such as 8G or 500M.  [default: a quarter of the machine's]"
 )
 @click.option("--max-disk", type=BYTES, help="Refuse to write more than this, such as 200G.")
 @click.option(

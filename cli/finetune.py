@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import (
-    TASKS,
     checkpoints_option,
+    corpus_options,
     json_option,
     list_option,
+    models_option,
     seed_option,
     store_option,
     training_options,
 )
-from biocache.cli.values import INTEGERS, NAMES
+from biocache.cli.values import INTEGERS
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
@@ -29,19 +30,8 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="Fine-tune models on parts of the train split.")
 @store_option
-@click.option("--task", type=click.Choice(TASKS), required=True, help="What the model learns to tell: words or pairs.")
-@click.option(
-    "--dataset",
-    metavar="NAME|FOLDER|HUB_ID",
-    help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
-)
-@list_option(
-    "--model",
-    "models",
-    items=NAMES,
-    default=("bert",),
-    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
-)
+@corpus_options
+@models_option
 @list_option(
     "--training-size",
     "training_sizes",

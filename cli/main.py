@@ -18,6 +18,7 @@ COMMANDS = {
         "biocache.cli.compare_attention:compare_attention",
         "Compare attention maps of runs, head by head.",
     ),
+    "study": ("biocache.cli.study:study", "Do all of it for a grid of tasks, models and training sizes."),
     "ls": ("biocache.cli.ls:ls", "List the runs of a store, or checkpoints and their scores."),
     "info": ("biocache.cli.info:info", "Show all that is known of one run."),
     "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),

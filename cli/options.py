@@ -6,17 +6,22 @@ from typing import Any, TypeVar
 
 import click
 
-from biocache.cli.values import INTEGERS, NAMES, ListOf
+from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
 
 __all__ = [
+    "DTYPES",
+    "KEEP",
     "LABEL_SCHEMES",
     "TASKS",
     "TRAINING_DTYPES",
     "VIEWS",
+    "activation_options",
     "checkpoints_option",
+    "corpus_options",
     "force_option",
     "json_option",
     "list_option",
+    "models_option",
     "result_options",
     "run_selectors",
     "scheduler_address_option",
@@ -30,6 +35,8 @@ TASKS = ("ner", "nli")
 VIEWS = ("sentence", "premise", "hypothesis", "pair")
 SPLITS = ("train", "validation", "test")
 LABEL_SCHEMES = ("type", "bio")
+KEEP = ("hidden", "attention")
+DTYPES = ("float16", "float32")
 TRAINING_DTYPES = ("float32", "bfloat16")
 
 _COUNT = click.IntRange(min=1)
@@ -215,4 +222,44 @@ run_selectors = _adding(
     list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
     list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),
     list_option("--split", items=ListOf(click.Choice(SPLITS)), text="Runs of these splits."),
+)
+
+activation_options = _adding(
+    list_option(
+        "--split", "splits", items=ListOf(click.Choice(SPLITS)), default=("train", "test"), text="Splits to extract."
+    ),
+    list_option("--keep", items=ListOf(click.Choice(KEEP)), default=KEEP, text="What to keep."),
+    list_option(
+        "--layers",
+        items=LAYERS,
+        text="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.  [default: all]",
+    ),
+    list_option(
+        "--attention-split",
+        "attention_splits",
+        items=ListOf(click.Choice(SPLITS)),
+        default=("test",),
+        text="Splits whose attention is kept.",
+    ),
+    click.option("--dtype", type=click.Choice(DTYPES), default="float16", show_default=True, help="Data type on disk."),
+    click.option(
+        "--max-memory", type=BYTES, help="Memory to use, such as 8G or 500M.  [default: a quarter of the machine's]"
+    ),
+)
+
+corpus_options = _adding(
+    click.option("--task", type=click.Choice(TASKS), required=True, help="How text is read."),
+    click.option(
+        "--dataset",
+        metavar="NAME|FOLDER|HUB_ID",
+        help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
+    ),
+)
+
+models_option = list_option(
+    "--model",
+    "models",
+    items=NAMES,
+    default=("bert",),
+    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
 )

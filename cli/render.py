@@ -133,11 +133,11 @@ class Bars:
         click.echo(text)
         self._progress.start()
 
-    def update(self, run: str, done: int, total: int) -> None:
-        """Set how far a run is; the first call for a run draws its bar."""
+    def update(self, run: str, done: int, total: int, unit: str | None = None) -> None:
+        """Set how far a run is; the first call for a run draws its bar. The unit is that of the bars, unless given."""
         if run not in self._tasks:
             self._tasks[run] = self._progress.add_task(run, total=total, rate="")
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]
         speed = task.finished_speed or task.speed
-        rate = f"{speed:,.0f} {self._unit}/s" if speed else ""
+        rate = f"{speed:,.0f} {unit or self._unit}/s" if speed else ""
         self._progress.update(self._tasks[run], completed=done, total=total, rate=rate)

@@ -10,21 +10,45 @@ if TYPE_CHECKING:
     from biocache.engine.extraction.request import ExtractionRequest
     from biocache.engine.finetuning.finetune import finetune
     from biocache.engine.finetuning.request import FinetuneRequest
+    from biocache.engine.probing.comparing import compare_probes
+    from biocache.engine.probing.probe import probe
+    from biocache.engine.probing.request import ClassifierOptions, ProbeRequest
+    from biocache.engine.study.request import StudyRequest
+    from biocache.engine.study.study import run_study
 
-__all__ = ["AttentionRequest", "ExtractionRequest", "FinetuneRequest", "compare_attention", "extract", "finetune"]
+__all__ = [
+    "AttentionRequest",
+    "ClassifierOptions",
+    "ExtractionRequest",
+    "FinetuneRequest",
+    "ProbeRequest",
+    "StudyRequest",
+    "compare_attention",
+    "compare_probes",
+    "extract",
+    "finetune",
+    "probe",
+    "run_study",
+]
 
+# Those who analyse a store must not pay for, or need, what fills one.
 _PLACES = {
-    "AttentionRequest": "biocache.engine.attention.request",
-    "ExtractionRequest": "biocache.engine.extraction.request",
-    "FinetuneRequest": "biocache.engine.finetuning.request",
-    "compare_attention": "biocache.engine.attention.comparison",
-    "extract": "biocache.engine.extraction.extract",
-    "finetune": "biocache.engine.finetuning.finetune",
+    "AttentionRequest": "attention.request",
+    "ClassifierOptions": "probing.request",
+    "ExtractionRequest": "extraction.request",
+    "FinetuneRequest": "finetuning.request",
+    "ProbeRequest": "probing.request",
+    "StudyRequest": "study.request",
+    "compare_attention": "attention.comparison",
+    "compare_probes": "probing.comparing",
+    "extract": "extraction.extract",
+    "finetune": "finetuning.finetune",
+    "probe": "probing.probe",
+    "run_study": "study.study",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Those who analyse a store must not pay for, or need, what fills one.
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

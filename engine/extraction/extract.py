@@ -34,7 +34,7 @@ from biocache.store.reading import Run
 from biocache.store.spec import Provenance
 from biocache.store.writing import create_run, discard_run, resume_run
 
-__all__ = ["check_disk", "extract", "run_plan"]
+__all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
 
 
 def extract(
@@ -164,7 +164,7 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         If it is more than `ExtractionRequest.max_disk`.
     """
     allowed = plan.request.max_disk
-    pending = sum(_bytes_left(Path(store), run) for run in plan.runs)
+    pending = sum(bytes_left(Path(store), run) for run in plan.runs)
     if allowed is not None and pending > allowed:
         raise ResourceError(
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
@@ -172,7 +172,8 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         )
 
 
-def _bytes_left(root: Path, run: RunPlan) -> int:
+def bytes_left(root: Path, run: RunPlan) -> int:
+    """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(root, run)
     tokens = int(run.layout.pack_tokens[done].sum()) if done else 0
     pairs = int(run.layout.pack_pairs[done].sum()) if done else 0

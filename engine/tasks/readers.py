@@ -14,7 +14,7 @@ from biocache.engine.tasks.nli import read_pairs
 from biocache.engine.tasks.rows import ReadSplit, shown
 from biocache.store.errors import DataError, SettingError
 
-__all__ = ["DEFAULT_NER", "read_corpus"]
+__all__ = ["DEFAULT_NER", "DatasetSource", "locate", "read_corpus"]
 
 DEFAULT_NER = "tner/bionlp2004"
 
@@ -22,7 +22,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class DatasetSource:
+    """What a data set is called and where it is.
+
+    Attributes
+    ----------
+    name
+        Its name in run keys.
+    place
+        Its folder, or its hub id.
+    """
+
     name: str
     place: Path | str
 
@@ -68,7 +78,7 @@ def read_corpus(
         split, or if a split asked for does not exist. The message begins with the file and line.
     """
     _check_settings(task, splits, label_scheme, limit)
-    source = _locate(task, dataset)
+    source = locate(task, dataset)
     place = source.place
     raw = read_folder(place, task) if isinstance(place, Path) else read_hub(place, task)
     absent = [split for split in splits or () if split not in raw]
@@ -102,8 +112,21 @@ def _check_settings(task: str, splits: Sequence[str] | None, label_scheme: str, 
         raise SettingError(f"limit {limit} keeps no sample; use 1 or more")
 
 
-def _locate(task: str, dataset: str | None) -> _Source:
-    """Tell a folder from a hub id, and name the dataset."""
+def locate(task: str, dataset: str | None) -> DatasetSource:
+    """Tell a folder from a hub id, and name the dataset; nothing is read.
+
+    Parameters
+    ----------
+    task, dataset
+        As `read_corpus`.
+
+    Raises
+    ------
+    SettingError
+        If the dataset's name cannot be used.
+    DataError
+        If there is no default.
+    """
     if dataset is None:
         dataset = _default(task)
     path = _as_path(dataset)
@@ -117,7 +140,7 @@ def _locate(task: str, dataset: str | None) -> _Source:
     if not _NAME.fullmatch(name):
         problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
         raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")
-    return _Source(name, path or dataset)
+    return DatasetSource(name, path or dataset)
 
 
 def _default(task: str) -> str:

@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from biocache.cli import options
 from biocache.engine.finetuning import finetune as finetune_module
-from biocache.engine.finetuning.request import COMPUTE_DTYPES, FinetuneRequest
-from biocache.engine.tasks import ner
+from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]
@@ -134,11 +132,6 @@ def test_the_options_are_the_settings(job: list[str], command: Command, monkeypa
     )
     command("finetune", "--task", "ner", "--resume", code=1)
     assert seen == [expected, FinetuneRequest(task="ner", training_sizes=(10, 30, 50, 100))]
-
-
-def test_choices_are_those_of_the_engine() -> None:
-    assert options.TRAINING_DTYPES == COMPUTE_DTYPES
-    assert tuple(ner.LABEL_SCHEMES) == options.LABEL_SCHEMES
 
 
 def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path) -> None:

@@ -92,15 +92,17 @@ def test_unknown_commands_and_options_are_usage_errors(command: Command) -> None
 
 def test_choices_are_those_of_the_engine() -> None:
     from biocache.engine.extraction import request
+    from biocache.engine.finetuning import request as finetuning
     from biocache.engine.tasks import base, ner
 
     assert tuple(base.TASKS) == options.TASKS
     assert base.VIEWS == options.VIEWS
     assert base.SPLITS == options.SPLITS
-    assert request.KEEP == extract_module.KEEP
-    assert request.DTYPES == extract_module.DTYPES
+    assert request.KEEP == options.KEEP
+    assert request.DTYPES == options.DTYPES
     assert request.COMPUTE_DTYPES == extract_module.COMPUTE_DTYPES
-    assert tuple(ner.LABEL_SCHEMES) == extract_module.LABEL_SCHEMES
+    assert finetuning.COMPUTE_DTYPES == options.TRAINING_DTYPES
+    assert tuple(ner.LABEL_SCHEMES) == options.LABEL_SCHEMES
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -133,6 +133,7 @@ def test_the_check_of_loaded_modules_works():
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import AttentionRequest, compare_attention", MODELS | {"matplotlib"}, {"numba"}),
+        ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("import biocache.cli.main", HEAVY, {"click"}),
     ],
 )

@@ -1,0 +1,146 @@
+"""The steps of a study: which there are, what is done of them and what they take."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from biocache.engine.extraction.extract import bytes_left
+from biocache.engine.extraction.memory import format_bytes
+from biocache.engine.extraction.planning import ModelPlan, plan_extraction
+from biocache.engine.models import checkpoint_path, parse_model
+from biocache.engine.study.request import Cell, StudyRequest
+from biocache.engine.tasks.readers import locate
+from biocache.store.errors import ResourceError, SettingError
+
+__all__ = ["PlannedStep", "Step", "cells", "check_study_disk", "plan_study", "steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of `finetune`, `extract`, `probe` or `compare_attention`.
+
+    Attributes
+    ----------
+    kind
+        ``finetune``, ``extract``, ``probe`` or ``compare-attention``.
+    cell
+        The model and the data set.
+    sizes
+        Training sizes of the call.
+    """
+
+    kind: str
+    cell: Cell
+    sizes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        where = f"{self.cell.task}/{self.cell.dataset_name}/{self.cell.model_name}"
+        return f"{self.kind} {where} {','.join(map(str, self.sizes))}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step, and what is known before it is done.
+
+    Attributes
+    ----------
+    step
+        The step.
+    bytes_left
+        Bytes that it would still write, before compression: weights or activations; None where results are small.
+    """
+
+    step: Step
+    bytes_left: int | None
+
+
+def cells(request: StudyRequest) -> list[Cell]:
+    """Return every model on every data set.
+
+    Raises
+    ------
+    SettingError
+        If two data sets or two models would have one name.
+    DataError
+        If a task has no default data set.
+    """
+    found = [
+        Cell(task, dataset, locate(task, dataset).name, model, parse_model(model)[0])
+        for task, dataset in request.corpora
+        for model in request.models
+    ]
+    names = [(cell.task, cell.dataset_name, cell.model_name) for cell in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingError(f"{'/'.join(name)} is asked for twice; give two of one name different names: NAME=...")
+    return found
+
+
+def steps(request: StudyRequest) -> Iterator[Step]:
+    """Yield the steps of a study in an order in which each finds what it needs."""
+    for cell in cells(request):
+        for size in request.sizes:
+            if "finetune" in request.steps and size > 0:
+                yield Step("finetune", cell, (size,))
+            if "extract" in request.steps:
+                yield Step("extract", cell, (size,))
+        if "probe" in request.steps:
+            yield Step("probe", cell, request.sizes)
+        if "compare-attention" in request.steps and len(request.sizes) > 1:
+            yield Step("compare-attention", cell, request.sizes[1:])
+
+
+def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
+    """Return the steps with the bytes that each would still write; no weights are loaded.
+
+    Parameters
+    ----------
+    store
+        Folder of the store; need not exist.
+    request
+        The grid.
+
+    Raises
+    ------
+    BiocacheError
+        If a corpus is malformed, a model is missing or a setting does not fit it.
+    """
+    plans: dict[Cell, ModelPlan] = {}
+    planned = []
+    for step in steps(request):
+        cell = step.cell
+        if step.kind in ("finetune", "extract") and cell not in plans:
+            # All sizes of a model share the layout of the pre-trained one.
+            plans[cell] = plan_extraction(request.extraction_request(cell, 0)).models[0]
+        size = step.sizes[0]
+        left = None
+        if step.kind == "finetune":
+            path = checkpoint_path(cell.task, cell.dataset_name, cell.model_name, size, request.seed)
+            made = (request.checkpoints.expanduser() / path / "config.json").is_file()
+            left = 0 if made else 4 * plans[cell].shape.parameters
+        elif step.kind == "extract":
+            left = sum(_bytes_left(store, plans[cell], index, size) for index in range(len(plans[cell].runs)))
+        planned.append(PlannedStep(step, left))
+    return planned
+
+
+def _bytes_left(store: Path, plan: ModelPlan, index: int, size: int) -> int:
+    run = plan.runs[index]
+    key = replace(run.spec.key, training_size=size)
+    return bytes_left(store, replace(run, spec=replace(run.spec, key=key)))
+
+
+def check_study_disk(planned: list[PlannedStep], allowed: int | None) -> None:
+    """Refuse a study that would write more than is allowed.
+
+    Raises
+    ------
+    ResourceError
+        If it would.
+    """
+    pending = sum(step.bytes_left or 0 for step in planned)
+    if allowed is not None and pending > allowed:
+        raise ResourceError(
+            f"the study would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
+            "--layers or sizes, drop attention from --keep, or raise --max-disk"
+        )

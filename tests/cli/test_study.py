@@ -1,0 +1,117 @@
+"""`biocache study`, end to end on tiny models."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from biocache.cli import study as study_module
+from biocache.engine.attention.metrics import METRICS
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.probing.request import PROBES
+from biocache.engine.study import study as engine_module
+from biocache.engine.study.request import STEPS, StudyRequest
+from biocache.store.errors import SettingError
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def job(corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path) -> list[str]:
+    return [
+        *("study", "--store", str(tmp_path / "store"), "--checkpoints", str(tmp_path / "checkpoints")),
+        *("--task", "nli", "--dataset", f"demo={corpus_folder / 'nli'}", "--model", f"bert={checkpoints['bert']}"),
+        *("--training-size", "0,30", "--epochs", "1", "--device", "cpu", "--probe", "logistic"),
+    ]
+
+
+def test_a_table_of_steps(job: list[str], command: Command) -> None:
+    planned = command(*job, "--dry-run").stdout.splitlines()
+    assert planned[0].split("  ")[0] == "step"
+    assert planned[-1].startswith("bytes to write, before compression")
+    made = command(*job)
+    rows = [line.split() for line in made.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["extract", "finetune", "extract", "probe", "compare-attention"]
+    assert [row[:5] for row in rows] == [line.split()[:5] for line in planned[1:6]]
+    assert {row[-1] for row in rows} == {"done"}
+    assert made.stderr == ""
+    again = json.loads(command(*job, "--json").stdout)
+    assert [step["state"] for step in again] == ["found"] * 5
+    assert again[3]["training_sizes"] == [0, 30]
+    plan = json.loads(command(*job, "--dry-run", "--json").stdout)
+    assert plan["totals"] == {"bytes_left": 0}
+
+
+def test_a_failure_is_reported_at_the_end_with_exit_code_1(job: list[str], command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "checkpoints/nli/demo/bert/size-030/seed-42"
+    place.mkdir(parents=True)
+    result = command(*job, code=1)
+    assert [line.split()[-1] for line in result.stdout.splitlines()[1:]] == ["done", "failed", "out", "done", "out"]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("note: finetune nli/demo/bert 30 failed: ")
+    assert "was not made by `biocache finetune`" in line
+
+
+def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[StudyRequest] = []
+
+    def stop(_store: Path, request: StudyRequest, **_: Any) -> None:
+        seen.append(request)
+        raise SettingError("stopped")
+
+    monkeypatch.setattr(engine_module, "run_study", stop)
+    given = (
+        "study --task ner,nli --dataset a,b --model x,y --training-size 0,50 --seed 3 --checkpoints c "
+        "--steps extract,probe --epochs 5 --learning-rate 1e-4 --batch-size 2 --max-length 99 --limit 7 --restart "
+        "--keep hidden --layers 1-2 --split test --dtype float32 --max-memory 1G --probe mlp "
+        "--max-train-samples 9 --metric js --max-disk 2G "
+        "--device cpu --overwrite"
+    )
+    command(*shlex.split(given), code=1)
+    both = {"max_length": 99, "limit": 7, "device": "cpu", "overwrite": True}
+    expected = StudyRequest(
+        corpora=(("ner", "a"), ("nli", "b")),
+        models=("x", "y"),
+        training_sizes=(0, 50),
+        seed=3,
+        checkpoints=Path("c"),
+        steps=("extract", "probe"),
+        finetuning=FinetuneRequest(
+            task="ner",
+            epochs=5.0,
+            learning_rate=1e-4,
+            batch_size=2,
+            restart=True,
+            **both,  # type: ignore[arg-type]
+        ),
+        extraction=ExtractionRequest(
+            task="ner",
+            keep=("hidden",),
+            layers=(1, 2),
+            splits=("test",),
+            dtype="float32",
+            max_memory=2**30,
+            **both,  # type: ignore[arg-type]
+        ),
+        probe="mlp",
+        max_train_samples=9,
+        metrics=("js",),
+        max_disk=2**31,
+    )
+    command("study", code=1)
+    assert seen == [expected, StudyRequest(corpora=(("ner", None),))]
+
+
+def test_a_corpus_for_each_task(command: Command) -> None:
+    assert "--dataset names 1 and --task 2" in command("study", "--task", "ner,nli", "--dataset", "a", code=2).stderr
+
+
+def test_choices_are_those_of_the_engine() -> None:
+    assert study_module.STEPS == STEPS
+    assert study_module.PROBES == PROBES
+    assert "cosine" in METRICS

@@ -1,0 +1,201 @@
+"""The study: every step of a grid once, what is finished skipped, and a failure that stops only what needs it."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toys import ToyModels, write_toy
+
+from biocache.engine import StudyRequest, run_study
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.study.request import STEPS, STUDY_PROBES
+from biocache.engine.study.steps import Step, cells, check_study_disk, plan_study, steps
+from biocache.engine.study.study import Outcome
+from biocache.store import Store
+from biocache.store.errors import ResourceError, SettingError
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ToyModels]:
+    folder = tmp_path_factory.mktemp("study")
+    return write_toy(folder / "corpus", train=48, held_out=12), ToyModels(folder / "models")
+
+
+def grid(material: tuple[Path, ToyModels], folder: Path, **settings: Any) -> StudyRequest:
+    corpus, models = material
+    defaults: dict[str, Any] = {
+        "corpora": (("nli", f"toy={corpus / 'nli'}"),),
+        "models": (f"bert={models['bert']}", f"gpt2={models['gpt2']}"),
+        "training_sizes": (0, 50, 100),
+        "checkpoints": folder / "checkpoints",
+        "finetuning": FinetuneRequest(task="ner", epochs=1, device="cpu"),
+        "extraction": ExtractionRequest(task="ner", device="cpu"),
+        "probe": "logistic",
+    }
+    return StudyRequest(**(defaults | settings))
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {str(outcome.step): outcome.state for outcome in outcomes}
+
+
+def test_a_grid_is_done_once_and_then_found(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path)
+    told: list[Step] = []
+    outcomes = run_study(tmp_path / "store", request, on_step=told.append)
+    expected = [
+        f"{kind} nli/toy/{model} {sizes}"
+        for model in ("bert", "gpt2")
+        for kind, sizes in (
+            ("extract", "0"),
+            ("finetune", "50"),
+            ("extract", "50"),
+            ("finetune", "100"),
+            ("extract", "100"),
+            ("probe", "0,50,100"),
+            ("compare-attention", "50,100"),
+        )
+    ]
+    assert states(outcomes) == dict.fromkeys(expected, "done")
+    assert told == [outcome.step for outcome in outcomes]
+    store = Store.open(tmp_path / "store")
+    assert len(store.keys()) == 2 * 3 * 3 * 2
+    kinds = Counter(result.kind for result in store.results())
+    assert (kinds["finetune"], kinds["attention"]) == (4, 2)
+    assert kinds["probe"] >= 2
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert states(run_study(tmp_path / "store", request)) == dict.fromkeys(expected, "found")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_failed_step_stops_only_what_needs_it(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    models = material[1]
+    broken = tmp_path / "broken"
+    shutil.copytree(models["gpt2"], broken)
+    (broken / "model.safetensors").write_bytes(b"not weights")
+    request = grid(
+        material,
+        tmp_path,
+        models=(f"bad={broken}", f"bert={models['bert']}"),
+        training_sizes=(0, 50),
+        steps=("finetune", "extract", "probe"),
+    )
+    # Something else stands where the checkpoint of BERT belongs.
+    place = tmp_path / "checkpoints/nli/toy/bert/size-050/seed-42"
+    place.mkdir(parents=True)
+    outcomes = run_study(tmp_path / "store", request)
+    assert states(outcomes) == {
+        "extract nli/toy/bad 0": "failed",
+        "finetune nli/toy/bad 50": "failed",
+        "extract nli/toy/bad 50": "left out",
+        "probe nli/toy/bad 0,50": "left out",
+        "extract nli/toy/bert 0": "done",
+        "finetune nli/toy/bert 50": "failed",
+        "extract nli/toy/bert 50": "left out",
+        "probe nli/toy/bert 0": "done",
+    }
+    messages = {str(outcome.step): outcome.message for outcome in outcomes}
+    assert "cannot be loaded" in messages["finetune nli/toy/bad 50"]
+    assert "was not made by `biocache finetune`" in messages["finetune nli/toy/bert 50"]
+    assert messages["extract nli/toy/bert 0"] == ""
+    # With the cause gone, the rest is done and what was there is found.
+    place.rmdir()
+    again = states(run_study(tmp_path / "store", replace(request, models=(f"bert={models['bert']}",))))
+    assert list(again.values()) == ["found", "done", "done", "done"]
+
+
+def test_the_plan_counts_the_bytes_that_are_written(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), steps=("finetune", "extract"))
+    store = tmp_path / "store"
+    planned = plan_study(store, request)
+    assert [entry.step for entry in planned] == list(steps(request))
+    assert not store.exists()
+    by_kind = {kind: [e.bytes_left for e in planned if e.step.kind == kind] for kind in ("finetune", "extract")}
+    assert len(set(by_kind["extract"])) == len(set(by_kind["finetune"])) == 1
+    run_study(store, request)
+    runs = Store.open(store).select(training_size=50)
+    raw = sum(run.activations(name).nbytes for run in runs for name in run.spec.keep)
+    assert by_kind["extract"][0] == raw
+    weights = (tmp_path / "checkpoints/nli/toy/bert/size-050/seed-42/model.safetensors").stat().st_size
+    assert by_kind["finetune"][0] == pytest.approx(weights, rel=0.1)
+    assert [entry.bytes_left for entry in plan_study(store, request)] == [0] * 5
+    assert all(e.bytes_left is None for e in plan_study(store, replace(request, steps=("probe", "compare-attention"))))
+
+
+def test_a_study_that_would_not_fit_is_refused_before_anything_runs(
+    material: tuple[Path, ToyModels], tmp_path: Path
+) -> None:
+    request = grid(material, tmp_path, max_disk=1000)
+    with pytest.raises(ResourceError, match=r"the study would write .* and --max-disk is 1000 B"):
+        run_study(tmp_path / "store", request)
+    assert list(tmp_path.iterdir()) == []
+    total = sum(entry.bytes_left or 0 for entry in plan_study(tmp_path / "store", request))
+    check_study_disk(plan_study(tmp_path / "store", request), total)
+
+
+def test_the_requests_of_the_steps_are_those_of_the_grid(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    corpus, models = material
+    request = grid(
+        material,
+        tmp_path,
+        corpora=(("ner", f"toy={corpus / 'ner'}"), ("nli", f"toy={corpus / 'nli'}")),
+        models=(f"bert={models['bert']}",),
+        seed=7,
+        probe=None,
+        finetuning=FinetuneRequest(task="nli", learning_rate=1e-3, seed=1, training_sizes=(3,)),
+        extraction=ExtractionRequest(task="nli", layers=(0, 1), seed=1),
+        training_sizes=(100, 0, 100),
+    )
+    ner, nli = cells(request)
+    made = request.finetune_request(ner, 30)
+    assert (made.task, made.training_sizes, made.seed, made.learning_rate) == ("ner", (30,), 7, 1e-3)
+    assert (made.checkpoints, made.models, made.dataset) == (request.checkpoints, request.models, ner.dataset)
+    read = request.extraction_request(nli, 30)
+    assert (read.task, read.training_sizes, read.seed, read.layers) == ("nli", (30,), 7, (0, 1))
+    probes = {cell.task: request.probe_request(cell, (0, 100)).probe for cell in (ner, nli)}
+    assert probes == STUDY_PROBES == {"ner": "bilstm-crf", "nli": "svc"}
+    attention = request.attention_request(nli, (100,))
+    assert (attention.baseline, attention.view, attention.model, attention.dataset) == (0, "pair", "bert", "toy")
+    assert [str(step) for step in steps(request) if step.kind == "compare-attention"] == [
+        "compare-attention ner/toy/bert 100",
+        "compare-attention nli/toy/bert 100",
+    ]
+
+
+def test_one_size_has_nothing_to_be_compared_with(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path, training_sizes=(0,))
+    assert {step.kind for step in steps(request)} == {"extract", "probe"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corpora": ()}, "corpora is empty"),
+        ({"models": ()}, "models is empty"),
+        ({"training_sizes": ()}, "training_sizes is empty"),
+        ({"steps": ()}, "steps is empty"),
+        ({"steps": ("finetune", "dance")}, "step 'dance' is not one of finetune, extract, probe, compare-attention"),
+        ({"corpora": (("pos", None),)}, "task 'pos'"),
+    ],
+)
+def test_grids_that_cannot_be(
+    material: tuple[Path, ToyModels], tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        grid(material, tmp_path, **settings)
+
+
+def test_two_of_one_name_are_refused(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    models = material[1]
+    request = grid(material, tmp_path, models=(f"m={models['bert']}", f"m={models['gpt2']}"))
+    with pytest.raises(SettingError, match="nli/toy/m is asked for twice"):
+        run_study(tmp_path / "store", request)
+    assert len(STEPS) == 4
