@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
+from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +20,11 @@ Examples:
   biocache ls --checkpoints checkpoints --task nli"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="List the runs of a store, or checkpoints and their scores.")
+@click.command(epilog=_EXAMPLES, short_help="List the runs of a store, or fine-tuned checkpoints.")
 @store_option
 @click.option(
     "--checkpoints",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     metavar="FOLDER",
     help="List the fine-tuned checkpoints of this folder instead.",
 )
@@ -56,16 +57,22 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
     from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints
     from biocache.cli.render import note, print_json
-    from biocache.engine.finetuning.checkpoint import list_checkpoints
+    from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
+    from biocache.store.errors import IntegrityError
 
     of_runs = [name for name in ("view", "split") if selectors.pop(name)]
     if of_runs:
         raise click.UsageError(f"checkpoints have no --{of_runs[0]}; leave it out")
-    found = [
-        checkpoint
-        for checkpoint in list_checkpoints(folder)
-        if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values)
-    ]
+    found = []
+    for place in checkpoint_folders(folder):
+        try:
+            checkpoint = Checkpoint.read(place)
+            checkpoint.scores()
+        except IntegrityError as error:
+            note(f"damaged: {error}")
+            continue
+        if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values):
+            found.append(checkpoint)
     if as_json:
         print_json([checkpoint_facts(checkpoint) for checkpoint in found])
     elif found:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES, ListOf
+from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, ListOf
 
 __all__ = [
     "DTYPES",
@@ -45,7 +45,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default=Path("biocache.zarr"),
     envvar="BIOCACHE_STORE",
     show_default=True,
@@ -64,7 +64,7 @@ seed_option = click.option(
 
 checkpoints_option = click.option(
     "--checkpoints",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default=Path("checkpoints"),
     show_default=True,
     help="Folder of fine-tuned checkpoints.",
@@ -154,7 +154,7 @@ training_options = _adding(
         metavar="N",
         default=500,
         show_default=True,
-        help="Steps after which to save what --resume needs.",
+        help="Steps after which to save what --resume needs; with --patience each epoch.",
     ),
     click.option(
         "--resume/--restart",
@@ -163,14 +163,12 @@ training_options = _adding(
         show_default=True,
         help="Go on from the last saved step of an interrupted fine-tuning, or begin anew.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace checkpoints that were made with other settings."),
+    click.option("--overwrite", is_flag=True, help="Replace what was made with other settings."),
 )
 
 result_options = _adding(
-    click.option(
-        "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write the result: .csv .json .nc .zarr."
-    ),
-    click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result: .png .svg .pdf."),
+    click.option("--output", type=FOLDER, metavar="FILE", help="Also write the result: .csv .json .nc .zarr."),
+    click.option("--plot", type=FOLDER, metavar="FILE", help="Draw the result: .png .svg .pdf."),
     json_option,
 )
 

@@ -37,7 +37,7 @@ Examples:
   biocache study --task nli --dataset corpora/mednli --model gpt2 --training-size 0,100 --steps finetune,extract"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Do all of it for a grid of tasks, models and training sizes.")
+@click.command(epilog=_EXAMPLES, short_help="Do all of it for a grid of models and training sizes.")
 @store_option
 @list_option("--task", "tasks", items=ListOf(click.Choice(TASKS)), default=("ner",), text="Tasks.")
 @list_option(
@@ -136,8 +136,8 @@ def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
 
     total = sum(entry.bytes_left or 0 for entry in planned)
     if as_json:
-        rows = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
-        print_json({"steps": rows, "totals": {"bytes_left": total}})
+        steps = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
+        print_json({"steps": steps, "totals": {"bytes_left": total}})
         return
     sizes = ["-" if entry.bytes_left is None else format_bytes(entry.bytes_left) for entry in planned]
     rows = [(*_cells(entry.step), size) for entry, size in zip(planned, sizes, strict=True)]

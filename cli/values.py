@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["BYTES", "INTEGERS", "LAYERS", "NAMES", "ByteSize", "ListOf"]
+__all__ = ["BYTES", "FOLDER", "INTEGERS", "LAYERS", "NAMES", "ByteSize", "ListOf"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?b)?|b)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -105,7 +106,15 @@ class _Number(click.types.IntParamType):
         return number
 
 
+class _UserPath(click.Path):
+    """A path in which ``~`` is the user's home, wherever a shell leaves it: after ``=`` and between quotes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(value).expanduser()
+
+
 BYTES = ByteSize()
+FOLDER = _UserPath(path_type=Path)
 NAMES = ListOf(_Name())
 INTEGERS = ListOf(_Number())
 LAYERS = ListOf(_Number(), ranges=True)

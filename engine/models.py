@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIASES",
+    "POOLER",
     "LoadedModel",
     "ModelShape",
     "ModelSource",
@@ -37,8 +38,9 @@ ALIASES = {
     "biogpt": "microsoft/biogpt",
 }
 
-# Freshly initialised where a checkpoint has none, and not on the way to hidden states or attention.
-_POOLER = "pooler."
+#: How the names of a pooler's weights begin: fresh where a checkpoint has none, and not on the way to hidden states or
+#: attention.
+POOLER = "pooler."
 
 _DEFAULT_MAX_LENGTH = 512
 
@@ -376,7 +378,7 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             model, unset = _initialise(config, source.seed), list[str]()
         else:
             model, unset = _load_weights(source, config)
-    missing = [name for name in unset if not name.startswith(_POOLER)]
+    missing = [name for name in unset if not name.startswith(POOLER)]
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ModelError(
@@ -427,10 +429,19 @@ def weights_digest(model: "PreTrainedModel") -> str:
 
     The pooler is left out: it is not on the way to hidden states, and fresh where a checkpoint has none.
     """
+    return _digest(model, pooler=False)
+
+
+def pooler_digest(model: "PreTrainedModel") -> str:
+    """Return the same of the pooler alone, from which some families tell sequences apart."""
+    return _digest(model, pooler=True)
+
+
+def _digest(model: "PreTrainedModel", *, pooler: bool) -> str:
     sha = hashlib.sha256()
     state: dict[str, torch.Tensor] = model.state_dict()
     for name in sorted(state):
-        if not name.startswith(_POOLER):
+        if name.startswith(POOLER) == pooler:
             values = state[name].detach().cpu().contiguous()
             sha.update(f"{name};{values.dtype};{tuple(values.shape)};".encode())
             sha.update(values.numpy().data)

@@ -101,6 +101,9 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     if tokenizer.is_fast:
         backend = json.loads(tokenizer.backend_tokenizer.to_str())
         state["backend"] = backend | {"truncation": None, "padding": None}
+        if (backend["post_processor"] or {}).get("type") == "RobertaProcessing":
+            # It decides offsets alone, and follows the pre-tokenizer's when a tokenizer is saved and loaded again.
+            del backend["post_processor"]["add_prefix_space"]
     else:
         state["added"] = tokenizer.get_added_vocab()
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 """Checkpoints on disk: made aside, then renamed; complete or absent."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from typing import Any, Self
 
 import xarray as xr
 
-from biocache.engine.exporting import export_dataset
+from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.errors import BusyError, IntegrityError, SettingError, shortened
 
-__all__ = ["Checkpoint", "Origin", "Workplace", "find_checkpoint", "list_checkpoints"]
+__all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign"]
 
 _FORMAT_VERSION = 1
 _RECORD = "finetuning.json"
@@ -86,6 +87,8 @@ class Checkpoint:
         """
         try:
             record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            if record["format_version"] != _FORMAT_VERSION:
+                raise ValueError(f"format version {record['format_version']} is not {_FORMAT_VERSION}")
             spec, origin = FinetuneSpec.from_json(record["spec"]), Origin(**record["origin"])
             return cls(folder, spec, origin, tuple(record["samples"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -123,20 +126,22 @@ def find_checkpoint(checkpoints: Path, spec: FinetuneSpec) -> Checkpoint | None:
     return Checkpoint.read(folder) if (folder / _RECORD).is_file() else None
 
 
-def list_checkpoints(checkpoints: Path) -> list[Checkpoint]:
-    """Return the checkpoints below a folder that `biocache finetune` made, in the order of their paths.
+def checkpoint_folders(checkpoints: Path) -> list[Path]:
+    """Return the folders of the checkpoints below a folder that `biocache finetune` made, sound or damaged.
 
     Raises
     ------
     SettingError
         If there is no such folder.
-    IntegrityError
-        If one is damaged.
     """
     if not checkpoints.is_dir():
         raise SettingError(f"{checkpoints} is no folder of checkpoints; pass the one `biocache finetune` wrote to")
-    found = sorted(checkpoints.glob(f"*/*/*/size-*/seed-*/{_RECORD}"))
-    return [Checkpoint.read(record.parent) for record in found]
+    return sorted(record.parent for record in checkpoints.glob(f"*/*/*/size-*/seed-*/{_RECORD}"))
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return whether a folder is a checkpoint that another tool made."""
+    return (folder / "config.json").is_file() and not (folder / _RECORD).exists()
 
 
 class Workplace:
@@ -160,6 +165,10 @@ class Workplace:
         """Folder of what is saved on the way, a folder a saved step."""
         return self._folder / "steps"
 
+    @property
+    def _replaced(self) -> Path:
+        return self._folder / "replaced"
+
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Keep other processes out for the length of a context.
@@ -175,42 +184,59 @@ class Workplace:
         try:
             # Held for the process, whatever thread asks; dropped by the kernel when the process ends.
             with FileLock(self._folder / "lock", timeout=0, thread_local=False):
+                if self._replaced.exists() and not self.target.exists():
+                    # A process was killed after it had put the old checkpoint aside.
+                    self._replaced.rename(self.target)
                 yield
         except Timeout as error:
             raise BusyError(f"checkpoint {self.target} is being made by another process; wait for it") from error
 
     def last_step(self) -> Path | None:
         """Return the folder of the last step that was saved whole, None where there is none."""
-        whole = [folder for folder in self.steps.glob("checkpoint-*") if _is_json(folder / _STEP_STATE)]
+        whole = [folder for folder in self.steps.glob("checkpoint-*") if _read_json(folder / _STEP_STATE) is not None]
         return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
-    def begin(self, *, restart: bool) -> Path | None:
+    def begin(self, *, restart: bool, overwrite: bool) -> Path | None:
         """Make ready to train, and return the folder of the step to go on from, None to begin.
 
         Parameters
         ----------
         restart
             Whether to forget what an interrupted process saved.
+        overwrite
+            Whether to forget it where it had other settings.
 
         Raises
         ------
         SpecMismatchError
             If what was interrupted had other settings.
         """
-        record, step = self._folder / _RECORD, self.last_step()
-        if step is not None and not restart:
-            stored = FinetuneSpec.from_json(json.loads(record.read_text(encoding="utf-8")))
+        step, stored = self.last_step(), self._begun()
+        if step is not None and stored is not None and not restart and not (overwrite and stored != self._spec):
             what = f"an interrupted fine-tuning in {self._folder}, at step {step.name.rpartition('-')[2]},"
             self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to begin anew")
             return step
         self.forget()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
+        with replacing(self._folder / _RECORD) as scratch:
+            scratch.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
         return None
+
+    def _begun(self) -> FinetuneSpec | None:
+        """Return the spec of what was begun here, None where nothing was or its record is torn."""
+        try:
+            return FinetuneSpec.from_json(_read_json(self._folder / _RECORD) or {})
+        except (KeyError, TypeError):
+            return None
 
     def forget(self) -> None:
         """Remove what was saved on the way."""
         shutil.rmtree(self.steps, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Remove the workplace, at once for whoever looks."""
+        doomed = self._folder.with_name(f"{self._folder.name}-{os.getpid()}")
+        self._folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     @contextmanager
     def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:
@@ -236,14 +262,15 @@ class Workplace:
         }
         (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         if self.target.exists():
-            self.target.rename(self._folder / "replaced")
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self.target.rename(self._replaced)
         folder.rename(self.target)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.leave()
 
 
-def _is_json(file: Path) -> bool:
+def _read_json(file: Path) -> Any:
+    """Return what a file holds; None where it is missing or torn."""
     try:
-        json.loads(file.read_bytes())
+        return json.loads(file.read_bytes())
     except (OSError, ValueError):
-        return False
-    return True
+        return None

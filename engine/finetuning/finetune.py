@@ -1,5 +1,6 @@
 """`finetune`: a corpus and pre-trained models in, checkpoints at every training size out."""
 
+import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from biocache.engine.finetuning.subset import Subset
 from biocache.engine.randomness import isolated, seeded
 from biocache.store.errors import SettingError, SpecMismatchError, TrainingError
 from biocache.store.results import find_result, save_result
+from biocache.store.staging import refuse_foreign, write_error
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.training import Curve, Training
@@ -96,14 +98,18 @@ def finetune(
             "training size 0 is the pre-trained model, for which there is nothing to fine-tune: `biocache extract` "
             "takes it as it is; name a size from 1 to 100"
         )
+    root = Path(store).expanduser()
+    refuse_foreign(root)
     material = Material(request)
+    # All that can be refused is refused before the first training, which may take hours.
+    todo = [[_Finetuning(material, source, size) for size in sizes] for source in material.sources()]
+    for one in itertools.chain.from_iterable(todo):
+        one.find()
     rows = []
-    for source in material.sources():
-        finished = []
-        for size in sizes:
-            made = _Finetuning(material, source, size).finish(Path(store), on_progress, on_checkpoint)
-            finished.append(made.expand_dims(model=[source.source.name], training_size=[size]))
-        rows.append(_concatenated(finished, "training_size"))
+    for row in todo:
+        made = [(one.spec, one.finish(root, on_progress, on_checkpoint)) for one in row]
+        parts = [scores.expand_dims(model=[s.model], training_size=[s.training_size]) for s, scores in made]
+        rows.append(_concatenated(parts, "training_size"))
     return _concatenated(rows, "model")
 
 
@@ -127,53 +133,60 @@ class _Finetuning:
         on_checkpoint: Callable[[Checkpoint, bool], None] | None,
     ) -> xr.Dataset:
         """Return the scores of the checkpoint, made now if it is not there."""
-        checkpoints = self._material.request.checkpoints.expanduser()
-        found = self._found(checkpoints)
-        checkpoint = found or self._make(checkpoints, on_progress)
+        found = self.find()
+        checkpoint = found or self._make(on_progress)
         inputs = {"checkpoint": self.spec.to_json()}
-        scores = find_result(store, RESULT_KIND, inputs) if found else None
-        if scores is None:
-            scores = save_result(store, RESULT_KIND, inputs, checkpoint.scores())
+        scores, kept = checkpoint.scores(), find_result(store, RESULT_KIND, inputs)
+        if kept is None or not kept.equals(scores):
+            kept = save_result(store, RESULT_KIND, inputs, scores)
         if on_checkpoint is not None:
             on_checkpoint(checkpoint, found is not None)
-        return scores
+        return kept
 
-    def _found(self, checkpoints: Path) -> Checkpoint | None:
-        checkpoint = find_checkpoint(checkpoints, self.spec)
-        folder = checkpoints / self.spec.path
-        if checkpoint is None:
-            if folder.exists() and not self._material.request.overwrite:
-                raise SpecMismatchError(
-                    f"{folder} is there and was not made by `biocache finetune`; `biocache extract` takes it as it is: "
-                    "pass --overwrite to replace it, or another --checkpoints or --seed to keep both"
-                )
+    def find(self) -> Checkpoint | None:
+        """Return the checkpoint if it is there; None if it is not, or is to be replaced.
+
+        Raises
+        ------
+        SpecMismatchError
+            If another one stands in its place.
+        """
+        request = self._material.request
+        folder = request.checkpoints / self.spec.path
+        checkpoint = find_checkpoint(request.checkpoints, self.spec)
+        if request.overwrite and (checkpoint is None or checkpoint.spec != self.spec):
             return None
-        try:
+        if checkpoint is not None:
             self.spec.require_equal(
                 checkpoint.spec,
                 f"checkpoint {folder}",
                 "pass --overwrite to replace it, or another --checkpoints, --seed or model NAME=... to keep both",
             )
-        except SpecMismatchError:
-            if not self._material.request.overwrite:
-                raise
-            return None
+        elif folder.exists():
+            raise SpecMismatchError(
+                f"{folder} is there and was not made by `biocache finetune`; `biocache extract` takes it as it is: "
+                "pass --overwrite to replace it, or another --checkpoints or --seed to keep both"
+            )
         return checkpoint
 
-    def _make(self, checkpoints: Path, on_progress: Callable[[FinetuneProgress], None] | None) -> Checkpoint:
-        workplace = Workplace(checkpoints, self.spec)
-        with workplace.claim():
-            # Another process may have finished it meanwhile.
-            if (made := self._found(checkpoints)) is not None:
-                return made
-            step = workplace.begin(restart=self._material.request.restart)
-            try:
+    def _make(self, on_progress: Callable[[FinetuneProgress], None] | None) -> Checkpoint:
+        request = self._material.request
+        workplace = Workplace(request.checkpoints, self.spec)
+        try:
+            with workplace.claim():
+                # Another process may have finished it meanwhile.
+                if (made := self.find()) is not None:
+                    workplace.leave()
+                    return made
+                step = workplace.begin(restart=request.restart, overwrite=request.overwrite)
                 with isolated():
                     return self._train(workplace, step, on_progress)
-            except TrainingError:
-                # To go on from its steps would diverge again.
-                workplace.forget()
-                raise
+        except TrainingError:
+            # To go on from its steps would diverge again.
+            workplace.forget()
+            raise
+        except OSError as error:
+            raise write_error(error, f"making checkpoint {workplace.target}") from error
 
     def _train(
         self, workplace: Workplace, step: Path | None, on_progress: Callable[[FinetuneProgress], None] | None
@@ -187,7 +200,7 @@ class _Finetuning:
         request, source, labels = self._material.request, self._source, self.spec.label_names
         encoding = source.encode(self._subset.samples)
         with seeded(request.seed):
-            model = attach_head(source.encoder.model, source.source, source.tokenizer, request.task, labels)
+            model = attach_head(source.load_encoder().model, source.source, source.tokenizer, request.task, labels)
         training = Training(
             model,
             source.tokenizer,
@@ -257,7 +270,8 @@ def _spec(material: Material, source: Source, size: int, subset: Subset) -> Fine
         train_samples=len(subset.samples),
         subset_digest=subset.digest,
         validation_digest=None if request.patience is None else corpus.digest("validation"),
-        base_digest=source.encoder.digest,
+        base_digest=source.digests[0],
+        pooler_digest=source.digests[1],
         tokenizer_digest=source.tokenizer_digest,
         max_length=source.max_length,
         epochs=request.epochs,

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from biocache.engine.models import ModelSource, load_config, quiet_transformers
+from biocache.engine.models import POOLER, ModelSource, load_config, quiet_transformers
 from biocache.store.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["attach_head"]
-
-# A part of the encoder in some families, of the head in others, and absent from some checkpoints.
-_POOLER = "pooler."
 
 
 def attach_head(
@@ -70,7 +67,8 @@ def attach_head(
                 f"in transformers, which task {task} needs; choose another model"
             ) from error
     copied = model.base_model.load_state_dict(encoder.state_dict(), strict=False)
-    apart = [name for name in (*copied.missing_keys, *copied.unexpected_keys) if not name.startswith(_POOLER)]
+    # A pooler is a part of the encoder in some families and of the head in others.
+    apart = [name for name in (*copied.missing_keys, *copied.unexpected_keys) if not name.startswith(POOLER)]
     if apart:
         raise ModelError(
             f"the encoder of model {source.name!r} does not fit into {type(model).__name__} ({', '.join(apart[:3])}); "

@@ -1,13 +1,21 @@
 """What fine-tuning works on: the corpus with its subsets, and pre-trained models with their encodings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import Subset, draw_subset
-from biocache.engine.models import LoadedModel, ModelSource, choose_max_length, load_model, load_shape, parse_model
+from biocache.engine.models import (
+    LoadedModel,
+    ModelSource,
+    choose_max_length,
+    load_model,
+    load_shape,
+    parse_model,
+    pooler_digest,
+)
 from biocache.engine.randomness import seeded
 from biocache.engine.tasks.base import Sample
 from biocache.engine.tasks.readers import read_corpus
@@ -45,14 +53,14 @@ class Material:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         self._subsets: dict[int, Subset] = {}
 
-    def sources(self) -> Iterator["Source"]:
-        """Yield the pre-trained models, one in memory at a time."""
+    def sources(self) -> list["Source"]:
+        """Return the pre-trained models."""
         named = [parse_model(text) for text in self.request.models]
         names = [name for name, _ in named]
-        for name, base in named:
+        for name in names:
             if names.count(name) > 1:
                 raise SettingError(f"model {name!r} is asked for twice; give the two different names: NAME=...")
-            yield Source(self, ModelSource(name, base, 0, self.request.seed))
+        return [Source(self, ModelSource(name, base, 0, self.request.seed)) for name, base in named]
 
     def subset(self, size: int) -> Subset:
         """Return the samples of a training size."""
@@ -86,11 +94,17 @@ class Source:
         self.max_length = choose_max_length(asked, source, load_shape(source), self.tokenizer)
         self._encodings: dict[str, Encoding] = {}
 
-    @cached_property
-    def encoder(self) -> LoadedModel:
-        """The pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
+    def load_encoder(self) -> LoadedModel:
+        """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
         with seeded(self.source.seed):
             return load_model(self.source, "cpu", "float32")
+
+    @cached_property
+    def digests(self) -> tuple[str, str | None]:
+        """Digest of the encoder's weights, and of the pooler's where the task has a head that reads it."""
+        encoder = self.load_encoder()
+        reads_pooler = self._material.request.task == "nli"
+        return encoder.digest, pooler_digest(encoder.model) if reads_pooler else None
 
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""

@@ -58,11 +58,11 @@ class FinetuneRequest:
     device
         ``cpu`` or ``cuda``; None for CUDA where there is one.
     save_steps
-        Steps after which what is needed to resume is saved; with `patience` it is saved after each epoch.
+        Steps after which what is needed to resume is saved; with `patience` it is saved after each epoch instead.
     restart
         Whether to begin anew where an interrupted fine-tuning is found, instead of going on from its last saved step.
     overwrite
-        Whether to replace checkpoints that were made with other settings.
+        Whether to replace checkpoints, whole or begun, that were made with other settings.
 
     Raises
     ------
@@ -93,6 +93,10 @@ class FinetuneRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        # One number and one path, however it was written: settings are compared.
+        for name in ("epochs", "learning_rate", "warmup", "weight_decay"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "checkpoints", Path(self.checkpoints).expanduser())
         for what, value, known in (
             ("task", self.task, tuple(TASKS)),
             ("label scheme", self.label_scheme, LABEL_SCHEMES),

@@ -32,7 +32,9 @@ class FinetuneSpec:
     validation_digest
         The same of the validation split, where it decided when to stop; None where it did not.
     base_digest
-        SHA-256 of the pre-trained encoder's weights.
+        SHA-256 of the pre-trained encoder's weights, as extraction records it at training size 0.
+    pooler_digest
+        The same of its pooler, for a head that reads it; None for ``ner``.
     tokenizer_digest
         SHA-256 of what decides the tokenizer's output.
     max_length
@@ -53,6 +55,7 @@ class FinetuneSpec:
     subset_digest: str
     validation_digest: str | None
     base_digest: str
+    pooler_digest: str | None
     tokenizer_digest: str
     max_length: int
     epochs: float

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,13 +29,17 @@ from transformers.trainer_callback import PrinterCallback
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.models import quiet_transformers
-from biocache.store.errors import BiocacheError, ResourceError, SettingError, TrainingError
+from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
 
 __all__ = ["Curve", "Training"]
 
 # Points of a loss curve, about.
 _CURVE_POINTS = 100
 _EVALUATION_BATCH = 32
+# What the readers of torch, safetensors and JSON raise at a file that is damaged.
+_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+_NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,8 @@ class Curve:
     learning_rate
         Learning rate at that step, float64 (step).
     evaluation_step, validation_loss
-        The same of the validation split, where it decided when to stop, (evaluation_step).
+        Loss on the validation split, where it decided when to stop, in nats (evaluation_step): the mean over samples of
+        the mean cross-entropy of the batch that each is in.
     seconds
         Wall time of the training in this process.
     samples_per_second
@@ -122,7 +128,8 @@ class Training:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=request.patience))
         by_token = request.task == "ner"
         collate = DataCollatorForTokenClassification if by_token else DataCollatorWithPadding
-        with quiet_transformers():
+        self._resumed: Path | None = None
+        with self._explained("moving the model to the device"), quiet_transformers():
             self._trainer = _Trainer(
                 model=model,
                 args=_arguments(request, len(train), device, folder),
@@ -150,7 +157,10 @@ class Training:
             If the loss or a weight is no longer a number.
         ResourceError
             If memory or disk does not suffice.
+        IntegrityError
+            If the saved step cannot be read.
         """
+        self._resumed = resume_from
         with self._explained("saving a step"), quiet_transformers(), _silent_loggers():
             self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
         for name, weight in self._trainer.model.named_parameters():
@@ -213,23 +223,25 @@ class Training:
             yield
         except BiocacheError:
             raise
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise self._out_of_memory(error) from error
-        except (RuntimeError, OSError, SafetensorError) as error:
+        except Exception as error:
+            # The libraries have no common error: torch, its files and safetensors each have theirs.
             text = " ".join(str(error).split())
-            if "allocate memory" in text or "out of memory" in text:
-                raise self._out_of_memory(error) from error
-            if not (isinstance(error, OSError | SafetensorError) or "file write failed" in text or "writing" in text):
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in _NO_MEMORY):
+                raise self._out_of_memory(text) from error
+            if self._resumed is not None and not self._pace.stepped and isinstance(error, _UNREADABLE):
+                raise IntegrityError(
+                    f"the saved step {self._resumed} cannot be read ({text[:160]}); pass --restart to begin anew"
+                ) from error
+            if not isinstance(error, OSError | SafetensorError) and not any(part in text for part in _NO_WRITING):
                 raise
             raise ResourceError(
                 f"the disk is full or cannot be written while {doing} at step {self._pace.done} ({text[:160]}); "
                 "checkpoints that are complete stay whole: free space and run the same command again to go on"
             ) from error
 
-    def _out_of_memory(self, error: BaseException) -> ResourceError:
-        text = " ".join(str(error).split())[:160]
+    def _out_of_memory(self, text: str) -> ResourceError:
         return ResourceError(
-            f"memory does not suffice at step {self._pace.done} ({text}); pass a smaller --batch-size with a "
+            f"memory does not suffice at step {self._pace.done} ({text[:160]}); pass a smaller --batch-size with a "
             "--gradient-accumulation as many times larger, or a smaller --max-length"
         )
 
@@ -267,6 +279,8 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
         save_steps=request.save_steps,
         save_total_limit=1,
         load_best_model_at_end=by_epoch is not None,
+        # Else the epochs that patience has waited for are forgotten.
+        restore_callback_states_from_checkpoint=True,
         metric_for_best_model="eval_loss" if by_epoch else None,
         greater_is_better=False if by_epoch else None,
         report_to="none",
@@ -314,6 +328,7 @@ class _Pace(TrainerCallback):  # type: ignore[misc]
         self._begun = self._ended = time.perf_counter()
         self._first_epoch = self._last_epoch = 0.0
         self.done = 0
+        self.stepped = False
 
     @property
     def seconds(self) -> float:
@@ -332,6 +347,7 @@ class _Pace(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._ended = time.perf_counter()
         self._last_epoch = float(state.epoch)
+        self.stepped = True
         self.done = state.global_step
         self._on_step(state.global_step, state.max_steps)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from biocache.engine.extraction.extract import bytes_left
 from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.extraction.planning import ModelPlan, plan_extraction
-from biocache.engine.models import checkpoint_path, parse_model
+from biocache.engine.finetuning.checkpoint import is_foreign
+from biocache.engine.models import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.tasks.readers import locate
-from biocache.store.errors import ResourceError, SettingError
+from biocache.store.errors import ModelError, ResourceError, SettingError
 
 __all__ = ["PlannedStep", "Step", "cells", "check_study_disk", "plan_study", "steps"]
 
@@ -93,6 +94,9 @@ def steps(request: StudyRequest) -> Iterator[Step]:
 def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
     """Return the steps with the bytes that each would still write; no weights are loaded.
 
+    A checkpoint that is there counts as finished, whatever its settings. What is saved on the way to one, three times
+    its bytes, goes when it is complete and does not count.
+
     Parameters
     ----------
     store
@@ -115,9 +119,7 @@ def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
         size = step.sizes[0]
         left = None
         if step.kind == "finetune":
-            path = checkpoint_path(cell.task, cell.dataset_name, cell.model_name, size, request.seed)
-            made = (request.checkpoints.expanduser() / path / "config.json").is_file()
-            left = 0 if made else 4 * plans[cell].shape.parameters
+            left = 0 if _checkpoint(request, cell, size) is not None else 4 * plans[cell].shape.parameters
         elif step.kind == "extract":
             left = sum(_bytes_left(store, plans[cell], index, size) for index in range(len(plans[cell].runs)))
         planned.append(PlannedStep(step, left))
@@ -128,6 +130,38 @@ def _bytes_left(store: Path, plan: ModelPlan, index: int, size: int) -> int:
     run = plan.runs[index]
     key = replace(run.spec.key, training_size=size)
     return bytes_left(store, replace(run, spec=replace(run.spec, key=key)))
+
+
+def foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
+    """Return the checkpoint of a cell at a size that another tool made, None where there is none.
+
+    Parameters
+    ----------
+    request
+        The grid.
+    cell
+        The model and the data set.
+    size
+        The training size.
+    """
+    found = _checkpoint(request, cell, size)
+    return found if found is not None and (found.is_file() or is_foreign(found)) else None
+
+
+def _checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
+    """Return what extraction would take for a cell at a size; None where there is nothing."""
+    try:
+        return find_source(
+            cell.model_name,
+            cell.model,
+            task=cell.task,
+            dataset=cell.dataset_name,
+            training_size=size,
+            seed=request.seed,
+            checkpoints=request.checkpoints,
+        ).checkpoint
+    except ModelError:
+        return None
 
 
 def check_study_disk(planned: list[PlannedStep], allowed: int | None) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biocache.engine.study.request import Cell, StudyRequest
-from biocache.engine.study.steps import Step, check_study_disk, plan_study, steps
+from biocache.engine.study.steps import Step, check_study_disk, foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
+from biocache.store.staging import refuse_foreign
 
 __all__ = ["Outcome", "run_study"]
 
@@ -69,7 +70,8 @@ def run_study(
     BiocacheError
         If the grid itself cannot be used, or would take more than `StudyRequest.max_disk`.
     """
-    root = Path(store)
+    root = Path(store).expanduser()
+    refuse_foreign(root)
     todo = list(steps(request))
     if request.max_disk is not None:
         check_study_disk(plan_study(root, request), request.max_disk)
@@ -96,7 +98,8 @@ class _Runner:
         """Do a step, for the sizes that earlier steps did not fail for."""
         sizes = tuple(size for size in step.sizes if (step.cell, size) not in self._missing)
         begun = time.perf_counter()
-        if not sizes:
+        baseline = (step.cell, self._request.sizes[0])
+        if not sizes or (step.kind == "compare-attention" and baseline in self._missing):
             return Outcome(step, "left out", 0.0, "an earlier step failed for its training sizes")
         step = Step(step.kind, step.cell, sizes)
         self._worked = False
@@ -107,10 +110,12 @@ class _Runner:
                 "probe": self._probe,
                 "compare-attention": self._compare,
             }[step.kind](step)
-        except BiocacheError as error:
+        except Exception as error:
+            # Whatever it is: hours of other steps do not depend on it.
             if step.kind in ("finetune", "extract"):
                 self._missing.update((step.cell, size) for size in sizes)
-            return Outcome(step, "failed", time.perf_counter() - begun, str(error))
+            message = str(error) if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
+            return Outcome(step, "failed", time.perf_counter() - begun, " ".join(message.split()))
         return Outcome(step, "done" if self._worked else "found", time.perf_counter() - begun)
 
     def _tell(self, step: Step, what: str, done: int, total: int) -> None:
@@ -120,6 +125,8 @@ class _Runner:
     def _finetune(self, step: Step) -> None:
         from biocache.engine.finetuning.finetune import finetune
 
+        if foreign_checkpoint(self._request, step.cell, step.sizes[0]) is not None:
+            return  # Extraction takes it as it is.
         finetune(
             self._store,
             self._request.finetune_request(step.cell, step.sizes[0]),

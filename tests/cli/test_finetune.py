@@ -149,6 +149,27 @@ def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path)
     assert nothing.stderr.startswith("note: no checkpoint that `biocache finetune` made below")
 
 
+def test_a_damaged_checkpoint_does_not_hide_the_others(job: list[str], command: Command, tmp_path: Path) -> None:
+    command(*job)
+    (tmp_path / "checkpoints/ner/demo/bert/size-010/seed-42/finetuning.json").write_text("{")
+    (tmp_path / "checkpoints/ner/demo/bert/size-030/seed-42/scores.json").write_text("{")
+    listed = command("ls", "--checkpoints", tmp_path / "checkpoints")
+    assert len(listed.stdout.splitlines()) == 3
+    assert [line[:14] for line in listed.stderr.splitlines()] == ["note: damaged:"] * 2
+
+
+def test_a_tilde_is_the_home_folder(
+    job: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    job[job.index("--store") + 1], job[job.index("--checkpoints") + 1] = "~/store", "~/checkpoints"
+    job[job.index("10,30")] = "10"
+    command(*job)
+    assert len(command("ls", "--checkpoints", "~/checkpoints").stdout.splitlines()) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "store"]
+
+
 def test_nothing_is_written_beside_the_table(job: list[str], tmp_path: Path) -> None:
     """Libraries print, log and warn in ways that only a process of its own shows."""
     job[job.index("10,30")] = "10"

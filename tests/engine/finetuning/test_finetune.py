@@ -11,11 +11,11 @@ import pytest
 import torch
 import xarray as xr
 from finetunings import Made, Toy, make
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from biocache.engine import ExtractionRequest, FinetuneRequest, extract, finetune
 from biocache.engine.encoding import encode
-from biocache.engine.finetuning.checkpoint import Checkpoint, list_checkpoints
+from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
 from biocache.engine.models import ModelSource, load_model
 from biocache.engine.scoring import score_classes, score_entities
@@ -23,7 +23,7 @@ from biocache.engine.tasks.base import TASKS
 from biocache.engine.tasks.readers import read_corpus
 from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store import Store
-from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError
+from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError, StoreFormatError
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 
@@ -76,7 +76,7 @@ def test_everything_is_beside_the_weights_and_in_the_store(made: Made, toy: Toy)
         assert len(record["samples"]) == checkpoint.spec.train_samples == len(checkpoint.sample_ids)
         assert record["origin"]["base_source"] == str(toy.models["bert"])
         assert set(record["origin"]["versions"]) >= {"torch", "transformers", "accelerate"}
-    assert list_checkpoints(made.checkpoints) == [checkpoint for checkpoint, _ in made.told]
+    assert checkpoint_folders(made.checkpoints) == [checkpoint.folder for checkpoint, _ in made.told]
 
 
 def test_a_second_call_finds_everything_and_trains_nothing(
@@ -146,7 +146,7 @@ def test_overwrite_replaces_one_of_other_settings(made: Made, tmp_path: Path) ->
     asked = replace(made.request, checkpoints=checkpoints, training_sizes=(30,), epochs=1.0, overwrite=True)
     again = make(tmp_path / "store", asked)
     assert again.told[0][0].spec.epochs == 1
-    assert [checkpoint.spec.epochs for checkpoint in list_checkpoints(checkpoints)] == [1, 2]
+    assert [Checkpoint.read(folder).spec.epochs for folder in checkpoint_folders(checkpoints)] == [1, 2]
     assert not list((checkpoints / "ner/toy/bert/size-030").glob(".*"))
 
 
@@ -218,7 +218,7 @@ def test_size_0_needs_nothing(toy: Toy, tmp_path: Path) -> None:
         finetune(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(0,)))
     made = make(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(0, 10, 10), epochs=1))
     assert made.scores.training_size.values.tolist() == [10]
-    assert len(list_checkpoints(tmp_path / "c")) == 1
+    assert len(checkpoint_folders(tmp_path / "c")) == 1
 
 
 def without(corpus: Path, folder: Path, *splits: str) -> str:
@@ -251,6 +251,65 @@ def test_models_that_cannot_be_told_apart_or_found(toy: Toy, tmp_path: Path) -> 
         finetune(tmp_path / "s", toy.request(tmp_path / "c", models=("nobody/nothing",)))
     assert not (tmp_path / "s").exists()
     assert not (tmp_path / "c").exists()
+
+
+def test_everything_that_can_be_refused_is_refused_before_anything_is_trained(toy: Toy, tmp_path: Path) -> None:
+    """What a look could tell must not be told after hours."""
+
+    def fail(_: object) -> None:
+        raise AssertionError("it trains")
+
+    bert, gpt2 = (f"{family}={toy.models[family]}" for family in ("bert", "gpt2"))
+    make(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(100,), epochs=1))
+    (tmp_path / "file").touch()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").touch()
+    for store, checkpoints, settings, error in (
+        ("s", "d", {"models": (bert, gpt2, f"gpt2={toy.models['bert']}")}, SettingError),
+        ("s", "d", {"models": (bert, "nobody/nothing")}, ModelError),
+        ("s", "c", {"training_sizes": (30, 100)}, SpecMismatchError),
+        ("file", "d", {}, StoreFormatError),
+        ("thesis", "d", {}, StoreFormatError),
+    ):
+        with pytest.raises(error):
+            finetune(tmp_path / store, toy.request(tmp_path / checkpoints, **settings), on_progress=fail)
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_checkpoint_says_its_scores_whatever_the_store_has(made: Made, tmp_path: Path) -> None:
+    checkpoints = Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
+    request = replace(made.request, checkpoints=checkpoints, training_sizes=(30,))
+    store = Path(shutil.copytree(made.store, tmp_path / "store"))
+    file = checkpoints / "ner/toy/bert/size-030/seed-42/scores.json"
+    scores = json.loads(file.read_text())
+    scores["data_vars"]["accuracy"]["data"] = [0.25, 0.125]
+    file.write_text(json.dumps(scores))
+    for _ in range(2):
+        assert make(store, request).scores.accuracy.values.ravel().tolist() == [0.25, 0.125]
+    assert len(Store.open(store).results("finetune")) == 2
+
+
+def test_another_pooler_is_another_base_where_the_head_reads_it(toy: Toy, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(toy.models["bert"], tmp_path / "bert"))
+    weights = load_file(other / "model.safetensors")
+    save_file(weights | {"pooler.dense.weight": weights["pooler.dense.weight"] + 1}, other / "model.safetensors")
+    for task in ("nli", "ner"):
+        request = toy.request(tmp_path / "c", task, training_sizes=(10,), epochs=1)
+        make(tmp_path / "s", request)
+        asked = replace(request, models=(f"bert={other}",))
+        if task == "nli":
+            with pytest.raises(SpecMismatchError, match="pooler_digest"):
+                finetune(tmp_path / "s", asked)
+        else:
+            assert make(tmp_path / "s", asked).told[0][1]
+
+
+def test_a_number_or_path_is_the_same_however_it_is_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(made.checkpoints.parent))
+    asked = replace(made.request, epochs=2, weight_decay=0.01, checkpoints="~/checkpoints")  # type: ignore[arg-type]
+    assert asked == made.request
+    assert [found for _, found in make(made.store, asked).told] == [True, True]
+    assert len(Store.open(made.store).results("finetune")) == 2
 
 
 def test_a_device_that_cannot_be_named(toy: Toy, tmp_path: Path) -> None:

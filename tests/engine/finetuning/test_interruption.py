@@ -2,12 +2,15 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from finetunings import Made, Toy, make
@@ -70,6 +73,92 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_that_ran_through(
     assert steps[-1] == through.scores.step.values.max() == 18
     assert same(state(tmp_path / "through"), state(tmp_path / "checkpoints"))
     assert not (tmp_path / "checkpoints" / PARTIAL).exists()
+
+
+def test_patience_goes_on_waiting_where_it_was_interrupted(toy: Toy, tmp_path: Path) -> None:
+    settings = {"training_sizes": (10,), "epochs": 40, "learning_rate": 2e-2, "patience": 2}
+    place = "ner/toy/bert/size-010/seed-42"
+    through = make(tmp_path / "store", toy.request(tmp_path / "through", **settings))
+    losses = through.scores.validation_loss.values.ravel()
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 3 < 40
+    asked = toy.request(tmp_path / "checkpoints", **settings)
+    after_one_epoch_of_waiting = 3 * (best + 2) + 1
+
+    def stop(progress: FinetuneProgress) -> None:
+        if progress.steps_done == after_one_epoch_of_waiting:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        finetune(tmp_path / "store", asked, on_progress=stop)
+    resumed = make(tmp_path / "store", asked)
+    np.testing.assert_array_equal(resumed.scores.validation_loss.values.ravel(), losses)
+    states = [load_file(tmp_path / name / place / "model.safetensors") for name in ("through", "checkpoints")]
+    assert same(*states)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"]
+)
+def test_a_damaged_saved_step_says_to_restart(toy: Toy, tmp_path: Path, name: str) -> None:
+    request = interrupt(toy, tmp_path)
+    file = tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-10" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    if name == "training_args.bin":  # Nothing needs it.
+        finetune(tmp_path / "store", request)
+        return
+    with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass --restart"):
+        finetune(tmp_path / "store", request)
+    finetune(tmp_path / "store", replace(request, restart=True))
+    assert (tmp_path / "checkpoints" / PLACE / "config.json").is_file()
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"epochs": 1}'])
+def test_a_record_that_is_gone_or_torn_makes_it_begin_anew(toy: Toy, tmp_path: Path, text: str | None) -> None:
+    request = interrupt(toy, tmp_path)
+    record = tmp_path / "checkpoints" / PARTIAL / "finetuning.json"
+    record.unlink() if text is None else record.write_text(text)
+    steps: list[int] = []
+    finetune(tmp_path / "store", request, on_progress=lambda progress: steps.append(progress.steps_done))
+    assert steps[0] == 0
+
+
+def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy, tmp_path: Path) -> None:
+    make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+    before = state(tmp_path / "checkpoints")
+    partial = tmp_path / "checkpoints" / PARTIAL
+    partial.mkdir()
+    (tmp_path / "checkpoints" / PLACE).rename(partial / "replaced")
+    # What was put aside is back in its place, even where the next training fails.
+    asked = small(toy, tmp_path / "checkpoints", overwrite=True)
+    with pytest.raises(StoppedError):
+        finetune(tmp_path / "store", asked, on_progress=stop_at(3))
+    assert same(before, state(tmp_path / "checkpoints"))
+    # What a removal left behind is in nobody's way.
+    shutil.copytree(tmp_path / "checkpoints" / PLACE, partial / "replaced")
+    finetune(tmp_path / "store", asked)
+    assert not same(before, state(tmp_path / "checkpoints"))
+    assert [path.name for path in partial.parent.iterdir()] == ["seed-42"]
+
+
+def test_overwrite_also_replaces_what_was_begun_with_other_settings(toy: Toy, tmp_path: Path) -> None:
+    interrupt(toy, tmp_path)
+    steps: list[int] = []
+    request = small(toy, tmp_path / "checkpoints", overwrite=True, epochs=1)
+    finetune(tmp_path / "store", request, on_progress=lambda progress: steps.append(progress.steps_done))
+    assert steps[0] == 0
+    # Of the same settings it goes on.
+    interrupt(toy, tmp_path / "other")
+    steps.clear()
+    request = small(toy, tmp_path / "other/checkpoints", overwrite=True)
+    finetune(tmp_path / "store", request, on_progress=lambda progress: steps.append(progress.steps_done))
+    assert steps[0] == 10
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(toy: Toy, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(ResourceError, match=f"cannot write while making checkpoint {tmp_path}/checkpoints/ner/toy"):
+        finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints"))
 
 
 def test_a_killed_process_is_resumed_too(toy: Toy, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from toys import ToyModels, write_toy
 
 from biocache.engine import StudyRequest, run_study
@@ -17,7 +18,7 @@ from biocache.engine.study.request import STEPS, STUDY_PROBES
 from biocache.engine.study.steps import Step, cells, check_study_disk, plan_study, steps
 from biocache.engine.study.study import Outcome
 from biocache.store import Store
-from biocache.store.errors import ResourceError, SettingError
+from biocache.store.errors import ResourceError, SettingError, StoreFormatError
 
 torch.set_num_threads(1)
 
@@ -110,6 +111,56 @@ def test_a_failed_step_stops_only_what_needs_it(material: tuple[Path, ToyModels]
     place.rmdir()
     again = states(run_study(tmp_path / "store", replace(request, models=(f"bert={models['bert']}",))))
     assert list(again.values()) == ["found", "done", "done", "done"]
+
+
+def test_checkpoints_of_other_tools_are_taken_as_they_are(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    bert = material[1]["bert"]
+    folder = tmp_path / "checkpoints/nli/toy/bert/size-050/seed-42"
+    shutil.copytree(bert, folder)
+    torch.save(load_file(bert / "model.safetensors"), tmp_path / "checkpoints/model_bert_100.bin")
+    request = grid(
+        material,
+        tmp_path,
+        models=(f"bert={bert}",),
+        steps=("finetune", "extract"),
+        finetuning=FinetuneRequest(task="ner", epochs=1, device="cpu", overwrite=True),
+    )
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")}
+    kinds = [e.bytes_left for e in plan_study(tmp_path / "store", request) if e.step.kind == "finetune"]
+    assert kinds == [0, 0]
+    assert list(states(run_study(tmp_path / "store", request)).values()) == ["done", "found", "done", "found", "done"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")} == before
+
+
+def test_an_error_of_any_kind_is_the_fate_of_one_step(
+    material: tuple[Path, ToyModels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from biocache.engine.finetuning import training
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error:\n an illegal memory access")
+
+    monkeypatch.setattr(training.Training, "run", fail)
+    request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), training_sizes=(0, 50))
+    outcomes = run_study(tmp_path / "store", request)
+    assert list(states(outcomes).values()) == ["done", "failed", "left out", "done", "left out"]
+    assert outcomes[1].message == "RuntimeError: CUDA error: an illegal memory access"
+
+
+def test_without_its_baseline_nothing_is_compared(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), training_sizes=(30, 50))
+    (tmp_path / "checkpoints/nli/toy/bert/size-030/seed-42").mkdir(parents=True)
+    ended = states(run_study(tmp_path / "store", replace(request, steps=("finetune", "extract", "compare-attention"))))
+    assert list(ended.values()) == ["failed", "left out", "done", "done", "left out"]
+
+
+def test_a_store_that_cannot_be_is_refused_before_anything_runs(
+    material: tuple[Path, ToyModels], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreFormatError, match="not a biocache store and not empty"):
+        run_study(tmp_path, grid(material, tmp_path / "elsewhere"))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_the_plan_counts_the_bytes_that_are_written(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
