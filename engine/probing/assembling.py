@@ -14,7 +14,7 @@ from biocache.engine.probing.features import row_labels
 from biocache.engine.probing.grid import Cell
 from biocache.engine.probing.request import ProbeRequest
 
-__all__ = ["DIMS", "assemble", "ordered"]
+__all__ = ["DIMS", "assemble", "best_layers", "flattened", "ordered"]
 
 #: Dimensions of a score; `seed` is that of the run.
 DIMS = ("model", "training_size", "seed", "layer", "probe_seed")
@@ -81,6 +81,42 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits:
 def ordered(dataset: xr.Dataset) -> xr.Dataset:
     """Return a result with its variables in the order of their weight; a store keeps none."""
     return dataset[[name for name in _LONG_NAMES if name in dataset]]
+
+
+def flattened(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a result as a table can hold it: each score's interval and each label's F1 a variable of its own.
+
+    Parameters
+    ----------
+    dataset
+        What `probe` returns.
+
+    Returns
+    -------
+    xarray.Dataset
+        Of the dimensions of a score only: ``accuracy``, ``accuracy_ci_low``, ``accuracy_majority``, ...,
+        ``class_f1_protein``, ... Confusion matrices are left out.
+    """
+    flat = dataset.drop_dims(["score", "label", "predicted_label"])
+    for score in dataset.score.to_numpy().tolist():
+        for name in ("ci_low", "ci_high", "majority"):
+            flat[f"{score}_{name}"] = dataset[name].sel(score=score, drop=True)
+    for label in dataset.label.to_numpy().tolist():
+        for name in ("class_precision", "class_recall", "class_f1"):
+            flat[f"{name}_{label}"] = dataset[name].sel(label=label, drop=True)
+    return flat
+
+
+def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
+    """Return the layer of the highest score, the mean over the seeds of the probe (model, training_size, seed).
+
+    It describes the test split. Nothing is chosen by it: the interval of the best of many layers is too favourable.
+    """
+    means = dataset[score].mean("probe_seed")
+    # A place without a run is not a number in all layers, of which there is no largest.
+    places = means.fillna(-1.0).argmax("layer")
+    best = xr.DataArray(dataset.layer.to_numpy()[places.to_numpy()], places.coords, places.dims)
+    return best.where(means.notnull().any("layer"))
 
 
 def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: TestSplit) -> xr.Dataset:

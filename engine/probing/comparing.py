@@ -27,7 +27,7 @@ _Family = tuple[str, list[tuple[Place, Place]]]
 def compare_probes(
     store: str | os.PathLike[str],
     request: ProbeRequest,
-    score: str = "accuracy",
+    score: str | None = None,
     *,
     workers: int | None = None,
     scheduler_address: str | None = None,
@@ -45,7 +45,7 @@ def compare_probes(
     store, request, workers, scheduler_address, on_progress
         As `probe`. Fits that the store has are not repeated.
     score
-        Score to compare.
+        Score to compare; None for ``entity_f1`` of ``ner``, ``accuracy`` of ``nli``.
 
     Returns
     -------
@@ -67,8 +67,7 @@ def compare_probes(
     .. [1] T. Berg-Kirkpatrick, D. Burkett and D. Klein, "An empirical investigation of statistical significance in
        NLP", EMNLP-CoNLL 2012. https://aclanthology.org/D12-1091
     """
-    if score not in request.scores:
-        raise SettingError(f"score {score!r} is not one of {', '.join(request.scores)}")
+    score = request.chosen_score(score)
     opened = Store.open(store)
     cells = probed_layers(find_cells(opened, request), request)
     fits = fitted(

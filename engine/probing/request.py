@@ -184,6 +184,18 @@ class ProbeRequest:
         """Names of the scores of the task."""
         return SCORES if self.task == "ner" else SCORES[:3]
 
+    def chosen_score(self, asked: str | None) -> str:
+        """Return the score by which layers are told apart: the one asked for, else entity F1 or, without it, accuracy.
+
+        Raises
+        ------
+        SettingError
+            If the task has no such score.
+        """
+        if asked is not None and asked not in self.scores:
+            raise SettingError(f"score {asked!r} is not one of {', '.join(self.scores)}, those of {self.task}")
+        return asked or ("entity_f1" if "entity_f1" in self.scores else "accuracy")
+
     @property
     def is_random(self) -> bool:
         """Whether the fit of the task depends on the probe's seed."""
