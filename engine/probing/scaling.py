@@ -19,7 +19,7 @@ class Scaled:
     A feature that is constant there is only centred.
     """
 
-    def __init__(self, classifier: Classifier, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> None:
+    def __init__(self, classifier: Classifier, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
         self.classifier = classifier
         self.mean = mean
         self.scale = scale
@@ -33,9 +33,9 @@ class Scaled:
         return self.classifier.log_probability(self._scaled(rows))
 
     def _scaled(self, rows: Rows) -> Rows:
-        # In place: the features of a large corpus are most of a fit's memory.
-        np.subtract(rows.features, self.mean, out=rows.features)
-        np.divide(rows.features, self.scale, out=rows.features)
+        # In place: the features of a large corpus are most of a fit's memory. As scikit-learn does it, to the last bit.
+        np.subtract(rows.features, self.mean, out=rows.features, casting="same_kind")
+        np.divide(rows.features, self.scale, out=rows.features, casting="same_kind")
         return rows
 
 
@@ -56,8 +56,8 @@ def fit_scaled(rows: Rows, probe: str, options: ClassifierOptions, classes: int,
         moments.partial_fit(rows.features[first : first + _BLOCK])
     scaled = Scaled(
         make_classifier(probe, options, rows.labels, classes, seed),
-        moments.mean_.astype(np.float32),
-        moments.scale_.astype(np.float32),
+        moments.mean_,
+        moments.scale_,
     )
     scaled.classifier.fit(scaled._scaled(rows))
     return scaled
