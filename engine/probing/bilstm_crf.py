@@ -13,6 +13,7 @@ from torchcrf import CRF
 
 from biocache.engine.probing.request import ClassifierOptions
 from biocache.engine.probing.rows import Rows
+from biocache.engine.randomness import seeded
 
 __all__ = ["BiLstmCrf", "Network"]
 
@@ -89,8 +90,7 @@ class BiLstmCrf:
     def fit(self, rows: Rows) -> None:
         """Train a new network."""
         options = self._options
-        with _INITIALISING, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed)
+        with _INITIALISING, seeded(self._seed):
             network = Network(rows.features.shape[1], options.hidden_size, self._classes)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
         sequences = rows.sequences()
