@@ -12,7 +12,6 @@ worker processes. `memory` compares the peak of a process with what the plan sai
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import numpy as np
 
 from biocache.engine import ClassifierOptions, ExtractionRequest, ProbeRequest, extract, probe
 from biocache.engine.demo.checkpoints import write_checkpoint
+from biocache.engine.extraction.memory import used_memory
 from biocache.engine.probing.features import read_rows
 from biocache.engine.probing.probe import plan_probe
 from biocache.engine.probing.scaling import fit_scaled
@@ -177,7 +177,8 @@ def child_memory(args: argparse.Namespace) -> None:
     request = ProbeRequest(task="ner", probe=args.probe[0], options=options, max_memory=2**34)
     plan = plan_probe(args.scratch, request)
     probe(args.scratch, request, force=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not that of getrusage, which begins with the parent's.
+    peak = used_memory()
     print(Store.open(args.scratch).run(split="train").counts.words, plan.at_once, plan.peak_bytes, peak)
 
 
