@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -182,5 +183,8 @@ def fitted(
     if todo:
         plan = plan_fits(list(cells), request, len(todo), workers)
         with computing(workers, scheduler_address) as client:
+            if client is not None and scheduler_address is not None:
+                # Machines of their own: each worker has a fit at a time, whatever this one could hold together.
+                plan = replace(plan, at_once=min(len(client.nthreads()) or 1, len(todo)), threads=1)
             known |= dict(zip(todo, run_fits(todo, plan, client, on_progress), strict=True))
     return {place: known[fit] for place, fit in wanted.items()}

@@ -109,7 +109,7 @@ class ProbeRequest:
     resamples
         Bootstrap resamples of the test samples.
     max_memory
-        Bytes the fits may use together; None for half of the machine's.
+        Bytes the fits may use together; None for half of the machine's. On a running cluster it holds for one fit.
 
     Raises
     ------

@@ -52,6 +52,19 @@ def test_workers_a_cluster_and_threads_give_the_same_answer(tmp_path: Path, clus
     assert seen == [(done, 9) for done in range(10)]
 
 
+def test_a_cluster_takes_a_fit_a_worker(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from biocache.engine.probing import probe as module
+
+    ner_store(tmp_path)
+    plans: list[planning.FitPlan] = []
+    original = module.run_fits
+    monkeypatch.setattr(module, "run_fits", lambda fits, plan, *rest: plans.append(plan) or original(fits, plan, *rest))
+    # This machine has one core, and the cluster two workers.
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
+    assert [(plan.at_once, plan.threads) for plan in plans] == [(2, 1)]
+
+
 def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None:
     from biocache.store.errors import IntegrityError
 
