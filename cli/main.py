@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": ("biocache.cli.demo:demo", "Make a corpus, tiny models and a store of them, offline."),
     "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
     "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+    "probe": ("biocache.cli.probe:probe", "Measure what a classifier reads from each layer."),
     "compare-attention": (
         "biocache.cli.compare_attention:compare_attention",
         "Compare attention maps of runs, head by head.",

@@ -27,7 +27,7 @@ FORBIDDEN = {
     "cli": set(),
 }
 # What analyses a store works where no model can be loaded.
-MAY_LOAD_MODELS = ("models.py", "encoding.py", "tokenizers.py", "finetuning", "extraction", "demo", "probing")
+MAY_LOAD_MODELS = ("models.py", "encoding.py", "tokenizers.py", "finetuning", "extraction", "demo")
 
 
 def sources(room: str) -> list[Path]:
@@ -92,8 +92,13 @@ def test_what_analyses_a_store_never_imports_transformers():
         for path in sources("engine")
         if path.relative_to(ROOT / "engine").parts[0] not in MAY_LOAD_MODELS
     }
-    assert {"engine/scheduling.py", "engine/attention/comparison.py"} <= found.keys()
+    assert {"engine/scheduling.py", "engine/attention/comparison.py", "engine/probing/probe.py"} <= found.keys()
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_of_the_probes_only_networks_of_torch_import_it():
+    found = {path.name: trespasses(path.read_text(encoding="utf-8"), {"torch"}) for path in sources("engine/probing")}
+    assert {name for name, names in found.items() if names} == {"bilstm_crf.py"}
 
 
 def test_every_folder_of_code_is_packaged():
@@ -131,6 +136,7 @@ def test_the_check_of_loaded_modules_works():
     [
         ("import biocache.store", MODELS | {"click", "rich", "distributed"}, {"biocache.store.reading", "zarr"}),
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
+        ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.probing.probe"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import AttentionRequest, compare_attention", MODELS | {"matplotlib"}, {"numba"}),
         ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),

@@ -1,0 +1,1 @@
+"""Probes: what a classifier can read from each layer of a store, with uncertainty and controls."""

@@ -1,0 +1,167 @@
+"""One fit: read a layer, fit a probe, keep what it predicts. It is a Dask task, and knows all it needs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from biocache.engine.probing.classifiers import backend_of
+from biocache.engine.probing.code_length import online_code
+from biocache.engine.probing.controls import control_labels
+from biocache.engine.probing.features import drawn_samples, read_rows
+from biocache.engine.probing.request import ProbeRequest
+from biocache.engine.probing.rows import Rows
+from biocache.engine.probing.scaling import fit_scaled
+from biocache.engine.probing.threads import capped_threads
+from biocache.store.errors import DataError
+from biocache.store.keys import RunKey
+from biocache.store.reading import Run
+from biocache.store.results import find_result, run_identity, save_result
+
+__all__ = ["FIT_KIND", "GOALS", "PROTOCOL", "Fit", "find_fit", "fit_inputs", "run_fit"]
+
+#: Kind of the results that hold one fit.
+FIT_KIND = "probe-fit"
+#: Version of the protocol: a change of what is fitted or scored makes older results those of another question.
+PROTOCOL = 1
+#: What is fitted: the task, its control, or the online code of the task.
+GOALS = ("task", "control", "code")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one task fits.
+
+    Attributes
+    ----------
+    root
+        Folder of the store.
+    goal
+        ``task``, ``control`` or ``code``.
+    train, test
+        Keys of the runs of the splits, one a view.
+    layer
+        The layer.
+    seed
+        Seed of the probe; 0 where it decides nothing, so that all seeds share one fit.
+    request
+        Says what a row is and which classifier is fitted.
+    """
+
+    root: str
+    goal: str
+    train: tuple[RunKey, ...]
+    test: tuple[RunKey, ...]
+    layer: int
+    seed: int
+    request: ProbeRequest
+
+
+def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Return all that decides a fit, as JSON: what it is found by.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    identities
+        Of its runs, those of the train split first.
+    """
+    request = fit.request
+    return {
+        "protocol": PROTOCOL,
+        "goal": fit.goal,
+        "runs": list(identities),
+        "layer": fit.layer,
+        "seed": fit.seed,
+        "probe": request.probe,
+        "backend": backend_of(request.probe),
+        "options": request.options.used_by(request.probe),
+        "pooling": request.pooling,
+        "combine": request.combine,
+        "max_train_samples": request.max_train_samples,
+    }
+
+
+def find_fit(fit: Fit, identities: Sequence[dict[str, str]]) -> xr.Dataset | None:
+    """Return a fit that the store has; see `run_fit`."""
+    return find_result(Path(fit.root), FIT_KIND, fit_inputs(fit, identities))
+
+
+def run_fit(fit: Fit, threads: int) -> xr.Dataset:
+    """Fit a probe and keep its answers in the store.
+
+    Parameters
+    ----------
+    fit
+        What to fit.
+    threads
+        Most threads of the libraries below.
+
+    Returns
+    -------
+    xarray.Dataset
+        For ``task`` and ``control``: ``predicted`` (row), int16, the class of every word or sample of the test corpus;
+        what has no tokens is predicted as the most frequent class of the rows that were fitted on. For ``code``:
+        ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
+        ``train_rows`` and ``seconds``, of reading, fitting and predicting.
+    """
+    began = time.perf_counter()
+    root = Path(fit.root)
+    train, test = ([Run.open(root, key) for key in keys] for keys in (fit.train, fit.test))
+    with capped_threads(threads):
+        found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
+    found.attrs["seconds"] = time.perf_counter() - began
+    identities = [run_identity(run) for run in (*train, *test)]
+    return save_result(root, FIT_KIND, fit_inputs(fit, identities), found)
+
+
+def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Dataset:
+    rows = _train_rows(fit, train)
+    request, count = fit.request, len(rows)
+    usual = int(np.bincount(rows.labels).argmax())
+    probe = fit_scaled(rows, request.probe, request.options, len(train[0].spec.label_names), fit.seed)
+    # Before the test split is read: the two are never in memory together.
+    del rows
+    unseen, position = read_rows(test, request, fit.layer, np.arange(test[0].counts.samples))
+    predicted = np.full(_row_count(test[0]), usual, np.int16)
+    if len(unseen):
+        predicted[position] = probe.predict(unseen)
+    return xr.Dataset(
+        {"predicted": ("row", predicted)},
+        attrs={
+            "backend": probe.classifier.backend,
+            "converged": int(probe.classifier.converged),
+            "train_rows": count,
+        },
+    )
+
+
+def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
+    rows = _train_rows(fit, train)
+    request = fit.request
+    bits, labels = online_code(rows, request.probe, request.options, len(train[0].spec.label_names), fit.seed)
+    return xr.Dataset(
+        {"bits": ("block", bits), "labels": ("block", labels)},
+        attrs={"backend": backend_of(request.probe), "converged": 1, "train_rows": len(rows)},
+    )
+
+
+def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
+    """Read what is fitted on, with the labels of the goal."""
+    run = train[0]
+    samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
+    rows, position = read_rows(train, fit.request, fit.layer, samples)
+    if not len(rows):
+        raise DataError(f"no row of the train run {run.key} has tokens; extract it with a larger --max-length")
+    if fit.goal != "control":
+        return rows
+    return Rows(rows.features, control_labels(run, run, fit.seed)[position], rows.sample)
+
+
+def _row_count(run: Run) -> int:
+    return run.counts.words if run.key.task == "ner" else run.counts.samples
