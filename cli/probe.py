@@ -184,7 +184,7 @@ def _write(
     from biocache.engine.exporting import export_dataset
     from biocache.engine.figures import save_figure
     from biocache.engine.probing.assembling import flattened
-    from biocache.engine.probing.plotting import draw_confusion, draw_scores
+    from biocache.engine.probing.figures import draw_confusion, draw_scores
 
     if output is not None:
         export_dataset(flattened(result) if output.suffix.lower() == ".csv" else result, output)

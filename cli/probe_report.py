@@ -48,7 +48,7 @@ def print_result(
     if as_json:
         print_json(_as_json(result, pairs, score))
         return
-    from biocache.engine.probing.plotting import SCORE_NAMES
+    from biocache.engine.probing.figures import SCORE_NAMES
 
     scores = result.score.to_numpy().tolist()
     extras = [name for name in _EXTRAS if name in result]
@@ -116,7 +116,7 @@ def _score(value: float, spread: float | None, interval: list[float]) -> str:
 def _print_pairs(pairs: "xr.Dataset", score: str) -> None:
     """Write the pairs that differ after Holm's correction, and how many do not."""
     from biocache.engine.probing.comparing import LEVEL
-    from biocache.engine.probing.plotting import SCORE_NAMES
+    from biocache.engine.probing.figures import SCORE_NAMES
 
     rows = [_pair_row(pairs.isel(comparison=place)) for place in range(pairs.sizes["comparison"])]
     sure = [row for row in rows if row["p_holm"] < LEVEL]

@@ -86,8 +86,8 @@ def _workers(count: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with (
-        # No dashboard: its port may be another's, and its libraries need not be there.
-        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        # Any free port: the usual one of the dashboard may be that of another cluster.
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

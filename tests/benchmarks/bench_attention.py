@@ -194,7 +194,7 @@ def with_workers(store: Path, count: int, turns: int) -> float:
     """Time all metrics on a cluster of some processes, once they have loaded what they need."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0") as cluster:
         address = cluster.scheduler_address
         compare(store, tuple(METRICS), address)
         return median(timed(lambda: compare(store, tuple(METRICS), address)) for _ in range(turns))

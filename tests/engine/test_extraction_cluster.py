@@ -20,7 +20,7 @@ SETTINGS = {"batch_tokens": 256, "window_tokens": 300, "task": "nli"}
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         with Client(cluster, set_as_default=False) as client:
             client.run(load_libraries)
         yield cluster

@@ -24,7 +24,7 @@ def test_workers_are_processes_of_one_thread_and_end_with_the_context() -> None:
 
 
 def test_a_running_cluster_is_used_and_left_running() -> None:
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
         for _ in range(2):
             with computing(None, cluster.scheduler_address) as client:
                 assert client is not None

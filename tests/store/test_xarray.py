@@ -226,7 +226,7 @@ def test_a_cluster_computes_the_same(store: Store, sources: dict[int, Synthetic]
     from distributed import Client
 
     expected = by_hand(sources[0])
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
         for view in expected:
             assert_equal(VIEWS[view](store).compute(), expected[view])
         mean = client.compute(VIEWS["words"](store).hidden.mean("word")).result()

@@ -32,7 +32,7 @@ def cluster() -> Iterator[Any]:
     with warnings.catch_warnings():
         # The port that it would like may be another cluster's.
         warnings.simplefilter("ignore")
-        running = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        running = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with running:
         yield running
 

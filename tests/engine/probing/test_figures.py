@@ -13,7 +13,7 @@ from planted import ner_store
 from biocache.engine import ProbeRequest, probe
 from biocache.engine.figures import save_figure
 from biocache.engine.probing.assembling import best_layers, flattened
-from biocache.engine.probing.plotting import draw_confusion, draw_scores
+from biocache.engine.probing.figures import draw_confusion, draw_scores
 
 
 @pytest.fixture(scope="module")
