@@ -76,7 +76,7 @@ def refuse_foreign(root: Path) -> None:
         # Another process may be creating the store, or was killed before it had.
         if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():
             raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
-    elif root.exists():
+    elif root.exists() and not root.is_dir():  # Asked again: another process may have made it since.
         raise StoreFormatError(f"{root} is not a folder; choose another --store")
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +28,7 @@ SHAPE = FitShape(train_rows=10_000, test_rows=2000, features=768, classes=6, blo
 def cluster() -> Iterator[Any]:
     from distributed import LocalCluster
 
-    with warnings.catch_warnings():
-        # The port that it would like may be another cluster's.
-        warnings.simplefilter("ignore")
-        running = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-    with running:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running:
         yield running
 
 
@@ -41,9 +36,6 @@ def comparable(result: xr.Dataset) -> xr.Dataset:
     return result.drop_vars("fit_seconds")
 
 
-@pytest.mark.filterwarnings("ignore:Port .* is already in use")
-# distributed leaves a socket it looked for a port with to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_workers_a_cluster_and_threads_give_the_same_answer(tmp_path: Path, cluster: Any) -> None:
     seen: list[tuple[int, int]] = []
     for name in ("threads", "workers", "cluster"):
