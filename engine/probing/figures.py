@@ -52,6 +52,8 @@ def draw_scores(result: xr.Dataset, score: str) -> "Figure":
         axes.set_ylabel(f"test {SCORE_NAMES[score]}")
     legends = [axes.get_legend_handles_labels() for axes in grid.flat]
     entries = {label: handle for found in legends for handle, label in zip(*found, strict=True)}
+    # The baselines after the training sizes that the title is of.
+    entries = dict(sorted(entries.items(), key=lambda entry: not entry[0].endswith("%")))
     figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, title="training size")
     figure.suptitle(result.attrs["title"])
     return figure
