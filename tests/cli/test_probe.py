@@ -148,7 +148,8 @@ def test_nothing_is_fitted_for_a_file_that_cannot_be_written(
     command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "run_fit", lambda *_: pytest.fail("a fit is run"))
-    command("probe", "--store", store, "--task", "ner", "--plot", "x.gif", code=1)
+    result = command("probe", "--store", store, "--task", "ner", "--plot", "x.gif", code=1)
+    assert "x.gif has no suffix that says its format" in result.stderr
 
 
 def test_solvers_that_stop_early_are_noted(command: Command, store: Path) -> None:

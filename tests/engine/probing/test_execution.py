@@ -221,7 +221,7 @@ assert not [name for name in {blocked} if name in sys.modules]
 def test_no_model_is_loaded_nor_could_be(tmp_path: Path, name: str, blocked: tuple[str, ...]) -> None:
     ner_store(tmp_path)
     code = BLOCKED.format(blocked=blocked, root=str(tmp_path), name=name)
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_options_of_the_classifier_reach_it(tmp_path: Path) -> None:
