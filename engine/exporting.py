@@ -14,7 +14,7 @@ import xarray as xr
 
 from biocache.store.errors import ResourceError, SettingError
 
-__all__ = ["check_export", "export_dataset", "replacing"]
+__all__ = ["check_export", "check_target", "export_dataset", "replacing"]
 
 
 def check_export(path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.settings import require_known, require_named, require_positive, require_sizes
 from biocache.engine.tasks.base import SPLITS, TASKS
 from biocache.store.errors import SettingError
 
@@ -130,25 +131,18 @@ class ExtractionRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("task", (self.task,), tuple(TASKS))
+        require_known("task", (self.task,), tuple(TASKS))
         views = tuple(TASKS[self.task].views)
-        _one_of("view", self.views or views, views)
-        _one_of("attention view", self.attention_views or (), views)
-        _one_of("split", self.splits, SPLITS)
-        _one_of("attention split", self.attention_splits, SPLITS)
-        _one_of("keep", self.keep, KEEP)
-        _one_of("dtype", (self.dtype,), DTYPES)
-        _one_of("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
-        for name in ("models", "training_sizes", "splits", "keep"):
-            if not getattr(self, name):
-                raise SettingError(f"{name} is empty: name at least one")
-        for name in ("max_length", "limit", "batch_tokens", "window_tokens", "max_memory", "max_disk"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingError(f"{name} {value} is not a positive number")
-        for size in self.training_sizes:
-            if not 0 <= size <= 100:
-                raise SettingError(f"training size {size} is not a percentage from 0 to 100")
+        require_known("view", self.views or views, views)
+        require_known("attention view", self.attention_views or (), views)
+        require_known("split", self.splits, SPLITS)
+        require_known("attention split", self.attention_splits, SPLITS)
+        require_known("keep", self.keep, KEEP)
+        require_known("dtype", (self.dtype,), DTYPES)
+        require_known("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
+        require_named(self, "models", "training_sizes", "splits", "keep")
+        require_positive(self, "max_length", "limit", "batch_tokens", "window_tokens", "max_memory", "max_disk")
+        require_sizes(self.training_sizes)
 
     @property
     def all_views(self) -> tuple[str, ...]:
@@ -163,9 +157,3 @@ class ExtractionRequest:
         """
         maps = split in self.attention_splits and view in (self.attention_views or ("sentence", "pair"))
         return tuple(name for name in KEEP if name in self.keep and (name == "hidden" or maps))
-
-
-def _one_of(what: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
-    for value in values:
-        if value not in known:
-            raise SettingError(f"{what} {value!r} is not one of {', '.join(known)}")

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.settings import require_known, require_named, require_positive, require_sizes
 from biocache.engine.tasks.base import TASKS
 from biocache.engine.tasks.ner import LABEL_SCHEMES
 from biocache.store.errors import SettingError
@@ -97,19 +98,11 @@ class FinetuneRequest:
         for name in ("epochs", "learning_rate", "warmup", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "checkpoints", Path(self.checkpoints).expanduser())
-        for what, value, known in (
-            ("task", self.task, tuple(TASKS)),
-            ("label scheme", self.label_scheme, LABEL_SCHEMES),
-            ("compute dtype", self.compute_dtype, COMPUTE_DTYPES),
-        ):
-            if value not in known:
-                raise SettingError(f"{what} {value!r} is not one of {', '.join(known)}")
-        for name in ("models", "training_sizes"):
-            if not getattr(self, name):
-                raise SettingError(f"{name} is empty: name at least one")
-        for size in self.training_sizes:
-            if not 0 <= size <= 100:
-                raise SettingError(f"training size {size} is not a percentage from 0 to 100")
+        require_known("task", (self.task,), TASKS)
+        require_known("label scheme", (self.label_scheme,), LABEL_SCHEMES)
+        require_known("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
+        require_named(self, "models", "training_sizes")
+        require_sizes(self.training_sizes)
         if not 0 <= self.seed <= MAX_SEED:
             raise SettingError(f"seed {self.seed} is not a whole number from 0 to {MAX_SEED}")
         self._check_numbers()
@@ -119,10 +112,7 @@ class FinetuneRequest:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise SettingError(f"{name} {value} is not a positive number")
-        for name in ("batch_size", "gradient_accumulation", "max_length", "limit", "patience", "save_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingError(f"{name} {value} is not a positive number")
+        require_positive(self, "batch_size", "gradient_accumulation", "max_length", "limit", "patience", "save_steps")
         if not 0 <= self.warmup < 1:
             raise SettingError(f"warmup {self.warmup} is not a share of the steps; use 0 or more and less than 1")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

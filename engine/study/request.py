@@ -8,8 +8,8 @@ from biocache.engine.attention.request import DEFAULT_METRICS, AttentionRequest
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.probing.request import ProbeRequest
+from biocache.engine.settings import require_known, require_named, require_sizes
 from biocache.engine.tasks.base import TASKS
-from biocache.store.errors import SettingError
 
 __all__ = ["STEPS", "Cell", "StudyRequest"]
 
@@ -91,15 +91,10 @@ class StudyRequest:
     max_disk: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("corpora", "models", "training_sizes", "steps"):
-            if not getattr(self, name):
-                raise SettingError(f"{name} is empty: name at least one")
-        for task, _ in self.corpora:
-            if task not in TASKS:
-                raise SettingError(f"task {task!r} is not one of {', '.join(TASKS)}")
-        for step in self.steps:
-            if step not in STEPS:
-                raise SettingError(f"step {step!r} is not one of {', '.join(STEPS)}")
+        require_named(self, "corpora", "models", "training_sizes", "steps")
+        require_known("task", (task for task, _ in self.corpora), TASKS)
+        require_known("step", self.steps, STEPS)
+        require_sizes(self.training_sizes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
