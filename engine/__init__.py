@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from biocache.engine.probing.comparing import compare_probes
     from biocache.engine.probing.probe import probe
     from biocache.engine.probing.request import ClassifierOptions, ProbeRequest
+    from biocache.engine.report.report import write_report
+    from biocache.engine.report.request import Report, ReportRequest
     from biocache.engine.study.request import StudyRequest
     from biocache.engine.study.study import run_study
 
@@ -22,6 +24,8 @@ __all__ = [
     "ExtractionRequest",
     "FinetuneRequest",
     "ProbeRequest",
+    "Report",
+    "ReportRequest",
     "StudyRequest",
     "compare_attention",
     "compare_probes",
@@ -29,6 +33,7 @@ __all__ = [
     "finetune",
     "probe",
     "run_study",
+    "write_report",
 ]
 
 # Those who analyse a store must not pay for, or need, what fills one.
@@ -38,6 +43,8 @@ _PLACES = {
     "ExtractionRequest": "extraction.request",
     "FinetuneRequest": "finetuning.request",
     "ProbeRequest": "probing.request",
+    "Report": "report.request",
+    "ReportRequest": "report.request",
     "StudyRequest": "study.request",
     "compare_attention": "attention.comparison",
     "compare_probes": "probing.comparing",
@@ -45,6 +52,7 @@ _PLACES = {
     "finetune": "finetuning.finetune",
     "probe": "probing.probe",
     "run_study": "study.study",
+    "write_report": "report.report",
 }
 
 

@@ -27,8 +27,9 @@ from biocache.store import Run, Store
 from biocache.store.errors import ResourceError
 from biocache.store.results import find_result, run_identity, save_result
 
-__all__ = ["compare_attention"]
+__all__ = ["KIND", "comparison_inputs", "compare_attention"]
 
+#: Kind of the results that hold a comparison.
 KIND = "attention"
 # What makes results of an earlier release be computed anew: raised when the method changes.
 _METHOD = 1
@@ -95,6 +96,11 @@ def compare_attention(
     with computing(workers, scheduler_address) as client:
         numbers = _compute(client, _graph(runs, request, measures), on_progress)
     return in_order(save_result(opened.path, KIND, inputs, make_dataset(runs, request, measures, numbers)))
+
+
+def comparison_inputs(store: Store, request: AttentionRequest) -> dict[str, Any]:
+    """Return what the result of a request is found by, as of now: its runs and settings, as JSON."""
+    return _inputs(find_runs(store, request), request)
 
 
 def _inputs(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:

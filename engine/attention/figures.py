@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["above_chance_figure", "mean_figure"]
+__all__ = ["above_chance_figure", "mean_figure", "most_alike"]
 
 # Inches, across and down: of a cell with its value, of a panel at least, and of what stands beside its cells.
 _CELL, _PANEL, _MARGIN = (0.42, 0.3), (2.4, 1.5), (0.9, 0.9)
@@ -30,7 +30,7 @@ def mean_figure(dataset: xr.Dataset) -> "Figure":
         heads of the most alike head of the other run.
     """
     if "pair_mean" in dataset:
-        return _figure(dataset, _most_alike(dataset), ("layer", "other_layer"), "most alike heads")
+        return _figure(dataset, most_alike(dataset), ("layer", "other_layer"), "most alike heads")
     return _figure(dataset, dataset["mean"], ("layer", "head"), "mean over samples")
 
 
@@ -45,7 +45,19 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
     return _figure(part, part["above_chance"], ("layer", "head"), "0: chance, 1: equal maps", bounds=(-1.0, 1.0))
 
 
-def _most_alike(dataset: xr.Dataset) -> xr.DataArray:
+def most_alike(dataset: xr.Dataset) -> xr.DataArray:
+    """Return, of all pairs, the mean over the baseline's heads of the most alike head of the other run.
+
+    Parameters
+    ----------
+    dataset
+        From `compare_attention`, of all pairs.
+
+    Returns
+    -------
+    xarray.DataArray
+        (metric, training_size, layer, other_layer), in the unit of the metric.
+    """
     parts = []
     for name in dataset["metric"].values:
         mean = dataset["pair_mean"].sel(metric=name)

@@ -19,7 +19,7 @@ from biocache.engine.scheduling import computing
 from biocache.store.catalog import Store
 from biocache.store.results import find_result, run_identity, save_result
 
-__all__ = ["KIND", "fitted", "find_probe", "plan_probe", "probe"]
+__all__ = ["KIND", "fitted", "find_probe", "plan_probe", "probe", "probe_inputs"]
 
 #: Kind of the results that hold a whole probing.
 KIND = "probe"
@@ -105,6 +105,11 @@ def find_probe(store: str | os.PathLike[str], request: ProbeRequest) -> xr.Datas
     opened = Store.open(store)
     known = find_result(opened.path, KIND, _inputs(request, _cells(opened, request)))
     return None if known is None else ordered(known)
+
+
+def probe_inputs(store: Store, request: ProbeRequest) -> dict[str, Any]:
+    """Return what the result of a request is found by, as of now: its runs and settings, as JSON; see `probe`."""
+    return _inputs(request, _cells(store, request))
 
 
 def plan_probe(store: str | os.PathLike[str], request: ProbeRequest, workers: int | None = None) -> FitPlan:

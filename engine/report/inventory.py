@@ -1,0 +1,102 @@
+"""The catalog of a store, as the page shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from biocache.engine.extraction.memory import format_bytes
+from biocache.engine.report.request import ReportRequest
+from biocache.store import Run, Store
+from biocache.store.describing import run_facts
+from biocache.store.errors import BiocacheError
+from biocache.store.keys import RunKey
+
+__all__ = ["Inventory", "ListedRun", "take_inventory"]
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run of the catalog.
+
+    Attributes
+    ----------
+    key
+        Its name.
+    facts
+        Its row of `Store.catalog`; None for what is not known.
+    state
+        ``complete``, ``incomplete`` or ``damaged``.
+    provenance
+        What it says of itself, name and text.
+    """
+
+    key: RunKey
+    facts: Mapping[str, Any]
+    state: str
+    provenance: Sequence[tuple[str, str]]
+
+    @property
+    def size(self) -> str:
+        """Its bytes on disk, with a unit."""
+        stored = self.facts["stored_bytes"]
+        return "-" if stored is None else format_bytes(stored)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a store holds.
+
+    Attributes
+    ----------
+    runs
+        The runs, in the order of their paths.
+    sources
+        Where data sets and models came from, by their names.
+    versions
+        Versions of the libraries that made the runs, each with all its values.
+    """
+
+    runs: Sequence[ListedRun]
+    sources: Mapping[str, str]
+    versions: Mapping[str, Sequence[str]]
+
+    def total(self, name: str) -> int:
+        """Return the sum over all runs of a column of numbers."""
+        return sum(run.facts[name] or 0 for run in self.runs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is incomplete or damaged."""
+        notes = []
+        for run in self.runs:
+            if run.state == "incomplete":
+                done, packs = run.facts["packs_done"], run.facts["packs"]
+                notes.append(f"{run.key} is incomplete: {done:,} of {packs:,} packs are there")
+            elif run.state == "damaged":
+                notes.append(f"damaged: {run.facts['problem']}")
+        return notes
+
+
+def take_inventory(store: Store, request: ReportRequest) -> Inventory:
+    """List the runs of a store that are asked for, damaged ones among them."""
+    listed, sources, versions = [], {}, {}  # type: ignore[var-annotated]
+    rows = store.catalog(**request.selection).to_dict("records")
+    for row in rows:
+        facts = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        key = RunKey(**{name: facts[name] for name in RunKey.names()})
+        try:
+            run = Run.open(store.path, key)
+            provenance = run_facts(run)
+        except BiocacheError:
+            provenance = []
+        else:
+            sources[key.dataset] = run.provenance.dataset_source
+            if key.training_size == 0 and not run.provenance.random_weights:
+                sources[key.model] = run.provenance.model_source
+            for library, version in run.provenance.versions.items():
+                versions.setdefault(library, {})[version] = None
+        state = "damaged" if facts["problem"] else "complete" if facts["complete"] else "incomplete"
+        listed.append(ListedRun(key, facts, state, provenance))
+    return Inventory(listed, sources, {library: list(found) for library, found in versions.items()})

@@ -1,0 +1,226 @@
+"""Plots of the page: curves and heat maps by Bokeh, without text from data but names that a path can hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bokeh.embed import json_item
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Span
+from bokeh.palettes import Cividis256, PuOr11
+from bokeh.plotting import figure
+from bokeh.transform import linear_cmap
+
+from biocache.engine.report.figure import Scale, plain
+
+__all__ = ["GREY", "SIGNED", "UNSIGNED", "Curve", "Line", "color_of", "curve_plot", "heat_plot", "marker_of"]
+
+# Okabe M, Ito K. Color universal design, 2008: told apart by the colour-blind, and seen on white and on black.
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+# And without any colour.
+_MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
+GREY = "#8a8f98"
+
+UNSIGNED: Sequence[str] = tuple(Cividis256[::8])
+SIGNED: Sequence[str] = tuple(PuOr11)
+
+_HEIGHT, _CELL, _FRAME = 300, 20, 70
+
+
+def color_of(place: int) -> str:
+    """Return the colour of the training size, or model, that has this place among all of the page."""
+    return _COLORS[place % len(_COLORS)]
+
+
+def marker_of(place: int) -> str:
+    """Return the marker that goes with `color_of`."""
+    return _MARKERS[place % len(_MARKERS)]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve with its interval.
+
+    Attributes
+    ----------
+    name
+        What the pointer is told.
+    x, y, low, high
+        Its points; low and high are None where there is no interval.
+    color, marker, dash
+        How it is drawn.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+    color: str
+    marker: str = "circle"
+    dash: str = "solid"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A level, drawn across."""
+
+    y: float
+    color: str
+    dash: str
+
+
+def curve_plot(
+    curves: Sequence[Curve],
+    lines: Sequence[Line],
+    *,
+    titles: tuple[str, str],
+    bounds: tuple[float, float],
+    ticks: Sequence[int],
+) -> dict[str, Any]:
+    """Draw curves with their intervals as bands.
+
+    Parameters
+    ----------
+    curves, lines
+        What is drawn.
+    titles
+        Of the two axes.
+    bounds
+        Of the vertical axis, that panels share.
+    ticks
+        Whole numbers of the horizontal axis.
+
+    Returns
+    -------
+    dict
+        What `Bokeh.embed.embed_item` takes.
+    """
+    plot = _plot(_HEIGHT, titles, Range1d(*_margin(bounds, 0.05)))
+    plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
+    plot.x_range = Range1d(*_margin((min(ticks), max(ticks)), 0.04))
+    plot.xgrid.visible = False
+    for line in lines:
+        plot.add_layout(
+            Span(location=line.y, dimension="width", line_color=line.color, line_dash=line.dash, line_width=1.2)
+        )
+    drawn = []
+    for curve in curves:
+        source = ColumnDataSource(_columns(curve))
+        if any(low is not None for low in curve.low):
+            plot.varea(x="x", y1="low", y2="high", source=source, fill_color=curve.color, fill_alpha=0.16)
+        plot.line(x="x", y="y", source=source, line_color=curve.color, line_width=2, line_dash=curve.dash)
+        drawn.append(
+            plot.scatter(
+                x="x", y="y", source=source, marker=curve.marker, size=7, color=curve.color, name=f"curve {curve.name}"
+            )
+        )
+    tips = [("", "@name"), (titles[0], "@x"), (titles[1], "@y{0.000}"), ("95 % interval", "@interval")]
+    plot.add_tools(HoverTool(renderers=drawn, tooltips=tips))
+    return _item(plot)
+
+
+def _columns(curve: Curve) -> dict[str, list[Any]]:
+    return {
+        "x": list(curve.x),
+        "y": [plain(value) for value in curve.y],
+        # A band needs both its ends: without an interval it has no height.
+        "low": [plain(y if low is None else low) for low, y in zip(curve.low, curve.y, strict=True)],
+        "high": [plain(y if high is None else high) for high, y in zip(curve.high, curve.y, strict=True)],
+        "interval": [_interval(*bounds) for bounds in zip(curve.low, curve.high, strict=True)],
+        "name": [curve.name] * len(curve.x),
+    }
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def heat_plot(
+    cells: Sequence[Mapping[str, Any]],
+    *,
+    value: str,
+    across: str,
+    scale: Scale,
+    tips: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
+    """Draw a heat map with the layers downwards.
+
+    Parameters
+    ----------
+    cells
+        The cells: ``layer``, `across`, `value` and what the pointer is told.
+    value, across
+        Names of the number that colours a cell, and of what lies beside the layers.
+    scale
+        The colours.
+    tips
+        What the pointer is told: titles and Bokeh's placeholders.
+
+    Returns
+    -------
+    dict
+        What `Bokeh.embed.embed_item` takes.
+    """
+    layers = sorted({int(cell["layer"]) for cell in cells})
+    columns = sorted({int(cell[across]) for cell in cells})
+    rows = {layer: place for place, layer in enumerate(layers)}
+    titles = (across.replace("_", " "), "layer")
+    plot = _plot(_CELL * len(layers) + _FRAME, titles, Range1d(len(layers) - 0.5, -0.5))
+    places = {column: place for place, column in enumerate(columns)}
+    plot.x_range = Range1d(-0.5, len(columns) - 0.5)
+    for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
+        ticks = _thinned(range(len(found)))
+        axis.ticker = FixedTicker(ticks=ticks)
+        axis.major_label_overrides = {place: str(found[place]) for place in ticks}
+    plot.grid.visible = False
+    names = dict.fromkeys(name for cell in cells for name in cell)
+    source = {name: [plain(cell.get(name)) for cell in cells] for name in names}
+    source["_x"] = [places[int(cell[across])] for cell in cells]
+    source["_y"] = [rows[int(cell["layer"])] for cell in cells]
+    colors = linear_cmap(value, list(scale.colors), scale.low, scale.high, nan_color="rgba(128, 128, 128, 0.25)")
+    drawn = plot.rect(
+        x="_x", y="_y", width=0.94, height=0.9, source=ColumnDataSource(source), fill_color=colors, line_color=None
+    )
+    plot.add_tools(HoverTool(renderers=[drawn], tooltips=list(tips)))
+    return _item(plot)
+
+
+def _plot(height: int, titles: tuple[str, str], vertical: Range1d) -> Any:
+    plot = figure(
+        height=height,
+        sizing_mode="stretch_width",
+        min_width=200,
+        tools="box_zoom,reset,save",
+        # A finger that scrolls the page is not to zoom.
+        active_drag=None,
+        y_range=vertical,
+        x_axis_label=titles[0],
+        y_axis_label=titles[1],
+        toolbar_location="above",
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_color=None,
+    )
+    plot.toolbar.autohide = True
+    plot.toolbar.logo = None
+    for axis in plot.axis:
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font = axis.major_label_text_font = "system-ui, sans-serif"
+        axis.minor_tick_line_color = None
+    return plot
+
+
+def _item(plot: Any) -> dict[str, Any]:
+    item: dict[str, Any] = dict(json_item(plot))
+    return item
+
+
+def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:
+    room = (bounds[1] - bounds[0]) * share or 0.5 * share or 0.05
+    return bounds[0] - room, bounds[1] + room
+
+
+def _thinned(ticks: Sequence[int]) -> list[int]:
+    """Leave out ticks whose labels would touch each other in a narrow panel."""
+    step = -(-len(ticks) // 13)
+    return list(ticks)[::step]

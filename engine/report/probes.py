@@ -1,0 +1,246 @@
+"""Probes of a store as figures: one for all results of the same settings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from biocache.engine.probing.figures import SCORE_NAMES
+from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant
+from biocache.engine.report.palette import Palette
+from biocache.engine.report.plots import GREY, Curve, Line, curve_plot
+from biocache.engine.report.request import ReportRequest
+from biocache.engine.report.statements import Statement, bounds
+from biocache.store.keys import RunKey
+from biocache.store.results import StoredResult
+
+__all__ = ["ProbeGroup", "group_probes", "probe_rows"]
+
+_EXTRAS = ("control_accuracy", "selectivity", "code_length", "compression")
+_BAND = (0.0, 1.0)
+_READING = (
+    "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
+    "intervals over test samples. The dotted line is the majority class, dashed ones continue the score of layer 0, "
+    "which knows the tokens but no context."
+)
+_SELECTIVITY = " Selectivity is the accuracy less that on a control task: near 0, the probe learned by heart."
+
+
+def probe_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
+    """Yield a row for each model, training size, seed and layer of a result: means over the seeds of the probe.
+
+    Parameters
+    ----------
+    dataset
+        What `biocache.engine.probe` returns.
+
+    Yields
+    ------
+    dict
+        The place, ``random_weights``, and for each score its value, ``_spread`` (standard deviation over the seeds of
+        the probe), ``_ci_low``, ``_ci_high`` and ``_majority``; then what the controls say. None: not known.
+    """
+    scores = dataset.score.to_numpy().tolist()
+    means = dataset.mean("probe_seed")
+    for place in np.argwhere(means[scores[0]].notnull().to_numpy()):
+        where = dict(zip(means[scores[0]].dims, place.tolist(), strict=True))
+        at, seeds = means.isel(where), dataset.isel(where)
+        row = {name: at[name].item() for name in ("model", "training_size", "seed", "layer")}
+        row["random_weights"] = bool(at.random_weights)
+        for name in scores:
+            spread = float(seeds[name].std(ddof=1)) if seeds.sizes["probe_seed"] > 1 else None
+            row |= {name: at[name].item(), f"{name}_spread": spread}
+            row |= {f"{name}_{bound}": at[bound].sel(score=name).item() for bound in ("ci_low", "ci_high", "majority")}
+        yield row | {name: at[name].item() for name in _EXTRAS if name in at}
+
+
+@dataclass
+class ProbeGroup:
+    """Results of probes that differ in their runs and layers only.
+
+    Attributes
+    ----------
+    settings
+        What they share.
+    scores
+        Names of the scores.
+    rows
+        By (model, training size, seed, layer): the row, and the runs it was computed from; the newest result's.
+    results
+        What the rows are from.
+    """
+
+    settings: Mapping[str, Any]
+    scores: tuple[str, ...]
+    rows: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+    results: list[StoredResult] = field(default_factory=list)
+
+    def add(self, result: StoredResult, dataset: xr.Dataset, request: ReportRequest) -> None:
+        """Take the rows of a result, which is newer than those before."""
+        self.results.append(result)
+        origins = {_place(cell): [cell["train"], cell["test"]] for cell in result.inputs["cells"]}
+        for row in probe_rows(dataset):
+            if not request.wants(model=row["model"], training_size=row["training_size"]):
+                continue
+            place = (row["model"], row["training_size"], row["seed"])
+            key = (*place, row["layer"])
+            origin, known = self.rows.get(key, (None, {}))
+            # A later call without a control takes nothing away from what an earlier one said of the same runs.
+            same = known if origin == origins.get(place) else {}
+            self.rows[key] = (origins.get(place), {**same, **row})
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """All rows, in order."""
+        return [self.rows[key][1] for key in sorted(self.rows)]
+
+    @property
+    def main(self) -> str:
+        """The score by which layers are told apart."""
+        return "entity_f1" if "entity_f1" in self.scores else "accuracy"
+
+    def figure(self, name: str, palette: Palette, recipes: Sequence[Recipe]) -> Figure:
+        """Draw a panel a model, for each score."""
+        rows = self.table
+        order = [self.main, *(score for score in self.scores if score != self.main)]
+        selective = any("selectivity" in row for row in rows)
+        random = any(row["random_weights"] for row in rows)
+        sizes = sorted({row["training_size"] for row in rows if not row["random_weights"]})
+        task, dataset, probe = (self.settings[part] for part in ("task", "dataset", "probe"))
+        return Figure(
+            name=name,
+            title=f"{probe} probe of {task} on {dataset}",
+            settings=_written(self.settings),
+            reading=_READING + (_SELECTIVITY if selective else ""),
+            variants=[Variant(SCORE_NAMES[score], list(_panels(rows, score, palette))) for score in order],
+            switch="score",
+            keys=[
+                *(palette.size_key(size) for size in sizes),
+                *([Key("random weights", GREY, "dashed", "circle")] if random else []),
+                Key("layer 0", GREY, "dashed"),
+                Key("majority", GREY, "dotted"),
+            ],
+            data=Table.of(rows),
+            recipes=recipes,
+        )
+
+    def statements(self, figure: str) -> Iterator[Statement]:
+        """Say the best layer of each model and training size."""
+        places: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in self.table:
+            places.setdefault((row["model"], row["training_size"], row["seed"]), []).append(row)
+        for (model, size, seed), rows in places.items():
+            best = max(rows, key=lambda row: (row[self.main], -row["layer"]))
+            several = len({key[2] for key in places if key[0] == model}) > 1
+            interval = bounds(best[f"{self.main}_ci_low"], best[f"{self.main}_ci_high"])
+            yield Statement(
+                f"{self.settings['task']} on {self.settings['dataset']}, {model} at {size} %"
+                f"{f', seed {seed}' if several else ''}: the {self.settings['probe']} probe's {SCORE_NAMES[self.main]} "
+                f"is highest in layer {best['layer']}, {best[self.main]:.3f}{interval}.",
+                figure,
+            )
+
+
+def group_probes(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest) -> list[ProbeGroup]:
+    """Put results of the same settings together, in the order in which the first of each was computed."""
+    groups: dict[str, ProbeGroup] = {}
+    for result, dataset in loaded:
+        settings = {
+            "task": dataset.attrs["task"],
+            "dataset": dataset.attrs["dataset"],
+            "views": dataset.attrs["views"],
+            **{name: result.inputs[name] for name in ("probe", "backend", "pooling", "combine", "seeds")},
+            **result.inputs["options"],
+            **{name: result.inputs[name] for name in ("max_train_samples", "resamples")},
+        }
+        if request.wants(task=settings["task"], dataset=settings["dataset"]):
+            key = json.dumps(settings, sort_keys=True)
+            group = groups.setdefault(key, ProbeGroup(settings, tuple(dataset.score.to_numpy().tolist())))
+            group.add(result, dataset, request)
+    return [group for group in groups.values() if group.rows]
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
+    key = RunKey.from_path(cell["test"][0]["run"])
+    return key.model, key.training_size, key.seed
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    names = {name: value for name, value in settings.items() if name not in ("task", "dataset") and value is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items())
+
+
+def _panels(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Panel]:
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    twins = {row["model"] for row in rows if row["random_weights"]}
+    bounds_ = _bounds(rows, score)
+    for model in names:
+        if model in twins and model.removesuffix("-random") in names and model.endswith("-random"):
+            continue
+        own = [row for row in rows if row["model"] == model]
+        twin = [row for row in rows if row["model"] == f"{model}-random" and row["random_weights"]]
+        curves = [*_curves(twin, score, palette), *_curves(own, score, palette)]
+        ticks = sorted({row["layer"] for row in (*own, *twin)})
+        yield Panel(
+            model,
+            curve_plot(
+                curves,
+                list(_levels(own, score, palette)),
+                titles=("layer", f"test {SCORE_NAMES[score]}"),
+                bounds=bounds_,
+                ticks=ticks,
+            ),
+        )
+        selective = [row for row in (*twin, *own) if row.get("selectivity") is not None]
+        if selective:
+            values = [row["selectivity"] for row in rows if row.get("selectivity") is not None]
+            yield Panel(
+                f"{model}: selectivity",
+                curve_plot(
+                    list(_curves(selective, "selectivity", palette)),
+                    [Line(0.0, GREY, "dotted")],
+                    titles=("layer", "accuracy less control"),
+                    bounds=(min(0.0, *values), max(0.0, *values)),
+                    ticks=ticks,
+                ),
+            )
+
+
+def _bounds(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[float, float]:
+    values = [row[f"{score}{part}"] for row in rows for part in ("", "_ci_low", "_ci_high", "_majority")]
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return max(_BAND[0], min(known)), min(_BAND[1], max(known))
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Curve]:
+    for (model, size, seed), own in _by_place(rows).items():
+        random = bool(own[0]["random_weights"])
+        key = palette.size_key(size)
+        yield Curve(
+            name=f"{model}, {size} %, seed {seed}",
+            x=[row["layer"] for row in own],
+            y=[row[score] for row in own],
+            low=[row.get(f"{score}_ci_low") for row in own],
+            high=[row.get(f"{score}_ci_high") for row in own],
+            color=GREY if random else key.color,
+            marker="circle" if random else key.marker,
+            dash="dashed" if random else "solid",
+        )
+
+
+def _levels(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Line]:
+    for (_, size, _), own in _by_place(rows).items():
+        if own[0]["layer"] == 0:
+            yield Line(own[0][score], palette.size_key(size).color, "dashed")
+    for majority in dict.fromkeys(row[f"{score}_majority"] for row in rows):
+        yield Line(majority, GREY, "dotted")
+
+
+def _by_place(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int, int], list[Mapping[str, Any]]]:
+    places: dict[tuple[str, int, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        places.setdefault((row["model"], row["training_size"], row["seed"]), []).append(row)
+    return places

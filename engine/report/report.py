@@ -1,0 +1,155 @@
+"""`write_report`: any store in, one HTML page out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from biocache.engine.exporting import check_target, replacing
+from biocache.engine.report.absent import missing_commands
+from biocache.engine.report.attention import group_comparisons
+from biocache.engine.report.figure import Figure, Recipe
+from biocache.engine.report.finetunings import group_finetunings
+from biocache.engine.report.inventory import Inventory, take_inventory
+from biocache.engine.report.page import Page, Section, render
+from biocache.engine.report.palette import Palette
+from biocache.engine.report.probes import group_probes
+from biocache.engine.report.recipes import attention_recipe, finetune_recipe, probe_recipe
+from biocache.engine.report.request import Report, ReportRequest
+from biocache.engine.report.results import Loaded, load_results
+from biocache.engine.report.statements import Statement
+from biocache.engine.report.viewer import fitted, read_viewer
+from biocache.store.catalog import Store
+from biocache.store.errors import RunNotFoundError, SettingError
+
+__all__ = ["check_report", "write_report"]
+
+_EVERYTHING = ReportRequest()
+
+
+def check_report(path: Path) -> None:
+    """Refuse a file that `write_report` cannot write, before anything is read for it.
+
+    Raises
+    ------
+    SettingError
+        If the suffix is not ``.html`` or the folder does not exist.
+    """
+    check_target(path, (".html",), "output")
+    if path.is_dir():
+        raise SettingError(f"output {path} is a folder; name a file that ends in .html")
+
+
+def write_report(
+    store: str | os.PathLike[str], output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING
+) -> Report:
+    """Write what a store holds, and what was computed from it, as one page that needs no network.
+
+    Nothing is computed for it: it shows the results that `probe`, `compare_attention` and `finetune` left in the store,
+    and where there are none, the command that makes some. Of activations it reads the samples of the viewer alone.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    output
+        The page, ending in ``.html``; it appears whole, in the place of a file that was there.
+    request
+        What of the store to show.
+
+    Returns
+    -------
+    Report
+        What was written, with notes of what is absent, incomplete, damaged or left out.
+
+    Raises
+    ------
+    SettingError
+        As `check_report`, or if the page without any sample takes more bytes than it may.
+    RunNotFoundError
+        If the store holds nothing, or nothing that is asked for.
+    ResourceError
+        If it cannot be written.
+    """
+    path = Path(output)
+    check_report(path)
+    opened = Store.open(store)
+    inventory = take_inventory(opened, request)
+    loaded, unread = load_results(opened)
+    sections, statements = _sections(opened, loaded, inventory, request)
+    figures = [figure for section in sections for figure in section.figures]
+    if not inventory.runs and not figures:
+        raise _nothing(opened, request)
+    viewer = read_viewer(opened, request)
+    notes = [*inventory.notes, *unread, *(f"no {section.name} in the store" for section in sections if section.absent)]
+    page = Page(opened.path, inventory, sections, statements, viewer, tuple([*notes, *viewer.notes]))
+    text = render(page)
+    if len(text.encode()) > request.max_bytes:
+        # What the maps leave, and a margin for the note that says so.
+        rest = len(text.encode()) - sum(map(len, viewer.blobs.values()))
+        viewer = fitted(viewer, request.max_bytes - rest - 1024)
+        page = Page(opened.path, inventory, sections, statements, viewer, tuple([*notes, *viewer.notes]))
+        text = render(page)
+        if len(text.encode()) > request.max_bytes:
+            raise SettingError(
+                f"the page takes {len(text.encode()):,} bytes without a sample, and max_bytes is "
+                f"{request.max_bytes:,}; raise it, or choose fewer models, tasks or training sizes"
+            )
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return Report(path, path.stat().st_size, len(inventory.runs), len(figures), viewer.samples, page.notes)
+
+
+def _sections(
+    store: Store, loaded: dict[str, Loaded], inventory: Inventory, request: ReportRequest
+) -> tuple[list[Section], list[Statement]]:
+    """Draw the results of each kind, and say what they show."""
+    probes = group_probes(loaded["probe"], request)
+    comparisons = group_comparisons(loaded["attention"], request)
+    tunings = group_finetunings(loaded["finetune"], request)
+    sizes = [row["training_size"] for group in probes for row in group.table]
+    sizes += [run.key.training_size for run in inventory.runs]
+    models = [model for group in tunings for model, *_ in group.specs]
+    palette = Palette.of(sizes, models)
+    figures: dict[str, list[Figure]] = {"probes": [], "attention": [], "fine-tuning": []}
+    statements: list[Statement] = []
+    for place, tuning in enumerate(tunings, start=1):
+        name = f"fine-tuning-{place}"
+        recipes = [finetune_recipe(store, specs, inventory.sources) for specs in _by_seed(tuning.specs.values())]
+        figures["fine-tuning"].append(tuning.figure(name, palette, recipes))
+        statements += tuning.statements(name)
+    for place, probe in enumerate(probes, start=1):
+        name = f"probes-{place}"
+        made = [probe_recipe(store, result) for result in probe.results]
+        figures["probes"].append(probe.figure(name, palette, _distinct(made)))
+        statements += probe.statements(name)
+    for place, comparison in enumerate(comparisons, start=1):
+        name = f"attention-{place}"
+        made = [attention_recipe(store, result) for result in comparison.results]
+        figures["attention"].append(comparison.figure(name, _distinct(made)))
+        statements += comparison.statements(name)
+    sections = [
+        Section(name, figures[name], "" if figures[name] else command)
+        for name, command in missing_commands(store, inventory).items()
+    ]
+    return sections, statements
+
+
+def _by_seed(specs: Any) -> list[list[Any]]:
+    seeds: dict[int, list[Any]] = {}
+    for spec in specs:
+        seeds.setdefault(spec["seed"], []).append(spec)
+    return list(seeds.values())
+
+
+def _distinct(recipes: Sequence[Recipe]) -> list[Recipe]:
+    return list({recipe.command: recipe for recipe in recipes}.values())
+
+
+def _nothing(store: Store, request: ReportRequest) -> RunNotFoundError:
+    asked = ", ".join(f"{name} {', '.join(map(str, values))}" for name, values in request.selection.items())
+    if asked:
+        return RunNotFoundError(f"{store.path} holds nothing of {asked}; `biocache ls` lists what there is")
+    return RunNotFoundError(
+        f"{store.path} holds no runs and no results: there is nothing to report; fill it with `biocache extract`"
+    )

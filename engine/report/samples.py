@@ -1,0 +1,184 @@
+"""Attention between the words of single samples, as bytes that a page can hold.
+
+Between words as in `biocache.engine.attention.alignment`: to a word the sum over its tokens, from a word the mean over
+its tokens. Rows are not scaled: what goes to special tokens is a last column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.attention.alignment import align
+from biocache.engine.report.request import ReportRequest
+from biocache.store import Run, Store
+from biocache.store.chunks import dense_maps
+from biocache.store.errors import BiocacheError
+from biocache.store.keys import RunKey
+
+__all__ = ["LEVELS", "MAX_WORDS", "ShownRuns", "ShownSample", "choose_samples", "find_shown", "read_maps"]
+
+#: The largest byte, which stands for the attention 1.
+LEVELS = 255
+#: Words of the longest sample that is shown, if there are shorter ones.
+MAX_WORDS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class ShownRuns:
+    """Runs of one model whose maps are shown side by side: its smallest training size, then the others."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def key(self) -> RunKey:
+        """Name of the first."""
+        return self.runs[0].key
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """A sample of the viewer.
+
+    Attributes
+    ----------
+    position, sample_id
+        Which one it is.
+    words, segments
+        Its words that have tokens, and the text that each belongs to.
+    labels
+        Gold label of each word; None where words have none.
+    label
+        Gold label of the sample; None where it has none.
+    """
+
+    position: int
+    sample_id: str
+    words: tuple[str, ...]
+    segments: tuple[int, ...]
+    labels: tuple[str, ...] | None
+    label: str | None
+
+
+def find_shown(store: Store, request: ReportRequest) -> tuple[list[ShownRuns], list[str]]:
+    """Find the test runs with attention, those of one model together; and say which of them cannot be shown."""
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    notes = []
+    for key in store.keys(split="test", **request.selection):
+        try:
+            run = Run.open(store.path, key)
+            if "attention" not in run.spec.keep:
+                continue
+            run.require_complete()
+        except BiocacheError as error:
+            notes.append(f"the viewer leaves {key} out: {error}")
+            continue
+        groups.setdefault((key.task, key.dataset, key.model, key.view), []).append(run)
+    shown = []
+    for runs in groups.values():
+        # The pre-trained model is the same for every seed.
+        base = [run for run in runs if run.key.training_size == 0]
+        tuned = [run for run in runs if run.key.training_size > 0]
+        for seed in sorted({run.key.seed for run in tuned or base}):
+            first = [run for run in base if run.key.seed == seed] or base
+            others = [run for run in tuned if run.key.seed == seed]
+            own = [*first[:1], *sorted(others, key=lambda run: run.key.training_size)]
+            alike = [run for run in own if _comparable(own[0], run)]
+            notes += [f"the viewer leaves {r.key} out: it has other tokens than {own[0].key}" for r in own if r not in alike]
+            shown.append(ShownRuns(tuple(alike)))
+    return shown, notes
+
+
+def _comparable(first: Run, other: Run) -> bool:
+    names = ("encoding_digest", "dataset_digest", "attention_layers", "head_count", "causal")
+    return all(getattr(first.spec, name) == getattr(other.spec, name) for name in names)
+
+
+def choose_samples(runs: ShownRuns, count: int) -> list[ShownSample]:
+    """Choose samples evenly from the first pack, so that one chunk of each layer is read and no more.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+    count
+        Most samples to choose.
+    """
+    run = runs.runs[0]
+    first = run.plan.samples_of(0)
+    kept = run.column("words/token_count") > 0
+    size = np.bincount(run.column("words/sample")[kept], minlength=run.counts.samples)[first.start : first.stop]
+    places = np.flatnonzero((size > 1) & (size <= MAX_WORDS))
+    if not places.size:
+        places = np.argsort(size, kind="stable")[:count]
+    chosen = places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))]
+    return [_described(run, first.start + int(place)) for place in np.sort(chosen)]
+
+
+def _described(run: Run, sample: int) -> ShownSample:
+    start = int(run.column("samples/word_start")[sample])
+    words = np.arange(start, start + int(run.column("samples/word_count")[sample]))
+    words = words[run.column("words/token_count")[words] > 0]
+    names = run.spec.label_names
+    of_words = run.key.task == "ner"
+    return ShownSample(
+        position=sample,
+        sample_id=str(run.column("samples/sample_id")[sample]),
+        words=tuple(map(str, run.column("words/word_text")[words])),
+        segments=tuple(map(int, run.column("words/segment")[words])),
+        labels=tuple(names[code] for code in run.column("words/label")[words]) if of_words else None,
+        label=None if of_words else names[int(run.column("samples/label")[sample])],
+    )
+
+
+def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8]]:
+    """Read the attention between the words of some samples of the first pack.
+
+    Parameters
+    ----------
+    run
+        The run.
+    samples
+        The samples.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        For each sample (layer, head, word, word + 1), in steps of 1 / `LEVELS`; the last column is the attention to
+        special tokens.
+
+    Raises
+    ------
+    IntegrityError
+        If a chunk is missing or damaged.
+    """
+    side = align(run, run, "word", exclude_special=False).first
+    plan, chunks = run.plan, run.chunks("attention")
+    groups = [side.part(slice(shown.position, shown.position + 1)).group for shown in samples]
+    maps: list[list[NDArray[np.uint8]]] = [[] for _ in samples]
+    for index in range(len(run.spec.attention_layers)):
+        # A run of other packs than the first may have the samples in several.
+        of_pack: dict[int, NDArray[Any]] = {}
+        for shown, group, layers in zip(samples, groups, maps, strict=True):
+            pack = int(plan.sample_pack[shown.position])
+            if pack not in of_pack:
+                of_pack = {pack: chunks.read_committed(index, pack)}
+            begin = int(plan.pair_start[shown.position]) - pack * chunks.length
+            entries = of_pack[pack][:, begin : begin + int(plan.pair_count[shown.position])].astype(np.float32)
+            dense = dense_maps(entries, int(plan.token_count[shown.position]), run.spec.causal)
+            layers.append(_between_words(dense, group))
+    return [np.stack(layers) for layers in maps]
+
+
+def _between_words(maps: NDArray[np.float32], group: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Gather maps (head, query, key) into words (head, word, word + 1); `group` is each token's word, -1 for none."""
+    words = int(group.max(initial=-1)) + 1
+    member = np.zeros((len(group), words + 1), np.float32)
+    # The last column gathers what belongs to no word.
+    member[np.arange(len(group)), group] = 1.0
+    mean = member[:, :words] / np.maximum(member[:, :words].sum(axis=0), 1.0)
+    between = mean.T @ (maps @ member)
+    steps: NDArray[np.uint8] = np.clip(np.rint(between * LEVELS), 0, LEVELS).astype(np.uint8)
+    return steps
