@@ -20,6 +20,7 @@ COMMANDS = {
         "Compare attention maps of runs, head by head.",
     ),
     "study": ("biocache.cli.study:study", "Do all of it for a grid of models and training sizes."),
+    "report": ("biocache.cli.report:report", "Write a store and its results as one HTML page."),
     "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
     "info": ("biocache.cli.info:info", "Show all that is known of one run."),
     "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.report.figure import Figure, Panel, Recipe, Scale, Table, Variant
-from biocache.engine.report.plots import SIGNED, UNSIGNED, heat_plot
+from biocache.engine.report.figure import Figure, Panel, Recipe, Scale, Table, Variant, plain
+from biocache.engine.report.plots import SIGNED, UNSIGNED, heat_plot, heat_width
 from biocache.engine.report.request import ReportRequest
-from biocache.engine.report.statements import Statement, bounds
+from biocache.engine.report.statements import Finding, interval
 from biocache.store.keys import RunKey
 from biocache.store.results import StoredResult
 
@@ -30,7 +30,17 @@ _PAIRS = (
     "Each cell is a layer of the baseline and a layer of the other model, its colour the mean over the baseline's "
     "heads of the most alike head there."
 )
-_ATTRIBUTES = ("task", "dataset", "view", "split", "model", "baseline_model", "baseline_training_size", "level", "samples")
+_ATTRIBUTES = (
+    "task",
+    "dataset",
+    "view",
+    "split",
+    "model",
+    "baseline_model",
+    "baseline_training_size",
+    "level",
+    "samples",
+)
 # What else was kept beside the means does not change them.
 _FLAGS = ("exclude_special", "all_pairs", "replicates", "resampling_seed")
 
@@ -123,11 +133,12 @@ class AttentionGroup:
         """Draw a panel a training size, for each metric and for what is above its chance level."""
         part = self.settings
         pairs = self.across == "other_layer"
-        against = f"{part['baseline_model']} at {part['baseline_training_size']} %"
+        other = "itself" if part["baseline_model"] == part["model"] else part["baseline_model"]
+        against = f"{other} at {part['baseline_training_size']} %"
         special = ", special positions left out" if part["exclude_special"] else ""
         return Figure(
             name=name,
-            title=f"{part['model']} against {against}: {part['task']} on {part['dataset']}",
+            title=f"Attention of {part['model']} against {against}: {part['task']} on {part['dataset']}",
             settings=f"view {part['view']}, {part['split']} split, {part['samples']:,} samples, seed {part['seed']}, "
             f"by {part['level']}{special}, {part['replicates']:,} replicates of the bootstrap",
             reading=_PAIRS if pairs else _READING,
@@ -151,23 +162,32 @@ class AttentionGroup:
         names = ("metric", "training_size", "layer", "head", "mean", "ci_low", "ci_high", "chance", "above_chance")
         return Table.of([{name: row[name] for name in names} for row in found])
 
-    def statements(self, figure: str) -> Iterator[Statement]:
-        """Say in which layer and at which training size each metric is farthest from that of equal maps."""
-        for metric, (title, unit, identity) in self.metrics.items():
-            own = {key: value for key, value in self.layers.items() if key[0] == metric}
-            known = {key: value for key, value in own.items() if np.isfinite(value["layer_mean"])}
+    def findings(self, figure: str) -> Iterator[Finding]:
+        """Pick the training size and layer of each metric whose mean over heads is farthest from that of equal maps."""
+        part = self.settings
+        for metric, (_, unit, identity) in self.metrics.items():
+            known = [
+                (abs(value["layer_mean"] - identity), size, layer, value)
+                for (name, size, layer), value in self.layers.items()
+                if name == metric and np.isfinite(value["layer_mean"])
+            ]
             if not known:
                 continue
-            key = max(known, key=lambda at, same=identity, of=known: abs(of[at]["layer_mean"] - same))  # type: ignore[misc]
-            value = known[key]
-            part = self.settings
-            special = ", special positions left out" if part["exclude_special"] else ""
-            yield Statement(
-                f"{part['task']} on {part['dataset']} ({part['view']}{special}), {part['model']} against "
-                f"{part['baseline_model']} at {part['baseline_training_size']} %: the {title} is farthest from that of "
-                f"equal maps ({identity:g}) at {key[1]} % in layer {key[2]}, {value['layer_mean']:.3f}"
-                f"{bounds(value['layer_ci_low'], value['layer_ci_high'])}{'' if unit == '1' else f' {unit}'}, the mean "
-                "over heads.",
+            _, size, layer, value = max(known, key=lambda one: one[0])
+            yield Finding(
+                {
+                    "task": part["task"],
+                    "data set": part["dataset"],
+                    "view": f"{part['view']}{', no special' if part['exclude_special'] else ''}",
+                    "model": part["model"],
+                    "against": f"{part['baseline_model']} at {part['baseline_training_size']} %",
+                    "metric": metric if unit == "1" else f"{metric}, {unit}",
+                    "of equal maps": identity,
+                    "training size": f"{size} %",
+                    "layer": layer,
+                    "mean over heads": plain(value["layer_mean"]),
+                    "95 % interval": interval(value["layer_ci_low"], value["layer_ci_high"]),
+                },
                 figure,
             )
 
@@ -185,7 +205,7 @@ class AttentionGroup:
                 yield Variant(f"{metric}, above chance", list(self._panels(metric, "above_chance", signed)), signed)
 
     def _scale(self, metric: str, title: str, identity: float) -> Scale:
-        """Return the range of colours: for a change even about 0, else from the farthest value to that of equal maps."""
+        """Return the colours: of a change even about 0, else from the farthest value to that of equal maps."""
         own = [row for row in self.rows.values() if row["metric"] == metric]
         known = [row["mean"] for row in own if np.isfinite(row["mean"])] or [identity]
         low, high = min(*known, identity), max(*known, identity)
@@ -193,7 +213,9 @@ class AttentionGroup:
         if identity not in (low, high) or (low < 0 and identity == 0):
             farthest = max(-low, high)
             return Scale(title, -farthest, farthest, SIGNED)
-        return Scale(title, low, high if high > low else low + 1.0, UNSIGNED)
+        # Dark is changed, bright is equal, whichever end equal maps are at.
+        colors = UNSIGNED if identity == high else UNSIGNED[::-1]
+        return Scale(title, low, high if high > low else low + 1.0, colors)
 
     def _panels(self, metric: str, value: str, scale: Scale) -> Iterator[Panel]:
         tips = [("layer", "@layer"), (self.across.replace("_", " "), f"@{self.across}"), ("mean", "@mean{0.000}")]
@@ -205,7 +227,9 @@ class AttentionGroup:
                 {name: cell for name, cell in row.items() if name not in ("metric", "training_size", "std")}
                 for row in self._of(metric, size)
             ]
-            yield Panel(f"{size} %", heat_plot(cells, value=value, across=self.across, scale=scale, tips=tips))
+            width = heat_width(len({cell[self.across] for cell in cells}))
+            item = heat_plot(cells, value=value, across=self.across, scale=scale, tips=tips)
+            yield Panel(f"training size {size} %", item, width)
 
 
 def group_comparisons(

@@ -37,10 +37,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot, as Bokeh embeds it, under a title."""
+    """One plot.
+
+    Attributes
+    ----------
+    title
+        What stands above it.
+    item
+        The plot, as Bokeh embeds it.
+    width
+        Most pixels that it is wide; None for all there are.
+    """
 
     title: str
     item: Mapping[str, Any]
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Variant:
     def to_json(self) -> dict[str, Any]:
         """Return the plots as the page embeds them."""
         scale = None if self.scale is None else vars(self.scale) | {"colors": list(self.scale.colors)}
-        return {"panels": [{"title": panel.title, "item": dict(panel.item)} for panel in self.panels], "scale": scale}
+        return {"panels": [{**vars(panel), "item": dict(panel.item)} for panel in self.panels], "scale": scale}
 
 
 @dataclass(frozen=True)

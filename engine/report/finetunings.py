@@ -8,11 +8,11 @@ from typing import Any
 import xarray as xr
 
 from biocache.engine.probing.figures import SCORE_NAMES
-from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant
+from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
-from biocache.engine.report.plots import Curve, curve_plot
+from biocache.engine.report.plots import GREY, Curve, curve_plot
 from biocache.engine.report.request import ReportRequest
-from biocache.engine.report.statements import Statement
+from biocache.engine.report.statements import Finding
 from biocache.store.results import StoredResult
 
 __all__ = ["FinetuneGroup", "group_finetunings"]
@@ -23,6 +23,7 @@ _SETTINGS = (
 )
 _SCORES = ("entity_f1", "accuracy", "macro_f1", "micro_f1")
 _NUMBERS = (*_SCORES, "entity_precision", "entity_recall")
+_SPAN = 0.2
 _READING = (
     "Each point is a checkpoint, fine-tuned on that percentage of the train split and scored whole, with its own head: "
     "lines are the test split, dashed ones validation. One training a point: differences between them have no interval."
@@ -78,7 +79,7 @@ class FinetuneGroup:
         rows = self.table
         models = list(dict.fromkeys(row["model"] for row in rows))
         text = ", ".join(
-            f"{part.replace('_', ' ')} {value}"
+            f"{part.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{part.replace('_', ' ')} {value}"
             for part, value in self.settings.items()
             if value is not None and part not in ("task", "dataset")
         )
@@ -92,32 +93,35 @@ class FinetuneGroup:
                 for score in self.scores
             ],
             switch="score",
-            keys=[palette.model_key(model) for model in models],
+            keys=[*(palette.model_key(model) for model in models), Key("validation", GREY, "dashed")],
             data=Table.of(rows),
             extra=("Checkpoints", _shown(rows)),
             recipes=recipes,
         )
 
-    def statements(self, figure: str) -> Iterator[Statement]:
-        """Say at which training size each model scores highest on the test split."""
+    def findings(self, figure: str) -> Iterator[Finding]:
+        """Pick the training size at which each model scores highest on the test split; the smallest of equals."""
         score = self.scores[0]
-        of_models: dict[str, list[dict[str, Any]]] = {}
-        for row in self.table:
-            if row["split"] == "test":
-                of_models.setdefault(row["model"], []).append(row)
-        for model, rows in of_models.items():
+        tested = [row for row in self.table if row["split"] == "test"]
+        for model, seed in dict.fromkeys((row["model"], row["seed"]) for row in tested):
+            rows = [row for row in tested if (row["model"], row["seed"]) == (model, seed)]
             best = max(rows, key=lambda row: (row[score], -row["training_size"]))
-            sizes = ", ".join(f"{size} %" for size in sorted({row["training_size"] for row in rows}))
-            yield Statement(
-                f"{self.settings['task']} on {self.settings['dataset']}, {model} fine-tuned on {sizes}: the test "
-                f"{SCORE_NAMES[score]} is highest at {best['training_size']} %, {best[score]:.3f}.",
+            yield Finding(
+                {
+                    "task": self.settings["task"],
+                    "data set": self.settings["dataset"],
+                    "model": model,
+                    "seed": seed,
+                    "fine-tuned on": ", ".join(f"{row['training_size']} %" for row in rows),
+                    "best training size": f"{best['training_size']} %",
+                    "score": SCORE_NAMES[score],
+                    "value": plain(float(best[score])),
+                },
                 figure,
             )
 
 
-def group_finetunings(
-    loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest
-) -> list[FinetuneGroup]:
+def group_finetunings(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest) -> list[FinetuneGroup]:
     """Put the scores of checkpoints of the same settings together."""
     groups: dict[str, FinetuneGroup] = {}
     for result, dataset in loaded:
@@ -147,11 +151,14 @@ def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> di
             )
         )
     values = [row[score] for row in known]
+    # Scores that are close are not to look far apart.
+    middle = (min(values) + max(values)) / 2
+    low, high = min(*values, max(0.0, middle - _SPAN / 2)), max(*values, min(1.0, middle + _SPAN / 2))
     return curve_plot(
         curves,
         [],
         titles=("training size, % of the train split", SCORE_NAMES[score]),
-        bounds=(min(values), max(values)),
+        bounds=(low, high),
         ticks=sorted({row["training_size"] for row in known}),
     )
 

@@ -17,7 +17,7 @@ from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.report.figure import Figure
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
-from biocache.engine.report.statements import Statement
+from biocache.engine.report.statements import Findings
 from biocache.engine.report.viewer import Viewer
 
 __all__ = ["Page", "Section", "render"]
@@ -62,7 +62,7 @@ class Page:
         Its runs.
     sections
         Its results.
-    statements
+    findings
         What they show.
     viewer
         Single samples.
@@ -73,7 +73,7 @@ class Page:
     store: Path
     inventory: Inventory
     sections: Sequence[Section]
-    statements: Sequence[Statement]
+    findings: Sequence[Findings]
     viewer: Viewer
     notes: tuple[str, ...]
 

@@ -4,15 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Span
+import bokeh
+from bokeh.document import Document
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Rect, Scatter, Span, VArea
+from bokeh.models import Line as Stroke
 from bokeh.palettes import Cividis256, PuOr11
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
 from biocache.engine.report.figure import Scale, plain
 
-__all__ = ["GREY", "SIGNED", "UNSIGNED", "Curve", "Line", "color_of", "curve_plot", "heat_plot", "marker_of"]
+__all__ = [
+    "GREY",
+    "SIGNED",
+    "UNSIGNED",
+    "Curve",
+    "Line",
+    "color_of",
+    "curve_plot",
+    "heat_plot",
+    "heat_width",
+    "marker_of",
+]
 
 # Okabe M, Ito K. Color universal design, 2008: told apart by the colour-blind, and seen on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -23,7 +36,10 @@ GREY = "#8a8f98"
 UNSIGNED: Sequence[str] = tuple(Cividis256[::8])
 SIGNED: Sequence[str] = tuple(PuOr11)
 
-_HEIGHT, _CELL, _FRAME = 300, 20, 70
+# Pixels: of a plot, of a cell across and down, and of what stands beside the cells.
+_HEIGHT, _CELL, _FRAME = 300, (44, 20), (90, 76)
+# The least that some layers are high together, so that two of them are no hairlines.
+_LEAST = 120
 
 
 def color_of(place: int) -> str:
@@ -105,15 +121,13 @@ def curve_plot(
         )
     drawn = []
     for curve in curves:
+        # Glyphs added one by one: the methods of a figure make three more of each, for states that nothing here has.
         source = ColumnDataSource(_columns(curve))
         if any(low is not None for low in curve.low):
-            plot.varea(x="x", y1="low", y2="high", source=source, fill_color=curve.color, fill_alpha=0.16)
-        plot.line(x="x", y="y", source=source, line_color=curve.color, line_width=2, line_dash=curve.dash)
-        drawn.append(
-            plot.scatter(
-                x="x", y="y", source=source, marker=curve.marker, size=7, color=curve.color, name=f"curve {curve.name}"
-            )
-        )
+            plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=curve.color, fill_alpha=0.16))
+        plot.add_glyph(source, Stroke(x="x", y="y", line_color=curve.color, line_width=2, line_dash=curve.dash))
+        points = Scatter(x="x", y="y", marker=curve.marker, size=7, fill_color=curve.color, line_color=curve.color)
+        drawn.append(plot.add_glyph(source, points))
     tips = [("", "@name"), (titles[0], "@x"), (titles[1], "@y{0.000}"), ("95 % interval", "@interval")]
     plot.add_tools(HoverTool(renderers=drawn, tooltips=tips))
     return _item(plot)
@@ -165,7 +179,7 @@ def heat_plot(
     columns = sorted({int(cell[across]) for cell in cells})
     rows = {layer: place for place, layer in enumerate(layers)}
     titles = (across.replace("_", " "), "layer")
-    plot = _plot(_CELL * len(layers) + _FRAME, titles, Range1d(len(layers) - 0.5, -0.5))
+    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, Range1d(len(layers) - 0.5, -0.5))
     places = {column: place for place, column in enumerate(columns)}
     plot.x_range = Range1d(-0.5, len(columns) - 0.5)
     for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
@@ -178,11 +192,15 @@ def heat_plot(
     source["_x"] = [places[int(cell[across])] for cell in cells]
     source["_y"] = [rows[int(cell["layer"])] for cell in cells]
     colors = linear_cmap(value, list(scale.colors), scale.low, scale.high, nan_color="rgba(128, 128, 128, 0.25)")
-    drawn = plot.rect(
-        x="_x", y="_y", width=0.94, height=0.9, source=ColumnDataSource(source), fill_color=colors, line_color=None
-    )
+    cell = Rect(x="_x", y="_y", width=0.94, height=0.9, fill_color=colors, line_color=None)
+    drawn = plot.add_glyph(ColumnDataSource(source), cell)
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=list(tips)))
     return _item(plot)
+
+
+def heat_width(columns: int) -> int:
+    """Return the most pixels that a heat map of so many columns is wide."""
+    return _FRAME[0] + _CELL[0] * max(columns, 4)
 
 
 def _plot(height: int, titles: tuple[str, str], vertical: Range1d) -> Any:
@@ -211,8 +229,10 @@ def _plot(height: int, titles: tuple[str, str], vertical: Range1d) -> Any:
 
 
 def _item(plot: Any) -> dict[str, Any]:
-    item: dict[str, Any] = dict(json_item(plot))
-    return item
+    # As `bokeh.embed.json_item`, which writes the document twice.
+    document = Document(title="")
+    document.add_root(plot)
+    return {"target_id": None, "root_id": plot.id, "doc": document.to_json(deferred=False), "version": bokeh.__version__}
 
 
 def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.probing.figures import SCORE_NAMES
-from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant
+from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, Line, curve_plot
 from biocache.engine.report.request import ReportRequest
-from biocache.engine.report.statements import Statement, bounds
+from biocache.engine.report.statements import Finding, interval
 from biocache.store.keys import RunKey
 from biocache.store.results import StoredResult
 
@@ -110,12 +110,13 @@ class ProbeGroup:
         random = any(row["random_weights"] for row in rows)
         sizes = sorted({row["training_size"] for row in rows if not row["random_weights"]})
         task, dataset, probe = (self.settings[part] for part in ("task", "dataset", "probe"))
+        extra = list(_selectivity(rows, palette))
         return Figure(
             name=name,
-            title=f"{probe} probe of {task} on {dataset}",
+            title=f"Probe of {task} on {dataset}: {probe}",
             settings=_written(self.settings),
             reading=_READING + (_SELECTIVITY if selective else ""),
-            variants=[Variant(SCORE_NAMES[score], list(_panels(rows, score, palette))) for score in order],
+            variants=[Variant(SCORE_NAMES[score], [*_panels(rows, score, palette), *extra]) for score in order],
             switch="score",
             keys=[
                 *(palette.size_key(size) for size in sizes),
@@ -127,19 +128,24 @@ class ProbeGroup:
             recipes=recipes,
         )
 
-    def statements(self, figure: str) -> Iterator[Statement]:
-        """Say the best layer of each model and training size."""
-        places: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in self.table:
-            places.setdefault((row["model"], row["training_size"], row["seed"]), []).append(row)
-        for (model, size, seed), rows in places.items():
+    def findings(self, figure: str) -> Iterator[Finding]:
+        """Pick the layer of the highest score of each model, training size and seed; the first of equals."""
+        for (model, size, seed), rows in _by_place(self.table).items():
             best = max(rows, key=lambda row: (row[self.main], -row["layer"]))
-            several = len({key[2] for key in places if key[0] == model}) > 1
-            interval = bounds(best[f"{self.main}_ci_low"], best[f"{self.main}_ci_high"])
-            yield Statement(
-                f"{self.settings['task']} on {self.settings['dataset']}, {model} at {size} %"
-                f"{f', seed {seed}' if several else ''}: the {self.settings['probe']} probe's {SCORE_NAMES[self.main]} "
-                f"is highest in layer {best['layer']}, {best[self.main]:.3f}{interval}.",
+            yield Finding(
+                {
+                    "task": self.settings["task"],
+                    "data set": self.settings["dataset"],
+                    "probe": self.settings["probe"],
+                    "model": model,
+                    "training size": f"{size} %",
+                    "seed": seed,
+                    "best layer": best["layer"],
+                    "score": SCORE_NAMES[self.main],
+                    "value": plain(float(best[self.main])),
+                    "95 % interval": interval(best[f"{self.main}_ci_low"], best[f"{self.main}_ci_high"]),
+                    "majority": plain(float(best[f"{self.main}_majority"])),
+                },
                 figure,
             )
 
@@ -169,44 +175,63 @@ def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    names = {name: value for name, value in settings.items() if name not in ("task", "dataset") and value is not None}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items())
+    rows = "words" if settings["task"] == "ner" else f"views {settings['views']} ({settings['combine']})"
+    known = {
+        "C": settings.get("c"),
+        **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
+        "most iterations": settings.get("max_iterations"),
+        "most train samples": settings["max_train_samples"],
+        "seeds of the probe": settings["seeds"],
+        "resamples": settings["resamples"],
+    }
+    written = [f"{name.replace('_', ' ')} {value}" for name, value in known.items() if value is not None]
+    return ", ".join([rows, f"{settings['pooling']} of tokens", settings["backend"], *written])
 
 
 def _panels(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Panel]:
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    twins = {row["model"] for row in rows if row["random_weights"]}
-    bounds_ = _bounds(rows, score)
-    for model in names:
-        if model in twins and model.removesuffix("-random") in names and model.endswith("-random"):
-            continue
-        own = [row for row in rows if row["model"] == model]
-        twin = [row for row in rows if row["model"] == f"{model}-random" and row["random_weights"]]
-        curves = [*_curves(twin, score, palette), *_curves(own, score, palette)]
-        ticks = sorted({row["layer"] for row in (*own, *twin)})
-        yield Panel(
-            model,
-            curve_plot(
-                curves,
-                list(_levels(own, score, palette)),
-                titles=("layer", f"test {SCORE_NAMES[score]}"),
-                bounds=bounds_,
-                ticks=ticks,
-            ),
-        )
-        selective = [row for row in (*twin, *own) if row.get("selectivity") is not None]
+    """Draw the score of every model."""
+    shared = _bounds(rows, score)
+    for model, own in _of_panels(rows).items():
+        titles = ("layer", f"test {SCORE_NAMES[score]}")
+        yield Panel(model, _plot(own, score, list(_levels(own, score, palette)), titles, shared, palette))
+
+
+def _selectivity(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Iterator[Panel]:
+    """Draw the selectivity of every model that has one."""
+    values = [row["selectivity"] for row in rows if row.get("selectivity") is not None]
+    for model, own in _of_panels(rows).items():
+        selective = [row for row in own if row.get("selectivity") is not None]
         if selective:
-            values = [row["selectivity"] for row in rows if row.get("selectivity") is not None]
-            yield Panel(
-                f"{model}: selectivity",
-                curve_plot(
-                    list(_curves(selective, "selectivity", palette)),
-                    [Line(0.0, GREY, "dotted")],
-                    titles=("layer", "accuracy less control"),
-                    bounds=(min(0.0, *values), max(0.0, *values)),
-                    ticks=ticks,
-                ),
-            )
+            span = (min(0.0, *values), max(0.0, *values))
+            titles = ("layer", "accuracy less control")
+            line = [Line(0.0, GREY, "dotted")]
+            yield Panel(f"{model}: selectivity", _plot(selective, "selectivity", line, titles, span, palette))
+
+
+def _of_panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of every model, those of its randomly initialised twin among them."""
+    names = dict.fromkeys(row["model"] for row in rows)
+    random = {row["model"] for row in rows if row["random_weights"]}
+    owners = {name: name.removesuffix("-random") for name in random}
+    panels: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        owner = owners.get(row["model"])
+        panels.setdefault(owner if owner in names else row["model"], []).append(row)
+    return panels
+
+
+def _plot(
+    rows: Sequence[Mapping[str, Any]],
+    score: str,
+    lines: Sequence[Line],
+    titles: tuple[str, str],
+    span: tuple[float, float],
+    palette: Palette,
+) -> dict[str, Any]:
+    # What is drawn later lies on top.
+    ordered = sorted(rows, key=lambda row: not row["random_weights"])
+    ticks = sorted({row["layer"] for row in rows})
+    return curve_plot(list(_curves(ordered, score, palette)), lines, titles=titles, bounds=span, ticks=ticks)
 
 
 def _bounds(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[float, float]:
@@ -233,7 +258,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> 
 
 def _levels(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Line]:
     for (_, size, _), own in _by_place(rows).items():
-        if own[0]["layer"] == 0:
+        if own[0]["layer"] == 0 and not own[0]["random_weights"]:
             yield Line(own[0][score], palette.size_key(size).color, "dashed")
     for majority in dict.fromkeys(row[f"{score}_majority"] for row in rows):
         yield Line(majority, GREY, "dotted")

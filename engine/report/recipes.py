@@ -224,9 +224,7 @@ def _changed(request: Any) -> dict[str, Any]:
     """Return the fields of a request that are not what they are by default."""
     bare = ProbeRequest(task=request.task) if isinstance(request, ProbeRequest) else type(request)()
     pairs = {field.name: getattr(request, field.name) for field in fields(request)}
-    return {
-        name: value for name, value in pairs.items() if name == "task" or value != getattr(bare, name)
-    }
+    return {name: value for name, value in pairs.items() if name == "task" or value != getattr(bare, name)}
 
 
 def _options(request: Any, names: Mapping[str, str]) -> list[tuple[str, Any]]:

@@ -17,7 +17,7 @@ from biocache.engine.report.probes import group_probes
 from biocache.engine.report.recipes import attention_recipe, finetune_recipe, probe_recipe
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.report.results import Loaded, load_results
-from biocache.engine.report.statements import Statement
+from biocache.engine.report.statements import Finding, Findings
 from biocache.engine.report.viewer import fitted, read_viewer
 from biocache.store.catalog import Store
 from biocache.store.errors import RunNotFoundError, SettingError
@@ -25,6 +25,21 @@ from biocache.store.errors import RunNotFoundError, SettingError
 __all__ = ["check_report", "write_report"]
 
 _EVERYTHING = ReportRequest()
+_RULES = {
+    "probes": (
+        "Probes: the best layer",
+        "The layer of the highest score, for each model and training size. It describes the test split: the interval "
+        "of the best of many layers is too favourable.",
+    ),
+    "attention": (
+        "Attention: the farthest layer",
+        "The training size and layer whose mean over samples and heads is farthest from that of equal maps.",
+    ),
+    "fine-tuning": (
+        "Fine-tuning: the best training size",
+        "The training size of the highest score on the test split, for each model.",
+    ),
+}
 
 
 def check_report(path: Path) -> None:
@@ -76,19 +91,19 @@ def write_report(
     opened = Store.open(store)
     inventory = take_inventory(opened, request)
     loaded, unread = load_results(opened)
-    sections, statements = _sections(opened, loaded, inventory, request)
+    sections, findings = _sections(opened, loaded, inventory, request)
     figures = [figure for section in sections for figure in section.figures]
     if not inventory.runs and not figures:
         raise _nothing(opened, request)
     viewer = read_viewer(opened, request)
     notes = [*inventory.notes, *unread, *(f"no {section.name} in the store" for section in sections if section.absent)]
-    page = Page(opened.path, inventory, sections, statements, viewer, tuple([*notes, *viewer.notes]))
+    page = Page(opened.path, inventory, sections, findings, viewer, (*notes, *viewer.notes))
     text = render(page)
     if len(text.encode()) > request.max_bytes:
         # What the maps leave, and a margin for the note that says so.
         rest = len(text.encode()) - sum(map(len, viewer.blobs.values()))
         viewer = fitted(viewer, request.max_bytes - rest - 1024)
-        page = Page(opened.path, inventory, sections, statements, viewer, tuple([*notes, *viewer.notes]))
+        page = Page(opened.path, inventory, sections, findings, viewer, (*notes, *viewer.notes))
         text = render(page)
         if len(text.encode()) > request.max_bytes:
             raise SettingError(
@@ -102,37 +117,33 @@ def write_report(
 
 def _sections(
     store: Store, loaded: dict[str, Loaded], inventory: Inventory, request: ReportRequest
-) -> tuple[list[Section], list[Statement]]:
-    """Draw the results of each kind, and say what they show."""
+) -> tuple[list[Section], list[Findings]]:
+    """Draw the results of each kind, and pick what they show."""
     probes = group_probes(loaded["probe"], request)
     comparisons = group_comparisons(loaded["attention"], request)
     tunings = group_finetunings(loaded["finetune"], request)
     sizes = [row["training_size"] for group in probes for row in group.table]
     sizes += [run.key.training_size for run in inventory.runs]
-    models = [model for group in tunings for model, *_ in group.specs]
-    palette = Palette.of(sizes, models)
+    palette = Palette.of(sizes, [model for group in tunings for model, *_ in group.specs])
     figures: dict[str, list[Figure]] = {"probes": [], "attention": [], "fine-tuning": []}
-    statements: list[Statement] = []
-    for place, tuning in enumerate(tunings, start=1):
-        name = f"fine-tuning-{place}"
-        recipes = [finetune_recipe(store, specs, inventory.sources) for specs in _by_seed(tuning.specs.values())]
-        figures["fine-tuning"].append(tuning.figure(name, palette, recipes))
-        statements += tuning.statements(name)
+    found: dict[str, list[Finding]] = {name: [] for name in figures}
     for place, probe in enumerate(probes, start=1):
-        name = f"probes-{place}"
         made = [probe_recipe(store, result) for result in probe.results]
-        figures["probes"].append(probe.figure(name, palette, _distinct(made)))
-        statements += probe.statements(name)
+        figures["probes"].append(probe.figure(f"probes-{place}", palette, _distinct(made)))
+        found["probes"] += probe.findings(f"probes-{place}")
     for place, comparison in enumerate(comparisons, start=1):
-        name = f"attention-{place}"
         made = [attention_recipe(store, result) for result in comparison.results]
-        figures["attention"].append(comparison.figure(name, _distinct(made)))
-        statements += comparison.statements(name)
+        figures["attention"].append(comparison.figure(f"attention-{place}", _distinct(made)))
+        found["attention"] += comparison.findings(f"attention-{place}")
+    for place, tuning in enumerate(tunings, start=1):
+        made = [finetune_recipe(store, specs, inventory.sources) for specs in _by_seed(tuning.specs.values())]
+        figures["fine-tuning"].append(tuning.figure(f"fine-tuning-{place}", palette, made))
+        found["fine-tuning"] += tuning.findings(f"fine-tuning-{place}")
     sections = [
         Section(name, figures[name], "" if figures[name] else command)
         for name, command in missing_commands(store, inventory).items()
     ]
-    return sections, statements
+    return sections, [Findings(*_RULES[name], rows) for name, rows in found.items() if rows]
 
 
 def _by_seed(specs: Any) -> list[list[Any]]:

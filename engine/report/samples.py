@@ -86,7 +86,9 @@ def find_shown(store: Store, request: ReportRequest) -> tuple[list[ShownRuns], l
             others = [run for run in tuned if run.key.seed == seed]
             own = [*first[:1], *sorted(others, key=lambda run: run.key.training_size)]
             alike = [run for run in own if _comparable(own[0], run)]
-            notes += [f"the viewer leaves {r.key} out: it has other tokens than {own[0].key}" for r in own if r not in alike]
+            notes += [
+                f"the viewer leaves {r.key} out: it has other tokens than {own[0].key}" for r in own if r not in alike
+            ]
             shown.append(ShownRuns(tuple(alike)))
     return shown, notes
 

@@ -22,11 +22,12 @@
     (figure.drawn ?? []).forEach((manager) => manager.clear());
     panels.replaceChildren();
     figure.drawn = [];
-    for (const [position, { title, item }] of variant.panels.entries()) {
+    for (const [position, { title, item, width }] of variant.panels.entries()) {
       const panel = document.createElement("div");
       const heading = document.createElement("h4");
       const plot = document.createElement("div");
       panel.className = "panel";
+      if (width !== null) panel.style.maxWidth = `${width}px`;
       heading.textContent = title;
       plot.className = "plot";
       plot.id = `${figure.id}-plot-${position}`;
