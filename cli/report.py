@@ -78,7 +78,9 @@ def _request(store: Path, settings: dict[str, Any]) -> "ReportRequest":
 
     # A model or data set may be named as it was extracted, by its folder or hub id.
     (names,) = selection((), store, {"dataset": settings.pop("datasets"), "model": settings.pop("models")})
-    named = {f"{part}s": (names[part],) if isinstance(names[part], str) else tuple(names[part]) for part in names}
+    named: dict[str, Any] = {
+        f"{part}s": (names[part],) if isinstance(names[part], str) else tuple(names[part]) for part in names
+    }
     return ReportRequest(**named, **settings)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from biocache.engine.probing.figures import SCORE_NAMES
@@ -102,7 +103,7 @@ class FinetuneGroup:
     def findings(self, figure: str) -> Iterator[Finding]:
         """Pick the training size at which each model scores highest on the test split; the smallest of equals."""
         score = self.scores[0]
-        tested = [row for row in self.table if row["split"] == "test"]
+        tested = [row for row in self.table if row["split"] == "test" and np.isfinite(row.get(score, np.nan))]
         for model, seed in dict.fromkeys((row["model"], row["seed"]) for row in tested):
             rows = [row for row in tested if (row["model"], row["seed"]) == (model, seed)]
             best = max(rows, key=lambda row: (row[score], -row["training_size"]))
@@ -133,7 +134,7 @@ def group_finetunings(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> dict[str, Any]:
-    known = [row for row in rows if score in row]
+    known = [row for row in rows if score in row and np.isfinite(row[score])]
     curves = []
     for model, seed, split in dict.fromkeys((row["model"], row["seed"], row["split"]) for row in known):
         own = [row for row in known if (row["model"], row["seed"], row["split"]) == (model, seed, split)]
@@ -150,7 +151,7 @@ def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> di
                 dash="solid" if split == "test" else "dashed",
             )
         )
-    values = [row[score] for row in known]
+    values = [row[score] for row in known] or [0.0]
     # Scores that are close are not to look far apart.
     middle = (min(values) + max(values)) / 2
     low, high = min(*values, max(0.0, middle - _SPAN / 2)), max(*values, min(1.0, middle + _SPAN / 2))
@@ -159,7 +160,7 @@ def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> di
         [],
         titles=("training size, % of the train split", SCORE_NAMES[score]),
         bounds=(low, high),
-        ticks=sorted({row["training_size"] for row in known}),
+        ticks=sorted({row["training_size"] for row in rows}),
     )
 
 

@@ -81,11 +81,14 @@ class Inventory:
 
 def take_inventory(store: Store, request: ReportRequest) -> Inventory:
     """List the runs of a store that are asked for, damaged ones among them."""
-    listed, sources, versions = [], {}, {}  # type: ignore[var-annotated]
+    listed = []
+    sources: dict[str, str] = {}
+    versions: dict[str, dict[str, None]] = {}
     rows = store.catalog(**request.selection).to_dict("records")
     for row in rows:
-        facts = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        key = RunKey(**{name: facts[name] for name in RunKey.names()})
+        facts: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        parts: dict[str, Any] = {name: facts[name] for name in RunKey.names()}
+        key = RunKey(**parts)
         try:
             run = Run.open(store.path, key)
             provenance = run_facts(run)

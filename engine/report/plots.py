@@ -6,8 +6,9 @@ from typing import Any
 
 import bokeh
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Rect, Scatter, Span, VArea
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Rect, Scatter, VArea
 from bokeh.models import Line as Stroke
+from bokeh.models.annotations import Span
 from bokeh.palettes import Cividis256, PuOr11
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
@@ -111,9 +112,9 @@ def curve_plot(
     dict
         What `Bokeh.embed.embed_item` takes.
     """
-    plot = _plot(_HEIGHT, titles, Range1d(*_margin(bounds, 0.05)))
+    plot = _plot(_HEIGHT, titles, _range(*_margin(bounds, 0.05)))
     plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
-    plot.x_range = Range1d(*_margin((min(ticks), max(ticks)), 0.04))
+    plot.x_range = _range(*_margin((min(ticks), max(ticks)), 0.04))
     plot.xgrid.visible = False
     for line in lines:
         plot.add_layout(
@@ -133,7 +134,7 @@ def curve_plot(
     return _item(plot)
 
 
-def _columns(curve: Curve) -> dict[str, list[Any]]:
+def _columns(curve: Curve) -> dict[str, Any]:
     return {
         "x": list(curve.x),
         "y": [plain(value) for value in curve.y],
@@ -179,16 +180,16 @@ def heat_plot(
     columns = sorted({int(cell[across]) for cell in cells})
     rows = {layer: place for place, layer in enumerate(layers)}
     titles = (across.replace("_", " "), "layer")
-    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, Range1d(len(layers) - 0.5, -0.5))
+    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, _range(len(layers) - 0.5, -0.5))
     places = {column: place for place, column in enumerate(columns)}
-    plot.x_range = Range1d(-0.5, len(columns) - 0.5)
+    plot.x_range = _range(-0.5, len(columns) - 0.5)
     for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
         ticks = _thinned(range(len(found)))
         axis.ticker = FixedTicker(ticks=ticks)
         axis.major_label_overrides = {place: str(found[place]) for place in ticks}
     plot.grid.visible = False
     names = dict.fromkeys(name for cell in cells for name in cell)
-    source = {name: [plain(cell.get(name)) for cell in cells] for name in names}
+    source: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in names}
     source["_x"] = [places[int(cell[across])] for cell in cells]
     source["_y"] = [rows[int(cell["layer"])] for cell in cells]
     colors = linear_cmap(value, list(scale.colors), scale.low, scale.high, nan_color="rgba(128, 128, 128, 0.25)")
@@ -232,7 +233,12 @@ def _item(plot: Any) -> dict[str, Any]:
     # As `bokeh.embed.json_item`, which writes the document twice.
     document = Document(title="")
     document.add_root(plot)
-    return {"target_id": None, "root_id": plot.id, "doc": document.to_json(deferred=False), "version": bokeh.__version__}
+    written = document.to_json(deferred=False)
+    return {"target_id": None, "root_id": plot.id, "doc": written, "version": bokeh.__version__}
+
+
+def _range(start: float, end: float) -> Range1d:
+    return Range1d(start=start, end=end)
 
 
 def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:

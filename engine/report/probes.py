@@ -130,7 +130,8 @@ class ProbeGroup:
 
     def findings(self, figure: str) -> Iterator[Finding]:
         """Pick the layer of the highest score of each model, training size and seed; the first of equals."""
-        for (model, size, seed), rows in _by_place(self.table).items():
+        known = [row for row in self.table if np.isfinite(row[self.main])]
+        for (model, size, seed), rows in _by_place(known).items():
             best = max(rows, key=lambda row: (row[self.main], -row["layer"]))
             yield Finding(
                 {
@@ -215,7 +216,7 @@ def _of_panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     owners = {name: name.removesuffix("-random") for name in random}
     panels: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        owner = owners.get(row["model"])
+        owner = owners.get(row["model"], row["model"])
         panels.setdefault(owner if owner in names else row["model"], []).append(row)
     return panels
 
@@ -237,7 +238,7 @@ def _plot(
 def _bounds(rows: Sequence[Mapping[str, Any]], score: str) -> tuple[float, float]:
     values = [row[f"{score}{part}"] for row in rows for part in ("", "_ci_low", "_ci_high", "_majority")]
     known = [value for value in values if value is not None and np.isfinite(value)]
-    return max(_BAND[0], min(known)), min(_BAND[1], max(known))
+    return max(_BAND[0], min(known, default=0.0)), min(_BAND[1], max(known, default=1.0))
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> Iterator[Curve]:

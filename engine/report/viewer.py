@@ -49,7 +49,8 @@ def read_viewer(store: Store, request: ReportRequest) -> Viewer:
     if not request.samples:
         return Viewer({"levels": LEVELS, "groups": []}, {}, 0)
     shown, notes = find_shown(store, request)
-    groups, blobs = [], {}
+    groups: list[dict[str, Any]] = []
+    blobs: dict[str, str] = {}
     for runs in shown:
         try:
             samples = choose_samples(runs, request.samples)

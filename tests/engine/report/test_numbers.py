@@ -1,0 +1,161 @@
+"""The numbers on the page are those of the results, and the attention that of the runs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_factory import LABELS, SIZES, Page, maps_by_hand, shown_maps
+
+from biocache.engine import AttentionRequest, ProbeRequest, compare_attention, probe
+from biocache.store import Store
+
+SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1")
+
+
+def same(shown: Any, value: Any) -> bool:
+    """Return whether a number was written to seven digits; one that is not known is null."""
+    return shown is None if np.isnan(value) else shown == pytest.approx(value, rel=1e-6, abs=1e-9)
+
+
+def test_results_of_the_same_settings_are_one_figure(page: Page) -> None:
+    figures = [name.removesuffix("-data") for name in page.names if name.endswith("-data")]
+    assert figures == ["probes-1", "probes-2", "attention-1", "attention-2", "fine-tuning-1"]
+    places = {(row["model"], row["training_size"], row["layer"]) for row in page.rows("probes-1")}
+    bert = {("bert", size, layer) for size in (0, 10) for layer in (0, 1, 2)} | {("bert", 100, 0), ("bert", 100, 2)}
+    assert places == bert | {("gpt2", 0, 0), ("gpt2", 0, 2)}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_those_of_the_result(page: Page, full: Path, name: str) -> None:
+    data = probe(full, ProbeRequest(task="ner", models=("bert", "gpt2"), layers=(0, 2), resamples=50))
+    rows = {(row["model"], row["training_size"], row["layer"]): row for row in page.rows("probes-1")}
+    compared = 0
+    for model, size, layer in [("bert", 0, 0), ("bert", 10, 2), ("bert", 100, 2), ("gpt2", 0, 2)]:
+        at = data.sel(model=model, training_size=size, seed=42, layer=layer)
+        row = rows[model, size, layer]
+        assert same(row[name], at[name].mean().item())
+        for bound in ("ci_low", "ci_high", "majority"):
+            assert same(row[f"{name}_{bound}"], at[bound].sel(score=name).item())
+        compared += 1
+    assert compared == 4
+
+
+def test_a_later_result_without_a_control_keeps_the_selectivity(page: Page, full: Path) -> None:
+    request = ProbeRequest(task="ner", models=("bert",), training_sizes=(0, 10), control=True, resamples=50)
+    data = probe(full, request)
+    for row in page.rows("probes-1"):
+        if row["model"] == "bert" and row["training_size"] < 100:
+            at = data.sel(training_size=row["training_size"], layer=row["layer"]).squeeze()
+            assert same(row["selectivity"], at.selectivity.item())
+        else:
+            assert row["selectivity"] is None
+
+
+def test_comparisons_are_those_of_the_results(page: Page, full: Path) -> None:
+    rows = page.rows("attention-1")
+    assert {row["training_size"] for row in rows} == {10, 100}
+    for size in (10, 100):
+        data = compare_attention(
+            full, AttentionRequest(task="ner", model="bert", training_sizes=(size,), replicates=40)
+        )
+        own = [row for row in rows if row["training_size"] == size]
+        assert len(own) == data["mean"].size
+        for row in own:
+            at = data.sel({dim: row[dim] for dim in ("metric", "training_size", "layer", "head")})
+            for name in ("mean", "std", "ci_low", "ci_high", "chance", "above_chance", "count"):
+                assert same(row[name], at[name].item())
+
+
+def test_plots_hold_the_same_numbers(page: Page) -> None:
+    variant = page.json("attention-1-variant-0")
+    assert [panel["title"] for panel in variant["panels"]] == ["training size 10 %", "training size 100 %"]
+    for panel, size in zip(variant["panels"], (10, 100), strict=True):
+        (values,) = found(panel["item"]["doc"], "mean")
+        own = [r for r in page.rows("attention-1") if (r["metric"], r["training_size"]) == ("cosine", size)]
+        assert values == [row["mean"] for row in own]
+    curves = page.json("probes-1-variant-0")["panels"][0]
+    shown = sorted(tuple(ys) for ys in found(curves["item"]["doc"], "y"))
+    rows = [row for row in page.rows("probes-1") if row["model"] == "bert"]
+    assert shown == sorted(
+        tuple(row["entity_f1"] for row in rows if row["training_size"] == size) for size in SIZES
+    )
+
+
+def found(document: Any, column: str) -> list[list[float]]:
+    """Return a column of every source of a Bokeh document."""
+    if isinstance(document, dict):
+        entries = document.get("entries")
+        own = [values for name, values in entries if name == column] if isinstance(entries, list) else []
+        return own + [values for part in document.values() for values in found(part, column)]
+    if isinstance(document, list):
+        return [values for part in document for values in found(part, column)]
+    return []
+
+
+def test_what_can_have_a_chance_level_has_a_view_above_it(page: Page) -> None:
+    switches = [text for text in ("cosine, above chance", "js, above chance", "entropy, above chance")]
+    assert [text in page.text for text in switches] == [True, True, False]
+    scale = page.json("attention-1-variant-1")["scale"]
+    assert (scale["low"], scale["high"]) == (-1.0, 1.0)
+
+
+def test_the_bright_end_is_that_of_equal_maps(page: Page) -> None:
+    cosine, js = (page.json(f"attention-1-variant-{place}")["scale"] for place in (0, 2))
+    assert (cosine["high"], js["low"]) == (1.0, 0.0)
+    assert cosine["colors"] == js["colors"][::-1]
+
+
+def test_scores_of_fine_tuning_are_on_the_page(page: Page, full: Path) -> None:
+    rows = page.rows("fine-tuning-1")
+    assert len(rows) == 4
+    for result in Store.open(full).results("finetune"):
+        data, size = result.load(), result.inputs["checkpoint"]["training_size"]
+        for row in rows:
+            if row["training_size"] == size:
+                assert all(same(row[name], data[name].sel(split=row["split"]).item()) for name in SCORES)
+
+
+def test_the_best_are_picked_by_their_rules(page: Page) -> None:
+    rows = [row for row in page.rows("probes-1") if (row["model"], row["training_size"]) == ("bert", 0)]
+    best = max(rows, key=lambda row: (row["entity_f1"], -row["layer"]))
+    cells = ("bert", "0 %", "42", str(best["layer"]), "entity F1", f"{best['entity_f1']:.3f}")
+    assert "\n".join(cells) in "\n".join(page.text.split("\n")).replace("      ", "")
+    assert f"{best['entity_f1_ci_low']:.3f} to {best['entity_f1_ci_high']:.3f}" in page.text
+
+
+def test_the_viewer_offers_every_test_run_with_attention(page: Page) -> None:
+    groups = [(g["task"], g["model"], g["view"], g["sizes"]) for g in page.viewer["groups"]]
+    assert groups == [
+        ("ner", "bert", "sentence", [0, 10, 100]),
+        ("ner", "gpt2", "sentence", [0]),
+        ("nli", "bert", "pair", [0, 10, 100]),
+    ]
+
+
+def test_attention_between_words_is_that_of_the_run(page: Page, full: Path) -> None:
+    store = Store.open(full)
+    for place, group in enumerate(page.viewer["groups"]):
+        assert group["samples"]
+        for number, sample in enumerate(group["samples"]):
+            maps = shown_maps(page, place, number) / page.viewer["levels"]
+            for size, shown in zip(group["sizes"], maps, strict=True):
+                names = {name: group[name] for name in ("task", "model", "view")}
+                run = store.run(**names, training_size=size, split="test")
+                np.testing.assert_allclose(shown, maps_by_hand(run, sample["position"]), atol=0.5 / 255 + 1e-6)
+
+
+def test_words_and_labels_are_those_of_the_corpus(page: Page, full: Path) -> None:
+    store = Store.open(full)
+    for group in page.viewer["groups"]:
+        run = store.run(**{name: group[name] for name in ("task", "model", "view")}, training_size=0, split="test")
+        words = run.words()
+        for sample in group["samples"]:
+            own = words.where(words["sample"] == sample["position"], drop=True)
+            assert sample["words"] == own.text.values.tolist()
+            assert sample["sample_id"] == run.column("samples/sample_id")[sample["position"]]
+            if group["task"] == "ner":
+                assert sample["labels"] == own.label.values.tolist()
+                assert set(sample["labels"]) <= set(LABELS)
+            else:
+                assert sample["label"] == run.samples().label.values[sample["position"]]
