@@ -83,9 +83,12 @@ def computing(workers: int | None, scheduler_address: str | None) -> Iterator[An
 
 @contextmanager
 def _workers(count: int) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        # By default workers hand every 64 KiB that they free back to the system, and wait for it again.
+        dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27}),
         # Any free port: the usual one of the dashboard may be that of another cluster.
         LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,

@@ -39,7 +39,7 @@ class Checkpoints(Mapping[str, Path]):
 
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from biocache.engine.demo.sentences import write_corpus
+    from biocache.engine.demo.corpus import write_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus(folder)

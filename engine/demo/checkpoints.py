@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "write_checkpoint"]
 
-# Layers and heads must differ and attention must not be uniform, which the usual 0.02 does not give.
-_INITIALIZER_RANGE = 0.2
-
 _Symbols = tuple[str, ...]
 _Merge = tuple[str, str]
 
@@ -34,6 +31,7 @@ class _Shape:
     layers: int
     heads: int
     max_positions: int
+    initializer_range: float
 
 
 def write_checkpoint(
@@ -47,6 +45,7 @@ def write_checkpoint(
     heads: int = 2,
     max_positions: int = 128,
     vocab_size: int = 600,
+    initializer_range: float = 0.2,
 ) -> Path:
     """Write a small model with random weights and a tokenizer trained on some texts.
 
@@ -73,6 +72,9 @@ def write_checkpoint(
         Longest input, in tokens.
     vocab_size
         Most tokens of the vocabulary. Never less than the special tokens and the single characters need.
+    initializer_range
+        Standard deviation of the weights. The usual 0.02 gives layers that are alike and uniform attention, which says
+        nothing of a model that is not trained afterwards.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def write_checkpoint(
         tokenizer = make_tokenizer(words, vocab_size, Path(scratch))
         tokenizer.model_max_length = max_positions
         tokenizer.save_pretrained(made)
-        config = make_config(tokenizer, _Shape(hidden_size, layers, heads, max_positions))
+        config = make_config(tokenizer, _Shape(hidden_size, layers, heads, max_positions, initializer_range))
         _write_model(config, seed, made)
         made.rename(folder)
     return folder
@@ -133,7 +135,7 @@ def _bert_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTra
         num_attention_heads=shape.heads,
         intermediate_size=2 * shape.hidden_size,
         max_position_embeddings=shape.max_positions,
-        initializer_range=_INITIALIZER_RANGE,
+        initializer_range=shape.initializer_range,
         pad_token_id=tokenizer.pad_token_id,
     )
 
@@ -161,7 +163,7 @@ def _gpt2_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTra
         n_layer=shape.layers,
         n_head=shape.heads,
         n_positions=shape.max_positions,
-        initializer_range=_INITIALIZER_RANGE,
+        initializer_range=shape.initializer_range,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
@@ -194,7 +196,7 @@ def _biogpt_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreT
         num_attention_heads=shape.heads,
         intermediate_size=2 * shape.hidden_size,
         max_position_embeddings=shape.max_positions,
-        initializer_range=_INITIALIZER_RANGE,
+        initializer_range=shape.initializer_range,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -1,14 +1,25 @@
-"""The demo: a corpus, a tiny model of each family and a store of their activations, in one folder."""
+"""The demo: the whole study in small, in one folder."""
 
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from biocache.engine.attention.request import AttentionRequest
+from biocache.engine.commands import command_line
+from biocache.engine.demo.models import MODELS, write_model
 from biocache.engine.extraction.request import ExtractionRequest
-from biocache.engine.extraction.running import Progress
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.models import checkpoint_path
+from biocache.engine.probing.request import ProbeRequest
+from biocache.engine.report.request import ReportRequest
+from biocache.engine.scheduling import computing
 from biocache.engine.tasks.base import TASKS
 from biocache.store import Run, RunKey
 from biocache.store.errors import RunNotFoundError, SettingError
@@ -16,14 +27,15 @@ from biocache.store.errors import RunNotFoundError, SettingError
 __all__ = ["DATASET", "Demo", "Step", "make_demo"]
 
 DATASET = "demo"
-_FAMILIES = ("bert", "gpt2", "biogpt")
+SIZES = (10, 30, 50, 100)
+_SAMPLES = {"train": 240, "validation": 40, "test": 120}
 _MARKER = "biocache-demo.json"
-_MARK = {"biocache_demo": 1}
+_MARK = {"biocache_demo": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """Where the parts of a demo are.
+    """Where the parts of a demo are, and what is asked for in it.
 
     Attributes
     ----------
@@ -40,49 +52,84 @@ class Demo:
 
     @property
     def models(self) -> dict[str, Path]:
-        """Name of a model to the folder of its checkpoint."""
-        return {family: self.folder / "models" / family for family in _FAMILIES}
+        """Name of a model to the folder of its pre-trained checkpoint."""
+        return {name: self.folder / "models" / name for name in MODELS}
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the fine-tuned checkpoints."""
+        return self.folder / "checkpoints"
 
     @property
     def store(self) -> Path:
         """Folder of the store."""
         return self.folder / "biocache.zarr"
 
-    def request(self, task: str) -> ExtractionRequest:
-        """Return what is extracted for a task: the train and test splits, through every model."""
-        models = tuple(f"{name}={folder}" for name, folder in self.models.items())
-        return ExtractionRequest(task=task, dataset=f"{DATASET}={self.corpus / task}", models=models)
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+    def finetune_request(self, task: str, *models: str) -> FinetuneRequest:
+        """Return how models, by default all, are fine-tuned: as larger ones are, but faster."""
+        return FinetuneRequest(
+            **self._shared(task, models),
+            training_sizes=SIZES,
+            checkpoints=self.checkpoints,
+            epochs=6,
+            learning_rate=2e-3,
+            batch_size=8,
+        )
+
+    def extraction_request(self, task: str, *models: str) -> ExtractionRequest:
+        """Return what is extracted of models, by default of all: everything, at every training size."""
+        return ExtractionRequest(**self._shared(task, models), training_sizes=(0, *SIZES), checkpoints=self.checkpoints)
+
+    def probe_request(self, task: str) -> ProbeRequest:
+        """Return what is probed: every layer, with a control task; pairs as they were fine-tuned, encoded together."""
+        if task == "ner":
+            return ProbeRequest(task=task, max_train_samples=120, control=True)
+        return ProbeRequest(task=task, features="pair", control=True)
+
+    def attention_request(self, task: str, model: str) -> AttentionRequest:
+        """Return how the attention of a fine-tuned model is compared with that of the pre-trained one."""
+        return AttentionRequest(task=task, model=model, training_sizes=SIZES)
+
+    def _shared(self, task: str, models: tuple[str, ...]) -> dict[str, Any]:
+        named = tuple(f"{name}={self.models[name]}" for name in models or MODELS)
+        return {"task": task, "dataset": f"{DATASET}={self.corpus / task}", "models": named}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a demo makes, or finds made.
+    """One thing that a demo does.
 
     Attributes
     ----------
-    kind
-        ``corpus``, ``model`` or ``extraction``.
-    target
-        What is made: a folder, or the store.
+    name
+        What it makes.
+    command
+        The command that does the same, for a shell; empty where there is none.
     found
-        Whether it was there already.
-    request
-        What is extracted; None for the other kinds.
+        Whether it was there already; None before that is known.
+    seconds
+        Wall time that it took; None before it is done.
     """
 
-    kind: str
-    target: Path
-    found: bool
-    request: ExtractionRequest | None = None
+    name: str
+    command: str = ""
+    found: bool | None = None
+    seconds: float | None = None
 
 
 def make_demo(
     folder: str | os.PathLike[str],
     *,
+    workers: int | None = None,
     on_step: Callable[[Step], None] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Demo:
-    """Write a small corpus for both tasks and a tiny model of each family, and extract all of it.
+    """Do a whole study in small: corpora, four pre-trained models, and every command of biocache on them.
 
     Everything is made offline. What an earlier call made, whole or in part, is kept and completed.
 
@@ -90,10 +137,12 @@ def make_demo(
     ----------
     folder
         Where to put it; made where it is missing.
+    workers
+        Processes that train and extract models at the same time; None to do it in this one.
     on_step
-        Called before each step.
+        Called with each step as it begins, and again when it has ended.
     on_progress
-        Called as tokens are computed.
+        Called with a step's name, how many of its parts are done, and how many it has.
 
     Returns
     -------
@@ -103,24 +152,12 @@ def make_demo(
     Raises
     ------
     SettingError
-        If the folder holds something else than a demo.
+        If the folder holds something else than a demo, or one of another version.
     """
     demo = Demo(Path(folder))
     _claim(demo.folder)
-    tell = on_step or (lambda _: None)
-    tell(Step("corpus", demo.corpus, demo.corpus.is_dir()))
-    if not demo.corpus.is_dir():
-        _write_corpus(demo)
-    for name, place in demo.models.items():
-        tell(Step("model", place, place.is_dir()))
-        if not place.is_dir():
-            _write_model(demo, name, place)
-    for task in TASKS:
-        found = all(_complete(demo.store, key) for key in _keys(task))
-        request = demo.request(task)
-        tell(Step("extraction", demo.store, found, request))
-        if not found:
-            _extract(demo.store, request, on_progress)
+    with _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None)) as maker:
+        maker.make()
     return demo
 
 
@@ -132,42 +169,173 @@ def _claim(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not marker.is_file():
             raise SettingError(f"{folder} holds other files and no {_MARKER}, so it is no demo; name a new folder")
+        if marker.read_text(encoding="utf-8") != _mark():
+            raise SettingError(
+                f"{folder} holds the demo of another version of biocache; remove it, or name a new folder"
+            )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps(_MARK) + "\n", encoding="utf-8")
+    marker.write_text(_mark(), encoding="utf-8")
 
 
-def _write_corpus(demo: Demo) -> None:
-    from biocache.engine.demo.sentences import write_corpus
-
-    # Renamed once it is whole, so that an interrupted demo does not find half a corpus.
-    with tempfile.TemporaryDirectory(dir=demo.folder, prefix=".corpus-") as scratch:
-        made = Path(scratch) / "corpus"
-        write_corpus(made)
-        made.rename(demo.corpus)
+def _mark() -> str:
+    return json.dumps(_MARK) + "\n"
 
 
-def _write_model(demo: Demo, family: str, place: Path) -> None:
-    from biocache.engine.demo.checkpoints import write_checkpoint
-    from biocache.engine.tasks.readers import read_corpus
+@dataclass
+class _Maker:
+    """Does the steps in their order, several models at a time."""
 
-    corpora = [read_corpus(task, str((demo.corpus / task).resolve()), splits=["train"]) for task in TASKS]
-    samples = [sample for corpus in corpora for sample in corpus.splits["train"]]
-    write_checkpoint(family, place, [text for sample in samples for text in sample.texts])
+    demo: Demo
+    workers: int | None
+    on_step: Callable[[Step], None]
+    on_progress: Callable[[str, int, int], None]
+    _changed: bool = False
+    _client: Any = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "_Maker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def make(self) -> None:
+        demo = self.demo
+        self._do(Step("corpora"), demo.corpus.is_dir(), self._write_corpora)
+        missing = [name for name, place in demo.models.items() if not place.is_dir()]
+        self._do(Step("pre-trained models"), not missing, lambda: self._write_models(missing))
+        for task in TASKS:
+            self._finetune(task)
+        for task in TASKS:
+            self._extract(task)
+        for task in TASKS:
+            self._probe(task)
+        for task in TASKS:
+            for model in MODELS:
+                self._compare(task, model)
+        self._report()
+
+    def _do(self, step: Step, found: bool, work: Callable[[], object]) -> None:
+        self.on_step(step)
+        begun = time.perf_counter()
+        if not found:
+            work()
+        self._changed |= not found
+        self.on_step(replace(step, found=found, seconds=time.perf_counter() - begun))
+
+    def _each(self, name: str, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> None:
+        """Do the parts of a step, as many at a time as there are workers."""
+        self.on_progress(name, 0, len(parts))
+        for done, _ in enumerate(self._results(work, parts), start=1):
+            self.on_progress(name, done, len(parts))
+
+    def _results(self, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> Iterator[object]:
+        if self.workers is None:
+            yield from (work(*part) for part in parts)
+            return
+        from distributed import as_completed
+
+        if self._client is None:
+            self._client = self._open.enter_context(computing(self.workers, None))
+        futures = [self._client.submit(work, *part, pure=False) for part in parts]
+        yield from (future.result() for future in as_completed(futures, loop=self._client.loop))
+
+    def _write_corpora(self) -> None:
+        from biocache.engine.demo.corpus import write_corpus
+
+        # Renamed once it is whole, so that an interrupted demo does not find half a corpus.
+        with tempfile.TemporaryDirectory(dir=self.demo.folder, prefix=".corpus-") as scratch:
+            made = Path(scratch) / "corpus"
+            write_corpus(made, ner_sizes=_SAMPLES, nli_sizes=_SAMPLES)
+            made.rename(self.demo.corpus)
+
+    def _write_models(self, missing: list[str]) -> None:
+        place = self.demo.folder / "models"
+        place.mkdir(exist_ok=True)
+        begun_with = {name: [other for other in missing if MODELS[other].begins_with == name] for name in missing}
+        heirs = {heir for heirs in begun_with.values() for heir in heirs}
+        chains = [([name, *begun_with[name]], place) for name in missing if name not in heirs]
+        self._each("pre-trained models", _write_chain, sorted(chains, key=lambda chain: -len(chain[0])))
+
+    def _finetune(self, task: str) -> None:
+        demo = self.demo
+        missing = [name for name in MODELS if not all(_is_made(demo, task, name, size) for size in SIZES)]
+        step = Step(f"finetune {task}", command_line("finetune", demo.store, demo.finetune_request(task)))
+        parts = [(demo.store, demo.finetune_request(task, name)) for name in missing]
+        self._do(step, not missing, lambda: self._each(step.name, _finetune, parts))
+
+    def _extract(self, task: str) -> None:
+        demo = self.demo
+        missing = [name for name in MODELS if not all(_complete(demo.store, key) for key in _keys(demo, task, name))]
+        step = Step(f"extract {task}", command_line("extract", demo.store, demo.extraction_request(task)))
+        parts = [(demo.store, demo.extraction_request(task, name)) for name in missing]
+        self._do(step, not missing, lambda: self._each(step.name, _extract, parts))
+
+    def _probe(self, task: str) -> None:
+        from biocache.engine.probing.probe import probe
+
+        store, request = self.demo.store, self.demo.probe_request(task)
+        self._compute(Step(f"probe {task}", command_line("probe", store, request)), partial(probe, store, request))
+
+    def _compare(self, task: str, model: str) -> None:
+        from biocache.engine.attention.comparison import compare_attention
+
+        store, request = self.demo.store, self.demo.attention_request(task, model)
+        command = command_line("compare-attention", store, request)
+        self._compute(Step(f"compare-attention {task} {model}", command), partial(compare_attention, store, request))
+
+    def _compute(self, step: Step, call: Callable[..., object]) -> None:
+        """Make a call that finds its result in the store by itself, without a progress to tell of."""
+        self.on_step(step)
+        begun = time.perf_counter()
+        told: list[int] = []
+
+        def tell(done: int, total: int) -> None:
+            told.append(done)
+            self.on_progress(step.name, done, total)
+
+        call(on_progress=tell)
+        self._changed |= bool(told)
+        self.on_step(replace(step, found=not told, seconds=time.perf_counter() - begun))
+
+    def _report(self) -> None:
+        from biocache.engine.report.report import write_report
+
+        demo = self.demo
+        step = Step("report", command_line("report", demo.store, ReportRequest(), output=demo.report))
+        found = demo.report.is_file() and not self._changed
+        self._do(step, found, lambda: write_report(demo.store, demo.report))
 
 
-def _extract(store: Path, request: ExtractionRequest, on_progress: Callable[[Progress], None] | None) -> None:
+def _write_chain(names: list[str], folder: Path) -> None:
+    for name in names:
+        write_model(name, folder)
+
+
+def _finetune(store: Path, request: FinetuneRequest) -> None:
+    from biocache.engine.finetuning.finetune import finetune
+
+    finetune(store, request)
+
+
+def _extract(store: Path, request: ExtractionRequest) -> None:
     from biocache.engine.extraction.extract import extract
 
-    extract(store, request, on_progress=on_progress)
+    extract(store, request)
 
 
-def _keys(task: str) -> Iterator[RunKey]:
-    request = ExtractionRequest(task=task)
-    for family in _FAMILIES:
+def _is_made(demo: Demo, task: str, model: str, size: int) -> bool:
+    seed = demo.finetune_request(task).seed
+    return (demo.checkpoints / checkpoint_path(task, DATASET, model, size, seed)).is_dir()
+
+
+def _keys(demo: Demo, task: str, model: str) -> Iterator[RunKey]:
+    request = demo.extraction_request(task, model)
+    for size in request.training_sizes:
         for view in request.all_views:
             for split in request.splits:
-                yield RunKey(task, DATASET, family, 0, request.seed, view, split)
+                yield RunKey(task, DATASET, model, size, request.seed, view, split)
 
 
 def _complete(store: Path, key: RunKey) -> bool:

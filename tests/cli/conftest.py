@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 from biocache.cli.main import biocache
 
@@ -47,10 +48,16 @@ def store(extracted: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the folder that a demo was made in, and what it said."""
-    folder = tmp_path_factory.mktemp("demo") / "a demo, with a comma"
-    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
-    result = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert result.stderr == ""
-    return folder, result.stdout
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
+    """Return the folder that a demo was made in, and what it said; made once for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "demo"
+    folder, said = shared / "a demo, with a comma", shared / "stdout"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / "lock"):
+        if not said.is_file():
+            call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
+            result = subprocess.run(call, capture_output=True, text=True, check=True)
+            assert result.stderr == ""
+            said.write_text(result.stdout)
+    return folder, said.read_text()

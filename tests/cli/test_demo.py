@@ -1,29 +1,49 @@
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 
-from biocache.cli.demo import extract_command, python_lines
-from biocache.engine.demo.demo import Demo
-from biocache.engine.extraction import planning
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.cli.demo import python_lines
+from biocache.cli.main import COMMANDS
+from biocache.engine import compare_attention, probe
+from biocache.engine.demo.demo import SIZES, Demo, Step, make_demo
+from biocache.engine.demo.models import MODELS, write_model
+from biocache.engine.demo.outcome import test_scores as scores_of
 from biocache.store import Store
-from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]
 
 
-def test_the_demo_is_a_store_of_both_tasks_and_every_family(demo: tuple[Path, str]) -> None:
-    folder, output = demo
-    catalog = Store.open(folder / "biocache.zarr").catalog()
-    assert len(catalog) == 3 * 2 * (1 + 3)
+@pytest.fixture(scope="module")
+def made(demo: tuple[Path, str]) -> Demo:
+    return Demo(demo[0])
+
+
+def commands_in(output: str) -> list[str]:
+    """Return the commands that a demo showed, each on one line."""
+    lines = output.replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def test_the_demo_is_a_store_of_both_tasks_every_model_and_every_size(made: Demo) -> None:
+    catalog = Store.open(made.store).catalog()
+    assert len(catalog) == len(MODELS) * 5 * 2 * (1 + 3)
     assert catalog.complete.all()
-    assert set(catalog.model) == {"bert", "gpt2", "biogpt"}
-    assert "ner/demo/biogpt/size-000/seed-42/sentence/test" in output
+    assert set(catalog.model) == {"bert", "biobert", "gpt2", "biogpt"}
+    assert set(catalog.training_size) == {0, 10, 30, 50, 100}
+
+
+def test_every_step_of_a_study_is_shown(demo: tuple[Path, str]) -> None:
+    shown = [shlex.split(line)[1] for line in commands_in(demo[1])]
+    assert set(shown) == {"finetune", "extract", "probe", "compare-attention", "report"} <= set(COMMANDS)
+    assert len(shown) == 2 + 2 + 2 + 8 + 1
+    assert demo[1].count("done in ") == len(shown) + 2
 
 
 def test_a_second_call_finds_everything(demo: tuple[Path, str], command: Command) -> None:
@@ -31,38 +51,102 @@ def test_a_second_call_finds_everything(demo: tuple[Path, str], command: Command
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     again = command("demo", folder).stdout
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    assert again.count("(found)") == 4
-    assert again.count("all runs are there and complete") == 2
-    assert again.partition("biocache ls")[2] == output.partition("biocache ls")[2]
+    assert again.count("\nfound\n") == output.count("done in ")
+    assert "done in " not in again
+    assert again.partition("Fine-tuned models")[2] == output.partition("Fine-tuned models")[2]
 
 
-def test_the_python_lines_run(demo: tuple[Path, str]) -> None:
-    folder, output = demo
-    lines = "\n".join(python_lines(Demo(folder)))
-    assert output.endswith(f"{lines}\n")
-    result = subprocess.run([sys.executable, "-W", "error", "-c", lines], capture_output=True, text=True, check=True)
-    assert "hidden" in result.stdout
-
-
-@pytest.mark.parametrize("task", ["ner", "nli"])
-def test_the_printed_commands_ask_for_what_was_extracted(
-    demo: tuple[Path, str], command: Command, monkeypatch: pytest.MonkeyPatch, task: str
+def test_the_shown_commands_ask_for_what_is_there(
+    demo: tuple[Path, str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, output = demo
-    demo = Demo(folder)
-    printed = extract_command(demo.store, demo.request(task))
-    assert f"$ {printed}\n" in output
-    seen: list[ExtractionRequest] = []
+    store = Store.open(demo[0] / "biocache.zarr")
+    kinds = ("finetune", "probe", "attention")
+    results = {kind: len(list(store.results(kind))) for kind in kinds}
+    files = {path: path.stat().st_mtime_ns for path in demo[0].rglob("*") if path.name != "report.html"}
+    for line in commands_in(demo[1]):
+        words = shlex.split(line)[1:]
+        if words[0] == "report":
+            words[-1] = str(tmp_path / "again.html")
+        result = command(*words)
+        if words[0] == "finetune":
+            assert result.stdout.count(" found") == len(MODELS) * len(SIZES)
+    assert {kind: len(list(store.results(kind))) for kind in kinds} == results
+    assert {path: path.stat().st_mtime_ns for path in files} == files
 
-    def stop(request: ExtractionRequest) -> None:
-        seen.append(request)
-        raise SettingError("stopped")
 
-    monkeypatch.setattr(planning, "plan_extraction", stop)
-    program, *arguments = shlex.split(printed.replace("\\\n", " "))
-    assert program == "biocache"
-    command(*arguments, code=1)
-    assert seen == [demo.request(task)]
+def test_the_python_lines_run(demo: tuple[Path, str], made: Demo) -> None:
+    lines = "\n".join(python_lines(made))
+    assert demo[1].endswith(f"{lines}\n")
+    result = subprocess.run([sys.executable, "-W", "error", "-c", lines], capture_output=True, text=True, check=True)
+    assert "cell_type" in result.stdout
+
+
+def test_fine_tuning_on_more_is_better(made: Demo) -> None:
+    for task, model, scores in scores_of(made):
+        assert scores[100] > scores[10] + 0.1, (task, model)
+
+
+def test_probes_read_more_from_models_that_were_fine_tuned_on_more(made: Demo) -> None:
+    for task, score in (("ner", "entity_f1"), ("nli", "accuracy")):
+        best = probe(made.store, made.probe_request(task))[score].max("layer").squeeze()
+        gained = best.sel(training_size=100) - best.sel(training_size=[0, 10])
+        assert (gained.mean("model") > 0.03).all(), task
+
+
+def test_some_layer_reads_more_than_the_embeddings(made: Demo) -> None:
+    for task, score in (("ner", "entity_f1"), ("nli", "accuracy")):
+        of_layers = probe(made.store, made.probe_request(task))[score].sel(training_size=100).squeeze()
+        gained = of_layers.sel(layer=slice(1, None)).max("layer") - of_layers.sel(layer=0)
+        assert (gained > 0.05).sum() >= 2, task
+
+
+def test_attention_leaves_the_pretrained_one_with_size_and_most_at_the_top(made: Demo) -> None:
+    for task in ("ner", "nli"):
+        for model in MODELS:
+            alike = compare_attention(made.store, made.attention_request(task, model)).layer_mean.sel(metric="cosine")
+            fallen = alike.sel(training_size=10) - alike.sel(training_size=100)
+            assert fallen.mean() > 0.05, (task, model)
+            assert (1 - alike.sel(layer=3) > 1 - alike.sel(layer=1)).all(), (task, model)
+
+
+def test_permuted_labels_stay_at_chance(made: Demo) -> None:
+    result = probe(made.store, made.probe_request("nli"))
+    # A hundred and twenty pairs of three classes: 1/3 with a standard error of 0.043.
+    assert abs(result.control_accuracy.mean().item() - 1 / 3) < 0.05
+    assert np.all(result.control_accuracy < 1 / 3 + 4 * 0.043)
+    assert result.selectivity.mean() > 0.2
+
+
+def test_an_interrupted_demo_is_completed(
+    demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def copy(name: str, folder: Path) -> None:
+        if len(made) == 2:
+            made.append("interrupted")
+            raise KeyboardInterrupt
+        made.append(name)
+        shutil.copytree(demo[0] / "models" / name, folder / name)
+
+    def stop(step: Step) -> None:
+        if step.name == "finetune ner":
+            raise InterruptedError
+
+    monkeypatch.setattr("biocache.engine.demo.demo.write_model", copy)
+    with pytest.raises(KeyboardInterrupt):
+        make_demo(tmp_path / "demo")
+    with pytest.raises(InterruptedError):
+        make_demo(tmp_path / "demo", on_step=stop)
+    # A twin comes after what it begins with.
+    assert made == ["bert", "biobert", "interrupted", "gpt2", "biogpt"]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["biocache-demo.json", "corpus", "models"]
+    assert sorted(path.name for path in (tmp_path / "demo" / "models").iterdir()) == sorted(MODELS)
+
+
+def test_a_model_is_the_same_in_any_process(demo: tuple[Path, str], tmp_path: Path) -> None:
+    here = write_model("gpt2", tmp_path)
+    assert (here / "model.safetensors").read_bytes() == (demo[0] / "models/gpt2/model.safetensors").read_bytes()
 
 
 def test_a_folder_of_something_else_is_refused(command: Command, tmp_path: Path) -> None:
@@ -71,3 +155,8 @@ def test_a_folder_of_something_else_is_refused(command: Command, tmp_path: Path)
     assert stderr.startswith(f"Error: {tmp_path} holds other files and no biocache-demo.json, so it is no demo")
     assert "is not a folder" in command("demo", tmp_path / "thesis.tex", code=1).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_demo_of_another_version_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "biocache-demo.json").write_text('{"biocache_demo": 1}\n')
+    assert "holds the demo of another version of biocache" in command("demo", tmp_path, code=1).stderr

@@ -1,9 +1,11 @@
 import json
+import random
 from collections import Counter
 
 import pytest
 
-from biocache.engine.demo.sentences import NER_SIZES, NLI_SIZES, write_corpus
+from biocache.engine.demo import notes
+from biocache.engine.demo.corpus import NER_SIZES, NLI_SIZES, read_before, write_corpus
 from biocache.store.errors import SettingError
 
 TYPES = {"protein", "DNA", "RNA", "cell_type", "cell_line"}
@@ -23,8 +25,8 @@ def test_sizes_and_lengths(corpus_folder):
     for split, size in NER_SIZES.items():
         lengths = [len(sentence) for sentence in sentences(corpus_folder, split)]
         assert len(lengths) == size
-        assert min(lengths) < 8
-        assert 35 < max(lengths) <= 45
+        assert min(lengths) < 9
+        assert 25 < max(lengths) <= 45
     for split, size in NLI_SIZES.items():
         assert len(pairs(corpus_folder, split)) == size
 
@@ -49,8 +51,39 @@ def test_some_words_have_more_than_one_type(corpus_folder):
     for sentence in sentences(corpus_folder, "train"):
         for word, tag in sentence:
             kinds.setdefault(word, set()).add(tag[2:])
-    assert {"protein", "DNA", "RNA"} <= kinds["IL-2"]
+    genes = [found for found in kinds.values() if {"protein", "DNA", "RNA"} <= found]
+    assert len(genes) > 10
     assert {"cell_type", "cell_line"} <= kinds["cells"]
+
+
+def test_the_same_words_follow_and_contradict():
+    # What a bag of words cannot tell: entailment and contradiction differ in the order of two findings.
+    orders = {}
+    for text in notes_of("entailment") + notes_of("contradiction"):
+        orders.setdefault(frozenset(text.lower().split()), set()).add(text)
+    assert sum(len(texts) > 1 for texts in orders.values()) > 20
+
+
+def notes_of(label):
+    choices = random.Random(0)
+    return [notes.pair(choices, label)[1] for _ in range(400)]
+
+
+def test_twins_have_read_of_different_things():
+    general, biomedical = (" ".join(read_before(domain, 300)) for domain in ("general", "biomedical"))
+    for word in ("protein", "mRNA", "cells", "diabetes"):
+        assert word not in general
+        assert word in biomedical
+    assert "bicycle" in general
+    assert "bicycle" not in biomedical
+    assert read_before("general", 20) == read_before("general", 20) != read_before("general", 20, seed=2)
+
+
+def test_hardly_a_test_sentence_was_read_before(tmp_path):
+    write_corpus(tmp_path, ner_sizes={"train": 240, "test": 120}, nli_sizes={})
+    known = set(read_before("biomedical", 4000))
+    again = [sentence for sentence in sentences(tmp_path, "test") if " ".join(word for word, _ in sentence) in known]
+    assert len(again) <= 6
 
 
 def test_no_sample_occurs_twice(corpus_folder):
@@ -77,6 +110,7 @@ def test_same_seed_gives_the_same_bytes(tmp_path, corpus_folder):
         assert (tmp_path / "other" / name).read_bytes() != path.read_bytes()
 
 
-def test_more_than_the_grammar_can_make_is_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"ran out of new samples after \d+ of 100000 for 'train'"):
-        write_corpus(tmp_path, ner_sizes={}, nli_sizes={"train": 100_000})
+def test_more_than_the_grammar_can_make_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(notes, "pair", lambda *_: ("One premise .", "One hypothesis ."))
+    with pytest.raises(SettingError, match="ran out of new samples after 3 of 4 for 'train': ask for fewer"):
+        write_corpus(tmp_path, ner_sizes={}, nli_sizes={"train": 4})

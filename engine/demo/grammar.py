@@ -1,0 +1,69 @@
+"""A grammar: templates whose slots are filled from lists, with a seed, and brackets that tag what they hold."""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+
+__all__ = ["Rules", "Tagged", "fill", "text_of"]
+
+#: A slot's name to what it may become; a rule may hold slots and brackets of its own.
+Rules = Mapping[str, tuple[str, ...]]
+#: A sentence: its words with their IOB2 tags.
+Tagged = tuple[tuple[str, str], ...]
+
+_PIECE = re.compile(r"\{(?P<slot>\w+)\}|\[(?P<kind>\w+) |(?P<close>\])|(?P<text>[^\s{}\[\]]+)")
+
+
+def fill(choices: random.Random, template: str, rules: Rules) -> Tagged:
+    """Make a sentence of a template.
+
+    Parameters
+    ----------
+    choices
+        Draws the rules; a name that the sentence has already is not drawn again while there are others.
+    template
+        Words, slots ``{name}``, and brackets ``[type words]`` around an entity.
+    rules
+        What slots become.
+
+    Returns
+    -------
+    Tagged
+        The words, the first with a capital letter unless it is of an entity, and their tags.
+    """
+    used: set[str] = set()
+    # A bracket may stand within a rule and a slot within a bracket, so slots go first.
+    words = list(_tagged(_expanded(choices, template, rules, used)))
+    if words and words[0][1] == "O":
+        words[0] = (words[0][0][:1].upper() + words[0][0][1:], "O")
+    return tuple(words)
+
+
+def text_of(sentence: Tagged) -> str:
+    """Return the words of a sentence, with spaces between them."""
+    return " ".join(word for word, _ in sentence)
+
+
+def _expanded(choices: random.Random, template: str, rules: Rules, used: set[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
+        candidates = rules[match[1]]
+        fresh = [rule for rule in candidates if rule not in used] or list(candidates)
+        chosen = choices.choice(fresh)
+        if "{" in chosen:
+            return _expanded(choices, chosen, rules, used)
+        used.add(chosen)
+        return chosen
+
+    return re.sub(r"\{(\w+)\}", expand, template)
+
+
+def _tagged(text: str) -> Iterator[tuple[str, str]]:
+    kind, begun = "", False
+    for piece in _PIECE.finditer(text):
+        if piece["kind"]:
+            kind, begun = piece["kind"], True
+        elif piece["close"]:
+            kind = ""
+        else:
+            yield piece["text"], f"{'B' if begun else 'I'}-{kind}" if kind else "O"
+            begun = False
