@@ -51,10 +51,11 @@ def runs() -> list[Synthetic]:
     made = []
     for split in ("train", "test"):
         common: dict[str, Any] = {"split": split, "dataset_digest": split[0] * 64, "label_scheme": "type"}
+        common["keep"] = ("hidden", "attention") if split == "test" else ("hidden",)
         for size in SIZES:
             own = {**common, "training_size": size, "model": "bert", "maps": size}
             made.append(hostile(source(WORDS, label_names=LABELS, **own), split == "test"))
-            pair = {**own, "task": "nli", "view": "pair", "label_names": ("no", *LABELS[1:])}
+            pair = {**own, "maps": size + 1, "task": "nli", "view": "pair", "label_names": ("no", *LABELS[1:])}
             made.append(hostile(source(WORDS, **pair)))
         causal = {**common, "training_size": 0, "model": "gpt2", "tokens": 1, "maps": 7, "causal": True}
         made.append(hostile(source(WORDS, label_names=LABELS, **causal), split == "test"))
@@ -162,19 +163,19 @@ class Page(HTMLParser):
         return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
 
     def codes(self) -> list[str]:
-        """Return the texts of all code elements that stand in pre."""
+        """Return the texts of all blocks of code."""
         found, inside = [], False
 
         class Codes(HTMLParser):
             def handle_starttag(self, tag: str, attrs: Any) -> None:
                 nonlocal inside
-                if tag == "code" and self.get_starttag_text() == "<code>":
+                if tag == "pre":
                     inside = True
                     found.append("")
 
             def handle_endtag(self, tag: str) -> None:
                 nonlocal inside
-                inside = inside and tag != "code"
+                inside = inside and tag != "pre"
 
             def handle_data(self, data: str) -> None:
                 if inside:

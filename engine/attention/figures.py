@@ -63,8 +63,9 @@ def most_alike(dataset: xr.Dataset) -> xr.DataArray:
         mean = dataset["pair_mean"].sel(metric=name)
         alike = xr.apply_ufunc(METRICS[name].alikeness, mean)
         best = mean.where(alike == alike.max("other_head"))
-        parts.append(best.mean("other_head").mean("head"))
-    return xr.concat(parts, dim=dataset["metric"])
+        # What is said of one metric is no coordinate of all.
+        parts.append(best.mean("other_head").mean("head").reset_coords(drop=True))
+    return xr.concat(parts, dim=dataset["metric"], coords="minimal", compat="override")
 
 
 def _figure(

@@ -235,7 +235,7 @@ class AttentionGroup:
 def group_comparisons(
     loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest
 ) -> list[AttentionGroup]:
-    """Put comparisons of the same settings together, in the order in which the first of each was computed."""
+    """Put comparisons of the same settings together, in the order of tasks, data sets and other settings."""
     groups: dict[str, AttentionGroup] = {}
     for result, dataset in loaded:
         settings = {name: dataset.attrs[name] for name in _ATTRIBUTES} | {"seed": _seed(result)}
@@ -245,9 +245,9 @@ def group_comparisons(
             continue
         if not all(request.wants(model=model) for model in models):
             continue
-        group = groups.setdefault(json.dumps(settings, sort_keys=True), AttentionGroup(settings))
+        group = groups.setdefault(json.dumps(list(settings.items())), AttentionGroup(settings))
         group.add(result, dataset, request)
-    return [group for group in groups.values() if group.rows]
+    return [groups[key] for key in sorted(groups) if groups[key].rows]
 
 
 def _seed(result: StoredResult) -> int:

@@ -123,14 +123,14 @@ class FinetuneGroup:
 
 
 def group_finetunings(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest) -> list[FinetuneGroup]:
-    """Put the scores of checkpoints of the same settings together."""
+    """Put the scores of checkpoints of the same settings together, in the order of tasks and data sets."""
     groups: dict[str, FinetuneGroup] = {}
     for result, dataset in loaded:
         spec = result.inputs["checkpoint"]
         if request.wants(**{name: spec[name] for name in ("task", "dataset", "model", "training_size")}):
             settings = {name: spec[name] for name in _SETTINGS}
-            groups.setdefault(json.dumps(settings, sort_keys=True), FinetuneGroup(settings)).add(spec, dataset)
-    return list(groups.values())
+            groups.setdefault(json.dumps(list(settings.items())), FinetuneGroup(settings)).add(spec, dataset)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class ProbeGroup:
 
 
 def group_probes(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest) -> list[ProbeGroup]:
-    """Put results of the same settings together, in the order in which the first of each was computed."""
+    """Put results of the same settings together, in the order of tasks, data sets and other settings."""
     groups: dict[str, ProbeGroup] = {}
     for result, dataset in loaded:
         settings = {
@@ -164,10 +164,10 @@ def group_probes(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: Rep
             **{name: result.inputs[name] for name in ("max_train_samples", "resamples")},
         }
         if request.wants(task=settings["task"], dataset=settings["dataset"]):
-            key = json.dumps(settings, sort_keys=True)
+            key = json.dumps(list(settings.items()))
             group = groups.setdefault(key, ProbeGroup(settings, tuple(dataset.score.to_numpy().tolist())))
             group.add(result, dataset, request)
-    return [group for group in groups.values() if group.rows]
+    return [groups[key] for key in sorted(groups) if groups[key].rows]
 
 
 def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:

@@ -25,6 +25,7 @@ from biocache.store.errors import RunNotFoundError, SettingError
 __all__ = ["check_report", "write_report"]
 
 _EVERYTHING = ReportRequest()
+_MARGIN = 1024
 _RULES = {
     "probes": (
         "Probes: the best layer",
@@ -100,9 +101,9 @@ def write_report(
     page = Page(opened.path, inventory, sections, findings, viewer, (*notes, *viewer.notes))
     text = render(page)
     if len(text.encode()) > request.max_bytes:
-        # What the maps leave, and a margin for the note that says so.
-        rest = len(text.encode()) - sum(map(len, viewer.blobs.values()))
-        viewer = fitted(viewer, request.max_bytes - rest - 1024)
+        # What the rest of the page leaves, but for the note that says so.
+        rest = len(text.encode()) - viewer.bytes
+        viewer = fitted(viewer, request.max_bytes - rest - _MARGIN)
         page = Page(opened.path, inventory, sections, findings, viewer, (*notes, *viewer.notes))
         text = render(page)
         if len(text.encode()) > request.max_bytes:

@@ -99,7 +99,7 @@ def _comparable(first: Run, other: Run) -> bool:
 
 
 def choose_samples(runs: ShownRuns, count: int) -> list[ShownSample]:
-    """Choose samples evenly from the first pack, so that one chunk of each layer is read and no more.
+    """Choose samples evenly from the first packs that have enough of them: a pack is read whole for each that is shown.
 
     Parameters
     ----------
@@ -109,14 +109,16 @@ def choose_samples(runs: ShownRuns, count: int) -> list[ShownSample]:
         Most samples to choose.
     """
     run = runs.runs[0]
-    first = run.plan.samples_of(0)
     kept = run.column("words/token_count") > 0
-    size = np.bincount(run.column("words/sample")[kept], minlength=run.counts.samples)[first.start : first.stop]
+    size = np.bincount(run.column("words/sample")[kept], minlength=run.counts.samples)
     places = np.flatnonzero((size > 1) & (size <= MAX_WORDS))
     if not places.size:
         places = np.argsort(size, kind="stable")[:count]
+    packs = run.plan.sample_pack[places]
+    last = np.sort(packs)[min(count, len(places)) - 1]
+    places = places[packs <= last]
     chosen = places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))]
-    return [_described(run, first.start + int(place)) for place in np.sort(chosen)]
+    return [_described(run, int(place)) for place in np.sort(chosen)]
 
 
 def _described(run: Run, sample: int) -> ShownSample:
@@ -136,14 +138,14 @@ def _described(run: Run, sample: int) -> ShownSample:
 
 
 def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8]]:
-    """Read the attention between the words of some samples of the first pack.
+    """Read the attention between the words of some samples.
 
     Parameters
     ----------
     run
         The run.
     samples
-        The samples.
+        The samples, in the order of the run.
 
     Returns
     -------
@@ -161,7 +163,7 @@ def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8
     groups = [side.part(slice(shown.position, shown.position + 1)).group for shown in samples]
     maps: list[list[NDArray[np.uint8]]] = [[] for _ in samples]
     for index in range(len(run.spec.attention_layers)):
-        # A run of other packs than the first may have the samples in several.
+        # The samples are in the order of the packs: one pack of one layer is in memory at a time.
         of_pack: dict[int, NDArray[Any]] = {}
         for shown, group, layers in zip(samples, groups, maps, strict=True):
             pack = int(plan.sample_pack[shown.position])

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biocache.engine.report.packing import packed
+from biocache.engine.report.packing import packed, script_json
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.samples import LEVELS, ShownRuns, ShownSample, choose_samples, find_shown, read_maps
 from biocache.store import Store
 from biocache.store.errors import BiocacheError
 
 __all__ = ["Viewer", "fitted", "read_viewer"]
+
+# Bytes of the element that holds the maps of a sample.
+_ELEMENT = 60
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Viewer:
     blobs: Mapping[str, str]
     samples: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What its samples take in a page."""
+        return sum(_cost(self, sample) for group in self.index["groups"] for sample in group["samples"])
 
 
 def read_viewer(store: Store, request: ReportRequest) -> Viewer:
@@ -66,28 +74,26 @@ def read_viewer(store: Store, request: ReportRequest) -> Viewer:
 
 
 def fitted(viewer: Viewer, room: int) -> Viewer:
-    """Leave samples out until the maps take no more than some bytes: the last of every model and view first.
+    """Leave samples out until they take no more than some bytes: the last of every model and view first.
 
     Parameters
     ----------
     viewer
         The viewer.
     room
-        Bytes that there are for the packed maps.
+        Bytes that there are for all samples; see `Viewer.bytes`.
     """
     groups = viewer.index["groups"]
     most = max((len(group["samples"]) for group in groups), default=0)
     # The first sample of each, then the second of each.
-    order = [
-        group["samples"][place]["maps"] for place in range(most) for group in groups if place < len(group["samples"])
-    ]
+    order = [group["samples"][place] for place in range(most) for group in groups if place < len(group["samples"])]
     kept: dict[str, str] = {}
     used = 0
-    for name in order:
-        used += len(viewer.blobs[name])
+    for sample in order:
+        used += _cost(viewer, sample)
         if used > room:
             break
-        kept[name] = viewer.blobs[name]
+        kept[sample["maps"]] = viewer.blobs[sample["maps"]]
     if len(kept) == len(viewer.blobs):
         return viewer
     left = [{**group, "samples": [s for s in group["samples"] if s["maps"] in kept]} for group in groups]
@@ -97,6 +103,10 @@ def fitted(viewer: Viewer, room: int) -> Viewer:
     )
     index = {**viewer.index, "groups": [group for group in left if group["samples"]]}
     return Viewer(index, kept, len(kept), (*viewer.notes, note))
+
+
+def _cost(viewer: Viewer, sample: Mapping[str, Any]) -> int:
+    return len(viewer.blobs[sample["maps"]]) + len(script_json(sample).encode()) + _ELEMENT
 
 
 def _described(store: Path, runs: ShownRuns, samples: Sequence[ShownSample], names: Sequence[str]) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def test_the_check_of_loaded_modules_works():
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import AttentionRequest, compare_attention", MODELS | {"matplotlib"}, {"numba"}),
         ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
+        ("from biocache.engine import ReportRequest", MODELS | {"bokeh", "numba"}, {"biocache.engine"}),
+        ("from biocache.engine import write_report", MODELS | {"matplotlib"}, {"bokeh", "jinja2"}),
         ("import biocache.cli.main", HEAVY, {"click"}),
     ],
 )

@@ -77,9 +77,7 @@ def test_plots_hold_the_same_numbers(page: Page) -> None:
     curves = page.json("probes-1-variant-0")["panels"][0]
     shown = sorted(tuple(ys) for ys in found(curves["item"]["doc"], "y"))
     rows = [row for row in page.rows("probes-1") if row["model"] == "bert"]
-    assert shown == sorted(
-        tuple(row["entity_f1"] for row in rows if row["training_size"] == size) for size in SIZES
-    )
+    assert shown == sorted(tuple(row["entity_f1"] for row in rows if row["training_size"] == size) for size in SIZES)
 
 
 def found(document: Any, column: str) -> list[list[float]]:
@@ -94,7 +92,7 @@ def found(document: Any, column: str) -> list[list[float]]:
 
 
 def test_what_can_have_a_chance_level_has_a_view_above_it(page: Page) -> None:
-    switches = [text for text in ("cosine, above chance", "js, above chance", "entropy, above chance")]
+    switches = ("cosine, above chance", "js, above chance", "entropy, above chance")
     assert [text in page.text for text in switches] == [True, True, False]
     scale = page.json("attention-1-variant-1")["scale"]
     assert (scale["low"], scale["high"]) == (-1.0, 1.0)
