@@ -28,8 +28,8 @@ METRICS = ("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance
 
 _EXAMPLES = """\b
 Examples:
-  biocache compare-attention --model biobert --training-size 10,30,50,100
-  biocache compare-attention --task ner --model bert --against gpt2 --metric js,entropy --plot heads.png"""
+  biocache compare-attention --task ner --model bert --training-size 10 --plot heads.png
+  biocache compare-attention --store biocache-demo/biocache.zarr --task ner --model bert --against gpt2 --metric js,entropy"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Compare attention maps of runs, head by head.")

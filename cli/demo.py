@@ -16,7 +16,7 @@ __all__ = ["demo", "python_lines"]
 _EXAMPLES = """\b
 Examples:
   biocache demo
-  biocache demo /tmp/biocache-demo --workers 1"""
+  biocache demo biocache-demo --workers 1"""
 _MOST_WORKERS = 4
 
 

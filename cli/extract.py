@@ -30,8 +30,8 @@ _COUNT = click.IntRange(min=1)
 
 _EXAMPLES = """\b
 Examples:
-  biocache extract --task ner --dataset corpora/jnlpba --model bert,biobert --training-size 0,100
-  biocache extract --task nli --dataset corpora/mednli --model gpt2=models/gpt2 --layers 0,6-12 --dry-run"""
+  biocache extract --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/bert --training-size 0,10
+  biocache extract --task nli --dataset biocache-demo/corpus/nli --model biocache-demo/models/gpt2 --layers 0,2-3 --dry-run"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Run a corpus through models and keep every layer.")

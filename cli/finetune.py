@@ -24,8 +24,8 @@ __all__ = ["finetune"]
 
 _EXAMPLES = """\b
 Examples:
-  biocache finetune --task ner --dataset corpora/jnlpba --model bert,biobert --training-size 10,30,50,100
-  biocache finetune --task nli --dataset corpora/mednli --model gpt2=models/gpt2 --epochs 5 --patience 1"""
+  biocache finetune --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/bert --training-size 10
+  biocache finetune --task nli --dataset biocache-demo/corpus/nli --model biocache-demo/models/gpt2 --training-size 30 --patience 1"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Fine-tune models on parts of the train split.")

@@ -16,8 +16,8 @@ __all__ = ["info"]
 
 _EXAMPLES = """\b
 Examples:
-  biocache info ner/jnlpba/bert/size-000/seed-42/sentence/test
-  biocache info --task ner --model bert --training-size 0 --split test --json"""
+  biocache info ner/ner/bert/size-000/seed-42/sentence/test
+  biocache info --task ner --model bert --training-size 10 --split test --json"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Show all that is known of one run.")

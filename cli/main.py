@@ -9,23 +9,33 @@ import click
 
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
-# Name -> where the command is and what it does, so that `biocache --help` imports none; in the order of a study.
-COMMANDS = {
-    "demo": ("biocache.cli.demo:demo", "Make a corpus, tiny models and a store of them, offline."),
-    "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
-    "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
-    "probe": ("biocache.cli.probe:probe", "Measure what a classifier reads from each layer."),
-    "compare-attention": (
-        "biocache.cli.compare_attention:compare_attention",
-        "Compare attention maps of runs, head by head.",
-    ),
-    "study": ("biocache.cli.study:study", "Do all of it for a grid of models and training sizes."),
-    "report": ("biocache.cli.report:report", "Write a store and its results as one HTML page."),
-    "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
-    "info": ("biocache.cli.info:info", "Show all that is known of one run."),
-    "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),
-    "rm": ("biocache.cli.rm:rm", "Remove runs."),
+# Heading -> name -> where the command is and what it does, so that `biocache --help` imports none; in the order in which
+# a newcomer meets them.
+_TOUR = {
+    "See it work": {
+        "demo": ("biocache.cli.demo:demo", "Do the whole study in small, offline, and report it."),
+    },
+    "Your study, step by step": {
+        "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
+        "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+        "probe": ("biocache.cli.probe:probe", "Measure what a classifier reads from each layer."),
+        "compare-attention": (
+            "biocache.cli.compare_attention:compare_attention",
+            "Compare attention maps of runs, head by head.",
+        ),
+        "report": ("biocache.cli.report:report", "Write a store and its results as one HTML page."),
+    },
+    "Or all of it at once": {
+        "study": ("biocache.cli.study:study", "Do all of it for a grid of models and training sizes."),
+    },
+    "Look after the store": {
+        "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
+        "info": ("biocache.cli.info:info", "Show all that is known of one run."),
+        "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),
+        "rm": ("biocache.cli.rm:rm", "Remove runs."),
+    },
 }
+COMMANDS = {name: entry for commands in _TOUR.values() for name, entry in commands.items()}
 
 _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -35,6 +45,16 @@ _QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 _INTERRUPTED = 130
+_EPILOG = """\b
+Examples:
+  biocache demo
+  biocache extract --help
+
+\b
+Completion of commands and options by the shell, in its start-up file:
+  eval "$(_BIOCACHE_COMPLETE=bash_source biocache)"     bash
+  eval "$(_BIOCACHE_COMPLETE=zsh_source biocache)"      zsh
+  _BIOCACHE_COMPLETE=fish_source biocache | source      fish"""
 
 
 class _Interrupted(click.ClickException):
@@ -62,9 +82,11 @@ class CommandGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """Write the commands without importing them, as a tour."""
+        width = max(map(len, COMMANDS))
+        for heading, commands in _TOUR.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), text) for name, (_, text) in commands.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; turn what a user can mend into one line on stderr."""
@@ -92,13 +114,14 @@ def _one_line(error: Exception) -> str:
 @click.group(
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExamples:\n  biocache demo\n  biocache extract --help",
+    epilog=_EPILOG,
 )
 @click.version_option(package_name="biocache", prog_name="biocache")
 def biocache() -> None:
     """Cache the hidden states and attention maps of transformers, and query them.
 
-    A corpus is read once through each model; every later question is answered from the store.
+    A corpus is read once through each model; every later question is answered from the store, which --store or the
+    variable BIOCACHE_STORE names (default: biocache.zarr).
     """
 
 

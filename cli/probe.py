@@ -33,8 +33,8 @@ _CLASSIFIER = ("c", "gamma", "hidden_size", "epochs", "learning_rate", "batch_si
 
 _EXAMPLES = """\b
 Examples:
-  biocache probe --task ner --model bert,biobert --training-size 0,100 --plot layers.png
-  biocache probe --task nli --probe svc --layers 0,6,12 --seeds 5 --max-train-samples 2000 --compare"""
+  biocache probe --task ner --model bert --max-train-samples 50 --control --plot layers.png
+  biocache probe --store biocache-demo/biocache.zarr --task nli --model biogpt --probe svc --training-size 0,100 --compare"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Measure what a classifier reads from each layer.")

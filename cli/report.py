@@ -15,8 +15,8 @@ __all__ = ["report"]
 
 _EXAMPLES = """\b
 Examples:
-  biocache report --store biocache.zarr --output report.html
-  biocache report --task ner --model bert,biobert --training-size 0,100 --samples 12 --max-bytes 50M"""
+  biocache report --output report.html
+  biocache report --store biocache-demo/biocache.zarr --task nli --model gpt2,biogpt --samples 12 --max-bytes 5M"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Write a store and its results as one HTML page.")

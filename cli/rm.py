@@ -11,8 +11,8 @@ __all__ = ["rm"]
 
 _EXAMPLES = """\b
 Examples:
-  biocache rm ner/jnlpba/bert/size-010/seed-42/sentence/train
-  biocache rm --model gpt2 --training-size 10,30 --yes"""
+  biocache rm ner/ner/bert/size-010/seed-42/sentence/train
+  biocache rm --model gpt2 --training-size 0,10 --yes"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Remove runs.")

@@ -33,8 +33,8 @@ _EXTRACTION = ("splits", "keep", "layers", "attention_splits", "dtype", "max_mem
 
 _EXAMPLES = """\b
 Examples:
-  biocache study --task ner,nli --dataset corpora/jnlpba,corpora/mednli --model bert,biobert --dry-run
-  biocache study --task nli --dataset corpora/mednli --model gpt2 --training-size 0,100 --steps finetune,extract"""
+  biocache study --task ner,nli --dataset biocache-demo/corpus/ner,biocache-demo/corpus/nli --model biocache-demo/models/bert --dry-run
+  biocache study --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/gpt2 --training-size 0,10 --steps finetune,extract"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Do all of it for a grid of models and training sizes.")

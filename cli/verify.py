@@ -18,7 +18,7 @@ __all__ = ["verify"]
 _EXAMPLES = """\b
 Examples:
   biocache verify
-  biocache verify --model biobert --recompute 4 --from models/biobert"""
+  biocache verify --store biocache-demo/biocache.zarr --task ner --model biogpt --training-size 100 --recompute 4"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Check every record, checksum and value of runs.")

@@ -1,5 +1,6 @@
 """The command line run in this process, and a small store to run it on."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -61,3 +62,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path
             assert result.stderr == ""
             said.write_text(result.stdout)
     return folder, said.read_text()
+
+
+@pytest.fixture
+def beside_the_demo(demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder that has the demo under its default name: its files are linked, and new ones are its own."""
+    shutil.copytree(demo[0], tmp_path / "biocache-demo", copy_function=os.link)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIOCACHE_STORE", raising=False)
+    return tmp_path
