@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from biocache.engine.report.inventory import Inventory
-from biocache.engine.report.recipes import shell_command
+from biocache.engine.report.recipes import shell_command, with_source
 from biocache.store.catalog import Store
 from biocache.store.keys import RunKey
 
@@ -69,7 +69,6 @@ def _corpus(inventory: Inventory) -> list[tuple[str, Any]]:
         return [("--task", "ner"), ("--model", "bert")]
     key = inventory.runs[0].key
     options: list[tuple[str, Any]] = [("--task", key.task)]
-    for option, name in (("--dataset", key.dataset), ("--model", key.model)):
-        source = inventory.sources.get(name)
-        options.append((option, f"{name}={source}" if source and source != name else name))
+    for kind, name in (("dataset", key.dataset), ("model", key.model)):
+        options.append((f"--{kind}", with_source(inventory.sources, kind, key.task, name)))
     return options

@@ -53,13 +53,14 @@ class Inventory:
     runs
         The runs, in the order of their paths.
     sources
-        Where data sets and models came from, by their names.
+        Where data sets and models came from, by what they are, their task and their name: corpora of two tasks may
+        have one name.
     versions
         Versions of the libraries that made the runs, each with all its values.
     """
 
     runs: Sequence[ListedRun]
-    sources: Mapping[str, str]
+    sources: Mapping[tuple[str, str, str], str]
     versions: Mapping[str, Sequence[str]]
 
     def total(self, name: str) -> int:
@@ -82,7 +83,7 @@ class Inventory:
 def take_inventory(store: Store, request: ReportRequest) -> Inventory:
     """List the runs of a store that are asked for, damaged ones among them."""
     listed = []
-    sources: dict[str, str] = {}
+    sources: dict[tuple[str, str, str], str] = {}
     versions: dict[str, dict[str, None]] = {}
     rows = store.catalog(**request.selection).to_dict("records")
     for row in rows:
@@ -95,9 +96,9 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
         except BiocacheError:
             provenance = []
         else:
-            sources[key.dataset] = run.provenance.dataset_source
+            sources["dataset", key.task, key.dataset] = run.provenance.dataset_source
             if key.training_size == 0 and not run.provenance.random_weights:
-                sources[key.model] = run.provenance.model_source
+                sources["model", key.task, key.model] = run.provenance.model_source
             for library, version in run.provenance.versions.items():
                 versions.setdefault(library, {})[version] = None
         state = "damaged" if facts["problem"] else "complete" if facts["complete"] else "incomplete"

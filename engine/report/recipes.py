@@ -21,6 +21,7 @@ __all__ = [
     "probe_recipe",
     "probe_request",
     "shell_command",
+    "with_source",
 ]
 
 _CHANGED = (
@@ -87,6 +88,22 @@ def shell_command(command: str, store: Path, options: Iterable[tuple[str, Any]])
         if value is not True:
             words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
     return shlex.join(words)
+
+
+def with_source(sources: Mapping[tuple[str, str, str], str], kind: str, task: str, name: str) -> str:
+    """Name a data set or model with where it came from, as commands take it that read it: ``NAME=SOURCE``.
+
+    Parameters
+    ----------
+    sources
+        By kind, task and name.
+    kind
+        ``dataset`` or ``model``.
+    task, name
+        Which one.
+    """
+    source = sources.get((kind, task, name), name)
+    return name if source == name else f"{name}={source}"
 
 
 def probe_request(inputs: Mapping[str, Any]) -> ProbeRequest:
@@ -166,7 +183,9 @@ def _by(request: AttentionRequest) -> str | None:
     return "label" if request.by_label else None
 
 
-def finetune_recipe(store: Store, specs: list[Mapping[str, Any]], sources: Mapping[str, str]) -> Recipe:
+def finetune_recipe(
+    store: Store, specs: list[Mapping[str, Any]], sources: Mapping[tuple[str, str, str], str]
+) -> Recipe:
     """Return how checkpoints of the same settings are made, and how their scores are read.
 
     Parameters
@@ -176,15 +195,14 @@ def finetune_recipe(store: Store, specs: list[Mapping[str, Any]], sources: Mappi
     specs
         Specs of the checkpoints, as `FinetuneSpec.to_json` writes them.
     sources
-        Where data sets and models came from, as far as the runs of the store say.
+        Where data sets and models came from, as far as the runs of the store say; as `with_source`.
     """
     first = specs[0]
-    known = {name: source for name, source in sources.items() if source and source != name}
-    models = _each(f"{s['model']}={known[s['model']]}" if s["model"] in known else s["model"] for s in specs)
-    dataset = first["dataset"]
+    task, dataset = first["task"], first["dataset"]
+    models = _each(with_source(sources, "model", task, spec["model"]) for spec in specs)
     options: list[tuple[str, Any]] = [
-        ("--task", first["task"]),
-        ("--dataset", f"{dataset}={known[dataset]}" if dataset in known else dataset),
+        ("--task", task),
+        ("--dataset", with_source(sources, "dataset", task, dataset)),
         # A folder may have a comma in its name: an option for each.
         *(("--model", model) for model in models),
         ("--training-size", _each(sorted(spec["training_size"] for spec in specs))),
@@ -198,7 +216,7 @@ def finetune_recipe(store: Store, specs: list[Mapping[str, Any]], sources: Mappi
         "scores = {",
         '    (spec["model"], spec["training_size"], spec["seed"]): result.load()',
         '    for result in store.results("finetune")',
-        f"    if (spec := result.inputs['checkpoint'])['task'] == {first['task']!r} and spec['dataset'] == {dataset!r}",
+        f"    if (spec := result.inputs['checkpoint'])['task'] == {task!r} and spec['dataset'] == {dataset!r}",
         "}",
     ]
     return Recipe(
@@ -235,11 +253,14 @@ def _options(request: Any, names: Mapping[str, str]) -> list[tuple[str, Any]]:
 def _call(store: Path, function: str, request: Any, also: str | None) -> str:
     kind = type(request).__name__
     names = ", ".join([*([also] if also else []), kind, function])
+    parts = [f"    {name}={_literal(part)}," for name, part in _changed(request).items()]
     return "\n".join(
         [
             f"from biocache.engine import {names}",
             "",
-            f"request = {_literal(request)}",
+            f"request = {kind}(",
+            *parts,
+            ")",
             f"result = {function}({str(store)!r}, request)",
         ]
     )

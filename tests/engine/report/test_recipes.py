@@ -79,7 +79,12 @@ def test_the_command_of_fine_tuning_has_all_its_settings(tmp_path: Path, monkeyp
         add_scores(tmp_path, training_size=size, **changes)
     store = Store.open(tmp_path)
     specs = [result.inputs["checkpoint"] for result in store.results("finetune")]
-    command = finetune_recipe(store, specs, {"corpus": "/data/a corpus, ours", "bert": "bert"}).command
+    sources = {
+        ("dataset", "ner", "corpus"): "/data/a corpus, ours",
+        ("dataset", "nli", "corpus"): "/data/another",
+        ("model", "ner", "bert"): "bert",
+    }
+    command = finetune_recipe(store, specs, sources).command
     requests = []
 
     def seen(_store: Path, request: Any, **_: Any) -> None:
