@@ -1,5 +1,6 @@
 """Which Dask scheduler computes: threads of this process, workers started for the purpose, or a running cluster."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -90,7 +91,14 @@ def _workers(count: int) -> Iterator[Any]:
         # By default workers hand every 64 KiB that they free back to the system, and wait for it again.
         dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27}),
         # Any free port: the usual one of the dashboard may be that of another cluster.
-        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            # A worker that takes long to end is of no interest; one that dies is an error of its own.
+            silence_logs=logging.ERROR,
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

@@ -28,7 +28,7 @@ __all__ = ["DATASET", "Demo", "Step", "make_demo"]
 
 DATASET = "demo"
 SIZES = (10, 30, 50, 100)
-_SAMPLES = {"train": 240, "validation": 40, "test": 120}
+_SAMPLES = {"train": 200, "validation": 40, "test": 100}
 _MARKER = "biocache-demo.json"
 _MARK = {"biocache_demo": 2}
 
@@ -88,7 +88,7 @@ class Demo:
     def probe_request(self, task: str) -> ProbeRequest:
         """Return what is probed: every layer, with a control task; pairs as they were fine-tuned, encoded together."""
         if task == "ner":
-            return ProbeRequest(task=task, max_train_samples=120, control=True)
+            return ProbeRequest(task=task, max_train_samples=100, control=True)
         return ProbeRequest(task=task, features="pair", control=True)
 
     def attention_request(self, task: str, model: str) -> AttentionRequest:

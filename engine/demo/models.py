@@ -13,7 +13,7 @@ __all__ = ["MODELS", "PretrainedModel", "write_model"]
 
 _TEXTS = 4000
 # All tokenizers know the words of both domains, so that twins read a text in pieces of one size.
-_TOKENIZER_TEXTS = 1000
+_TOKENIZER_TEXTS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class PretrainedModel:
 
 # As the real ones: BioBERT goes on from BERT, BioGPT begins anew.
 MODELS: Mapping[str, PretrainedModel] = {
-    "bert": PretrainedModel("bert", "general", 500),
-    "biobert": PretrainedModel("bert", "biomedical", 700, begins_with="bert"),
-    "gpt2": PretrainedModel("gpt2", "general", 400),
-    "biogpt": PretrainedModel("biogpt", "biomedical", 500),
+    "bert": PretrainedModel("bert", "general", 400),
+    "biobert": PretrainedModel("bert", "biomedical", 500, begins_with="bert"),
+    "gpt2": PretrainedModel("gpt2", "general", 300),
+    "biogpt": PretrainedModel("biogpt", "biomedical", 400),
 }
 
 
