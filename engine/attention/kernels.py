@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from biocache.engine.attention.compiling import compiled
+from biocache.store.compiling import compiled
 from biocache.engine.attention.maps import Block, Layout, Maps, Pairs, Tokens
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from biocache.engine.attention import compiling, kernels
+from biocache.engine.attention import kernels
 from biocache.engine.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.attention.metrics import METRICS, Part
 
