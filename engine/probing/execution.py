@@ -9,7 +9,7 @@ import dask
 import xarray as xr
 from dask.callbacks import Callback
 
-from biocache.engine.probing.fitting import Fit, run_fit
+from biocache.engine.probing.fitting import Fit, forget_runs, run_fit
 from biocache.engine.probing.planning import FitPlan
 from biocache.engine.probing.threads import capped_threads
 from biocache.store.errors import ResourceError
@@ -78,6 +78,7 @@ def _run_here(fits: Sequence[Fit], plan: FitPlan, tell: OnProgress) -> list[xr.D
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(_Counting([task.key for task in tasks], tell))
+        stack.callback(forget_runs)
         return list(dask.compute(*tasks, scheduler="threads", num_workers=plan.at_once))
 
 
