@@ -123,7 +123,10 @@ def run_fit(fit: Fit, threads: int) -> xr.Dataset:
 
 def _opened(root: Path, key: RunKey) -> Run:
     """Return a run whose tables are read once, and not again by each fit."""
-    return _kept(root, key, (root / key.path / "zarr.json").stat().st_mtime_ns)
+    attributes = root / key.path / "zarr.json"
+    if not attributes.exists():
+        return Run.open(root, key)  # Which says that it is gone.
+    return _kept(root, key, attributes.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
