@@ -163,7 +163,7 @@ def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> No
         try:
             for _ in range(15):
                 action()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
 
     def replace() -> None:
