@@ -10,10 +10,10 @@ from biocache.store import compiling
 def test_kernels_work_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = compiling.numba.njit
 
-    def refusing(**options: Any) -> Any:
+    def refusing(*function: Any, **options: Any) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return plain(**options)
+        return plain(*function, **options)
 
     monkeypatch.setattr(compiling.numba, "njit", refusing)
 
