@@ -141,7 +141,7 @@ def probe(
     """
     request = _request(store, settings)
     from biocache.cli.probe_report import print_result
-    from biocache.cli.render import Bars
+    from biocache.cli.render import Bars, note
     from biocache.engine.exporting import check_export
     from biocache.engine.figures import check_figure
     from biocache.engine.probing.comparing import compare_probes
@@ -154,6 +154,11 @@ def probe(
     for figure in (plot, plot_confusion):
         if figure is not None:
             check_figure(figure)
+    if request.seeds > 1 and not request.is_random:
+        note(
+            f"the scores of {request.probe} are the same for all --seeds, since nothing in its fit is random without "
+            "--max-train-samples"
+        )
     found = None if force else find_probe(store, request)
     machines: dict[str, Any] = {"workers": workers, "scheduler_address": scheduler_address}
     with Bars("fits") as bars:

@@ -45,6 +45,8 @@ def print_result(
     unfinished = int((result.converged == 0).sum())
     if unfinished:
         note(f"{counted(unfinished, 'fit')} stopped at --max-iterations before the solver converged; raise it")
+    if "code_length" in result and (result.training_size > 0).any():
+        note("fine-tuned models have seen the train labels whose code is measured; it says nothing of unseen text")
     if as_json:
         print_json(_as_json(result, pairs, score))
         return

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,11 +58,11 @@ class StoredResult:
             with xr.open_zarr(self.path, consolidated=False, chunks=None) as dataset:
                 _require_chunks(self.path, dataset)
                 loaded = dataset.load()
+            # Zarr lists arrays in the order of the file system.
+            order = loaded.attrs.pop("biocache").get("variables", list(loaded.data_vars))
+            ordered: xr.Dataset = _text_as_objects(loaded)[order]
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _damaged(self.path, error) from error
-        # Zarr lists arrays in the order of the file system.
-        order = loaded.attrs.pop("biocache").get("variables", list(loaded.data_vars))
-        ordered: xr.Dataset = _text_as_objects(loaded)[order]
         return ordered
 
 
@@ -88,9 +89,20 @@ def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset 
         If it is there and damaged.
     """
     path = _path(root, kind, inputs)
-    if not (path / "zarr.json").is_file():
-        return None
-    return _open(path).load()
+    before = None
+    while True:
+        try:
+            folder = path.stat().st_ino
+            (path / "zarr.json").stat()
+        except OSError:
+            return None
+        try:
+            return _open(path).load()
+        except IntegrityError:
+            # Another process may be replacing it: then this is another folder now, or will be gone.
+            if folder == before:
+                raise
+        before = folder
 
 
 def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
@@ -135,14 +147,15 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
         made = staging(root)
         try:
             _write(made, dataset.assign_attrs(biocache=attributes))
-            if target.exists():
-                _discard(root, target)
+            # Before others can replace it.
+            kept = _open(made).load()
+            _discard(root, target)
             publish(root, made, target)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
-    return _open(target).load()
+    return kept
 
 
 def list_results(root: Path, kind: str | None = None) -> list[StoredResult]:
@@ -218,8 +231,10 @@ def _require_chunks(path: Path, dataset: xr.Dataset) -> None:
 
 
 def _discard(root: Path, target: Path) -> None:
+    """Remove an earlier result, where there is one that no other process has removed."""
     doomed = staging(root)
-    target.rename(doomed)
+    with suppress(FileNotFoundError):
+        target.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 

@@ -13,8 +13,8 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from biocache.engine.attention.compiling import compiled
 from biocache.engine.attention.maps import Block, Layout, Maps, Pairs, Tokens
+from biocache.store.compiling import compiled
 
 __all__ = [
     "cosine",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.attention.compiling import compiled
+from biocache.store.compiling import compiled
 
 __all__ = ["head_shifts", "poisson_weights", "resample"]
 

@@ -9,10 +9,10 @@ import dask
 import xarray as xr
 from dask.callbacks import Callback
 
-from biocache.engine.probing.fitting import Fit, run_fit
+from biocache.engine.probing.fitting import Fit, forget_runs, run_fit
 from biocache.engine.probing.planning import FitPlan
 from biocache.engine.probing.threads import capped_threads
-from biocache.store.errors import ResourceError
+from biocache.store.errors import BiocacheError, ResourceError
 
 __all__ = ["run_fits"]
 
@@ -78,13 +78,18 @@ def _run_here(fits: Sequence[Fit], plan: FitPlan, tell: OnProgress) -> list[xr.D
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(_Counting([task.key for task in tasks], tell))
+        stack.callback(forget_runs)
         return list(dask.compute(*tasks, scheduler="threads", num_workers=plan.at_once))
 
 
-def _run_quietly(fit: Fit, threads: int) -> xr.Dataset:
+def _run_quietly(fit: Fit, threads: int) -> xr.Dataset | BiocacheError:
+    """Return what a fit found, or the user's error: of one that is raised a worker prints the traceback."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return run_fit(fit, threads)
+        try:
+            return run_fit(fit, threads)
+        except BiocacheError as error:
+            return error
 
 
 def _run_on_workers(fits: Sequence[Fit], plan: FitPlan, client: Any, tell: OnProgress) -> list[xr.Dataset]:
@@ -105,7 +110,10 @@ def _run_on_workers(fits: Sequence[Fit], plan: FitPlan, client: Any, tell: OnPro
         # No more at once than fit into memory: a worker takes the next fit when one is done.
         running = as_completed([submit() for _ in range(min(plan.at_once, len(fits)))], loop=client.loop)
         for future in running:
-            found[places.pop(future)] = future.result()
+            answer = future.result()
+            if isinstance(answer, BiocacheError):
+                raise answer
+            found[places.pop(future)] = answer
             tell(len(found), len(fits))
             if waiting:
                 running.add(submit())

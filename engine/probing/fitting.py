@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 from biocache.store.results import find_result, run_identity, save_result
 
-__all__ = ["FIT_KIND", "GOALS", "PROTOCOL", "Fit", "find_fit", "fit_inputs", "run_fit"]
+__all__ = ["FIT_KIND", "GOALS", "PROTOCOL", "Fit", "find_fit", "fit_inputs", "forget_runs", "run_fit"]
 
 #: Kind of the results that hold one fit.
 FIT_KIND = "probe-fit"
@@ -112,12 +113,31 @@ def run_fit(fit: Fit, threads: int) -> xr.Dataset:
     """
     began = time.perf_counter()
     root = Path(fit.root)
-    train, test = ([Run.open(root, key) for key in keys] for keys in (fit.train, fit.test))
+    train, test = ([_opened(root, key) for key in keys] for keys in (fit.train, fit.test))
     with capped_threads(threads):
         found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
     found.attrs["seconds"] = time.perf_counter() - began
     identities = [run_identity(run) for run in (*train, *test)]
     return save_result(root, FIT_KIND, fit_inputs(fit, identities), found)
+
+
+def _opened(root: Path, key: RunKey) -> Run:
+    """Return a run whose tables are read once, and not again by each fit."""
+    attributes = root / key.path / "zarr.json"
+    if not attributes.exists():
+        return Run.open(root, key)  # Which says that it is gone.
+    return _kept(root, key, attributes.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _kept(root: Path, key: RunKey, _written: int) -> Run:
+    # No more than the splits and views of one model: tables of words are large. A run that was made anew is another.
+    return Run.open(root, key)
+
+
+def forget_runs() -> None:
+    """Free the tables of runs that fits of this process have read."""
+    _kept.cache_clear()
 
 
 def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Dataset:

@@ -28,7 +28,8 @@ _FLOAT = 4
 _LOGISTIC_ARRAYS = 6
 # The cache of kernel rows that both libraries of svc allow themselves.
 _KERNEL_CACHE = 200 * 2**20
-# Float32 copies of a pack's block of a layer while it is reduced, the stored one counted as half.
+# Of a pack's block of a layer, at most as many float32 copies: its bytes as stored, its values, the rows that they are
+# reduced to, and those rows that are chosen.
 _BLOCK_COPIES = 4
 # Weights, gradients and both moments of Adam.
 _WEIGHT_COPIES = 4

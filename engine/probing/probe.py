@@ -81,6 +81,9 @@ def probe(
     Every word or sample of the test corpus is scored, so that models whose tokenizers or ``max_length`` lose different
     words are scored on the same ones. What has no tokens is predicted as the most frequent class, for ``ner`` ``O``; of
     the train split it is left out.
+
+    The code length is of the train labels. A model that was fine-tuned on them has seen them, so its compression says
+    how well it holds them, and is not to be compared with that of a model that has not.
     """
     opened = Store.open(store)
     cells = _cells(opened, request)

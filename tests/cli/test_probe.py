@@ -44,6 +44,26 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
     assert result.stderr == ""
 
 
+def test_seeds_that_decide_nothing_are_noted(command: Command, store: Path) -> None:
+    arguments = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "0", "--seeds", "2")
+    said = "note: the scores of logistic are the same for all --seeds"
+    assert said in command(*arguments).stderr
+    assert said not in command(*arguments, "--max-train-samples", "5").stderr
+
+
+def test_the_code_of_labels_that_a_model_has_seen_is_noted(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "0", "--mdl")
+    said = "note: fine-tuned models have seen the train labels"
+    assert said not in command(*arguments).stderr
+    untuned = engine_module.find_probe(store, ProbeRequest(task="ner", models=("bert",), layers=(0,), mdl=True))
+    assert untuned is not None
+    tuned = untuned.assign_coords(training_size=[30])
+    monkeypatch.setattr(engine_module, "find_probe", lambda *_: tuned)
+    assert said in command(*arguments).stderr
+
+
 @pytest.mark.parametrize("score", request.SCORES)
 def test_the_best_layer_is_marked_by_the_score_that_is_asked_for(command: Command, store: Path, score: str) -> None:
     rows = json.loads(command("probe", "--store", store, "--task", "ner", "--score", score, "--json").stdout)["rows"]

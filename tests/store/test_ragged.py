@@ -1,11 +1,12 @@
 """Reductions of ragged groups, against a loop over tokens."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from by_hand import assert_close, pooled
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -28,6 +29,8 @@ def by_loop(values: NDArray[Any], group: NDArray[Any], count: int, pooling: str)
     return np.array([pooled(rows, pooling, values.shape[1]) for rows in members]).reshape(count, values.shape[1])
 
 
+# The first example compiles.
+@settings(deadline=None)
 @given(
     tokens=TOKENS,
     more=st.integers(0, 3),
@@ -103,3 +106,41 @@ def test_groups_that_decrease_are_refused(group: list[int]) -> None:
 def test_a_gap_is_no_decrease() -> None:
     reduced = reduce_segments(np.arange(4.0)[:, np.newaxis], np.array([1, -1, 1, 2]), 3, "mean")
     np.testing.assert_array_equal(reduced, [[np.nan], [1], [3]])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_half_is_widened_exactly(pooling: str) -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    reduced = reduce_segments(halves[np.newaxis], np.zeros(1, int), 1, pooling)
+    np.testing.assert_array_equal(reduced[0], halves.astype(np.float32))
+
+
+def test_means_of_halves_are_rounded_once() -> None:
+    # From 2**-20 to 2**15: a sum in float32 loses the small ones, and another order of the tokens gives another sum.
+    rng = np.random.default_rng(0)
+    values = np.ldexp(rng.normal(size=(300, 50)), rng.integers(-18, 14, (300, 50))).astype(np.float16)
+    exact = [math.fsum(column) / 300 for column in values.T.tolist()]
+    for order in (np.arange(300), rng.permutation(300)):
+        reduced = reduce_segments(values[order], np.zeros(300, int), 1, "mean")
+        np.testing.assert_array_equal(reduced[0], np.array(exact, np.float32))
+
+
+def test_a_maximum_passes_on_what_is_not_a_number() -> None:
+    values = np.array([[np.nan, 1], [2, np.nan], [3, 4]], np.float16)
+    assert np.isnan(reduce_segments(values, np.zeros(3, int), 1, "max")).all()
+
+
+def test_a_group_beyond_the_last_is_refused() -> None:
+    for pooling in POOLINGS:
+        with pytest.raises(ValueError, match="group 2 is not one of 2"):
+            reduce_segments(np.ones((2, 2)), np.array([0, 2]), 2, pooling)
+
+
+@pytest.mark.parametrize("dtype", [">f2", "<f2", ">f4", "float64"])
+def test_any_layout_in_memory(dtype: str) -> None:
+    values = np.arange(24.0).reshape(4, 6).astype(dtype)
+    group = np.array([0, 0, 1, 1])
+    for part in (values[:, ::2], np.asfortranarray(values), values[::-1]):
+        part.flags.writeable = False
+        expected = part.astype(float).reshape(2, 2, -1).mean(axis=1)
+        np.testing.assert_array_equal(reduce_segments(part, group, 2, "mean"), expected)

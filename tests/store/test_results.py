@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,13 +118,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("damage", ["chunk", "flip", "metadata", "attributes"])
+@pytest.mark.parametrize("damage", ["chunk", "flip", "variable", "metadata", "attributes"])
 def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
     chunk = result.path / "accuracy/c/0/0"
     if damage == "chunk":
         chunk.unlink()
+    elif damage == "variable":
+        shutil.rmtree(result.path / "accuracy")
     elif damage == "flip":
         data = bytearray(chunk.read_bytes())
         data[len(data) // 2] ^= 1
@@ -145,4 +150,34 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pyte
     found = find_result(tmp_path, "probe", INPUTS)
     assert found is not None
     xr.testing.assert_identical(found, before)
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+# Zarr warns of a folder that vanishes while it is listed.
+@pytest.mark.filterwarnings("ignore:Object at:UserWarning")
+def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> None:
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    failures: list[BaseException] = []
+
+    def repeat(action: Callable[[], object]) -> None:
+        try:
+            for _ in range(15):
+                action()
+        except BaseException as error:
+            failures.append(error)
+
+    def replace() -> None:
+        xr.testing.assert_identical(save_result(tmp_path, "probe", INPUTS, doubled()).support, doubled().support)
+
+    def read() -> None:
+        # For a moment there is none.
+        found = find_result(tmp_path, "probe", INPUTS)
+        assert found is None or "accuracy" in found
+
+    threads = [threading.Thread(target=repeat, args=(action,)) for action in (replace, replace, replace, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
     assert not list(tmp_path.glob(".partial-*"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from biocache.engine.attention import compiling, kernels
+from biocache.engine.attention import kernels
 from biocache.engine.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.attention.metrics import METRICS, Part
 
@@ -151,19 +151,3 @@ def test_samples_and_heads_do_not_touch_each_other() -> None:
             for head in range(3):
                 alone = value(name, first[sample][head], second[sample][(head + 2) % 3])
                 np.testing.assert_array_equal(together[sample, head], alone)
-
-
-def test_kernels_work_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = compiling.numba.njit
-
-    def refusing(**options: Any) -> Any:
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return plain(**options)
-
-    monkeypatch.setattr(compiling.numba, "njit", refusing)
-
-    def double(number: int) -> int:
-        return 2 * number
-
-    assert compiling.compiled(double)(21) == 42

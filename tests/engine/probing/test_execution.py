@@ -18,7 +18,8 @@ from biocache.engine.probing.fitting import Fit
 from biocache.engine.probing.planning import FitShape, fit_memory
 from biocache.engine.probing.probe import plan_probe
 from biocache.engine.probing.threads import capped_threads
-from biocache.store.errors import ResourceError
+from biocache.store import Run
+from biocache.store.errors import IntegrityError, ResourceError, RunNotFoundError
 
 REQUEST = ProbeRequest(task="ner", control=True, seeds=2)
 SHAPE = FitShape(train_rows=10_000, test_rows=2000, features=768, classes=6, block=8192 * 768)
@@ -64,13 +65,50 @@ def test_a_cluster_takes_a_fit_a_worker(tmp_path: Path, cluster: Any, monkeypatc
 
 
 def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None:
-    from biocache.store.errors import IntegrityError
-
     store = ner_store(tmp_path)
     run = store.run(split="train")
     run.chunks("hidden").path(1, 0).unlink()
     with pytest.raises(IntegrityError, match="layer 1 of hidden in pack 0"):
         probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
+
+
+def test_an_error_of_a_worker_prints_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = ner_store(tmp_path)
+    store.run(split="test").chunks("hidden").path(0, 0).unlink()
+    with pytest.raises(IntegrityError, match="layer 0 of hidden in pack 0"):
+        probe(tmp_path, ProbeRequest(task="ner"), workers=1)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_run_that_is_removed_meanwhile_is_the_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ner_store(tmp_path)
+    original = execution.run_fit
+
+    def removing(fit: Fit, threads: int) -> xr.Dataset:
+        found = original(fit, threads)
+        store.remove(store.run(split="train"))
+        return found
+
+    monkeypatch.setattr(execution, "run_fit", removing)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    with pytest.raises(RunNotFoundError, match="has no run"):
+        probe(tmp_path, ProbeRequest(task="ner"))
+
+
+def test_tables_are_read_once_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from biocache.engine.probing import fitting
+
+    ner_store(tmp_path)
+    opened: list[str] = []
+    original = Run.open
+    monkeypatch.setattr(fitting.Run, "open", lambda root, key: opened.append(key.split) or original(root, key))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    probe(tmp_path, ProbeRequest(task="ner", layers=(0,)))
+    opened.clear()
+    probe(tmp_path, ProbeRequest(task="ner", control=True))
+    # Once by what finds the runs, and once by all five fits.
+    assert sorted(opened) == ["test", "test", "train", "train"]
+    assert fitting._kept.cache_info().currsize == 0
 
 
 def test_each_fit_reads_its_layer_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
