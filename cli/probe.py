@@ -34,7 +34,7 @@ _CLASSIFIER = ("c", "gamma", "hidden_size", "epochs", "learning_rate", "batch_si
 _EXAMPLES = """\b
 Examples:
   biocache probe --task ner --model bert --max-train-samples 50 --control --plot layers.png
-  biocache probe --store biocache-demo/biocache.zarr --task nli --model biogpt --probe svc --training-size 0,100 --compare"""
+  biocache probe --store biocache-demo/biocache.zarr --task nli --features pair --model biogpt --compare"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Measure what a classifier reads from each layer.")

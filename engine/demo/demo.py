@@ -76,17 +76,17 @@ class Demo:
             **self._shared(task, models),
             training_sizes=SIZES,
             checkpoints=self.checkpoints,
-            epochs=6,
+            epochs=5,
             learning_rate=2e-3,
             batch_size=8,
         )
 
     def extraction_request(self, task: str, *models: str) -> ExtractionRequest:
-        """Return what is extracted of models, by default of all: everything, at every training size."""
+        """Return what is extracted of models, by default of all: every layer at every training size."""
         return ExtractionRequest(**self._shared(task, models), training_sizes=(0, *SIZES), checkpoints=self.checkpoints)
 
     def probe_request(self, task: str) -> ProbeRequest:
-        """Return what is probed: every layer, with a control task; pairs as they were fine-tuned, encoded together."""
+        """Return what is probed: every layer, with a control task."""
         if task == "ner":
             return ProbeRequest(task=task, max_train_samples=100, control=True)
         return ProbeRequest(task=task, features="pair", control=True)
@@ -276,7 +276,10 @@ class _Maker:
         from biocache.engine.probing.probe import probe
 
         store, request = self.demo.store, self.demo.probe_request(task)
-        self._compute(Step(f"probe {task}", command_line("probe", store, request)), partial(probe, store, request))
+        self._compute(
+            Step(f"probe {task}", command_line("probe", store, request)),
+            partial(probe, store, request, workers=self.workers),
+        )
 
     def _compare(self, task: str, model: str) -> None:
         from biocache.engine.attention.comparison import compare_attention

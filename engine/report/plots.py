@@ -1,7 +1,9 @@
 """Plots of the page: curves and heat maps by Bokeh, without text from data but names that a path can hold."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import bokeh
@@ -178,25 +180,44 @@ def heat_plot(
     """
     layers = sorted({int(cell["layer"]) for cell in cells})
     columns = sorted({int(cell[across]) for cell in cells})
-    rows = {layer: place for place, layer in enumerate(layers)}
+    item: dict[str, Any] = json.loads(
+        _frame(tuple(layers), tuple(columns), value, across, tuple(scale.colors), tuple(tips))
+    )
+    names = dict.fromkeys(name for cell in cells for name in cell)
+    data: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in names}
+    data["_x"] = [columns.index(int(cell[across])) for cell in cells]
+    data["_y"] = [layers.index(int(cell["layer"])) for cell in cells]
+    drawn = item["doc"]["roots"][0]["attributes"]["renderers"][0]["attributes"]
+    drawn["data_source"]["attributes"]["data"]["entries"] = [list(column) for column in data.items()]
+    mapper = drawn["glyph"]["attributes"]["fill_color"]["transform"]["attributes"]
+    mapper["low"], mapper["high"] = scale.low, scale.high
+    return item
+
+
+# Bokeh takes some 50 ms to describe a plot, and the many heat maps of a page differ in their numbers alone.
+@lru_cache(maxsize=256)
+def _frame(
+    layers: tuple[int, ...],
+    columns: tuple[int, ...],
+    value: str,
+    across: str,
+    colors: tuple[str, ...],
+    tips: tuple[tuple[str, str], ...],
+) -> str:
+    """Describe a heat map without its numbers, as JSON."""
     titles = (across.replace("_", " "), "layer")
     plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, _range(len(layers) - 0.5, -0.5))
-    places = {column: place for place, column in enumerate(columns)}
     plot.x_range = _range(-0.5, len(columns) - 0.5)
     for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
         ticks = _thinned(range(len(found)))
         axis.ticker = FixedTicker(ticks=ticks)
         axis.major_label_overrides = {place: str(found[place]) for place in ticks}
     plot.grid.visible = False
-    names = dict.fromkeys(name for cell in cells for name in cell)
-    source: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in names}
-    source["_x"] = [places[int(cell[across])] for cell in cells]
-    source["_y"] = [rows[int(cell["layer"])] for cell in cells]
-    colors = linear_cmap(value, list(scale.colors), scale.low, scale.high, nan_color="rgba(128, 128, 128, 0.25)")
-    cell = Rect(x="_x", y="_y", width=0.94, height=0.9, fill_color=colors, line_color=None)
-    drawn = plot.add_glyph(ColumnDataSource(source), cell)
+    fill = linear_cmap(value, list(colors), 0.0, 1.0, nan_color="rgba(128, 128, 128, 0.25)")
+    cell = Rect(x="_x", y="_y", width=0.94, height=0.9, fill_color=fill, line_color=None)
+    drawn = plot.add_glyph(ColumnDataSource({"_x": [], "_y": []}), cell)
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=list(tips)))
-    return _item(plot)
+    return json.dumps(_item(plot))
 
 
 def heat_width(columns: int) -> int:
