@@ -27,9 +27,9 @@ __all__ = ["METRICS", "compare_attention"]
 METRICS = ("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance", "special-mass")
 
 _EXAMPLES = """\b
-Examples:
-  biocache compare-attention --task ner --model bert --training-size 10 --plot heads.png
-  biocache compare-attention --store biocache-demo/biocache.zarr --task ner --model bert --against gpt2 --metric js,entropy"""
+Examples, in the folder that a demo made:
+  biocache compare-attention --task ner --model biobert --training-size 10,30,50,100 --plot heads.png
+  biocache compare-attention --task nli --model bert --against gpt2 --metric js,entropy --by label"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Compare attention maps of runs, head by head.")

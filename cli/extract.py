@@ -29,9 +29,9 @@ COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 _COUNT = click.IntRange(min=1)
 
 _EXAMPLES = """\b
-Examples:
-  biocache extract --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/bert --training-size 0,10
-  biocache extract --task nli --dataset biocache-demo/corpus/nli --model biocache-demo/models/gpt2 --layers 0,2-3 --dry-run"""
+Examples, in the folder that a demo made:
+  biocache extract --task ner --dataset demo=corpus/ner --model models/bert --training-size 0,20
+  biocache extract --task nli --dataset demo=corpus/nli --model models/gpt2 --view premise --layers 0,2-3 --dry-run"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Run a corpus through models and keep every layer.")

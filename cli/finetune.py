@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["finetune"]
 
 _EXAMPLES = """\b
-Examples:
-  biocache finetune --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/bert --training-size 10
-  biocache finetune --task nli --dataset biocache-demo/corpus/nli --model biocache-demo/models/gpt2 --training-size 30 --patience 1"""
+Examples, in the folder that a demo made:
+  biocache finetune --task ner --dataset demo=corpus/ner --model models/bert --training-size 20
+  biocache finetune --task nli --dataset demo=corpus/nli --model models/gpt2 --training-size 20 --patience 1"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Fine-tune models on parts of the train split.")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 _EXAMPLES = """\b
-Examples:
-  biocache info ner/ner/bert/size-000/seed-42/sentence/test
-  biocache info --task ner --model bert --training-size 10 --split test --json"""
+Examples, in the folder that a demo made:
+  biocache info ner/demo/bert/size-000/seed-42/sentence/test
+  biocache info --task ner --model bert --training-size 100 --split test --json"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Show all that is known of one run.")

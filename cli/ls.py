@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["ls", "print_catalog"]
 
 _EXAMPLES = """\b
-Examples:
-  biocache ls --task ner --model bert
-  biocache ls --checkpoints biocache-demo/checkpoints --task nli"""
+Examples, in the folder that a demo made:
+  biocache ls --task ner --model bert,biobert --training-size 0,100 --json
+  biocache ls --checkpoints checkpoints --task nli"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="List the runs of a store, or fine-tuned checkpoints.")

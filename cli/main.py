@@ -9,8 +9,8 @@ import click
 
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
-# Heading -> name -> where the command is and what it does, so that `biocache --help` imports none; in the order in which
-# a newcomer meets them.
+# Heading -> name -> where the command is and what it does, so that `biocache --help` imports none; in the order in
+# which a newcomer meets them.
 _TOUR = {
     "See it work": {
         "demo": ("biocache.cli.demo:demo", "Do the whole study in small, offline, and report it."),

@@ -32,9 +32,9 @@ _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 _CLASSIFIER = ("c", "gamma", "hidden_size", "epochs", "learning_rate", "batch_size", "max_iterations")
 
 _EXAMPLES = """\b
-Examples:
-  biocache probe --task ner --model bert --max-train-samples 50 --control --plot layers.png
-  biocache probe --store biocache-demo/biocache.zarr --task nli --features pair --model biogpt --compare"""
+Examples, in the folder that a demo made:
+  biocache probe --task ner --model bert,biobert --training-size 0,100 --max-train-samples 50 --plot layers.png
+  biocache probe --task nli --features pair --probe svc --layers 0,3 --seeds 2 --max-train-samples 99 --compare"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Measure what a classifier reads from each layer.")

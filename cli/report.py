@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 _EXAMPLES = """\b
-Examples:
+Examples, in the folder that a demo made:
   biocache report --output report.html
-  biocache report --store biocache-demo/biocache.zarr --task nli --model gpt2,biogpt --samples 12 --max-bytes 5M"""
+  biocache report --task nli --model gpt2,biogpt --samples 12 --max-bytes 5M"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Write a store and its results as one HTML page.")

@@ -10,9 +10,9 @@ from biocache.cli.options import run_selectors, store_option
 __all__ = ["rm"]
 
 _EXAMPLES = """\b
-Examples:
-  biocache rm ner/ner/bert/size-010/seed-42/sentence/train
-  biocache rm --model gpt2 --training-size 0,10 --yes"""
+Examples, in the folder that a demo made:
+  biocache rm ner/demo/bert/size-020/seed-42/sentence/train
+  biocache rm --model gpt2 --training-size 20 --yes"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Remove runs.")

@@ -32,9 +32,9 @@ _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-at
 _EXTRACTION = ("splits", "keep", "layers", "attention_splits", "dtype", "max_memory")
 
 _EXAMPLES = """\b
-Examples:
-  biocache study --task ner,nli --dataset biocache-demo/corpus/ner,biocache-demo/corpus/nli --model biocache-demo/models/bert --dry-run
-  biocache study --task ner --dataset biocache-demo/corpus/ner --model biocache-demo/models/gpt2 --training-size 0,10 --steps finetune,extract"""
+Examples, in the folder that a demo made:
+  biocache study --task ner,nli --dataset demo=corpus/ner,demo=corpus/nli --model models/bert --dry-run
+  biocache study --task ner --dataset demo=corpus/ner --model models/gpt2 --training-size 20 --steps finetune,extract"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Do all of it for a grid of models and training sizes.")

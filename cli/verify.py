@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _EXAMPLES = """\b
-Examples:
+Examples, in the folder that a demo made:
   biocache verify
-  biocache verify --store biocache-demo/biocache.zarr --task ner --model biogpt --training-size 100 --recompute 4"""
+  biocache verify --task ner --model biogpt --recompute 4"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Check every record, checksum and value of runs.")

@@ -1,4 +1,4 @@
-"""The command line that asks for what a request asks for."""
+"""The command line, and the lines of Python, that ask for what a request asks for."""
 
 import shlex
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command_line", "options_of"]
+__all__ = ["command_line", "options_of", "python_lines"]
 
 # Where an option is not its field with hyphens for underscores.
 _OPTIONS = {
@@ -35,7 +35,8 @@ def command_line(command: str, store: Path, request: Any, **more: Any) -> str:
     store
         Folder of the store.
     request
-        The request of the function of that name. What it has by default is not written, but for the task.
+        The request of the function of that name, or a mapping of its fields. What a request has by default is not
+        written, but for the task and the training sizes.
     more
         Options that are no part of the request.
     """
@@ -62,6 +63,8 @@ def options_of(request: Any) -> Iterator[tuple[str, str | None]]:
         of its own.
     """
     for name, value in _changed(request).items():
+        if value is None or value is False:
+            continue
         if is_dataclass(value):
             yield from options_of(value)
         elif name == "by_label":
@@ -89,3 +92,37 @@ def _changed(request: Any) -> dict[str, Any]:
         if value != default or (field.name == "training_sizes" and value is not None):
             changed[field.name] = value
     return changed
+
+
+def python_lines(function: str, store: Path, request: Any) -> str:
+    """Write the lines of Python that call a function of `biocache.engine`.
+
+    Parameters
+    ----------
+    function
+        Its name.
+    store
+        Folder of the store.
+    request
+        Its request. What that has by default is not written, but for the task and the training sizes.
+    """
+    kind = type(request).__name__
+    changed = _changed(request)
+    inner = sorted(type(value).__name__ for value in changed.values() if is_dataclass(value))
+    return "\n".join(
+        [
+            f"from biocache.engine import {', '.join([*inner, kind, function])}",
+            "",
+            f"request = {kind}(",
+            *(f"    {name}={_literal(value)}," for name, value in changed.items()),
+            ")",
+            f"result = {function}({str(store)!r}, request)",
+        ]
+    )
+
+
+def _literal(value: Any) -> str:
+    if not is_dataclass(value):
+        return repr(value)
+    inner = ", ".join(f"{name}={_literal(part)}" for name, part in _changed(value).items())
+    return f"{type(value).__name__}({inner})"

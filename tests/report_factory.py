@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -209,3 +210,8 @@ def maps_by_hand(run: Run, sample: int) -> NDArray[np.float64]:
             for key, keys in enumerate(tokens):
                 between[layer, head, query, key] = np.mean([sum(own[q, k] for k in keys) for q in queries])
     return between
+
+
+def arguments_of(command: str) -> list[str]:
+    """Return what follows the program in a command that may be on several lines."""
+    return shlex.split(command.replace("\\\n", " "))[1:]

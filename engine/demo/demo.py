@@ -76,14 +76,20 @@ class Demo:
             **self._shared(task, models),
             training_sizes=SIZES,
             checkpoints=self.checkpoints,
-            epochs=5,
+            epochs=6,
             learning_rate=2e-3,
             batch_size=8,
         )
 
     def extraction_request(self, task: str, *models: str) -> ExtractionRequest:
         """Return what is extracted of models, by default of all: every layer at every training size."""
-        return ExtractionRequest(**self._shared(task, models), training_sizes=(0, *SIZES), checkpoints=self.checkpoints)
+        return ExtractionRequest(
+            **self._shared(task, models),
+            training_sizes=(0, *SIZES),
+            # Pairs are probed and compared as they were fine-tuned: encoded together.
+            views=("pair",) if task == "nli" else None,
+            checkpoints=self.checkpoints,
+        )
 
     def probe_request(self, task: str) -> ProbeRequest:
         """Return what is probed: every layer, with a control task."""

@@ -40,10 +40,10 @@ class PretrainedModel:
 
 # As the real ones: BioBERT goes on from BERT, BioGPT begins anew.
 MODELS: Mapping[str, PretrainedModel] = {
-    "bert": PretrainedModel("bert", "general", 300),
+    "bert": PretrainedModel("bert", "general", 400),
     "biobert": PretrainedModel("bert", "biomedical", 400, begins_with="bert"),
-    "gpt2": PretrainedModel("gpt2", "general", 200),
-    "biogpt": PretrainedModel("biogpt", "biomedical", 300),
+    "gpt2": PretrainedModel("gpt2", "general", 300),
+    "biogpt": PretrainedModel("biogpt", "biomedical", 400),
 }
 
 

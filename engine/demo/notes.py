@@ -14,12 +14,8 @@ _CONDITIONS = (
     ("community-acquired pneumonia", "a lung infection", "ceftriaxone", "fever and cough", "clear lungs"),
     ("type 2 diabetes", "a metabolic disease", "metformin", "an HbA1c of 9.1 %", "normal blood sugar"),
     ("iron-deficiency anemia", "a blood disorder", "ferrous sulfate", "marked pallor", "a normal blood count"),
-    ("deep vein thrombosis", "a blood clot", "enoxaparin", "a swollen left calf", "open leg veins"),
     ("bronchial asthma", "an airway disease", "inhaled albuterol", "wheezing", "normal breath sounds"),
     ("hypertension", "a vascular disease", "lisinopril", "a pressure of 178/95", "a pressure of 118/72"),
-    ("acute pancreatitis", "an inflamed organ", "morphine", "epigastric pain", "a painless abdomen"),
-    ("hypothyroidism", "an endocrine disease", "levothyroxine", "a TSH of 14 mU/l", "a normal thyroid"),
-    ("renal colic", "a urinary stone", "ketorolac", "blood in the urine", "a normal urinary tract"),
 )
 _RULES: Rules = {
     "who": (
@@ -29,14 +25,14 @@ _RULES: Rules = {
     "seen": ("presented with", "was admitted with", "was transferred for", "came to the clinic with"),
     "history": (
         "with no known allergies", "who lives alone", "who works in a bakery", "on dialysis since 2011",
-        "with a family history of breast cancer ( mother and sister )", "who does not smoke", "after a long flight",
+        "who does not smoke", "after a long flight",
     ),
     "day": ("day 1", "day 2", "day 3", "the same day"),
     "exam": ("on examination there is", "the findings are", "the patient has", "we see", "the team found"),
     "premise": (
-        "{who} {history} {seen} {finding} and was found to have {condition} .",
-        "{who} {seen} {finding} . The diagnosis was {condition} , and treatment with {drug} began on {day} .",
-        "{who} {history} is treated with {drug} for {condition} and has {finding} .",
+        "{who} {seen} {finding} and was found to have {condition} .",
+        "{who} {seen} {finding} . Treatment of {condition} with {drug} began on {day} .",
+        "{who} is treated with {drug} for {condition} and has {finding} .",
         "the history is notable for {condition} , for which {who} takes {drug} .",
         "{who} {history} has {finding} but no sign of {other} .",
     ),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from biocache.engine.commands import command_line
 from biocache.engine.report.inventory import Inventory
-from biocache.engine.report.recipes import shell_command, with_source
+from biocache.engine.report.recipes import with_source
 from biocache.store.catalog import Store
 from biocache.store.keys import RunKey
 
@@ -33,42 +34,39 @@ def missing_commands(store: Store, inventory: Inventory) -> dict[str, str]:
         if run.state == "complete" and "attention" in str(run.facts["keep"]) and run.key.split == "test"
     ]
     return {
-        "probes": shell_command("probe", store.path, _probe(complete)),
+        "probes": command_line("probe", store.path, _probe(complete)),
         "attention": _attention(store, inventory, mapped),
-        "fine-tuning": shell_command("finetune", store.path, _corpus(inventory)),
+        "fine-tuning": command_line("finetune", store.path, _corpus(inventory)),
     }
 
 
-def _probe(keys: Sequence[RunKey]) -> list[tuple[str, Any]]:
+def _probe(keys: Sequence[RunKey]) -> dict[str, Any]:
     for key in keys:
         views = {other.view for other in keys if (other.task, other.dataset) == (key.task, key.dataset)}
-        named = [("--task", key.task), ("--dataset", key.dataset)]
-        return [*named, ("--features", "pair")] if key.task == "nli" and views == {"pair"} else named
-    return [("--task", "ner")]
+        named = {"task": key.task, "dataset": key.dataset}
+        return {**named, "features": "pair"} if key.task == "nli" and views == {"pair"} else named
+    return {"task": "ner"}
 
 
 def _attention(store: Store, inventory: Inventory, keys: Sequence[RunKey]) -> str:
     """Compare fine-tuned with pre-trained runs; where there are none, two models; else extract what is to compare."""
     for first in keys:
         same = [key for key in keys if (key.task, key.dataset, key.view) == (first.task, first.dataset, first.view)]
-        named = [("--task", first.task), ("--dataset", first.dataset), ("--model", first.model)]
+        named = {"task": first.task, "dataset": first.dataset, "model": first.model, "view": first.view}
         if first.training_size == 0 and any(key.model == first.model and key.training_size for key in same):
-            return shell_command("compare-attention", store.path, [*named, ("--view", first.view)])
+            return command_line("compare-attention", store.path, named)
         # The catalog is in the order of models, so that a pair of models is met where no sizes of the first are.
         others = [key for key in same if key.model != first.model and key.training_size == first.training_size == 0]
         if others and not any(key.training_size for key in keys):
-            pair = [*named, ("--view", first.view), ("--against", others[0].model), ("--all-pairs", True)]
-            return shell_command("compare-attention", store.path, pair)
-    corpus = _corpus(inventory)
-    return shell_command("extract", store.path, [*corpus, ("--training-size", (0, 10, 100))])
+            pair = {**named, "against": others[0].model, "all_pairs": True}
+            return command_line("compare-attention", store.path, pair)
+    return command_line("extract", store.path, {**_corpus(inventory), "training_sizes": (0, 10, 100)})
 
 
-def _corpus(inventory: Inventory) -> list[tuple[str, Any]]:
+def _corpus(inventory: Inventory) -> dict[str, Any]:
     """Name the corpus and the model of the first run as commands take them that read both."""
     if not inventory.runs:
-        return [("--task", "ner"), ("--model", "bert")]
+        return {"task": "ner", "model": "bert"}
     key = inventory.runs[0].key
-    options: list[tuple[str, Any]] = [("--task", key.task)]
-    for kind, name in (("dataset", key.dataset), ("model", key.model)):
-        options.append((f"--{kind}", with_source(inventory.sources, kind, key.task, name)))
-    return options
+    named = {kind: with_source(inventory.sources, kind, key.task, getattr(key, kind)) for kind in ("dataset", "model")}
+    return {"task": key.task, **named}

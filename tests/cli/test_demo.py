@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import Result
 
 from biocache.cli.demo import python_lines
@@ -14,6 +15,7 @@ from biocache.cli.main import COMMANDS
 from biocache.engine import compare_attention, probe
 from biocache.engine.demo.demo import SIZES, Demo, Step, make_demo
 from biocache.engine.demo.models import MODELS, write_model
+from biocache.engine.demo.outcome import SCORES
 from biocache.engine.demo.outcome import test_scores as scores_of
 from biocache.store import Store
 
@@ -33,7 +35,7 @@ def commands_in(output: str) -> list[str]:
 
 def test_the_demo_is_a_store_of_both_tasks_every_model_and_every_size(made: Demo) -> None:
     catalog = Store.open(made.store).catalog()
-    assert len(catalog) == len(MODELS) * 5 * 2 * (1 + 3)
+    assert len(catalog) == len(MODELS) * 5 * 2 * 2
     assert catalog.complete.all()
     assert set(catalog.model) == {"bert", "biobert", "gpt2", "biogpt"}
     assert set(catalog.training_size) == {0, 10, 30, 50, 100}
@@ -81,39 +83,45 @@ def test_the_python_lines_run(demo: tuple[Path, str], made: Demo) -> None:
     assert "cell_type" in result.stdout
 
 
-def test_fine_tuning_on_more_is_better(made: Demo) -> None:
+def test_fine_tuning_on_all_is_better_than_on_a_tenth_and_than_none(made: Demo) -> None:
+    majority = {
+        task: probe(made.store, made.probe_request(task)).majority.sel(score=score).max().item()
+        for task, score in SCORES.items()
+    }
     for task, model, scores in scores_of(made):
         assert scores[100] > scores[10] + 0.1, (task, model)
+        assert scores[100] > majority[task] + 0.1, (task, model)
 
 
-def test_probes_read_more_from_models_that_were_fine_tuned_on_more(made: Demo) -> None:
-    for task, score in (("ner", "entity_f1"), ("nli", "accuracy")):
-        best = probe(made.store, made.probe_request(task))[score].max("layer").squeeze()
-        gained = best.sel(training_size=100) - best.sel(training_size=[0, 10])
-        assert (gained.mean("model") > 0.03).all(), task
+def test_probes_find_more_entities_in_models_that_were_fine_tuned_on_more(made: Demo) -> None:
+    best = probe(made.store, made.probe_request("ner")).entity_f1.max("layer").squeeze()
+    gained = best.sel(training_size=100) - best.sel(training_size=[0, 10])
+    assert (gained > 0.03).all()
+    assert gained.mean() > 0.08
 
 
 def test_some_layer_reads_more_than_the_embeddings(made: Demo) -> None:
-    for task, score in (("ner", "entity_f1"), ("nli", "accuracy")):
-        of_layers = probe(made.store, made.probe_request(task))[score].sel(training_size=100).squeeze()
+    for task, (least, models) in {"ner": (0.05, 2), "nli": (0.0, 1)}.items():
+        of_layers = probe(made.store, made.probe_request(task))[SCORES[task]].sel(training_size=100).squeeze()
         gained = of_layers.sel(layer=slice(1, None)).max("layer") - of_layers.sel(layer=0)
-        assert (gained > 0.05).sum() >= 2, task
+        assert (gained > least).sum() >= models, task
 
 
 def test_attention_leaves_the_pretrained_one_with_size_and_most_at_the_top(made: Demo) -> None:
     for task in ("ner", "nli"):
-        for model in MODELS:
-            alike = compare_attention(made.store, made.attention_request(task, model)).layer_mean.sel(metric="cosine")
-            fallen = alike.sel(training_size=10) - alike.sel(training_size=100)
-            assert fallen.mean() > 0.05, (task, model)
-            assert (1 - alike.sel(layer=3) > 1 - alike.sel(layer=1)).all(), (task, model)
+        compared = [compare_attention(made.store, made.attention_request(task, model)) for model in MODELS]
+        alike = xr.concat([result.layer_mean.sel(metric="cosine") for result in compared], "model")
+        fallen = alike.sel(training_size=10) - alike.sel(training_size=100)
+        assert (fallen.mean("layer") > 0.05).all(), task
+        changed = 1 - alike.mean(["model", "training_size"])
+        assert changed.sel(layer=3) > changed.sel(layer=1) + 0.03, task
 
 
 def test_permuted_labels_stay_at_chance(made: Demo) -> None:
     result = probe(made.store, made.probe_request("nli"))
-    # A hundred and twenty pairs of three classes: 1/3 with a standard error of 0.043.
-    assert abs(result.control_accuracy.mean().item() - 1 / 3) < 0.05
-    assert np.all(result.control_accuracy < 1 / 3 + 4 * 0.043)
+    # A hundred pairs of three classes: 1/3 with a standard error of 0.047.
+    assert abs(result.control_accuracy.mean().item() - 1 / 3) < 0.06
+    assert np.all(result.control_accuracy < 1 / 3 + 4 * 0.047)
     assert result.selectivity.mean() > 0.2
 
 

@@ -1,4 +1,5 @@
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -70,7 +71,7 @@ def test_the_table_says_what_the_commands_say_themselves(command: Command) -> No
 
 
 def examples_of(command: Command, name: str) -> list[str]:
-    return command(name, "--help").stdout.partition("Examples:\n")[2].strip().splitlines()
+    return re.split(r"Examples.*:\n", command(name, "--help").stdout)[1].strip().splitlines()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -79,15 +80,20 @@ def test_help_ends_with_two_examples(command: Command, name: str) -> None:
     assert programs == [["biocache", name]] * 2
 
 
-@pytest.mark.usefixtures("beside_the_demo")
-def test_the_examples_run_one_after_the_other_beside_a_demo(command: Command) -> None:
+def test_the_examples_run_one_after_the_other(
+    beside_the_demo: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in COMMANDS:
         for example in examples_of(command, name):
             # Asked whether to remove a run: yes.
             command(*shlex.split(example)[1:], answer="y\n")
+        # The demo is made beside its folder, everything else within.
+        monkeypatch.chdir(beside_the_demo / "biocache-demo")
     assert Path("layers.png").stat().st_size > 10_000
-    assert Path("report.html").stat().st_size > 100_000
-    assert command("ls").stdout.count("\nner/") == 0
+    assert Path("heads.png").stat().st_size > 10_000
+    assert Path("checkpoints/ner/demo/bert/size-020/seed-42/scores.json").is_file()
+    left = command("ls", "--training-size", "20", "--json").stdout
+    assert [run["model"] for run in json.loads(left)] == ["bert"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

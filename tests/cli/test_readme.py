@@ -25,8 +25,8 @@ def blocks(language: str) -> list[str]:
 
 
 def masked(text: str) -> str:
-    """Hide what another machine computes otherwise in the last places, or to which layer it gives the palm."""
-    text = re.sub(r"-?\b\d+\.\d*(e-?\d+)?|\bbest\b", "#", text)
+    """Hide measured numbers, and the layers and heads that are first by them: another machine has others."""
+    text = re.sub(r"(\b\d+: )?-?\b\d+\.\d*(e-?\d+)?|\bbest\b", "#", text)
     return " ".join(text.replace("#", "").split())
 
 

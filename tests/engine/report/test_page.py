@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, runs, write_runs
+from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, arguments_of, runs, write_runs
 
 from biocache.cli.main import biocache
 from biocache.engine import Report, ReportRequest, write_report
@@ -102,9 +102,9 @@ def test_without_results_every_section_says_which_command_makes_some(store: Path
     assert "Nothing has been computed from these runs yet" in page.text
     probe, compare, finetune = (text for text in page.codes() if text)
     for command in (probe, compare):
-        result = CliRunner().invoke(biocache, shlex.split(command)[1:])
+        result = CliRunner().invoke(biocache, arguments_of(command))
         assert result.exit_code == 0, result.output
-    assert shlex.split(finetune)[:2] == ["biocache", "finetune"]
+    assert arguments_of(finetune)[0] == "finetune"
     again = write_report(store, tmp_path / "report.html")
     assert again.figures == 2
     assert again.notes == ("no fine-tuning in the store",)
@@ -115,7 +115,7 @@ def test_two_models_alone_are_to_be_compared_with_each_other(tmp_path: Path) -> 
     write_report(root, tmp_path / "report.html")
     compare = Page(tmp_path / "report.html").codes()[1]
     assert "--against gpt2" in compare
-    assert CliRunner().invoke(biocache, shlex.split(compare)[1:]).exit_code == 0
+    assert CliRunner().invoke(biocache, arguments_of(compare)).exit_code == 0
     assert write_report(root, tmp_path / "report.html").figures == 1
     assert Page(tmp_path / "report.html").json("attention-1-variant-0")["panels"]
 

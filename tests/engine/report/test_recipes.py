@@ -1,6 +1,5 @@
 """What the page shows as the way to a result leads to it: commands find it in the store, and so do lines of Python."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from report_factory import Page, add_scores
+from report_factory import Page, add_scores, arguments_of
 
 from biocache.cli.main import biocache
 from biocache.engine import AttentionRequest, ProbeRequest
@@ -22,7 +21,6 @@ from biocache.engine.report.recipes import (
     finetune_recipe,
     probe_recipe,
     probe_request,
-    shell_command,
 )
 from biocache.store import Store
 from biocache.store.errors import SettingError
@@ -49,7 +47,7 @@ def test_commands_of_the_page_find_what_it_shows(page: Page) -> None:
     commands = [*shown(page, "biocache probe "), *shown(page, "biocache compare-attention ")]
     assert len(commands) == 6
     for command in commands:
-        result = CliRunner().invoke(biocache, shlex.split(command)[1:])
+        result = CliRunner().invoke(biocache, arguments_of(command))
         assert result.exit_code == 0, (command, result.output, result.exception)
         assert result.stdout
 
@@ -92,7 +90,7 @@ def test_the_command_of_fine_tuning_has_all_its_settings(tmp_path: Path, monkeyp
         raise SettingError("seen")
 
     monkeypatch.setattr(finetuning, "finetune", seen)
-    CliRunner().invoke(biocache, shlex.split(command)[1:])
+    CliRunner().invoke(biocache, arguments_of(command))
     (request,) = requests
     assert (request.task, request.dataset) == ("ner", "corpus=/data/a corpus, ours")
     assert (request.models, request.training_sizes, request.seed) == (("bert",), (10, 100), 42)
@@ -201,23 +199,7 @@ def test_settings_reach_the_command_line(bare: Path, monkeypatch: pytest.MonkeyP
         inputs = attention_inputs(exclude_special=True, by_label=True, per_sample=True, replicates=9, resampling_seed=3)
         wanted = attention_request(inputs)
         made = attention_recipe(store, StoredResult("attention", inputs, "", bare))
-    CliRunner().invoke(biocache, shlex.split(made.command)[1:])
+    CliRunner().invoke(biocache, arguments_of(made.command))
     assert seen == [wanted]
     # These runs are not in the store.
     assert "have changed" in made.note
-
-
-def test_commands_are_quoted_for_a_shell() -> None:
-    options = [("--task", "ner"), ("--flag", True), ("--not", False), ("--none", None), ("--model", ("a", "b"))]
-    command = shell_command("probe", Path("it's $HOME"), options)
-    assert shlex.split(command) == [
-        "biocache",
-        "probe",
-        "--store",
-        "it's $HOME",
-        "--task",
-        "ner",
-        "--flag",
-        "--model",
-        "a,b",
-    ]
