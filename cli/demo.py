@@ -9,7 +9,8 @@ import click
 from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:
-    from biocache.engine.demo.demo import Demo, Step
+    from biocache.engine.demo.demo import Demo
+    from biocache.engine.demo.making import Step
 
 __all__ = ["demo", "python_lines"]
 
@@ -38,7 +39,7 @@ def demo(folder: Path, workers: int | None) -> None:
     Each command is shown, to be repeated by hand. What an earlier demo left there is kept.
     """
     from biocache.cli.render import Bars
-    from biocache.engine.demo.demo import make_demo
+    from biocache.engine.demo.making import make_demo
 
     with Bars("parts") as bars:
         made = make_demo(

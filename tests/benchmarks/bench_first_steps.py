@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from attention_factory import source
 
 from biocache.engine import AttentionRequest, ProbeRequest, compare_attention, probe, write_report
-from biocache.engine.demo.demo import Step, make_demo
+from biocache.engine.demo.making import Step, make_demo
 
 MODELS, SIZES = ("bert", "biobert", "gpt2", "biogpt"), (0, 10, 30, 50, 100)
 MIB = 2**20
@@ -33,7 +34,7 @@ WALK = """
 import sys, zarr
 group = zarr.open_group(sys.argv[1], mode="r")
 runs = [path for path, _ in group.members(max_depth=6) if path.count("/") == 6]
-print(*(group[path].attrs["biocache"]["spec"]["key"] for path in runs), sep="\\n")
+print(*(group[path].attrs["biocache"]["spec"]["model_digest"] for path in runs), sep="\\n")
 """
 
 
@@ -115,7 +116,13 @@ def bench_report(args: argparse.Namespace) -> None:
     """Report a store of 40 runs at the size of BERT-base."""
     rng = np.random.default_rng(0)
     words = rng.integers(6, 30, args.samples).tolist()
-    shape = {"layers": tuple(range(13)), "feature_size": 768, "head_count": 12, "label_names": ("O", "DNA", "protein")}
+    shape: dict[str, Any] = {
+        "layers": tuple(range(13)),
+        "feature_size": 768,
+        "head_count": 12,
+        "label_names": ("O", "DNA", "protein"),
+    }
+    shape["label_scheme"] = "type"
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
         root = Path(name) / "s.zarr"
         for model in MODELS:

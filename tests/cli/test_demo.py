@@ -13,7 +13,8 @@ from click.testing import Result
 from biocache.cli.demo import python_lines
 from biocache.cli.main import COMMANDS
 from biocache.engine import compare_attention, probe
-from biocache.engine.demo.demo import SIZES, Demo, Step, make_demo
+from biocache.engine.demo.demo import SIZES, Demo
+from biocache.engine.demo.making import Step, make_demo
 from biocache.engine.demo.models import MODELS, write_model
 from biocache.engine.demo.outcome import SCORES
 from biocache.engine.demo.outcome import test_scores as scores_of
@@ -141,7 +142,7 @@ def test_an_interrupted_demo_is_completed(
         if step.name == "finetune ner":
             raise InterruptedError
 
-    monkeypatch.setattr("biocache.engine.demo.demo.write_model", copy)
+    monkeypatch.setattr("biocache.engine.demo.making.write_model", copy)
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo")
     with pytest.raises(InterruptedError):

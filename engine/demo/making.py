@@ -1,0 +1,286 @@
+"""`make_demo`: the whole study in small, in one folder."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from biocache.engine.commands import command_line
+from biocache.engine.demo.demo import DATASET, SIZES, Demo
+from biocache.engine.demo.models import MODELS, write_model
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.models import checkpoint_path
+from biocache.engine.report.request import ReportRequest
+from biocache.engine.scheduling import computing
+from biocache.engine.tasks.base import TASKS
+from biocache.store import Run, RunKey
+from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
+
+__all__ = ["Step", "make_demo"]
+
+_SAMPLES = {"train": 200, "validation": 40, "test": 100}
+_MARKER = "biocache-demo.json"
+_MARK = {"biocache_demo": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a demo does.
+
+    Attributes
+    ----------
+    name
+        What it makes.
+    command
+        The command that does the same, for a shell; empty where there is none.
+    found
+        Whether it was there already; None before that is known.
+    seconds
+        Wall time that it took; None before it is done.
+    """
+
+    name: str
+    command: str = ""
+    found: bool | None = None
+    seconds: float | None = None
+
+
+def make_demo(
+    folder: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Demo:
+    """Do a whole study in small: corpora, four pre-trained models, and every command of biocache on them.
+
+    Everything is made offline. What an earlier call made, whole or in part, is kept and completed.
+
+    Parameters
+    ----------
+    folder
+        Where to put it; made where it is missing.
+    workers
+        Processes that train and extract models at the same time; None to do it in this one.
+    on_step
+        Called with each step as it begins, and again when it has ended.
+    on_progress
+        Called with a step's name, how many of its parts are done, and how many it has.
+
+    Returns
+    -------
+    Demo
+        Where everything is.
+
+    Raises
+    ------
+    SettingError
+        If the folder holds something else than a demo, or one of another version.
+    ResourceError
+        If memory or disk does not suffice.
+    """
+    demo = Demo(Path(folder))
+    _claim(demo.folder)
+    with _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None)) as maker:
+        maker.make()
+    return demo
+
+
+def _claim(folder: Path) -> None:
+    """Mark a new or empty folder as a demo's; refuse any other that has no mark."""
+    marker = folder / _MARKER
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"{folder} is not a folder; name a new one for the demo")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not marker.is_file():
+            raise SettingError(f"{folder} holds other files and no {_MARKER}, so it is no demo; name a new folder")
+        if marker.read_text(encoding="utf-8") != _mark():
+            raise SettingError(
+                f"{folder} holds the demo of another version of biocache; remove it, or name a new folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_mark(), encoding="utf-8")
+
+
+def _mark() -> str:
+    return json.dumps(_MARK) + "\n"
+
+
+@dataclass
+class _Maker:
+    """Does the steps in their order, several models at a time."""
+
+    demo: Demo
+    workers: int | None
+    on_step: Callable[[Step], None]
+    on_progress: Callable[[str, int, int], None]
+    _changed: bool = False
+    _client: Any = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "_Maker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def make(self) -> None:
+        demo = self.demo
+        self._do(Step("corpora"), demo.corpus.is_dir(), self._write_corpora)
+        missing = [name for name, place in demo.models.items() if not place.is_dir()]
+        self._do(Step("pre-trained models"), not missing, lambda: self._write_models(missing))
+        for task in TASKS:
+            self._finetune(task)
+        for task in TASKS:
+            self._extract(task)
+        for task in TASKS:
+            self._probe(task)
+        for task in TASKS:
+            for model in MODELS:
+                self._compare(task, model)
+        self._report()
+
+    def _do(self, step: Step, found: bool, work: Callable[[], object]) -> None:
+        self.on_step(step)
+        begun = time.perf_counter()
+        if not found:
+            work()
+        self._changed |= not found
+        self.on_step(replace(step, found=found, seconds=time.perf_counter() - begun))
+
+    def _each(self, name: str, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> None:
+        """Do the parts of a step, as many at a time as there are workers."""
+        self.on_progress(name, 0, len(parts))
+        for done, _ in enumerate(self._results(work, parts), start=1):
+            self.on_progress(name, done, len(parts))
+
+    def _results(self, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> Iterator[object]:
+        if self.workers is None:
+            yield from (work(*part) for part in parts)
+            return
+        from distributed import KilledWorker, as_completed
+
+        if self._client is None:
+            self._client = self._open.enter_context(computing(self.workers, None))
+        futures = [self._client.submit(work, *part, pure=False) for part in parts]
+        try:
+            yield from (future.result() for future in as_completed(futures, loop=self._client.loop))
+        except KilledWorker as error:
+            raise ResourceError(
+                "a process of the demo died, most likely for want of memory; the same command with --workers 1 needs "
+                "less, and keeps what is there"
+            ) from error
+
+    def _write_corpora(self) -> None:
+        from biocache.engine.demo.corpus import write_corpus
+
+        # Renamed once it is whole, so that an interrupted demo does not find half a corpus.
+        with tempfile.TemporaryDirectory(dir=self.demo.folder, prefix=".corpus-") as scratch:
+            made = Path(scratch) / "corpus"
+            write_corpus(made, ner_sizes=_SAMPLES, nli_sizes=_SAMPLES)
+            made.rename(self.demo.corpus)
+
+    def _write_models(self, missing: list[str]) -> None:
+        place = self.demo.folder / "models"
+        place.mkdir(exist_ok=True)
+        begun_with = {name: [other for other in missing if MODELS[other].begins_with == name] for name in missing}
+        heirs = {heir for heirs in begun_with.values() for heir in heirs}
+        chains = [([name, *begun_with[name]], place) for name in missing if name not in heirs]
+        self._each("pre-trained models", _write_chain, sorted(chains, key=lambda chain: -len(chain[0])))
+
+    def _finetune(self, task: str) -> None:
+        demo = self.demo
+        missing = [name for name in MODELS if not all(_is_made(demo, task, name, size) for size in SIZES)]
+        step = Step(f"finetune {task}", command_line("finetune", demo.store, demo.finetune_request(task)))
+        parts = [(demo.store, demo.finetune_request(task, name)) for name in missing]
+        self._do(step, not missing, lambda: self._each(step.name, _finetune, parts))
+
+    def _extract(self, task: str) -> None:
+        demo = self.demo
+        missing = [name for name in MODELS if not all(_complete(demo.store, key) for key in _keys(demo, task, name))]
+        step = Step(f"extract {task}", command_line("extract", demo.store, demo.extraction_request(task)))
+        parts = [(demo.store, demo.extraction_request(task, name)) for name in missing]
+        self._do(step, not missing, lambda: self._each(step.name, _extract, parts))
+
+    def _probe(self, task: str) -> None:
+        from biocache.engine.probing.probe import probe
+
+        store, request = self.demo.store, self.demo.probe_request(task)
+        self._compute(
+            Step(f"probe {task}", command_line("probe", store, request)),
+            partial(probe, store, request, workers=self.workers),
+        )
+
+    def _compare(self, task: str, model: str) -> None:
+        from biocache.engine.attention.comparison import compare_attention
+
+        store, request = self.demo.store, self.demo.attention_request(task, model)
+        command = command_line("compare-attention", store, request)
+        self._compute(Step(f"compare-attention {task} {model}", command), partial(compare_attention, store, request))
+
+    def _compute(self, step: Step, call: Callable[..., object]) -> None:
+        """Make a call that finds its result in the store by itself, without a progress to tell of."""
+        self.on_step(step)
+        begun = time.perf_counter()
+        told: list[int] = []
+
+        def tell(done: int, total: int) -> None:
+            told.append(done)
+            self.on_progress(step.name, done, total)
+
+        call(on_progress=tell)
+        self._changed |= bool(told)
+        self.on_step(replace(step, found=not told, seconds=time.perf_counter() - begun))
+
+    def _report(self) -> None:
+        from biocache.engine.report.report import write_report
+
+        demo = self.demo
+        step = Step("report", command_line("report", demo.store, ReportRequest(), output=demo.report))
+        found = demo.report.is_file() and not self._changed
+        self._do(step, found, lambda: write_report(demo.store, demo.report))
+
+
+def _write_chain(names: list[str], folder: Path) -> None:
+    for name in names:
+        write_model(name, folder)
+
+
+def _finetune(store: Path, request: FinetuneRequest) -> None:
+    from biocache.engine.finetuning.finetune import finetune
+
+    finetune(store, request)
+
+
+def _extract(store: Path, request: ExtractionRequest) -> None:
+    from biocache.engine.extraction.extract import extract
+
+    extract(store, request)
+
+
+def _is_made(demo: Demo, task: str, model: str, size: int) -> bool:
+    seed = demo.finetune_request(task).seed
+    return (demo.checkpoints / checkpoint_path(task, DATASET, model, size, seed)).is_dir()
+
+
+def _keys(demo: Demo, task: str, model: str) -> Iterator[RunKey]:
+    request = demo.extraction_request(task, model)
+    for size in request.training_sizes:
+        for view in request.all_views:
+            for split in request.splits:
+                yield RunKey(task, DATASET, model, size, request.seed, view, split)
+
+
+def _complete(store: Path, key: RunKey) -> bool:
+    try:
+        return Run.open(store, key).complete
+    except RunNotFoundError:
+        return False
