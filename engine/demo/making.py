@@ -163,21 +163,26 @@ class _Maker:
             self.on_progress(name, done, len(parts))
 
     def _results(self, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> Iterator[object]:
-        if self.workers is None:
+        client = self._start()
+        if client is None:
             yield from (work(*part) for part in parts)
             return
         from distributed import KilledWorker, as_completed
 
-        if self._client is None:
-            self._client = self._open.enter_context(computing(self.workers, None))
-        futures = [self._client.submit(work, *part, pure=False) for part in parts]
+        futures = [client.submit(work, *part, pure=False) for part in parts]
         try:
-            yield from (future.result() for future in as_completed(futures, loop=self._client.loop))
+            yield from (future.result() for future in as_completed(futures, loop=client.loop))
         except KilledWorker as error:
             raise ResourceError(
                 "a process of the demo died, most likely for want of memory; the same command with --workers 1 needs "
                 "less, and keeps what is there"
             ) from error
+
+    def _start(self) -> Any:
+        """Return the connection to the processes, which are started when first needed; None where there are none."""
+        if self._client is None and self.workers is not None:
+            self._client = self._open.enter_context(computing(self.workers, None))
+        return self._client
 
     def _write_corpora(self) -> None:
         from biocache.engine.demo.corpus import write_corpus
@@ -211,13 +216,14 @@ class _Maker:
         self._do(step, not missing, lambda: self._each(step.name, _extract, parts))
 
     def _probe(self, task: str) -> None:
-        from biocache.engine.probing.probe import probe
+        from biocache.engine.probing.probe import find_probe, probe
 
         store, request = self.demo.store, self.demo.probe_request(task)
-        self._compute(
-            Step(f"probe {task}", command_line("probe", store, request)),
-            partial(probe, store, request, workers=self.workers),
-        )
+        # By the processes that trained: small fits in threads of one wait for each other.
+        client = self._start() if find_probe(store, request) is None else None
+        address = None if client is None else client.scheduler.address
+        step = Step(f"probe {task}", command_line("probe", store, request))
+        self._compute(step, partial(probe, store, request, scheduler_address=address))
 
     def _compare(self, task: str, model: str) -> None:
         from biocache.engine.attention.comparison import compare_attention
