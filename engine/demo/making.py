@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from biocache.engine.commands import command_line
 from biocache.engine.demo.demo import DATASET, SIZES, Demo
@@ -84,13 +87,30 @@ def make_demo(
     SettingError
         If the folder holds something else than a demo, or one of another version.
     ResourceError
-        If memory or disk does not suffice.
+        If another process is making it, or memory or disk does not suffice.
     """
     demo = Demo(Path(folder))
     _claim(demo.folder)
-    with _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None)) as maker:
+    with (
+        _alone(demo.folder),
+        _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None)) as maker,
+    ):
         maker.make()
     return demo
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse to make a demo that another process is making; sweep what one left that was killed."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for left in (*folder.glob(".corpus-*"), *(folder / "models").glob(".*-*")):
+                shutil.rmtree(left)
+            yield
+    except Timeout as error:
+        raise ResourceError(
+            f"another process is making the demo in {folder}; wait for it to end, or name a new folder"
+        ) from error
 
 
 def _claim(folder: Path) -> None:

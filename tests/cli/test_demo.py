@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import Result
+from filelock import FileLock
 
 from biocache.cli.demo import python_lines
 from biocache.cli.main import COMMANDS
@@ -145,11 +146,14 @@ def test_an_interrupted_demo_is_completed(
     monkeypatch.setattr("biocache.engine.demo.making.write_model", copy)
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo")
+    # What a killed process leaves is swept.
+    (tmp_path / "demo/models/.gpt2-abc123/gpt2").mkdir(parents=True)
     with pytest.raises(InterruptedError):
         make_demo(tmp_path / "demo", on_step=stop)
     # A twin comes after what it begins with.
     assert made == ["bert", "biobert", "interrupted", "gpt2", "biogpt"]
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["biocache-demo.json", "corpus", "models"]
+    names = sorted(path.name for path in (tmp_path / "demo").iterdir() if path.name != ".lock")
+    assert names == ["biocache-demo.json", "corpus", "models"]
     assert sorted(path.name for path in (tmp_path / "demo" / "models").iterdir()) == sorted(MODELS)
 
 
@@ -169,3 +173,11 @@ def test_a_folder_of_something_else_is_refused(command: Command, tmp_path: Path)
 def test_a_demo_of_another_version_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "biocache-demo.json").write_text('{"biocache_demo": 1}\n')
     assert "holds the demo of another version of biocache" in command("demo", tmp_path, code=1).stderr
+
+
+def test_a_demo_that_another_process_makes_is_left_to_it(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "biocache-demo.json").write_text('{"biocache_demo": 2}\n')
+    with FileLock(tmp_path / ".lock"):
+        stderr = command("demo", tmp_path, code=1).stderr
+    assert stderr.startswith(f"Error: another process is making the demo in {tmp_path}; wait")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "biocache-demo.json"]
