@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from biocache.engine.models import quiet_transformers
 from biocache.engine.randomness import seeded
+from biocache.engine.threads import capped_threads
 from biocache.engine.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, get_linear_schedule_with_warmup
 
-    with seeded(seed), quiet_transformers():
+    # One thread: so small a model gains nothing by more, and sums in another order with them.
+    with seeded(seed), capped_threads(1), quiet_transformers():
         tokenizer = load_tokenizer(source)
         masked = tokenizer.mask_token_id is not None
         loader = AutoModelForMaskedLM if masked else AutoModelForCausalLM

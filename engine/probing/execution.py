@@ -11,7 +11,7 @@ from dask.callbacks import Callback
 
 from biocache.engine.probing.fitting import Fit, forget_runs, run_fit
 from biocache.engine.probing.planning import FitPlan
-from biocache.engine.probing.threads import capped_threads
+from biocache.engine.threads import capped_threads
 from biocache.store.errors import BiocacheError, ResourceError
 
 __all__ = ["run_fits"]

@@ -17,7 +17,7 @@ from biocache.engine.probing.features import drawn_samples, read_rows
 from biocache.engine.probing.request import ProbeRequest
 from biocache.engine.probing.rows import Rows
 from biocache.engine.probing.scaling import fit_scaled
-from biocache.engine.probing.threads import capped_threads
+from biocache.engine.threads import capped_threads
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run

@@ -67,7 +67,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path
 @pytest.fixture
 def beside_the_demo(demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder that has the demo under its default name: its files are linked, and new ones are its own."""
-    shutil.copytree(demo[0], tmp_path / "biocache-demo", copy_function=os.link)
+    # Not the lock, which tests beside this one may hold.
+    kept = shutil.ignore_patterns(".lock")
+    shutil.copytree(demo[0], tmp_path / "biocache-demo", copy_function=os.link, ignore=kept)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIOCACHE_STORE", raising=False)
     return tmp_path

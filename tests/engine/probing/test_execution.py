@@ -17,7 +17,7 @@ from biocache.engine.probing import classifiers, execution, planning
 from biocache.engine.probing.fitting import Fit
 from biocache.engine.probing.planning import FitShape, fit_memory
 from biocache.engine.probing.probe import plan_probe
-from biocache.engine.probing.threads import capped_threads
+from biocache.engine.threads import capped_threads
 from biocache.store import Run
 from biocache.store.errors import IntegrityError, ResourceError, RunNotFoundError
 

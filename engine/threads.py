@@ -1,4 +1,4 @@
-"""Threads of the libraries below a fit, so that fits beside each other do not fight for cores."""
+"""Threads of the libraries below, so that what runs side by side does not fight for cores."""
 
 import sys
 from collections.abc import Iterator
