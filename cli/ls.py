@@ -46,8 +46,9 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
     catalog = Store.open(store).catalog(**selection((), store, selectors)[0])
     if catalog.empty:
         note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
-    for problem in catalog.problem[catalog.problem != ""]:
-        note(f"damaged: {problem}")
+    for state, problem in zip(catalog.state, catalog.problem, strict=True):
+        if problem:
+            note(f"{state}: {problem}")
     if as_json:
         print_json(json.loads(catalog.to_json(orient="records")))
     elif not catalog.empty:
@@ -67,6 +68,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     for place in checkpoint_folders(folder):
         try:
             checkpoint = Checkpoint.read(place)
+            checkpoint.require_whole()
             checkpoint.scores()
         except IntegrityError as error:
             note(f"damaged: {error}")
@@ -96,7 +98,7 @@ def print_catalog(catalog: "pd.DataFrame") -> None:
                 _known(row["samples"]),
                 _known(row["tokens"]),
                 _known(row["words"]),
-                "damaged" if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}",
+                row["state"] if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}",
                 _known(row["keep"]),
                 _known(row["layers"]),
                 _known(row["dtype"]),

@@ -13,7 +13,7 @@ from biocache.cli.options import (
     scheduler_options,
     store_option,
 )
-from biocache.cli.values import BYTES, INTEGERS, LAYERS, NAMES
+from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -116,7 +116,7 @@ Examples, in the folder that a demo made:
     "--max-memory", type=BYTES, help="Memory of all fits at once, such as 8G.  [default: half of the machine's]"
 )
 @result_options
-@click.option("--plot-confusion", type=click.Path(path_type=Path), metavar="FILE", help="Draw the best layers' errors.")
+@click.option("--plot-confusion", type=FOLDER, metavar="FILE", help="Draw the best layers' errors.")
 @scheduler_options
 @force_option
 def probe(

@@ -110,7 +110,9 @@ class _UserPath(click.Path):
     """A path in which ``~`` is the user's home, wherever a shell leaves it: after ``=`` and between quotes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value).expanduser()
+        from biocache.store.paths import local_path
+
+        return local_path(value, param.opts[-1] if isinstance(param, click.Option) else "path")
 
 
 BYTES = ByteSize()

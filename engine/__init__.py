@@ -1,7 +1,8 @@
 """The computations: what fills a store and what is read out of it."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from biocache.store.lazy import lazy_names
 
 if TYPE_CHECKING:
     from biocache.engine.attention.comparison import compare_attention
@@ -37,26 +38,23 @@ __all__ = [
 ]
 
 # Those who analyse a store must not pay for, or need, what fills one.
-_PLACES = {
-    "AttentionRequest": "attention.request",
-    "ClassifierOptions": "probing.request",
-    "ExtractionRequest": "extraction.request",
-    "FinetuneRequest": "finetuning.request",
-    "ProbeRequest": "probing.request",
-    "Report": "report.request",
-    "ReportRequest": "report.request",
-    "StudyRequest": "study.request",
-    "compare_attention": "attention.comparison",
-    "compare_probes": "probing.comparing",
-    "extract": "extraction.extract",
-    "finetune": "finetuning.finetune",
-    "probe": "probing.probe",
-    "run_study": "study.study",
-    "write_report": "report.report",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AttentionRequest": "attention.request",
+        "ClassifierOptions": "probing.request",
+        "ExtractionRequest": "extraction.request",
+        "FinetuneRequest": "finetuning.request",
+        "ProbeRequest": "probing.request",
+        "Report": "report.request",
+        "ReportRequest": "report.request",
+        "StudyRequest": "study.request",
+        "compare_attention": "attention.comparison",
+        "compare_probes": "probing.comparing",
+        "extract": "extraction.extract",
+        "finetune": "finetuning.finetune",
+        "probe": "probing.probe",
+        "run_study": "study.study",
+        "write_report": "report.report",
+    },
+)

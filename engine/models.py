@@ -1,7 +1,6 @@
 """Models: what a name on the command line means, and its weights, loaded whole or not at all."""
 
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.randomness import seeded
+from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
+from biocache.store.text import one_line, shown
 
 if TYPE_CHECKING:
     import torch
@@ -155,26 +156,26 @@ def parse_model(text: str) -> tuple[str, str]:
     SettingError
         If the text is empty or a folder does not exist.
     """
-    name, equals, source = text.partition("=")
-    if not equals:
-        source = name
-        if name in ALIASES:
-            return name, ALIASES[name]
-        name = Path(name).resolve().name if _is_local(name) else name.replace("/", "--")
+    name, source = split_name(text)
+    if source == text:
+        if source in ALIASES:
+            return source, ALIASES[source]
+        folder = folder_of(source, "model")
+        name = folder.resolve().name if folder else source.replace("/", "--")
     if not name or not source:
-        raise SettingError(f"model {text!r} is empty: give an alias ({', '.join(ALIASES)}), NAME=FOLDER or a hub id")
+        raise SettingError(
+            f"model {shown(text)} is empty: give an alias ({', '.join(ALIASES)}), NAME=FOLDER or a hub id"
+        )
     if source in ALIASES:
         source = ALIASES[source]
-    if _is_local(source):
-        folder = Path(source).expanduser().resolve()
+    folder = folder_of(source, "model")
+    if folder is not None:
         if not folder.is_dir():
-            raise SettingError(f"model {text!r}: {folder} is not a folder; give a folder with config.json, or a hub id")
-        source = str(folder)
+            raise SettingError(
+                f"model {shown(text)}: {folder.resolve()} is not a folder; give a folder with config.json, or a hub id"
+            )
+        source = str(folder.resolve())
     return name, source
-
-
-def _is_local(source: str) -> bool:
-    return source.startswith((".", "~", "/")) or source.count("/") > 1 or Path(source).is_dir()
 
 
 def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:
@@ -221,7 +222,7 @@ def find_source(
         return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
     if training_size == 0:
         return ModelSource(name, base, 0, seed)
-    root = checkpoints.expanduser()
+    root = checkpoints
     folder = root / checkpoint_path(task, dataset, name, training_size, seed)
     files = [place / f"model_{name}_{training_size}.bin" for place in (root / task / dataset, root / task, root)]
     if (folder / "config.json").is_file():
@@ -252,11 +253,6 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _one_line(error: BaseException) -> str:
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    return text if len(text) <= 300 else f"{text[:300]}..."
-
-
 def load_config(source: ModelSource) -> "PreTrainedConfig":
     """Read a model's configuration.
 
@@ -272,7 +268,7 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
             return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"model {source.name!r} cannot be loaded from {source.folder!r} ({_one_line(error)}); check the name, go "
+            f"model {source.name!r} cannot be loaded from {source.folder!r} ({one_line(error)}); check the name, go "
             f"online once, or pass --model {source.name}=FOLDER with a downloaded checkpoint"
         ) from error
 
@@ -311,7 +307,7 @@ def load_shape(source: ModelSource) -> ModelShape:
         layers, features, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     except (AttributeError, ValueError, KeyError) as error:
         raise ModelError(
-            f"model {source.name!r} ({config.model_type}) is not one biocache can read ({_one_line(error)}); choose a "
+            f"model {source.name!r} ({config.model_type}) is not one biocache can read ({one_line(error)}); choose a "
             "text model with num_hidden_layers, hidden_size and num_attention_heads"
         ) from error
     widths = (getattr(config, name, None) for name in ("intermediate_size", "n_inner", "ffn_dim"))
@@ -418,7 +414,7 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
         # Whatever a damaged or foreign file makes the loaders raise (pickle, zip, safetensors, runtime
         # errors with no common base), the user's next step is the same.
         raise ModelError(
-            f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_one_line(error)}); give "
+            f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({one_line(error)}); give "
             "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
         ) from error
     return model, sorted(info["missing_keys"])

@@ -1,8 +1,8 @@
 """Creating and reading the Zarr arrays of a run: codecs, chunks and attributes in one place."""
 
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -10,12 +10,32 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
 
 from biocache.store.errors import REMAKE, IntegrityError, StoreFormatError
+from biocache.store.metadata import MetadataError, read_json
 from biocache.store.schema import Variable
+from biocache.store.text import one_line
 
-__all__ = ["create_activations", "create_column", "create_records", "read_column", "read_group_attributes"]
+__all__ = [
+    "UNREADABLE",
+    "create_activations",
+    "create_column",
+    "create_records",
+    "read_column",
+    "read_group_attributes",
+]
 
+#: What reading an array raises whose metadata or bytes are damaged.
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 # Rows of a table in one chunk: tables are read whole, so chunks only bound what one codec call holds.
 _TABLE_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What ``zarr.json`` of a group holds."""
+
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 def _attributes(variable: Variable, extra: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -111,14 +131,9 @@ def read_column(run: Path, path: str) -> NDArray[Any]:
             if not (run / path / "c" / str(chunk)).is_file():
                 raise FileNotFoundError(f"chunk {chunk} is missing")
         values = np.asarray(array[:])
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise IntegrityError(f"table column {path} of {run} cannot be read ({one_line(error)}); {REMAKE}") from error
     return values.astype(object) if values.dtype.kind == "T" else values
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its type's name where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_group_attributes(group: Path) -> dict[str, Any]:
@@ -135,13 +150,6 @@ def read_group_attributes(group: Path) -> dict[str, Any]:
     """
     path = group / "zarr.json"
     try:
-        metadata = json.loads(path.read_bytes())
-    except (ValueError, IsADirectoryError) as error:
-        raise StoreFormatError(f"{path} is not JSON ({one_line(error)}); this is not a biocache store") from error
-    if not isinstance(metadata, dict) or (metadata.get("zarr_format"), metadata.get("node_type")) != (
-        3,
-        "group",
-    ):
-        raise StoreFormatError(f"{path} is not the metadata of a Zarr version 3 group; this is not a biocache store")
-    attributes = metadata.get("attributes", {})
-    return dict(attributes) if isinstance(attributes, dict) else {}
+        return dict(read_json(path, _Group).attributes)
+    except MetadataError as error:
+        raise StoreFormatError(f"{path} is not the metadata of a Zarr version 3 group ({error})") from error

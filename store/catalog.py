@@ -9,11 +9,18 @@ from typing import Any, Self
 import pandas as pd
 import xarray as xr
 
-from biocache.store.arrays import read_group_attributes
 from biocache.store.describing import as_html, as_text, store_facts
-from biocache.store.errors import AmbiguousRunError, BiocacheError, RunNotFoundError, SettingError, StoreFormatError
+from biocache.store.errors import (
+    AmbiguousRunError,
+    BiocacheError,
+    NewerFormatError,
+    RunNotFoundError,
+    SettingError,
+    StoreFormatError,
+)
 from biocache.store.keys import RunKey
-from biocache.store.reading import Run, check_format
+from biocache.store.paths import local_path
+from biocache.store.reading import Run, check_store
 from biocache.store.results import RESULTS, StoredResult, list_results
 from biocache.store.stacking import stack_runs
 from biocache.store.writing import discard_run
@@ -49,10 +56,10 @@ class Store:
         StoreFormatError
             If there is no folder, or it is not a store of this format version.
         """
-        folder = Path(path)
+        folder = local_path(path, "store")
         try:
-            check_format(read_group_attributes(folder), folder)
-        except (FileNotFoundError, NotADirectoryError) as error:
+            check_store(folder)
+        except FileNotFoundError as error:
             raise StoreFormatError(
                 f"{folder} is not a biocache store: it has no zarr.json; name one with --store or make it with "
                 "`biocache extract`"
@@ -171,20 +178,22 @@ class Store:
         """
         return stack_runs(self, level, pooling, selection)
 
-    def results(self, kind: str | None = None) -> list[StoredResult]:
+    def results(self, kind: str | None = None, problems: list[BiocacheError] | None = None) -> list[StoredResult]:
         """Return what was computed from runs and kept, the oldest first; `StoredResult.load` reads one.
 
         Parameters
         ----------
         kind
             What computed it, such as ``finetune``; None for all.
+        problems
+            Takes what is wrong with damaged results, which are left out; None to raise it.
 
         Raises
         ------
         IntegrityError
             If the attributes of one are damaged.
         """
-        return list_results(self.path, kind)
+        return list_results(self.path, kind, problems)
 
     def remove(self, run: Run | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.
@@ -209,11 +218,12 @@ class Store:
         Returns
         -------
         pandas.DataFrame
-            A row a run: the parts of its key; ``packs`` and ``packs_done``; ``complete``; ``samples``,
-            ``tokens``, ``words``; ``keep``; ``layers`` (how many are stored); ``features``; ``heads``;
+            A row a run: the parts of its key; ``packs`` and ``packs_done``; ``complete``; ``state`` (``complete``,
+            ``incomplete``, ``damaged``, or ``newer``: of a later release); ``samples``, ``tokens``, ``words``;
+            ``keep``; ``layers`` (how many are stored); ``features``; ``heads``;
             ``dtype``; ``stored_bytes`` (of committed packs); ``model_source``, ``dataset_source``,
-            ``created``, ``host``; ``problem``, empty but for a run whose attributes or records are damaged: what is
-            not known of that run is missing.
+            ``created``, ``host``; ``problem``, empty but for a run that is damaged or newer: what is not known of
+            that run is missing.
 
         Raises
         ------
@@ -233,8 +243,10 @@ class Store:
         """Return a run's part of the catalog beside its key."""
         try:
             run = Run.open(self.path, key)
+        except NewerFormatError as error:
+            return {"complete": False, "state": "newer", "problem": str(error)}
         except BiocacheError as error:
-            return {"complete": False, "problem": str(error)}
+            return {"complete": False, "state": "damaged", "problem": str(error)}
         facts: dict[str, Any] = {
             "samples": run.counts.samples,
             "tokens": run.counts.tokens,
@@ -253,11 +265,13 @@ class Store:
         try:
             records = run.records()
         except BiocacheError as error:
-            return {**facts, "complete": False, "problem": str(error)}
+            return {**facts, "complete": False, "state": "damaged", "problem": str(error)}
+        complete = len(records) == run.counts.packs
         return {
             **facts,
             "packs_done": len(records),
-            "complete": len(records) == run.counts.packs,
+            "complete": complete,
+            "state": "complete" if complete else "incomplete",
             "stored_bytes": sum(record.stored_bytes for record in records.values()),
             "problem": "",
         }
@@ -273,6 +287,7 @@ CATALOG_COLUMNS = [
     "packs",
     "packs_done",
     "complete",
+    "state",
     "keep",
     "layers",
     "features",

@@ -4,8 +4,6 @@ Every message holds the value at fault, the place it was found and the next step
 from the builtin that a caller would think of first, so that ``except ValueError`` works as expected.
 """
 
-from typing import Any
-
 __all__ = [
     "REMAKE",
     "AmbiguousRunError",
@@ -15,23 +13,17 @@ __all__ = [
     "IncompleteRunError",
     "IntegrityError",
     "ModelError",
+    "NewerFormatError",
     "ResourceError",
     "RunNotFoundError",
     "SettingError",
     "SpecMismatchError",
     "StoreFormatError",
     "TrainingError",
-    "shortened",
 ]
 
 # The next step where what is wrong lies in a run's own metadata.
 REMAKE = "remove the run with `biocache rm` and extract it again"
-
-
-def shortened(value: Any) -> str:
-    """Write a value in a message; of a digest or a long list the beginning does."""
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 class BiocacheError(Exception):
@@ -60,6 +52,10 @@ class ResourceError(BiocacheError, OSError):
 
 class StoreFormatError(BiocacheError, ValueError):
     """A folder is not a biocache store, or one of a format version this release cannot read."""
+
+
+class NewerFormatError(StoreFormatError):
+    """A store, run or result was written by a newer release of biocache than this one."""
 
 
 class RunNotFoundError(BiocacheError, KeyError):

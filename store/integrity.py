@@ -8,11 +8,11 @@ import zarr
 from numpy.typing import NDArray
 
 from biocache.store import schema
-from biocache.store.arrays import one_line
 from biocache.store.checks import all_finite
 from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, read_record
+from biocache.store.text import one_line
 
 __all__ = ["Problem", "row_sum_tolerance", "verify_run"]
 

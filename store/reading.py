@@ -12,21 +12,24 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store import views
-from biocache.store.arrays import one_line, read_column, read_group_attributes
+from biocache.store.arrays import read_column, read_group_attributes
 from biocache.store.chunks import Chunks, dense_maps
 from biocache.store.describing import as_html, as_text, run_facts
 from biocache.store.errors import (
     REMAKE,
     IncompleteRunError,
     IntegrityError,
+    NewerFormatError,
     RunNotFoundError,
     StoreFormatError,
 )
 from biocache.store.keys import RunKey
+from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.packing import PackPlan
 from biocache.store.records import PackRecord, committed_packs, read_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.streaming import RaggedBatch, iterate_batches
+from biocache.store.text import shown
 
 __all__ = ["Counts", "Run"]
 
@@ -35,11 +38,20 @@ __all__ = ["Counts", "Run"]
 class Counts:
     """Sizes of a run: samples, tokens, words, entries of one head's maps, packs."""
 
-    samples: int
-    tokens: int
-    words: int
-    pairs: int
-    packs: int
+    samples: Natural
+    tokens: Natural
+    words: Natural
+    pairs: Natural
+    packs: Natural
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What the attributes of a run hold."""
+
+    spec: dict[str, Any]
+    provenance: Provenance
+    counts: Counts
 
 
 def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
@@ -48,17 +60,43 @@ def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
     Raises
     ------
     StoreFormatError
-        If there are none, or they are of a format version that this release does not know.
+        If there are none, or they are of a format version that this release does not know; `NewerFormatError` where a
+        newer one does.
     """
     own = attributes.get("biocache")
     if not isinstance(own, dict) or "format_version" not in own:
         raise StoreFormatError(f"{where} is not a biocache store: its zarr.json has no biocache attributes")
-    if own["format_version"] != FORMAT_VERSION:
+    version = own["format_version"]
+    if isinstance(version, bool) or not isinstance(version, int) or version < FORMAT_VERSION:
         raise StoreFormatError(
-            f"{where} has format version {own['format_version']}; this release of biocache reads version "
-            f"{FORMAT_VERSION}: install a newer biocache"
+            f"{where} has format version {shown(version)}, which no release wrote; this one reads {FORMAT_VERSION}"
+        )
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{where} has format version {version}, of a newer release of biocache; this one reads version "
+            f"{FORMAT_VERSION}: install the newer one"
         )
     return own
+
+
+def check_store(root: Path) -> None:
+    """Refuse a folder that is not the root of a store of this format.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has no ``zarr.json``.
+    StoreFormatError
+        If it is something else, also a run or a result of a store.
+    """
+    try:
+        attributes = read_group_attributes(root)
+    except StoreFormatError as error:
+        raise StoreFormatError(f"{root} is not a biocache store: {error}") from error
+    own = check_format(attributes, root)
+    part = next((what for name, what in (("spec", "run"), ("kind", "result")) if name in own), None)
+    if part is not None:
+        raise StoreFormatError(f"{root} is a {part} of a biocache store, not a store; name the store that holds it")
 
 
 class Run:
@@ -110,10 +148,10 @@ class Run:
             raise StoreFormatError(f"run {key} is damaged: {error}; {REMAKE}") from error
         own = check_format(attributes, path)
         try:
-            spec = RunSpec.from_json(key, own["spec"])
-            return cls(path, key, spec, Provenance.from_json(own["provenance"]), Counts(**own["counts"]))
-        except (KeyError, TypeError) as error:
-            raise StoreFormatError(f"the attributes of run {path} are damaged ({one_line(error)}); {REMAKE}") from error
+            described = as_type(own, _Described)
+            return cls(path, key, RunSpec.from_json(key, described.spec), described.provenance, described.counts)
+        except MetadataError as error:
+            raise StoreFormatError(f"the attributes of run {path} are damaged ({error}); {REMAKE}") from error
 
     def __repr__(self) -> str:
         return as_text(f"biocache.Run {self.key}", run_facts(self))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from biocache.store.checks import checksum
 from biocache.store.errors import IntegrityError
+from biocache.store.metadata import Natural, decoded
 
 __all__ = ["PackRecord", "committed_packs", "read_record", "sweep", "write_record"]
 
@@ -35,8 +36,8 @@ class PackRecord:
         Name of the machine that committed it.
     """
 
-    checksums: dict[str, list[int]]
-    stored_bytes: int
+    checksums: dict[str, list[Natural]]
+    stored_bytes: Natural
     time: str
     host: str
 
@@ -92,8 +93,8 @@ def read_record(run: Path, pack: int) -> PackRecord:
         body, crc = data[:-4], int.from_bytes(data[-4:], "little")
         if len(data) < 12 or google_crc32c.value(body) != crc:
             raise ValueError("checksum does not match")
-        return PackRecord(**json.loads(body[8:]))
-    except (OSError, ValueError, TypeError) as error:
+        return decoded(body[8:], PackRecord)
+    except (OSError, ValueError) as error:
         raise IntegrityError(
             f"commit record of pack {pack} of {run} cannot be read ({error}); delete {path} and run the same "
             "`biocache extract` again to compute this pack anew"

@@ -3,23 +3,27 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from biocache.store.arrays import one_line, read_group_attributes
-from biocache.store.errors import IntegrityError, SettingError, StoreFormatError
-from biocache.store.reading import Run
+from biocache.store.arrays import UNREADABLE, read_group_attributes
+from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
+from biocache.store.metadata import as_type
+from biocache.store.reading import Run, check_format
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
+from biocache.store.text import one_line
 
-__all__ = ["RESULTS", "StoredResult", "find_result", "list_results", "run_identity", "save_result"]
+__all__ = ["RESULTS", "StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
 
 #: Group of all results below the root of the store.
 RESULTS = "results"
@@ -39,12 +43,18 @@ class StoredResult:
         UTC time, ISO 8601.
     path
         Folder of its group.
+    variables
+        Names of its data variables, in their order.
+    digest
+        SHA-256 (hexadecimal) of its values, coordinates and attributes.
     """
 
     kind: str
     inputs: Mapping[str, Any]
     created: str
     path: Path
+    variables: tuple[str, ...]
+    digest: str
 
     def load(self) -> xr.Dataset:
         """Read the result into memory; text is of dtype object.
@@ -55,15 +65,23 @@ class StoredResult:
             If its bytes are missing or damaged.
         """
         try:
-            with xr.open_zarr(self.path, consolidated=False, chunks=None) as dataset:
-                _require_chunks(self.path, dataset)
-                loaded = dataset.load()
-            # Zarr lists arrays in the order of the file system.
-            order = loaded.attrs.pop("biocache").get("variables", list(loaded.data_vars))
-            ordered: xr.Dataset = _text_as_objects(loaded)[order]
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            loaded = _load(self.path, self.variables)
+            if _content_digest(loaded) != self.digest:
+                raise ValueError("its values are not those that were kept")
+        except UNREADABLE as error:
             raise _damaged(self.path, error) from error
-        return ordered
+        return loaded
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What biocache's attributes of a result hold."""
+
+    kind: str
+    inputs: dict[str, Any]
+    created: str
+    variables: tuple[str, ...]
+    digest: str = ""
 
 
 def run_identity(run: Run) -> dict[str, str]:
@@ -97,7 +115,7 @@ def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset 
         except OSError:
             return None
         try:
-            return _open(path).load()
+            return read_result(path).load()
         except IntegrityError:
             # Another process may be replacing it: then this is another folder now, or will be gone.
             if folder == before:
@@ -135,7 +153,7 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
     """
     target = _path(root, kind, inputs)
     refuse_foreign(root)
-    attributes = {
+    attributes: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "kind": kind,
         "inputs": dict(inputs),
@@ -148,7 +166,8 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
         try:
             _write(made, dataset.assign_attrs(biocache=attributes))
             # Before others can replace it.
-            kept = _open(made).load()
+            kept = _load(made, attributes["variables"])
+            _add_attribute(made, "digest", _content_digest(kept))
             _discard(root, target)
             publish(root, made, target)
         finally:
@@ -158,7 +177,9 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
     return kept
 
 
-def list_results(root: Path, kind: str | None = None) -> list[StoredResult]:
+def list_results(
+    root: Path, kind: str | None = None, problems: list[BiocacheError] | None = None
+) -> list[StoredResult]:
     """Return the results of a store, the oldest first; nothing of them is read but their attributes.
 
     Parameters
@@ -167,13 +188,22 @@ def list_results(root: Path, kind: str | None = None) -> list[StoredResult]:
         Folder of the store.
     kind
         What computed them; None for all.
+    problems
+        Takes what is wrong with results whose attributes are damaged, which are left out; None to raise it.
 
     Raises
     ------
     IntegrityError
         If the attributes of one are damaged.
     """
-    found = [_open(path) for path in _folders(root / RESULTS, kind)]
+    found = []
+    for path in _folders(root / RESULTS, kind):
+        try:
+            found.append(read_result(path))
+        except BiocacheError as error:
+            if problems is None:
+                raise
+            problems.append(error)
     return sorted(found, key=lambda result: (result.created, str(result.path)))
 
 
@@ -185,7 +215,7 @@ def _folders(results: Path, kind: str | None) -> Iterator[Path]:
 def _digest(value: Any) -> str:
     try:
         text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"the inputs of a result are not JSON ({one_line(error)})") from error
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -194,12 +224,62 @@ def _path(root: Path, kind: str, inputs: Mapping[str, Any]) -> Path:
     return root / RESULTS / kind / _digest(inputs)
 
 
-def _open(path: Path) -> StoredResult:
+def read_result(path: Path) -> StoredResult:
+    """Open one result; see `list_results`.
+
+    Raises
+    ------
+    IntegrityError
+        If its attributes are missing or damaged, or it is not in the place of its inputs.
+    NewerFormatError
+        If a newer release wrote it.
+    """
     try:
-        own = read_group_attributes(path)["biocache"]
-        return StoredResult(own["kind"], own["inputs"], own["created"], path)
-    except (OSError, KeyError, TypeError, StoreFormatError) as error:
+        own = as_type(check_format(read_group_attributes(path), path), _Described)
+        if (own.kind, _digest(own.inputs)) != (path.parent.name, path.name):
+            raise ValueError("it is not the result of its inputs")
+    except NewerFormatError:
+        raise
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    return StoredResult(own.kind, own.inputs, own.created, path, own.variables, own.digest)
+
+
+def _load(path: Path, variables: Sequence[str]) -> xr.Dataset:
+    """Read a result without biocache's own attributes."""
+    with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
+        _require_chunks(path, dataset)
+        loaded = dataset.load()
+    del loaded.attrs["biocache"]
+    # Zarr lists arrays in the order of the file system.
+    ordered: xr.Dataset = _text_as_objects(loaded)[list(variables)]
+    return ordered
+
+
+def _content_digest(dataset: xr.Dataset) -> str:
+    """Return the SHA-256 (hexadecimal) of all that a result says."""
+    sha = hashlib.sha256(_canonical(dataset.attrs))
+    for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
+        values = variable.to_numpy()
+        what = [name, variable.dims, variable.shape, values.dtype.kind, values.dtype.itemsize, variable.attrs]
+        sha.update(_canonical(what))
+        sha.update(_canonical(values.tolist()) if values.dtype.kind == "O" else _little_endian(values))
+    return sha.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=lambda number: number.item()).encode()
+
+
+def _little_endian(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _add_attribute(path: Path, name: str, value: str) -> None:
+    """Add one of biocache's own attributes to a result that nobody sees yet."""
+    metadata = json.loads((path / "zarr.json").read_bytes())
+    metadata["attributes"]["biocache"][name] = value
+    (path / "zarr.json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
 def _write(folder: Path, dataset: xr.Dataset) -> None:

@@ -2,17 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+import msgspec
 
 from biocache.store.keys import RunKey
+from biocache.store.metadata import Natural, as_type
+from biocache.store.text import shortened
 
 __all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
 
 FORMAT_VERSION = 1
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Variables = Annotated[
+    tuple[Annotated[str, msgspec.Meta(pattern="^(hidden|attention)$")], ...], msgspec.Meta(min_length=1, max_length=2)
+]
+_Layers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**15)], ...], msgspec.Meta(min_length=1)]
+_StoredType = Annotated[str, msgspec.Meta(pattern="^(float16|float32)$")]
+_ComputeType = Annotated[str, msgspec.Meta(pattern="^(float16|bfloat16|float32)$")]
 
 
 @dataclass(frozen=True)
@@ -66,20 +76,25 @@ class RunSpec:
     dataset_digest: str
     label_names: tuple[str, ...]
     label_scheme: str
-    limit: int | None
+    limit: Natural | None
     model_digest: str
     tokenizer_digest: str
     encoding_digest: str
-    max_length: int
+    max_length: _Positive
     token_types: bool
-    keep: tuple[str, ...]
-    layers: tuple[int, ...]
-    feature_size: int
-    head_count: int
+    keep: _Variables
+    layers: _Layers
+    feature_size: _Positive
+    head_count: Natural
     causal: bool
-    dtype: str
-    compute_dtype: str
+    dtype: _StoredType
+    compute_dtype: _ComputeType
     attention_implementation: str
+
+    def __post_init__(self) -> None:
+        ascending = all(before < after for before, after in pairwise(self.layers))
+        if not ascending or len(set(self.keep)) < len(self.keep) or not all(map(self.variable_layers, self.keep)):
+            raise ValueError(f"layers {shortened(self.layers)} cannot be those of {', '.join(self.keep)}")
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
@@ -105,9 +120,14 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, key: RunKey, values: Mapping[str, Any]) -> Self:
-        """Rebuild a spec from what `to_json` returned."""
-        names = {f.name for f in fields(cls)} - {"key"}
-        return cls(key, **{name: _tupled(values[name]) for name in names})
+        """Rebuild a spec from what `to_json` returned.
+
+        Raises
+        ------
+        MetadataError
+            If the values are not those of a spec.
+        """
+        return as_type({**values, "key": dict(key.items())}, cls)
 
 
 @dataclass(frozen=True)
@@ -144,13 +164,8 @@ class Provenance:
     created: str
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, Natural] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the provenance as plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a provenance from what `to_json` returned."""
-        return cls(**{f.name: values[f.name] for f in fields(cls)})

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from biocache.store.errors import SettingError, SpecMismatchError, shortened
+from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.text import shortened
 
 if TYPE_CHECKING:
     from biocache.store.catalog import Store

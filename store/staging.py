@@ -11,10 +11,10 @@ from pathlib import Path
 import zarr
 from zarr.errors import ContainsGroupError
 
-from biocache.store.arrays import one_line, read_group_attributes
 from biocache.store.errors import BiocacheError, ResourceError, StoreFormatError
-from biocache.store.reading import check_format
+from biocache.store.reading import check_store
 from biocache.store.spec import FORMAT_VERSION
+from biocache.store.text import one_line
 
 __all__ = ["create_parents", "publish", "refuse_foreign", "staging", "write_error"]
 
@@ -71,7 +71,7 @@ def refuse_foreign(root: Path) -> None:
         If it is such a folder, or a file.
     """
     if (root / "zarr.json").exists():
-        check_format(read_group_attributes(root), root)
+        check_store(root)
     elif root.is_dir():
         # Another process may be creating the store, or was killed before it had.
         if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():

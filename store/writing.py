@@ -23,7 +23,6 @@ from biocache.store.errors import (
     RunNotFoundError,
     SettingError,
     SpecMismatchError,
-    shortened,
 )
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
@@ -31,6 +30,7 @@ from biocache.store.reading import Run
 from biocache.store.records import PackRecord, sweep, write_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
+from biocache.store.text import shortened
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
 

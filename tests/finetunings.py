@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import xarray as xr
+from safetensors.torch import load_file
 
 from biocache.engine import FinetuneRequest, finetune
 from biocache.engine.finetuning.checkpoint import Checkpoint
+from biocache.engine.finetuning.finetune import FinetuneProgress
 
 torch.set_num_threads(1)
 
@@ -49,3 +52,40 @@ def make(store: Path, request: FinetuneRequest) -> Made:
     told: list[tuple[Checkpoint, bool]] = []
     scores = finetune(store, request, on_checkpoint=lambda checkpoint, found: told.append((checkpoint, found)))
     return Made(request.checkpoints, store, request, scores, told)
+
+
+PLACE = "ner/toy/bert/size-030/seed-42"
+PARTIAL = "ner/toy/bert/size-030/.seed-42.partial"
+
+
+class StoppedError(Exception):
+    """What a test throws in the middle of a training."""
+
+
+def stop_at(step: int):
+    def on_progress(progress: FinetuneProgress) -> None:
+        assert progress.checkpoint == PLACE
+        if progress.steps_done == step:
+            raise StoppedError
+
+    return on_progress
+
+
+def small(toy: Toy, checkpoints: Path, **settings) -> FinetuneRequest:
+    return toy.request(checkpoints, **({"training_sizes": (30,), "save_steps": 5} | settings))
+
+
+def state(checkpoints: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints / PLACE / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def interrupt(toy: Toy, folder: Path, step: int = 13, **settings) -> FinetuneRequest:
+    request = small(toy, folder / "checkpoints", **settings)
+    with pytest.raises(StoppedError):
+        finetune(folder / "store", request, on_progress=stop_at(step))
+    assert not (folder / "checkpoints" / PLACE).exists()
+    return request

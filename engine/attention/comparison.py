@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
 from operator import add
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -25,14 +24,15 @@ from biocache.engine.attention.sums import Sums
 from biocache.engine.scheduling import computing
 from biocache.store import Run, Store
 from biocache.store.errors import ResourceError
+from biocache.store.paths import local_path
 from biocache.store.results import find_result, run_identity, save_result
 
-__all__ = ["KIND", "comparison_inputs", "compare_attention"]
+__all__ = ["KIND", "METHOD", "comparison_inputs", "compare_attention"]
 
 #: Kind of the results that hold a comparison.
 KIND = "attention"
-# What makes results of an earlier release be computed anew: raised when the method changes.
-_METHOD = 1
+#: Version of the method: a change of what is computed makes older results those of another question.
+METHOD = 1
 # Partial sums that are added at once.
 _FAN_IN = 4
 
@@ -86,7 +86,7 @@ def compare_attention(
         If a run is missing, incomplete, without attention, or of other samples or another max length than the baseline;
         the message says what to extract.
     """
-    opened = Store.open(Path(store).resolve())
+    opened = Store.open(local_path(store, "store").resolve())
     runs = find_runs(opened, request)
     inputs = _inputs(runs, request)
     found = None if force else find_result(opened.path, KIND, inputs)
@@ -114,7 +114,7 @@ def _inputs(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
         "resampling_seed",
     )
     return {
-        "method": _METHOD,
+        "method": METHOD,
         "baseline": run_identity(runs.baseline),
         "runs": [run_identity(run) for run in runs.others],
         "metrics": list(request.metrics),

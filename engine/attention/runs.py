@@ -6,7 +6,8 @@ from typing import Any
 
 from biocache.engine.attention.request import AttentionRequest
 from biocache.store import Run, Store
-from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError, SpecMismatchError, shortened
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError, SpecMismatchError
+from biocache.store.text import shortened
 
 __all__ = ["ComparedRuns", "find_runs"]
 

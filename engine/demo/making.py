@@ -25,6 +25,7 @@ from biocache.engine.scheduling import computing
 from biocache.engine.tasks.base import TASKS
 from biocache.store import Run, RunKey
 from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
+from biocache.store.paths import local_path
 
 __all__ = ["Step", "make_demo"]
 
@@ -89,7 +90,7 @@ def make_demo(
     ResourceError
         If another process is making it, or memory or disk does not suffice.
     """
-    demo = Demo(Path(folder))
+    demo = Demo(local_path(folder, "folder"))
     _claim(demo.folder)
     with (
         _alone(demo.folder),

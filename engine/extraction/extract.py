@@ -30,6 +30,7 @@ from biocache.store.errors import (
     SpecMismatchError,
     StoreFormatError,
 )
+from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
 from biocache.store.writing import create_run, discard_run, resume_run
@@ -82,7 +83,7 @@ def run_plan(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[RunReport]:
     """Do what a plan says; see `extract`."""
-    root = Path(store)
+    root = local_path(store, "store")
     check_disk(root, plan)
     if scheduler_address is not None and plan.request.partition is not None:
         raise SettingError(
@@ -164,7 +165,7 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         If it is more than `ExtractionRequest.max_disk`.
     """
     allowed = plan.request.max_disk
-    pending = sum(bytes_left(Path(store), run) for run in plan.runs)
+    pending = sum(bytes_left(local_path(store, "store"), run) for run in plan.runs)
     if allowed is not None and pending > allowed:
         raise ResourceError(
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,7 +178,7 @@ def _find_sources(request: ExtractionRequest, corpus: Corpus) -> Iterator[ModelS
                 dataset=corpus.name,
                 training_size=size,
                 seed=request.seed,
-                checkpoints=Path(request.checkpoints),
+                checkpoints=request.checkpoints,
                 random_weights=request.random_weights,
             )
 
@@ -237,6 +236,15 @@ def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) 
     return tuple(sorted(set(request.layers)))
 
 
+def _kept(request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...]) -> tuple[str, ...]:
+    asked = request.keeps(view, split)
+    if layers != (0,):
+        return asked
+    if asked == ("attention",):
+        raise SettingError("layer 0 is the embedding output and has no attention; add a layer from 1 to --layers")
+    return tuple(name for name in asked if name != "attention")
+
+
 def _plan_runs(
     request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: _Encoder
 ) -> Iterator[RunPlan]:
@@ -247,11 +255,7 @@ def _plan_runs(
     itemsize = np.dtype(request.dtype).itemsize
     for view in request.all_views:
         for split in request.splits:
-            keep = request.keeps(view, split)
-            if keep == ("attention",) and layers == (0,):
-                raise SettingError(
-                    "layer 0 is the embedding output and has no attention; add a layer from 1 to --layers"
-                )
+            keep = _kept(request, view, split, layers)
             if not keep:
                 continue
             encoding = encoder.encode(source, view, split, max_length)

@@ -7,6 +7,7 @@ from pathlib import Path
 from biocache.engine.settings import require_known, require_named, require_positive, require_sizes
 from biocache.engine.tasks.base import SPLITS, TASKS
 from biocache.store.errors import SettingError
+from biocache.store.paths import local_path
 
 __all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
@@ -131,6 +132,7 @@ class ExtractionRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
         require_known("task", (self.task,), tuple(TASKS))
         views = tuple(TASKS[self.task].views)
         require_known("view", self.views or views, views)

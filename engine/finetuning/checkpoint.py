@@ -12,8 +12,12 @@ from typing import Any, Self
 import xarray as xr
 
 from biocache.engine.exporting import export_dataset, replacing
+from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
-from biocache.store.errors import BusyError, IntegrityError, SettingError, shortened
+from biocache.store.arrays import UNREADABLE
+from biocache.store.errors import BusyError, IntegrityError, SettingError
+from biocache.store.metadata import MetadataError, Natural, read_json
+from biocache.store.text import one_line
 
 __all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign"]
 
@@ -52,7 +56,7 @@ class Origin:
     created: str
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, Natural] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,34 @@ class Checkpoint:
             If it is damaged.
         """
         try:
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-            if record["format_version"] != _FORMAT_VERSION:
-                raise ValueError(f"format version {record['format_version']} is not {_FORMAT_VERSION}")
-            spec, origin = FinetuneSpec.from_json(record["spec"]), Origin(**record["origin"])
-            return cls(folder, spec, origin, tuple(record["samples"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            record = read_json(folder / _RECORD, _Record)
+            if record.format_version != _FORMAT_VERSION:
+                raise ValueError(f"format version {record.format_version} is not {_FORMAT_VERSION}")
+        except (OSError, ValueError) as error:
             raise _damaged(folder / _RECORD, error) from error
+        return cls(folder, record.spec, record.origin, record.samples)
+
+    def require_whole(self) -> None:
+        """Refuse a checkpoint whose configuration or weights are missing or torn.
+
+        Raises
+        ------
+        IntegrityError
+            If they are.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            read_json(self.folder / "config.json", dict[str, Any])
+            for file in _weight_files(self.folder):
+                # It reads the header, and compares the length of the file with it.
+                with safe_open(file, framework="numpy"):
+                    pass
+        except (OSError, ValueError, SafetensorError) as error:
+            raise IntegrityError(
+                f"checkpoint {self.folder} is not whole ({one_line(error)}); pass --overwrite to make it again, or "
+                "remove its folder"
+            ) from error
 
     def scores(self) -> xr.Dataset:
         """Read the scores and the loss curve; see `biocache.engine.finetuning.scores.score_splits`.
@@ -103,19 +128,47 @@ class Checkpoint:
             If they are damaged.
         """
         try:
-            return xr.Dataset.from_dict(json.loads((self.folder / _SCORES).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            scores = xr.Dataset.from_dict(read_json(self.folder / _SCORES, dict[str, Any]))
+            check_scores(scores)
+        except (*UNREADABLE, AttributeError) as error:
             raise _damaged(self.folder / _SCORES, error) from error
+        return scores
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the record of a checkpoint holds."""
+
+    format_version: int
+    spec: FinetuneSpec
+    origin: Origin
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """What the index of weights in several files holds."""
+
+    weight_map: dict[str, str]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint's weights, as transformers names them."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    return [folder / name for name in sorted(set(read_json(index, _Shards).weight_map.values()))]
 
 
 def _damaged(file: Path, error: BaseException) -> IntegrityError:
     return IntegrityError(
-        f"{file} of a checkpoint cannot be read ({shortened(error)}); remove its folder and fine-tune again"
+        f"{file} of a checkpoint cannot be read ({one_line(error)}); pass --overwrite to make it again, or remove its "
+        "folder"
     )
 
 
 def find_checkpoint(checkpoints: Path, spec: FinetuneSpec) -> Checkpoint | None:
-    """Return the checkpoint of a spec's key that `biocache finetune` made; None where there is none.
+    """Return the checkpoint of a spec's key that `biocache finetune` made, whole or not; None where there is none.
 
     Raises
     ------
@@ -193,7 +246,7 @@ class Workplace:
 
     def last_step(self) -> Path | None:
         """Return the folder of the last step that was saved whole, None where there is none."""
-        whole = [folder for folder in self.steps.glob("checkpoint-*") if _read_json(folder / _STEP_STATE) is not None]
+        whole = [folder for folder in self.steps.glob("checkpoint-*") if _is_json(folder / _STEP_STATE)]
         return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
     def begin(self, *, restart: bool, overwrite: bool) -> Path | None:
@@ -224,8 +277,8 @@ class Workplace:
     def _begun(self) -> FinetuneSpec | None:
         """Return the spec of what was begun here, None where nothing was or its record is torn."""
         try:
-            return FinetuneSpec.from_json(_read_json(self._folder / _RECORD) or {})
-        except (KeyError, TypeError):
+            return read_json(self._folder / _RECORD, FinetuneSpec)
+        except (FileNotFoundError, MetadataError):
             return None
 
     def forget(self) -> None:
@@ -268,9 +321,10 @@ class Workplace:
         self.leave()
 
 
-def _read_json(file: Path) -> Any:
-    """Return what a file holds; None where it is missing or torn."""
+def _is_json(file: Path) -> bool:
+    """Return whether a file is there and not torn."""
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
+        read_json(file, Any)
+    except (FileNotFoundError, MetadataError):
+        return False
+    return True

@@ -24,7 +24,8 @@ from biocache.engine.finetuning.scores import Predicted, score_splits, word_clas
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
 from biocache.engine.randomness import isolated, seeded
-from biocache.store.errors import SettingError, SpecMismatchError, TrainingError
+from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
+from biocache.store.paths import local_path
 from biocache.store.results import find_result, save_result
 from biocache.store.staging import refuse_foreign, write_error
 
@@ -98,7 +99,7 @@ def finetune(
             "training size 0 is the pre-trained model, for which there is nothing to fine-tune: `biocache extract` "
             "takes it as it is; name a size from 1 to 100"
         )
-    root = Path(store).expanduser()
+    root = local_path(store, "store")
     refuse_foreign(root)
     material = Material(request)
     # All that can be refused is refused before the first training, which may take hours.
@@ -150,24 +151,37 @@ class _Finetuning:
         ------
         SpecMismatchError
             If another one stands in its place.
+        IntegrityError
+            If it is damaged.
         """
         request = self._material.request
         folder = request.checkpoints / self.spec.path
+        if request.overwrite:
+            return self._intact(folder)
         checkpoint = find_checkpoint(request.checkpoints, self.spec)
-        if request.overwrite and (checkpoint is None or checkpoint.spec != self.spec):
-            return None
         if checkpoint is not None:
             self.spec.require_equal(
                 checkpoint.spec,
                 f"checkpoint {folder}",
                 "pass --overwrite to replace it, or another --checkpoints, --seed or model NAME=... to keep both",
             )
+            checkpoint.require_whole()
         elif folder.exists():
             raise SpecMismatchError(
                 f"{folder} is there and was not made by `biocache finetune`; `biocache extract` takes it as it is: "
                 "pass --overwrite to replace it, or another --checkpoints or --seed to keep both"
             )
         return checkpoint
+
+    def _intact(self, folder: Path) -> Checkpoint | None:
+        """Return the checkpoint if it is there, whole and made with these settings; all else is to be replaced."""
+        try:
+            checkpoint = Checkpoint.read(folder)
+            checkpoint.require_whole()
+            checkpoint.scores()
+        except IntegrityError:
+            return None
+        return checkpoint if checkpoint.spec == self.spec else None
 
     def _make(self, on_progress: Callable[[FinetuneProgress], None] | None) -> Checkpoint:
         request = self._material.request

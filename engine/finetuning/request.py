@@ -9,6 +9,7 @@ from biocache.engine.tasks.base import TASKS
 from biocache.engine.tasks.ner import LABEL_SCHEMES
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
+from biocache.store.paths import local_path
 
 __all__ = ["COMPUTE_DTYPES", "FinetuneRequest"]
 
@@ -97,7 +98,7 @@ class FinetuneRequest:
         # One number and one path, however it was written: settings are compared.
         for name in ("epochs", "learning_rate", "warmup", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))
-        object.__setattr__(self, "checkpoints", Path(self.checkpoints).expanduser())
+        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
         require_known("task", (self.task,), TASKS)
         require_known("label scheme", (self.label_scheme,), LABEL_SCHEMES)
         require_known("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)

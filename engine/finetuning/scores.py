@@ -14,7 +14,7 @@ from biocache.engine.scoring import score_classes, score_entities
 from biocache.engine.tasks.base import Sample
 from biocache.engine.tasks.ner import OUTSIDE
 
-__all__ = ["Predicted", "score_splits", "word_classes"]
+__all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 
 _UNIT = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
 
@@ -104,7 +104,34 @@ def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], labe
 _DIMS = dict.fromkeys(("precision", "recall", "f1", "support"), ("label",)) | {
     "confusion": ("label", "predicted_label")
 }
+# Of the scores and the loss curve of a checkpoint, beside those above.
+_OTHER_DIMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("train_samples", "seconds", "samples_per_second"), ()),
+    **dict.fromkeys(("loss", "learning_rate"), ("step",)),
+    "validation_loss": ("evaluation_step",),
+}
 _COUNTS = {"items", "entities", "support", "confusion"}
+
+
+def check_scores(scores: xr.Dataset) -> None:
+    """Refuse a dataset that does not look like the scores and the loss curve of a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If a variable is missing, or of other dimensions or another type than those of `score_splits` and `Curve`.
+    """
+    absent = {"split", "label", "accuracy", *_OTHER_DIMS} - {"validation_loss"} - set(scores.variables)
+    if absent:
+        raise ValueError(f"{', '.join(sorted(absent))} is missing")
+    for coordinate in ("split", "label"):
+        values = scores[coordinate].values.tolist() if scores[coordinate].dims == (coordinate,) else [None]
+        if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
+            raise ValueError(f"{coordinate} does not hold distinct names")
+    for name, variable in scores.data_vars.items():
+        dims = _OTHER_DIMS.get(str(name), ("split", *_DIMS.get(str(name), ())))
+        if variable.dims != dims or variable.dtype.kind not in "biuf":
+            raise ValueError(f"{name} is not of numbers along {dims}")
 
 
 def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a checkpoint was made from: the spec that identifies it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from biocache.engine.models import checkpoint_path
-from biocache.store.errors import SpecMismatchError, shortened
+from biocache.store.errors import SpecMismatchError
+from biocache.store.metadata import Natural, as_type
+from biocache.store.text import shortened
 
 __all__ = ["FinetuneSpec"]
 
@@ -46,12 +47,12 @@ class FinetuneSpec:
     task: str
     dataset: str
     model: str
-    training_size: int
-    seed: int
+    training_size: Natural
+    seed: Natural
     label_names: tuple[str, ...]
     label_scheme: str
     limit: int | None
-    train_samples: int
+    train_samples: Natural
     subset_digest: str
     validation_digest: str | None
     base_digest: str
@@ -77,10 +78,15 @@ class FinetuneSpec:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a spec from what `to_json` returned."""
-        found = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**found | {"label_names": tuple(found["label_names"])})
+    def from_json(cls, values: Any) -> Self:
+        """Rebuild a spec from what `to_json` returned.
+
+        Raises
+        ------
+        MetadataError
+            If the values are not those of a spec.
+        """
+        return as_type(values, cls)
 
     def require_equal(self, stored: Self, what: str, remedy: str) -> None:
         """Refuse another spec.

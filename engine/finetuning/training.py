@@ -29,7 +29,9 @@ from transformers.trainer_callback import PrinterCallback
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.models import quiet_transformers
+from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
+from biocache.store.metadata import MetadataError, Natural, read_json
 
 __all__ = ["Curve", "Training"]
 
@@ -37,7 +39,7 @@ __all__ = ["Curve", "Training"]
 _CURVE_POINTS = 100
 _EVALUATION_BATCH = 32
 # What the readers of torch, safetensors and JSON raise at a file that is damaged.
-_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
+_UNREADABLE = (*UNREADABLE, AttributeError, EOFError, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 _NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
 
@@ -161,6 +163,8 @@ class Training:
             If the saved step cannot be read.
         """
         self._resumed = resume_from
+        if resume_from is not None:
+            _require_state(resume_from)
         with self._explained("saving a step"), quiet_transformers(), _silent_loggers():
             self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
         for name, weight in self._trainer.model.named_parameters():
@@ -229,9 +233,7 @@ class Training:
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in _NO_MEMORY):
                 raise self._out_of_memory(text) from error
             if self._resumed is not None and not self._pace.stepped and isinstance(error, _UNREADABLE):
-                raise IntegrityError(
-                    f"the saved step {self._resumed} cannot be read ({text[:160]}); pass --restart to begin anew"
-                ) from error
+                raise _unreadable(self._resumed, text[:160]) from error
             if not isinstance(error, OSError | SafetensorError) and not any(part in text for part in _NO_WRITING):
                 raise
             raise ResourceError(
@@ -244,6 +246,28 @@ class Training:
             f"memory does not suffice at step {self._pace.done} ({text[:160]}); pass a smaller --batch-size with a "
             "--gradient-accumulation as many times larger, or a smaller --max-length"
         )
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a `Trainer` says of a saved step, as far as a resumed training reads it."""
+
+    global_step: Natural
+    max_steps: Natural
+    epoch: float
+    log_history: tuple[dict[str, float], ...]
+
+
+def _require_state(step: Path) -> None:
+    """Refuse a saved step whose state is of another shape: the curve of the loss goes on from it."""
+    try:
+        read_json(step / "trainer_state.json", _State)
+    except (FileNotFoundError, MetadataError) as error:
+        raise _unreadable(step, str(error)) from error
+
+
+def _unreadable(step: Path, fault: str) -> IntegrityError:
+    return IntegrityError(f"the saved step {step} cannot be read ({fault}); pass --restart to begin anew")
 
 
 def _diverged(what: str) -> TrainingError:

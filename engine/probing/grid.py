@@ -6,9 +6,10 @@ from typing import Any
 
 from biocache.engine.probing.request import ProbeRequest
 from biocache.store.catalog import Store
-from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SpecMismatchError, shortened
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SpecMismatchError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
+from biocache.store.text import shortened
 
 __all__ = ["Cell", "find_cells", "probed_layers"]
 

@@ -27,7 +27,7 @@ class ListedRun:
     facts
         Its row of `Store.catalog`; None for what is not known.
     state
-        ``complete``, ``incomplete`` or ``damaged``.
+        ``complete``, ``incomplete``, ``damaged`` or ``newer``, as in the catalog.
     provenance
         What it says of itself, name and text.
     """
@@ -69,14 +69,14 @@ class Inventory:
 
     @property
     def notes(self) -> list[str]:
-        """What is incomplete or damaged."""
+        """What is incomplete, damaged or of a newer release."""
         notes = []
         for run in self.runs:
             if run.state == "incomplete":
                 done, packs = run.facts["packs_done"], run.facts["packs"]
                 notes.append(f"{run.key} is incomplete: {done:,} of {packs:,} packs are there")
-            elif run.state == "damaged":
-                notes.append(f"damaged: {run.facts['problem']}")
+            elif run.state != "complete":
+                notes.append(f"{run.state}: {run.facts['problem']}")
         return notes
 
 
@@ -101,6 +101,5 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
                 sources["model", key.task, key.model] = run.provenance.model_source
             for library, version in run.provenance.versions.items():
                 versions.setdefault(library, {})[version] = None
-        state = "damaged" if facts["problem"] else "complete" if facts["complete"] else "incomplete"
-        listed.append(ListedRun(key, facts, state, provenance))
+        listed.append(ListedRun(key, facts, facts["state"], provenance))
     return Inventory(listed, sources, {library: list(found) for library, found in versions.items()})

@@ -21,6 +21,7 @@ from biocache.engine.report.statements import Finding, Findings
 from biocache.engine.report.viewer import fitted, read_viewer
 from biocache.store.catalog import Store
 from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.paths import local_path
 
 __all__ = ["check_report", "write_report"]
 
@@ -87,7 +88,7 @@ def write_report(
     ResourceError
         If it cannot be written.
     """
-    path = Path(output)
+    path = local_path(output, "output")
     check_report(path)
     opened = Store.open(store)
     inventory = take_inventory(opened, request)

@@ -1,9 +1,12 @@
 """The results of a store: loaded, what cannot be read left out and said."""
 
+from contextlib import suppress
+
 import xarray as xr
 
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
+from biocache.store.metadata import MetadataError
 from biocache.store.results import StoredResult
 
 __all__ = ["KINDS", "load_results"]
@@ -15,19 +18,32 @@ Loaded = list[tuple[StoredResult, xr.Dataset]]
 
 
 def load_results(store: Store) -> tuple[dict[str, Loaded], list[str]]:
-    """Load the results of every kind, the oldest first; and say which cannot be read."""
+    """Load the results of every kind, the oldest first; and say which are left out."""
     loaded: dict[str, Loaded] = {}
+    problems: list[BiocacheError] = []
     notes = []
     for kind in KINDS:
         loaded[kind] = []
-        try:
-            found = store.results(kind)
-        except BiocacheError as error:
-            notes.append(str(error))
-            continue
-        for result in found:
+        for result in store.results(kind, problems):
+            if not _is_current(result):
+                notes.append(f"result {result.path} was computed by another release, in another way; it is left out")
+                continue
             try:
                 loaded[kind].append((result, result.load()))
             except BiocacheError as error:
-                notes.append(str(error))
-    return loaded, notes
+                problems.append(error)
+    return loaded, [*notes, *map(str, problems)]
+
+
+def _is_current(result: StoredResult) -> bool:
+    """Return whether this release computes a result in the same way, and so knows its shape."""
+    from biocache.engine.attention.comparison import METHOD
+    from biocache.engine.finetuning.spec import FinetuneSpec
+    from biocache.engine.probing.fitting import PROTOCOL
+
+    inputs = result.inputs
+    if result.kind == "finetune":
+        with suppress(MetadataError):
+            return bool(FinetuneSpec.from_json(inputs.get("checkpoint")))
+        return False
+    return bool(inputs.get("protocol") == PROTOCOL if result.kind == "probe" else inputs.get("method") == METHOD)

@@ -10,6 +10,7 @@ from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.probing.request import ProbeRequest
 from biocache.engine.settings import require_known, require_named, require_sizes
 from biocache.engine.tasks.base import TASKS
+from biocache.store.paths import local_path
 
 __all__ = ["STEPS", "Cell", "StudyRequest"]
 
@@ -91,6 +92,7 @@ class StudyRequest:
     max_disk: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
         require_named(self, "corpora", "models", "training_sizes", "steps")
         require_known("task", (task for task, _ in self.corpora), TASKS)
         require_known("step", self.steps, STEPS)

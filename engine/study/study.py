@@ -9,6 +9,7 @@ from pathlib import Path
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.study.steps import Step, check_study_disk, foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
+from biocache.store.paths import local_path
 from biocache.store.staging import refuse_foreign
 
 __all__ = ["Outcome", "run_study"]
@@ -70,7 +71,7 @@ def run_study(
     BiocacheError
         If the grid itself cannot be used, or would take more than `StudyRequest.max_disk`.
     """
-    root = Path(store).expanduser()
+    root = local_path(store, "store")
     refuse_foreign(root)
     todo = list(steps(request))
     if request.max_disk is not None:

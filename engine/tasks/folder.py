@@ -8,8 +8,9 @@ from itertools import chain
 from pathlib import Path
 
 from biocache.engine.tasks.base import SPLITS
-from biocache.engine.tasks.rows import LinePlace, RawSplit, Row, shown
+from biocache.engine.tasks.rows import LinePlace, RawSplit, Row
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
 __all__ = ["SPLIT_NAMES", "read_folder"]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from biocache.engine.tasks.folder import SPLIT_NAMES
 from biocache.engine.tasks.nli import NO_GOLD_LABEL
-from biocache.engine.tasks.rows import PairColumns, RawSplit, Row, RowPlace, shown
+from biocache.engine.tasks.rows import PairColumns, RawSplit, Row, RowPlace
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
 __all__ = ["PUBLISHED_TAGS", "read_hub"]
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 
 from biocache.engine.tasks.base import Sample
-from biocache.engine.tasks.rows import Place, RawSplit, ReadSplit, Row, shown
+from biocache.engine.tasks.rows import Place, RawSplit, ReadSplit, Row
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
 __all__ = ["LABEL_SCHEMES", "OUTSIDE", "entity_type", "read_sentences", "repair_iob2"]
 

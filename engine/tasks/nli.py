@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from biocache.engine.tasks.base import Sample
-from biocache.engine.tasks.rows import Place, RawSplit, ReadSplit, Row, shown
+from biocache.engine.tasks.rows import Place, RawSplit, ReadSplit, Row
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
 __all__ = ["NO_GOLD_LABEL", "read_pairs"]
 

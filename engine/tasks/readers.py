@@ -1,18 +1,19 @@
 """From what a user calls a dataset to a checked corpus."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.sources import folder_of, split_name
 from biocache.engine.tasks.base import TASKS, Corpus
 from biocache.engine.tasks.folder import read_folder
 from biocache.engine.tasks.hub import read_hub
 from biocache.engine.tasks.ner import LABEL_SCHEMES, OUTSIDE, read_sentences
 from biocache.engine.tasks.nli import read_pairs
-from biocache.engine.tasks.rows import ReadSplit, shown
+from biocache.engine.tasks.rows import ReadSplit
 from biocache.store.errors import DataError, SettingError
+from biocache.store.text import shown
 
 __all__ = ["DEFAULT_NER", "DatasetSource", "locate", "read_corpus"]
 
@@ -129,18 +130,16 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
     """
     if dataset is None:
         dataset = _default(task)
-    path = _as_path(dataset)
-    name, equals, rest = dataset.partition("=")
-    if path is None and equals:
-        path, dataset = _as_path(rest), rest
-    else:
-        name = path.resolve().name if path else dataset.rsplit("/", 1)[-1].lower()
-    if not dataset:
+    name, source = split_name(dataset)
+    path = folder_of(source, "dataset")
+    if not source:
         raise SettingError("the dataset is empty; pass a folder or a hub id")
+    if source == dataset:
+        name = path.resolve().name if path else source.rsplit("/", 1)[-1].lower()
     if not _NAME.fullmatch(name):
         problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
         raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")
-    return DatasetSource(name, path or dataset)
+    return DatasetSource(name, path or source)
 
 
 def _default(task: str) -> str:
@@ -151,19 +150,6 @@ def _default(task: str) -> str:
         "accounts (https://physionet.org/content/mednli/); get it there and pass --dataset FOLDER "
         "holding mli_train_v1.jsonl, mli_dev_v1.jsonl and mli_test_v1.jsonl"
     )
-
-
-def _as_path(text: str) -> Path | None:
-    """Return the path that a text means, or None when it can only be a hub id."""
-    if not text:
-        return None
-    # os.path.exists answers where Path.exists raises: a name too long, or a folder closed to us.
-    if not (text.startswith((".", "/", "~", os.sep)) or os.path.exists(text)):  # noqa: PTH110
-        return None
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise DataError(f"{text}: no home folder of that user; write the folder's path in full") from None
 
 
 def _label_set(task: str, read: Mapping[str, ReadSplit]) -> tuple[str, ...]:

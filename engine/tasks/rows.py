@@ -7,9 +7,7 @@ from typing import Protocol
 
 from biocache.engine.tasks.base import Sample
 
-__all__ = ["LinePlace", "PairColumns", "Place", "RawSplit", "ReadSplit", "Row", "RowPlace", "shown"]
-
-_SHOWN_CHARACTERS = 60
+__all__ = ["LinePlace", "PairColumns", "Place", "RawSplit", "ReadSplit", "Row", "RowPlace"]
 
 
 class Place(Protocol):
@@ -134,9 +132,3 @@ class ReadSplit:
     samples: tuple[Sample, ...]
     places: tuple[Place, ...]
     notes: Mapping[str, int]
-
-
-def shown(value: object) -> str:
-    """Return a value as a message shows it: quoted, on one line, cut when it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

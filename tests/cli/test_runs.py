@@ -205,7 +205,7 @@ def damage(store: Path, what: str) -> str:
     file = store / BERT_TEST / ("zarr.json" if what == "attributes" else "packs/record/c/0")
     if what == "attributes":
         file.write_text("{", encoding="utf-8")
-        return f"run {BERT_TEST} is damaged: {file} is not JSON"
+        return f"run {BERT_TEST} is damaged: {file} is not the metadata of a Zarr version 3 group"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     return f"commit record of pack 0 of {store / BERT_TEST} cannot be read"
 
@@ -224,6 +224,17 @@ def test_ls_lists_a_damaged_run_as_damaged(command: Command, store: Path, what: 
     assert problems["test"].startswith(said)
     assert problems["train"] == ""
     assert "damaged" not in command("ls", "--store", store, "--model", "gpt2").stderr
+
+
+def test_ls_calls_a_run_of_a_newer_release_newer(command: Command, store: Path) -> None:
+    file = store / BERT_TEST / "zarr.json"
+    file.write_bytes(file.read_bytes().replace(b'"format_version": 1', b'"format_version": 9'))
+    result = command("ls", "--store", store)
+    rows = dict(zip(ALL, result.stdout.splitlines()[1:], strict=True))
+    assert "newer" in rows[BERT_TEST]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"note: newer: {store / BERT_TEST} has format version 9, of a newer release")
+    assert "damaged" not in result.output
 
 
 @pytest.mark.parametrize("what", ["attributes", "record"])

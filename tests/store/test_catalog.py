@@ -11,7 +11,7 @@ from store_factory import PROVENANCE, synthetic
 
 from biocache.store import Store
 from biocache.store.catalog import CATALOG_COLUMNS
-from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError, StoreFormatError
+from biocache.store.errors import AmbiguousRunError, NewerFormatError, RunNotFoundError, SettingError, StoreFormatError
 from biocache.store.keys import RunKey
 
 
@@ -51,6 +51,7 @@ def test_the_catalog_has_a_row_a_run(store: Store) -> None:
         "packs": 1,
         "packs_done": 1,
         "complete": True,
+        "state": "complete",
         "keep": "hidden,attention",
         "layers": 3,
         "features": 6,
@@ -185,7 +186,9 @@ def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> No
     assert catalog.complete.tolist() == [False, True, True]
     assert catalog.tokens.tolist()[1:] == [5, 5]
     assert catalog.problem[1:].tolist() == ["", ""]
-    assert ("zarr.json is not JSON" if damage == "attributes" else "commit record of pack 0") in catalog.problem[0]
+    fault = "not the metadata of a Zarr version 3 group" if damage == "attributes" else "commit record of pack 0"
+    assert fault in catalog.problem[0]
+    assert catalog.state.tolist() == ["damaged", "complete", "complete"]
     assert pd.isna(catalog.stored_bytes[0])
     store.remove(run.key)
     assert len(store.catalog()) == 3
@@ -193,16 +196,18 @@ def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> No
 
 def test_a_newer_store_is_refused(root: Path) -> None:
     zarr.create_group(root, attributes={"biocache": {"format_version": 2}})
-    with pytest.raises(StoreFormatError, match=r"has format version 2; .* install a newer biocache"):
+    with pytest.raises(StoreFormatError, match=r"has format version 2, of a newer release .*: install the newer one"):
         Store.open(root)
 
 
 def test_a_newer_run_is_refused(store: Store) -> None:
     path = store.run(model="other").path / "zarr.json"
     path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 2'))
-    with pytest.raises(StoreFormatError, match="has format version 2"):
+    with pytest.raises(NewerFormatError, match="has format version 2"):
         store.run(model="other")
-    assert "has format version 2" in store.catalog(model="other").problem[0]
+    (row,) = store.catalog(model="other").to_dict("records")
+    assert (row["state"], row["complete"]) == ("newer", False)
+    assert "has format version 2" in row["problem"]
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "file", "array", "other group", "text"])

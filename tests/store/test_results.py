@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from store_factory import synthetic
 
 from biocache.store import Store
 from biocache.store import results as results_module
-from biocache.store.errors import IntegrityError, ResourceError, SettingError, StoreFormatError
+from biocache.store.errors import (
+    BiocacheError,
+    IntegrityError,
+    NewerFormatError,
+    ResourceError,
+    SettingError,
+    StoreFormatError,
+)
 from biocache.store.results import find_result, list_results, run_identity, save_result
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
@@ -135,6 +143,66 @@ def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str
         (result.path / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
     with pytest.raises(IntegrityError, match=f"result {result.path} cannot be read .*delete this folder"):
         find_result(tmp_path, "probe", INPUTS)
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    metadata = json.loads((path / "zarr.json").read_bytes())
+    change(metadata["attributes"])
+    (path / "zarr.json").write_text(json.dumps(metadata))
+
+
+NESTED: Any = "deep"
+for _ in range(900):
+    NESTED = [NESTED]
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "setting": lambda attributes: attributes["biocache"]["inputs"]["settings"].update(c=2.5),
+    "inputs of another shape": lambda attributes: attributes["biocache"].update(inputs=[1]),
+    "nested inputs": lambda attributes: attributes["biocache"].update(inputs={"a": NESTED}),
+    "no inputs": lambda attributes: attributes["biocache"].pop("inputs"),
+    "kind": lambda attributes: attributes["biocache"].update(kind="attention"),
+    "time": lambda attributes: attributes["biocache"].update(created=7),
+    "digest": lambda attributes: attributes["biocache"].update(digest="0" * 64),
+    "variables": lambda attributes: attributes["biocache"].update(variables=["accuracy", "missing"]),
+    "attribute": lambda attributes: attributes.update(probe="mlp"),
+    "attribute of another shape": lambda attributes: attributes.update(probe={"a": [None]}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_attribute_is_seen(tmp_path: Path, change: str) -> None:
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    save_result(tmp_path, "probe", {"other": 1}, dataset())
+    changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
+    _edit(changed, CHANGES[change])
+    with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
+        find_result(tmp_path, "probe", INPUTS)
+    problems: list[BiocacheError] = []
+    readable = [result.inputs for result in list_results(tmp_path, problems=problems)]
+    assert {"other": 1} in readable
+    assert len(readable) + len(problems) == 2
+
+
+@pytest.mark.parametrize("what", ["folder", "chunk", "array"])
+def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> None:
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    save_result(tmp_path, "probe", {"other": 1}, doubled())
+    first, second = (result.path for result in list_results(tmp_path))
+    part = {"folder": "", "chunk": "support/c/0", "array": "support"}[what]
+    (first / part).rename(tmp_path / "aside")
+    (second / part).rename(first / part)
+    (tmp_path / "aside").rename(second / part)
+    for inputs in (INPUTS, {"other": 1}):
+        with pytest.raises(IntegrityError, match="cannot be read"):
+            find_result(tmp_path, "probe", inputs)
+
+
+def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    (result,) = list_results(tmp_path)
+    _edit(result.path, lambda attributes: attributes["biocache"].update(format_version=9))
+    with pytest.raises(NewerFormatError, match="format version 9, of a newer release"):
+        list_results(tmp_path)
 
 
 def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

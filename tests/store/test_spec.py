@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from store_factory import KEY, PROVENANCE, SPEC
 
+from biocache.store.metadata import MetadataError, decoded
 from biocache.store.spec import Provenance, RunSpec
 
 OTHER = {
@@ -54,7 +55,7 @@ def test_equal_specs_do_not_differ() -> None:
 def test_a_field_missing_from_json_is_an_error() -> None:
     values = SPEC.to_json()
     del values["dtype"]
-    with pytest.raises(KeyError):
+    with pytest.raises(MetadataError, match="`dtype`"):
         RunSpec.from_json(KEY, values)
 
 
@@ -72,4 +73,4 @@ def test_pair_count_is_the_size_of_the_map(causal: bool) -> None:
 
 
 def test_provenance_survives_json() -> None:
-    assert Provenance.from_json(json.loads(json.dumps(PROVENANCE.to_json()))) == PROVENANCE
+    assert decoded(json.dumps(PROVENANCE.to_json()).encode(), Provenance) == PROVENANCE

@@ -13,51 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finetunings import Made, Toy, make
+from finetunings import PARTIAL, PLACE, Made, StoppedError, Toy, interrupt, make, same, small, state, stop_at
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from biocache.engine import FinetuneRequest, finetune
+from biocache.engine import finetune
 from biocache.engine.finetuning import training
 from biocache.engine.finetuning.checkpoint import Workplace
 from biocache.engine.finetuning.finetune import FinetuneProgress
 from biocache.store.errors import BusyError, IntegrityError, ResourceError, SpecMismatchError, TrainingError
-
-PLACE = "ner/toy/bert/size-030/seed-42"
-PARTIAL = "ner/toy/bert/size-030/.seed-42.partial"
-
-
-class StoppedError(Exception):
-    """What a test throws in the middle of a training."""
-
-
-def stop_at(step: int):
-    def on_progress(progress: FinetuneProgress) -> None:
-        assert progress.checkpoint == PLACE
-        if progress.steps_done == step:
-            raise StoppedError
-
-    return on_progress
-
-
-def small(toy: Toy, checkpoints: Path, **settings) -> FinetuneRequest:
-    return toy.request(checkpoints, **({"training_sizes": (30,), "save_steps": 5} | settings))
-
-
-def state(checkpoints: Path) -> dict[str, torch.Tensor]:
-    return load_file(checkpoints / PLACE / "model.safetensors")
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def interrupt(toy: Toy, folder: Path, step: int = 13, **settings) -> FinetuneRequest:
-    request = small(toy, folder / "checkpoints", **settings)
-    with pytest.raises(StoppedError):
-        finetune(folder / "store", request, on_progress=stop_at(step))
-    assert not (folder / "checkpoints" / PLACE).exists()
-    return request
 
 
 @pytest.mark.parametrize("patience", [None, 3])
@@ -323,5 +287,5 @@ def test_two_at_once_are_refused(toy: Toy, made: Made, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_one_line(toy: Toy, tmp_path: Path) -> None:
     make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
     (tmp_path / "checkpoints" / PLACE / "finetuning.json").write_text("{")
-    with pytest.raises(IntegrityError, match=r"finetuning.json of a checkpoint cannot be read .* fine-tune again"):
+    with pytest.raises(IntegrityError, match=r"finetuning.json of a checkpoint cannot be read .*; pass --overwrite"):
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from biocache.engine.tasks.nli import read_pairs
 from biocache.engine.tasks.readers import read_corpus
-from biocache.engine.tasks.rows import PairColumns, RawSplit, Row, RowPlace, shown
+from biocache.engine.tasks.rows import PairColumns, RawSplit, Row, RowPlace
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
 TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: text.strip())
 LABELS = st.sampled_from(["entailment", "neutral", "contradiction", "-"])

@@ -1,0 +1,56 @@
+"""Paths as users write them."""
+
+import os
+import re
+from pathlib import Path
+
+from biocache.store.errors import SettingError
+from biocache.store.text import shown
+
+__all__ = ["is_url", "local_path"]
+
+# One letter before the colon is a drive of Windows. A `Path` has lost one of the slashes.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text begins with a scheme, as ``s3://bucket/x`` does."""
+    return _URL.match(text) is not None
+
+
+def local_path(path: str | os.PathLike[str], what: str) -> Path:
+    """Return the path that a user named, ``~`` replaced by the home folder.
+
+    Parameters
+    ----------
+    path
+        As it was written.
+    what
+        What it is of, for the message: an option or a parameter.
+
+    Raises
+    ------
+    SettingError
+        If it is a URL, is not text that every file system and every JSON file can hold, or begins with the home folder
+        of an unknown user.
+    """
+    text = os.fspath(path)
+    if is_url(text):
+        scheme = text.partition(":")[0]
+        raise SettingError(
+            f"{what} {shown(text)} is a URL ({scheme}), and biocache reads and writes local folders only; copy the "
+            f"data to a disk or mount it, and name that folder (a local folder of this name is ./{scheme}:)"
+        )
+    if not text or "\0" in text:
+        raise SettingError(f"{what} {shown(text)} is no path; name a folder or file")
+    try:
+        os.path.abspath(text).encode()  # noqa: PTH100  (Path.resolve would follow links)
+    except UnicodeEncodeError:
+        raise SettingError(
+            f"{what} {shown(os.path.abspath(text))} is not UTF-8, so that no JSON file can name it; rename the folder, "  # noqa: PTH100
+            "or name it through a link"
+        ) from None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingError(f"{what} {shown(text)}: no home folder of that user; write the path in full") from None

@@ -1,0 +1,39 @@
+"""Other people's text in our lines: escaped, on one line, cut where it is long."""
+
+import re
+from typing import Any
+
+__all__ = ["one_line", "printable", "shortened", "shown"]
+
+# Control characters (C0, DEL, C1), what ends a line or turns the direction of a text, and halves of surrogate pairs,
+# which no UTF-8 output can write.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST_WORD = 300
+_LONGEST_SHOWN = 60
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would obey instead of print by its escape, such as ``\x1b``.
+
+    Labels, names and paths come from files that other people wrote.
+    """
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return a message on one printable line, its longest words cut; the error's type where it has no message."""
+    words = str(error).split() or [type(error).__name__]
+    cut = (word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_SHOWN]}..." for word in words)
+    return printable(" ".join(cut))
+
+
+def shortened(value: Any) -> str:
+    """Write a value in a message; of a digest or a long list the beginning is enough."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: quoted, on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -1,0 +1,90 @@
+"""Checkpoints and saved steps that are damaged: seen, said in one line, and made again on demand."""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finetunings import PARTIAL, PLACE, Toy, interrupt, make, same, small, state
+from shapes import STRANGE, places, replaced
+
+from biocache.cli.checkpoint_report import print_checkpoints
+from biocache.engine import finetune
+from biocache.engine.finetuning.checkpoint import Checkpoint
+from biocache.store.errors import IntegrityError
+
+
+@pytest.fixture(scope="module")
+def whole(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished fine-tuning and its store, never to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    make(folder / "store", small(toy, folder / "checkpoints", epochs=1))
+    return folder
+
+
+def _drop(file: Path) -> None:
+    file.unlink()
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_drop, _cut, _empty])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "scores.json"])
+def test_a_checkpoint_that_is_not_whole_is_not_found_and_can_be_made_again(
+    whole: Path, toy: Toy, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / "checkpoints" / PLACE / name)
+    request = small(toy, tmp_path / "checkpoints", epochs=1)
+    with pytest.raises(IntegrityError, match=rf"{PLACE}.* (is not whole|cannot be read) .*; pass --overwrite"):
+        finetune(tmp_path / "store", request)
+    again = make(tmp_path / "store", replace(request, overwrite=True))
+    assert [found for _, found in again.told] == [False]
+    assert same(state(whole / "checkpoints"), state(tmp_path / "checkpoints"))
+
+
+def test_a_missing_shard_of_the_weights_is_seen(whole: Path, toy: Toy, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "checkpoints" / PLACE
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(IntegrityError, match=r"model-00002-of-00002"):
+        finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+
+
+def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "checkpoints", tmp_path, dirs_exist_ok=True)
+    checkpoint = Checkpoint.read(tmp_path / PLACE)
+    sound = json.loads((checkpoint.folder / "scores.json").read_bytes())
+    seen = 0
+    for place in places(sound):
+        for strange in STRANGE:
+            (checkpoint.folder / "scores.json").write_text(json.dumps(replaced(sound, place, strange)))
+            with suppress(IntegrityError):
+                print_checkpoints([checkpoint])
+            seen += 1
+    assert seen > 500
+
+
+def test_a_saved_step_of_any_shape_is_resumed_or_says_to_restart(toy: Toy, tmp_path: Path) -> None:
+    request = interrupt(toy, tmp_path)
+    file = tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-10/trainer_state.json"
+    sound = json.loads(file.read_bytes())
+    for name in ("global_step", "max_steps", "epoch", "log_history"):
+        for strange in ("x", None, {}, [None], [[]]):
+            if strange is None and name == "epoch":
+                continue
+            file.write_text(json.dumps(sound | {name: strange}))
+            with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass --restart"):
+                finetune(tmp_path / "store", request)
+    file.write_text(json.dumps(sound))
+    finetune(tmp_path / "store", request)
