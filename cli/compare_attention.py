@@ -102,20 +102,17 @@ def compare_attention(
     tokenizers are compared by word. The result is kept in the store, and found there by the same command.
     """
     from biocache.engine.attention.request import AttentionRequest
-    from biocache.engine.exporting import check_export, export_dataset
-    from biocache.engine.figures import check_figure
+    from biocache.engine.exporting import export_dataset
+    from biocache.engine.figures import check_places
 
     request = AttentionRequest(by_label=by is not None, **settings)
-    if output is not None:
-        check_export(output)
-    if plot is not None:
-        check_figure(plot)
+    check_places(output, plot, None if plot is None else _second(plot))
     result = _compared(store, request, workers, scheduler_address, force)
+    _print(result, as_json=as_json)
     if output is not None:
         export_dataset(result, output)
     if plot is not None:
         _draw(result, plot)
-    _print(result, as_json=as_json)
 
 
 def _compared(
@@ -142,7 +139,12 @@ def _draw(result: "xr.Dataset", plot: Path) -> None:
     save_figure(mean_figure(result), plot)
     second = above_chance_figure(result)
     if second is not None:
-        save_figure(second, plot.with_name(f"{plot.stem}-above-chance{plot.suffix}"))
+        save_figure(second, _second(plot))
+
+
+def _second(plot: Path) -> Path:
+    """Return where means above chance are drawn, beside the means."""
+    return plot.with_name(f"{plot.stem}-above-chance{plot.suffix}")
 
 
 def _print(result: "xr.Dataset", *, as_json: bool) -> None:

@@ -142,18 +142,13 @@ def probe(
     request = _request(store, settings)
     from biocache.cli.probe_report import print_result
     from biocache.cli.render import Bars, note
-    from biocache.engine.exporting import check_export
-    from biocache.engine.figures import check_figure
+    from biocache.engine.figures import check_places
     from biocache.engine.probing.comparing import compare_probes
     from biocache.engine.probing.probe import find_probe
     from biocache.engine.probing.probe import probe as run_probe
 
     score = request.chosen_score(score)
-    if output is not None:
-        check_export(output)
-    for figure in (plot, plot_confusion):
-        if figure is not None:
-            check_figure(figure)
+    check_places(output, plot, plot_confusion)
     if request.seeds > 1 and not request.is_random:
         note(
             f"the scores of {request.probe} are the same for all --seeds, since nothing in its fit is random without "

@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,91 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.store.errors import ResourceError, SettingError
+from biocache.store.arrays import read_group_attributes
+from biocache.store.errors import ResourceError, SettingError, StoreFormatError
+from biocache.store.paths import enclosing_zarr
+from biocache.store.text import printable
 
-__all__ = ["check_export", "check_target", "export_dataset", "replacing"]
+__all__ = ["as_cell", "check_distinct", "check_export", "check_target", "export_dataset", "replacing"]
 
 
 def check_export(path: Path) -> None:
-    """Refuse a file that `export_dataset` cannot write, before anything is computed for it.
-
-    Raises
-    ------
-    SettingError
-        If the suffix is not known or the folder does not exist.
-    """
+    """Refuse a place that `export_dataset` does not write to, before anything is computed; see `check_target`."""
     check_target(path, tuple(_WRITERS), "output")
 
 
 def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
-    """Refuse a file whose suffix is not one of these, or whose folder does not exist."""
+    """Refuse a place that a result is not written to.
+
+    A file takes the place of a file, a Zarr folder that of a Zarr folder that biocache exported; all else that is there
+    stays there.
+
+    Parameters
+    ----------
+    path
+        The place.
+    suffixes
+        Suffixes of the formats that can be written.
+    what
+        What the path is of, for the message.
+
+    Raises
+    ------
+    SettingError
+        If the suffix is not one of these, the folder does not exist or cannot be written, lies in a store or another
+        Zarr folder, or something else is in the place.
+    """
     if path.suffix.lower() not in suffixes:
         raise SettingError(f"{what} {path} has no suffix that says its format; end it in {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise SettingError(f"{what} {path}: the folder {path.parent} does not exist; make it first")
+    folder, around = path.parent, enclosing_zarr(path)
+    if not folder.is_dir():
+        raise SettingError(f"{what} {path}: the folder {folder} does not exist; make it first")
+    if around is not None:
+        raise SettingError(
+            f"{what} {path} lies in the Zarr folder {around}, which it would damage; choose another place"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"{what} {path}: the folder {folder} cannot be written; choose another place")
+    taken = _taken(path)
+    if taken:
+        raise SettingError(f"{what} {path} is {taken}, which a result does not replace; choose another place")
+
+
+def _taken(path: Path) -> str:
+    """Say what is in a place and must stay there; nothing where a result may be written."""
+    if not os.path.lexists(path):
+        return ""
+    if path.suffix.lower() != ".zarr":
+        return "" if path.is_file() else "a folder" if path.is_dir() else "no regular file"
+    if not path.is_dir():
+        return "a file"
+    try:
+        own = read_group_attributes(path).get("biocache")
+    except (StoreFormatError, FileNotFoundError):
+        return "a folder that is no result of biocache"
+    if isinstance(own, dict) and own.get("export") is True:
+        return ""
+    return "a biocache store or a part of one" if isinstance(own, dict) else "a folder that is no result of biocache"
+
+
+def check_distinct(paths: Iterable[Path | None]) -> None:
+    """Refuse two results in one place.
+
+    Raises
+    ------
+    SettingError
+        If two of the paths lead to one place.
+    """
+    seen: set[str] = set()
+    for path in filter(None, paths):
+        place = os.path.realpath(path)
+        if place in seen:
+            raise SettingError(f"{path} is to hold two results; name two files")
+        seen.add(place)
 
 
 def export_dataset(dataset: xr.Dataset, path: Path) -> None:
-    """Write a result to a file. The file appears whole, in the place of one that was there.
+    """Write a result to a file. The file appears whole, in the place of one that was there; see `check_target`.
 
     Parameters
     ----------
@@ -45,13 +104,13 @@ def export_dataset(dataset: xr.Dataset, path: Path) -> None:
         The result, in memory.
     path
         Where to. ``.csv``: a row for each combination of coordinates and a column for each variable, the variables of
-        fewer dimensions repeated; ``.json``: as `xarray.Dataset.to_dict`, not-a-numbers as null; ``.nc``: netCDF-4;
-        ``.zarr``: Zarr version 3.
+        fewer dimensions repeated, its text as `as_cell`; ``.json``: as `xarray.Dataset.to_dict`, NaN as null; ``.nc``:
+        netCDF-4; ``.zarr``: Zarr version 3.
 
     Raises
     ------
     SettingError
-        As `check_export`.
+        As `check_target`.
     ResourceError
         If it cannot be written.
     """
@@ -60,28 +119,59 @@ def export_dataset(dataset: xr.Dataset, path: Path) -> None:
         _WRITERS[path.suffix.lower()](dataset, scratch)
 
 
+# White space and quotes before it do not keep a spreadsheet from taking a cell for a formula.
+_FORMULA = re.compile(r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which then takes the place of a file or folder.
+    """Give a place to write to, which then takes the place of a file or folder; what was there goes last.
 
     Raises
     ------
     ResourceError
         If the system refuses.
     """
+    # A link stays one: what it leads to is replaced.
+    target = Path(os.path.realpath(path))
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            scratch = Path(folder) / path.name
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:64]}-") as folder:
+            scratch = Path(folder) / target.name
             yield scratch
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(scratch, path)  # noqa: PTH105  (a folder or a file)
+            _exchange(scratch, target, Path(folder) / "replaced")
     except OSError as error:
         raise ResourceError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error
 
 
+def _exchange(made: Path, target: Path, aside: Path) -> None:
+    if not target.is_dir():
+        made.replace(target)
+        return
+    target.rename(aside)
+    try:
+        made.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+
+
+def as_cell(value: Any) -> Any:
+    """Return a value as a cell of a CSV file.
+
+    Text that a spreadsheet would compute has ``'`` before it [1]_, and control characters are escaped: a row is a line.
+
+    References
+    ----------
+    .. [1] OWASP, "CSV injection". https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if _FORMULA.match(value) else value)
+
+
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:
-    dataset.to_dataframe().reset_index().to_csv(path, index=False)
+    table = dataset.to_dataframe().reset_index().map(as_cell)
+    table.rename(columns=as_cell).to_csv(path, index=False)
 
 
 def _write_json(dataset: xr.Dataset, path: Path) -> None:
@@ -108,7 +198,8 @@ def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 
 def _write_zarr(dataset: xr.Dataset, path: Path) -> None:
-    dataset.drop_encoding().to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
+    marked = dataset.drop_encoding().assign_attrs(biocache={"export": True})
+    marked.to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
 
 
 _WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {

@@ -3,26 +3,42 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biocache.engine.exporting import check_target, replacing
+from biocache.engine.exporting import check_distinct, check_export, check_target, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["check_figure", "new_figure", "save_figure"]
+__all__ = ["check_figure", "check_places", "new_figure", "save_figure"]
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 _DOTS_PER_INCH = 150
 
 
 def check_figure(path: Path) -> None:
-    """Refuse a file that `save_figure` cannot write, before anything is computed for it.
+    """Refuse a place that `save_figure` does not write to, before anything is computed for it; see `check_target`."""
+    check_target(path, _SUFFIXES, "plot")
+
+
+def check_places(output: Path | None, *plots: Path | None) -> None:
+    """Refuse places of results before anything is computed for them; see `check_target`.
+
+    Parameters
+    ----------
+    output
+        Where a table is to be written; None for nowhere.
+    plots
+        Where figures are to be written.
 
     Raises
     ------
     SettingError
-        If the suffix is not ``.png``, ``.svg`` or ``.pdf``, or the folder does not exist.
+        If one of them is not written to, or two lead to one place.
     """
-    check_target(path, _SUFFIXES, "plot")
+    if output is not None:
+        check_export(output)
+    for plot in filter(None, plots):
+        check_figure(plot)
+    check_distinct((output, *plots))
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -7,7 +7,7 @@ from pathlib import Path
 from biocache.store.errors import SettingError
 from biocache.store.text import shown
 
-__all__ = ["is_url", "local_path"]
+__all__ = ["enclosing_zarr", "is_url", "local_path"]
 
 # One letter before the colon is a drive of Windows. A `Path` has lost one of the slashes.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -54,3 +54,9 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise SettingError(f"{what} {shown(text)}: no home folder of that user; write the path in full") from None
+
+
+def enclosing_zarr(path: Path) -> Path | None:
+    """Return the outermost Zarr group or array that a path lies in; None where it lies in none."""
+    folders = Path(os.path.realpath(path)).parents
+    return next((folder for folder in reversed(folders) if (folder / "zarr.json").exists()), None)

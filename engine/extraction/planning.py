@@ -1,6 +1,6 @@
 """From a request to the runs it makes: everything that is known before a model is loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,6 +134,8 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         memory does not suffice.
     """
     device = choose_device(request.device)
+    # Names first: to read a corpus takes longer.
+    models = [parse_model(text) for text in request.models]
     corpus = read_corpus(
         request.task,
         request.dataset,
@@ -141,9 +143,9 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         label_scheme=request.label_scheme,
         limit=request.limit,
     )
-    sources = list(_find_sources(request, corpus))
+    sources = list(_find_sources(request, models, corpus))
     encoder = _Encoder(corpus)
-    models = []
+    planned = []
     for source in sources:
         shape = load_shape(source)
         runs = tuple(_plan_runs(request, source, shape, encoder))
@@ -161,15 +163,16 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
             window_tokens=request.window_tokens,
             max_memory=request.max_memory,
         )
-        models.append(ModelPlan(source, shape, runs, budget))
-    plan = ExtractionPlan(request, corpus, device, tuple(models))
+        planned.append(ModelPlan(source, shape, runs, budget))
+    plan = ExtractionPlan(request, corpus, device, tuple(planned))
     _check_keys(plan)
     return plan
 
 
-def _find_sources(request: ExtractionRequest, corpus: Corpus) -> Iterator[ModelSource]:
-    for text in request.models:
-        name, base = parse_model(text)
+def _find_sources(
+    request: ExtractionRequest, models: Sequence[tuple[str, str]], corpus: Corpus
+) -> Iterator[ModelSource]:
+    for name, base in models:
         for size in request.training_sizes:
             yield find_source(
                 name,

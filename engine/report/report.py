@@ -45,16 +45,8 @@ _RULES = {
 
 
 def check_report(path: Path) -> None:
-    """Refuse a file that `write_report` cannot write, before anything is read for it.
-
-    Raises
-    ------
-    SettingError
-        If the suffix is not ``.html`` or the folder does not exist.
-    """
+    """Refuse a place that `write_report` does not write to, before anything is read for it; see `check_target`."""
     check_target(path, (".html",), "output")
-    if path.is_dir():
-        raise SettingError(f"output {path} is a folder; name a file that ends in .html")
 
 
 def write_report(

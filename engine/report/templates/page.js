@@ -10,10 +10,13 @@ const biocache = (() => {
   };
   const unpackJson = async (name) => JSON.parse(new TextDecoder().decode(await unpack(name)));
 
+  const FORMULA = /^(?:[\s'"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/;
+
   // RFC 4180: a cell with a comma, a quote or an end of line is quoted, its quotes doubled.
   const cell = (value) => {
     if (value === null || value === undefined) return "";
-    const text = String(value);
+    // What a spreadsheet would compute is made text, as the commands do it.
+    const text = typeof value === "string" && FORMULA.test(value) ? `'${value}` : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const csv = ({ columns, rows }) => [columns, ...rows].map((row) => row.map(cell).join(",") + "\r\n").join("");

@@ -1,0 +1,127 @@
+"""Where commands write: what is in the way and is no result of theirs stays, and nothing is computed first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Command = Callable[..., Result]
+
+PROBE = ("probe", "--task", "ner", "--store")
+COMPARE = ("compare-attention", "--model", "bert", "--store")
+
+
+@pytest.fixture(autouse=True)
+def no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where something is computed."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("computed before the place was refused")
+
+    monkeypatch.setattr("biocache.engine.probing.probe.fitted", fail)
+    monkeypatch.setattr("biocache.engine.attention.comparison._compute", fail)
+    monkeypatch.setattr("biocache.engine.report.report.take_inventory", fail)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "place"),
+    [
+        (PROBE, "--output", "biocache.zarr"),
+        (PROBE, "--output", "biocache.zarr/ner/demo/bert/size-000/seed-42/sentence/test/out.csv"),
+        (PROBE, "--output", "biocache.zarr/zarr.json"),
+        (PROBE, "--output", "thesis.csv"),
+        (PROBE, "--plot", "thesis.png"),
+        (PROBE, "--plot-confusion", "thesis.png"),
+        (PROBE, "--output", "nowhere/out.csv"),
+        (COMPARE, "--output", "biocache.zarr"),
+        (COMPARE, "--plot", "thesis.png"),
+        (COMPARE, "--plot", "before.png"),  # Its second figure would be written to before-above-chance.png.
+        (("report", "--store"), "--output", "thesis.html"),
+        (("report", "--store"), "--output", "biocache.zarr/report.html"),
+    ],
+)
+def test_nothing_is_deleted_and_nothing_computed(
+    command: Command, store: Path, arguments: tuple[str, ...], option: str, place: str
+) -> None:
+    for name in ("thesis.csv", "thesis.png", "thesis.html", "before-above-chance.png"):
+        (store.parent / name).mkdir()
+        (store.parent / name / "thesis.tex").write_text("years of work")
+    before = tree(store.parent)
+    stderr = command(*arguments, store, option, store.parent / place, code=1).stderr
+    assert stderr.startswith("Error: ")
+    assert stderr.count("\n") == 1
+    assert tree(store.parent) == before
+
+
+def test_two_figures_need_two_files(command: Command, store: Path, tmp_path: Path) -> None:
+    figures = ("--plot", tmp_path / "a.png", "--plot-confusion", tmp_path / "a.png")
+    assert "is to hold two results" in command(*PROBE, store, *figures, code=1).stderr
+
+
+URLS = ["s3://bucket/x", "gs://bucket/x.zarr", "https://host/x", "file:///tmp/x", "hf://datasets/a/b", "memory://x"]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls", "--store"),
+        ("ls", "--checkpoints"),
+        ("info", "--store"),
+        ("verify", "--store"),
+        ("rm", "--all", "--yes", "--store"),
+        ("report", "--output", "x.html", "--store"),
+        ("report", "--output"),
+        ("demo",),
+        (*PROBE,),
+        ("probe", "--task", "ner", "--output"),
+        ("probe", "--task", "ner", "--plot"),
+        (*COMPARE,),
+        ("extract", "--task", "ner", "--dataset"),
+        ("extract", "--task", "ner", "--model"),
+        ("extract", "--task", "ner", "--checkpoints"),
+        ("extract", "--task", "ner", "--store"),
+        ("finetune", "--task", "ner", "--store"),
+        ("finetune", "--task", "ner", "--dataset"),
+        ("finetune", "--task", "ner", "--checkpoints"),
+        ("study", "--store"),
+        ("study", "--checkpoints"),
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}" if isinstance(arguments, tuple) else None,
+)
+def test_a_url_is_refused_and_no_folder_of_its_name_is_made(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stderr = command(*arguments, url, code=1).stderr
+    assert f"is a URL ({url.partition(':')[0]}), and biocache reads and writes local folders only" in stderr
+    assert stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_in_the_environment_is_refused(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIOCACHE_STORE", "s3://bucket/x")
+    assert "is a URL (s3)" in command("ls", code=1).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--store", "--checkpoints"])
+@pytest.mark.parametrize("path", ["~nouser/x", "a\udc80b"])
+def test_a_path_that_cannot_be_used_is_one_line(command: Command, option: str, path: str) -> None:
+    stderr = command("ls", option, path, code=1).stderr
+    assert stderr.startswith(f"Error: {option} ")
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--model", "--dataset"])
+@pytest.mark.parametrize("path", ["~nouser/x", "x=~nouser/x", "./a\udc80b"])
+def test_a_model_or_corpus_that_cannot_be_used_is_one_line(command: Command, option: str, path: str) -> None:
+    stderr = command("extract", "--task", "ner", option, path, code=1).stderr
+    assert stderr.startswith("Error: ")
+    assert stderr.count("\n") == 1
