@@ -43,6 +43,8 @@ def info(run: str | None, store: Path, *, as_json: bool, **selectors: Any) -> No
 
 
 def _facts(run: "Run") -> dict[str, Any]:
+    from biocache.store.sweeping import disk_bytes
+
     records = run.records()
     raw = _raw_bytes(run, sorted(records))
     chunks = sum(record.stored_bytes for record in records.values())
@@ -54,7 +56,7 @@ def _facts(run: "Run") -> dict[str, Any]:
         "key": dict(run.key.items()),
         "counts": asdict(run.counts),
         "sizes": {
-            "disk_bytes": sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()),
+            "disk_bytes": disk_bytes(run.path),
             "activation_bytes": chunks,
             "activation_bytes_before_compression": raw,
             "compression_ratio": raw / chunks if chunks else None,

@@ -24,16 +24,18 @@ Examples, in the folder that a demo made:
 def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **selectors: Any) -> None:
     """Remove runs and free their bytes, after listing them and asking.
 
-    RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused.
+    RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused. What
+    interrupted commands left in the store is freed too.
     """
     if not (runs or everything or any(selectors.values())):
         raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
-    from biocache.cli.render import counted, print_table
+    from biocache.cli.render import counted, note, print_table
     from biocache.cli.selection import chosen_keys, selection
     from biocache.engine.extraction.memory import format_bytes
     from biocache.store import Store
+    from biocache.store.sweeping import disk_bytes
     from biocache.store.writing import refuse_claimed
 
     wanted = selection(runs, store, selectors)
@@ -41,15 +43,14 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
     chosen = chosen_keys(opened, wanted)
     for key in chosen:
         refuse_claimed(store, key)
-    sizes = [_disk_bytes(store / key.path) for key in chosen]
+    sizes = [disk_bytes(store / key.path) for key in chosen]
     if chosen:
         print_table(("run", "bytes"), [(str(key), format_bytes(size)) for key, size in zip(chosen, sizes, strict=True)])
     if chosen and not yes:
         click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:
         opened.remove(key)
+    swept = opened.sweep()
+    if swept:
+        note(f"{format_bytes(swept)} that interrupted commands had left were freed as well")
     click.echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
-
-
-def _disk_bytes(run: Path) -> int:
-    return sum(file.stat().st_size for file in run.rglob("*") if file.is_file())

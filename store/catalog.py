@@ -23,6 +23,7 @@ from biocache.store.paths import local_path
 from biocache.store.reading import Run, check_store
 from biocache.store.results import RESULTS, StoredResult, list_results
 from biocache.store.stacking import stack_runs
+from biocache.store.sweeping import sweep
 from biocache.store.writing import discard_run
 
 __all__ = ["Store"]
@@ -206,6 +207,10 @@ class Store:
             If there is no such run.
         """
         discard_run(self.path, run.key if isinstance(run, Run) else run)
+
+    def sweep(self) -> int:
+        """Free what interrupted commands left, and return its bytes; what live processes write is left alone."""
+        return sweep(self.path)
 
     def catalog(self, **selection: Any) -> pd.DataFrame:
         """List the runs that match a selection, by default all.

@@ -21,6 +21,7 @@ from biocache.store.metadata import as_type
 from biocache.store.reading import Run, check_format
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
+from biocache.store.sweeping import free
 from biocache.store.text import one_line
 
 __all__ = ["RESULTS", "StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
@@ -312,10 +313,8 @@ def _require_chunks(path: Path, dataset: xr.Dataset) -> None:
 
 def _discard(root: Path, target: Path) -> None:
     """Remove an earlier result, where there is one that no other process has removed."""
-    doomed = staging(root)
     with suppress(FileNotFoundError):
-        target.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+        free(root, target)
 
 
 def _damaged(path: Path, error: BaseException) -> IntegrityError:

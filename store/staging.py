@@ -16,22 +16,44 @@ from biocache.store.reading import check_store
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.text import one_line
 
-__all__ = ["create_parents", "publish", "refuse_foreign", "staging", "write_error"]
+__all__ = [
+    "PARTIAL",
+    "create_parents",
+    "is_abandoned",
+    "is_orphan",
+    "publish",
+    "refuse_foreign",
+    "staging",
+    "write_error",
+]
 
-_PARTIAL = ".partial-"
+#: How the names of temporary paths begin.
+PARTIAL = ".partial-"
+_PARTS = {"samples", "tokens", "words", "packs", "hidden", "attention"}
 # Times to try for a place that other processes make and remove.
 _ATTEMPTS = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def staging(root: Path) -> Path:
-    """Name a folder for what is not ready to be seen, and sweep those of processes that are gone."""
-    prefix = f"{_PARTIAL}{socket.gethostname()}-"
-    for entry in root.glob(f"{_PARTIAL}*"):
-        pid = entry.name.removeprefix(prefix).partition("@")[0]
-        if entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+    """Return a temporary path in a store; delete those of dead processes."""
+    for entry in root.glob(f"{PARTIAL}*"):
+        if is_abandoned(entry):
             shutil.rmtree(entry, ignore_errors=True)
-    return root / f"{prefix}{os.getpid()}@{uuid.uuid4().hex}"
+    return root / f"{PARTIAL}{socket.gethostname()}-{os.getpid()}@{uuid.uuid4().hex}"
+
+
+def is_abandoned(entry: Path) -> bool:
+    """Return whether a temporary path was made by a process of this machine that is dead."""
+    prefix = f"{PARTIAL}{socket.gethostname()}-"
+    pid = entry.name.removeprefix(prefix).partition("@")[0]
+    return entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+
+
+def is_orphan(folder: Path) -> bool:
+    """Return whether a folder holds parts of a run alone: chunks of a writer that outlived the run's removal."""
+    entries = {entry.name for entry in folder.iterdir()}
+    return bool(entries) and entries <= _PARTS
 
 
 def create_parents(root: Path, group: Path) -> None:
@@ -56,7 +78,10 @@ def publish(root: Path, made: Path, target: Path) -> None:
                 raise
             if (target / "zarr.json").exists():
                 return
-            # Chunks of a writer that outlived the removal.
+            if not is_orphan(target):
+                raise StoreFormatError(
+                    f"{target} holds files that are not biocache's; move them away, or choose another --store"
+                ) from error
             shutil.rmtree(target, ignore_errors=True)
         else:
             return

@@ -3,7 +3,7 @@
 import shutil
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from biocache.store.reading import Run
 from biocache.store.records import PackRecord, sweep, write_record
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
+from biocache.store.sweeping import free, remove_if_empty
 from biocache.store.text import shortened
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
@@ -229,7 +230,7 @@ def refuse_claimed(root: Path, key: RunKey) -> None:
 def discard_run(root: Path, key: RunKey) -> None:
     """Remove a run, sound or damaged, and the groups that it leaves empty.
 
-    The run vanishes at once, then its bytes are freed.
+    The run vanishes at once, then its bytes are freed; what a killed process leaves of that, `sweep` frees.
 
     Raises
     ------
@@ -239,31 +240,13 @@ def discard_run(root: Path, key: RunKey) -> None:
         If it is gone already.
     """
     refuse_claimed(root, key)
-    path, doomed = root / key.path, staging(root)
+    path = root / key.path
     try:
-        path.rename(doomed)
+        free(root, path)
     except FileNotFoundError as error:
         raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
-    shutil.rmtree(doomed, ignore_errors=True)
-    _remove_empty(path.parents[: len(RunKey.names()) - 1])
-
-
-def _remove_empty(groups: Iterable[Path]) -> None:
-    """Remove groups that hold nothing, innermost first, and nothing that another process puts there meanwhile."""
-    for group in groups:
-        metadata = group / "zarr.json"
-        try:
-            if [entry.name for entry in group.iterdir()] != [metadata.name]:
-                return
-            content = metadata.read_bytes()
-            metadata.unlink()
-        except FileNotFoundError:  # Another process removes it.
-            return
-        try:
-            group.rmdir()
-        except OSError:
-            with suppress(FileNotFoundError):
-                metadata.write_bytes(content)
+    for group in path.parents[: len(RunKey.names()) - 1]:
+        if not remove_if_empty(group):
             return
 
 

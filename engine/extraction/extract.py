@@ -33,6 +33,7 @@ from biocache.store.errors import (
 from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
+from biocache.store.sweeping import sweep
 from biocache.store.writing import create_run, discard_run, resume_run
 
 __all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
@@ -85,6 +86,7 @@ def run_plan(
     """Do what a plan says; see `extract`."""
     root = local_path(store, "store")
     check_disk(root, plan)
+    sweep(root)
     if scheduler_address is not None and plan.request.partition is not None:
         raise SettingError(
             "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"

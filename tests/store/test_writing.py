@@ -421,3 +421,14 @@ def test_a_group_that_vanishes_before_a_run_is_in_place_is_made_again(
     run = source.create(tmp_path)
     assert list(Store.open(tmp_path).keys()) == [run.key]
     assert (run.path.parent / "zarr.json").is_file()
+
+
+def test_files_of_others_in_the_place_of_a_run_are_left_there(root: Path) -> None:
+    source = synthetic()
+    (root / source.spec.key.path).mkdir(parents=True)
+    (root / source.spec.key.path / "thesis.tex").write_text("years of work")
+    zarr.create_group(root, attributes={"biocache": {"format_version": 1}})
+    with pytest.raises(StoreFormatError, match=r"holds files that are not biocache's; move them away"):
+        source.create(root)
+    assert (root / source.spec.key.path / "thesis.tex").read_text() == "years of work"
+    assert list(root.glob(".partial-*")) == []

@@ -1,0 +1,119 @@
+"""What interrupted commands leave in a store is freed by the next, and nothing else is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import zarr
+from crashes import killed_before_each_change
+from store_factory import KEY, synthetic
+
+from biocache.store import Store
+from biocache.store.results import find_result, save_result
+from biocache.store.staging import PARTIAL, staging
+from biocache.store.sweeping import sweep
+from biocache.store.writing import discard_run
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+def test_a_removal_killed_at_any_moment_leaves_the_run_or_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "s.zarr"
+    synthetic(dataset="other").write_all(root)
+    without = tree(root)
+    synthetic().write_all(root)
+    whole = tree(root)
+    shutil.copytree(root, tmp_path / "whole")
+
+    def prepare() -> None:
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "whole", root)
+
+    kills = gone = 0
+    for kills in killed_before_each_change(prepare, lambda: discard_run(root, KEY)):
+        removed = not (root / KEY.path).exists()
+        assert removed == (KEY not in set(Store.open(root).keys()))
+        gone += removed
+        freed = sweep(root)
+        assert tree(root) == (without if removed else whole), kills
+        assert (freed > 0) <= removed
+        assert sweep(root) == 0
+    assert kills > 20
+    assert 0 < gone < kills
+
+
+def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) -> None:
+    root = tmp_path / "s.zarr"
+    synthetic(dataset="other").write_all(root)
+    without = tree(root)
+    run = synthetic().write_all(root)
+    run.path.rename(root / ".removed-0123")
+
+    def prepare() -> None:
+        if not (tmp_path / "begun").exists():
+            shutil.copytree(root, tmp_path / "begun")
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "begun", root)
+
+    for kills in killed_before_each_change(prepare, lambda: sweep(root)):
+        sweep(root)
+        assert tree(root) == without, kills
+
+
+def test_chunks_of_a_writer_that_outlived_the_removal_are_freed(tmp_path: Path) -> None:
+    run = synthetic().write_all(tmp_path)
+    (run.path / "zarr.json").unlink()
+    size = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+    assert sweep(tmp_path) == size
+    assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]
+
+
+def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path) -> None:
+    synthetic().write_all(tmp_path)
+    inputs = {"a": 1}
+    save_result(tmp_path, "probe", inputs, xr.Dataset({"x": 1}))
+    ours = staging(tmp_path)
+    (ours / "hidden").mkdir(parents=True)
+    elsewhere = tmp_path / f"{PARTIAL}another-host-1@0"
+    elsewhere.mkdir()
+    for place in ("notes", "ner/corpus/notes", KEY.path.replace("test", "mine")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "thesis.tex").write_text("years of work")
+    before = tree(tmp_path)
+    assert sweep(tmp_path) == 0
+    assert tree(tmp_path) == before
+    assert find_result(tmp_path, "probe", inputs) is not None
+
+
+def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path) -> None:
+    synthetic().write_all(tmp_path)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead = tmp_path / staging(tmp_path).name.replace(f"-{os.getpid()}@", f"-{child}@")
+    dead.mkdir()
+    (dead / "file").write_bytes(b"12345")
+    assert Store.open(tmp_path).sweep() == 5
+    assert not dead.exists()
+
+
+def test_a_group_that_lost_its_metadata_while_it_got_a_run_has_it_again(tmp_path: Path) -> None:
+    synthetic().write_all(tmp_path)
+    group = (tmp_path / KEY.path).parent
+    (group / "zarr.json").unlink()
+    sweep(tmp_path)
+    zarr.open_group(group, mode="r")
+    assert Store.open(tmp_path).run().complete
+
+
+@pytest.mark.parametrize("root", ["absent", "file"])
+def test_there_is_nothing_to_sweep(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("x")
+    assert sweep(tmp_path / root) == 0
