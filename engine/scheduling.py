@@ -9,6 +9,19 @@ from biocache.store.errors import ResourceError, SettingError
 
 __all__ = ["computing", "connect"]
 
+# Credentials of the clusters that this process has started, by the address of their scheduler: whoever connects to one
+# can run any code, so that only those who hold them may.
+_CREDENTIALS: dict[str, Any] = {}
+
+_LOOPBACK = "127.0.0.1"
+_SETTINGS = {
+    # By default workers hand every 64 KiB that they free back to the system, and wait for it again.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27,
+    # Pages of tasks, logs and call stacks, for every user of the machine.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+
 
 @contextmanager
 def connect(address: str) -> Iterator[Any]:
@@ -17,7 +30,8 @@ def connect(address: str) -> Iterator[Any]:
     Parameters
     ----------
     address
-        Address of its scheduler, such as ``tcp://host:8786``.
+        Address of its scheduler, such as ``tls://host:8786``. Certificates of a cluster that others started are taken
+        from the settings of Dask.
 
     Yields
     ------
@@ -32,7 +46,7 @@ def connect(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout="10s", set_as_default=False, security=_CREDENTIALS.get(address))
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ResourceError(
@@ -84,21 +98,30 @@ def computing(workers: int | None, scheduler_address: str | None) -> Iterator[An
 
 @contextmanager
 def _workers(count: int) -> Iterator[Any]:
+    """Start workers that nobody but this process can give work to: TLS with temporary certificates, on loopback."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
+    security = Security.temporary()
     with (
-        # By default workers hand every 64 KiB that they free back to the system, and wait for it again.
-        dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27}),
-        # Any free port: the usual one of the dashboard may be that of another cluster.
+        dask.config.set(_SETTINGS),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=":0",
+            host=_LOOPBACK,
+            security=security,
+            # Any free port: the usual one may be that of another cluster.
+            dashboard_address=f"{_LOOPBACK}:0",
+            worker_dashboard_address=f"{_LOOPBACK}:0",
+            scheduler_kwargs={"dashboard": False},
             # A worker that takes long to end is of no interest; one that dies is an error of its own.
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        yield client
+        _CREDENTIALS[cluster.scheduler_address] = security
+        try:
+            yield client
+        finally:
+            del _CREDENTIALS[cluster.scheduler_address]

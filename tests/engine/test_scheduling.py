@@ -1,7 +1,13 @@
 """What computes: threads, workers started for the purpose, or a cluster."""
 
 import operator
+import subprocess
+import sys
+from http.client import HTTPException
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -38,3 +44,50 @@ def test_what_cannot_compute_is_refused() -> None:
         pass
     with pytest.raises(ResourceError, match="no Dask scheduler answers"), computing(None, "nonsense://"):
         pass
+
+
+def listening() -> set[tuple[str, int]]:
+    """Return the addresses that this process and its workers listen on."""
+    me = psutil.Process()
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in (me, *me.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def answers(port: int) -> int | None:
+    """Return the status of what answers to plain HTTP on a port of this machine; None where nothing does."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/info/main/workers.html", timeout=30) as page:
+            return page.status
+    except HTTPError as error:
+        return error.code
+    except (OSError, HTTPException):
+        return None
+
+
+def test_nobody_else_reaches_the_workers_that_are_started():
+    before = listening()
+    with computing(2, None) as client:
+        address = client.scheduler.address
+        opened = listening() - before
+        assert len(opened) >= 5
+        assert {ip for ip, _ in opened} == {"127.0.0.1"}
+        # What speaks HTTP has no page; what speaks Dask asks for a certificate.
+        assert {answers(port) for _, port in opened} == {None, 404}
+        assert client.submit(sum, (1, 2)).result() == 3
+        assert address.startswith("tls://")
+        stranger = "import sys; from distributed import Client, Security\n"
+        for security, place in (("None", address.replace("tls", "tcp")), ("Security.temporary()", address)):
+            call = f"Client({place!r}, security={security}, timeout='5s')"
+            done = subprocess.run([sys.executable, "-c", stranger + call], capture_output=True, text=True, check=False)
+            assert done.returncode != 0
+            assert "CommClosedError" in done.stderr or "OSError" in done.stderr
+        # This process connects again, as a step of the demo does.
+        with computing(None, address) as again:
+            assert again.submit(sum, (2, 3)).result() == 5
+    with pytest.raises(ResourceError, match="no Dask scheduler answers"), computing(None, address):
+        pass
+    assert listening() <= before
