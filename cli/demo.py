@@ -38,7 +38,7 @@ def demo(folder: Path, workers: int | None) -> None:
     50 and 100 % of the train split, extracted, probed, compared with what they were, and reported as one HTML page.
     Each command is shown, to be repeated by hand. What an earlier demo left there is kept.
     """
-    from biocache.cli.render import Bars
+    from biocache.cli.render import Bars, echo
     from biocache.engine.demo.making import make_demo
 
     with Bars("parts") as bars:
@@ -49,8 +49,8 @@ def demo(folder: Path, workers: int | None) -> None:
             on_progress=bars.update,
         )
     _print_scores(made)
-    click.echo(f"\nThe report, to be opened in a browser: {made.report}\n\nThe store in Python:\n")
-    click.echo("\n".join(python_lines(made)))
+    echo(f"\nThe report, to be opened in a browser: {made.report}\n\nThe store in Python:\n")
+    echo("\n".join(python_lines(made)))
 
 
 def _shown(step: "Step") -> str:
@@ -61,7 +61,7 @@ def _shown(step: "Step") -> str:
 
 def _print_scores(demo: "Demo") -> None:
     """Write what fine-tuning came to, a row a model."""
-    from biocache.cli.render import print_table
+    from biocache.cli.render import echo, print_table
     from biocache.engine.demo.demo import SIZES
     from biocache.engine.demo.outcome import SCORES, test_scores
 
@@ -69,7 +69,7 @@ def _print_scores(demo: "Demo") -> None:
         (task, SCORES[task].replace("_f1", " F1"), model, *(f"{scores[size]:.3f}" for size in SIZES))
         for task, model, scores in test_scores(demo)
     ]
-    click.echo("\nFine-tuned models on the test split\n")
+    echo("\nFine-tuned models on the test split\n")
     print_table(("task", "score", "model", *(f"{size} %" for size in SIZES)), rows)
 
 

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from biocache.cli.render import counted, note, print_fields, print_json, print_table
+from biocache.cli.render import counted, echo, note, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
@@ -72,7 +70,7 @@ def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
             for run in plan.runs
         ],
     )
-    click.echo()
+    echo()
     fields = [
         ("bytes, before compression", format_bytes(plan.activation_bytes)),
         ("peak memory", format_bytes(plan.peak_bytes)),

@@ -1,9 +1,13 @@
 """The `biocache` command: a group that imports a command only to run it."""
 
+import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -88,16 +92,35 @@ class CommandGroup(click.Group):
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(width), text) for name, (_, text) in commands.items()])
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse what is before the name of the command."""
+        with _printable_errors():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; turn what a user can mend into one line on stderr."""
+        """Run the command; turn what a user can fix into one line on stderr."""
         try:
-            return super().invoke(ctx)
+            with _printable_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Interrupted("Interrupted; what is committed stays, and the same command resumes") from error
         except Exception as error:
             if _is_own(error) or (isinstance(error, OSError) and error.filename is not None):
-                raise click.ClickException(_one_line(error)) from error
+                raise click.ClickException(_message(error)) from error
             raise
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Keep what a user wrote, or a file holds, from reaching the terminal raw in a message of click's."""
+    try:
+        yield
+    except click.ClickException as error:
+        from biocache.store.text import one_line
+
+        message = one_line(error.format_message())
+        error.format_message = lambda: message  # type: ignore[method-assign]
+        raise
 
 
 def _is_own(error: Exception) -> bool:
@@ -106,9 +129,10 @@ def _is_own(error: Exception) -> bool:
     return errors is not None and isinstance(error, errors.BiocacheError)
 
 
-def _one_line(error: Exception) -> str:
-    text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
-    return " ".join(text.split())
+def _message(error: Exception) -> str:
+    from biocache.store.text import one_line
+
+    return one_line(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else error)
 
 
 @click.group(
@@ -131,6 +155,9 @@ def main() -> None:
         os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # A terminal that is not UTF-8 cannot show every word of a corpus.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         biocache(prog_name="biocache")
     except KeyboardInterrupt:

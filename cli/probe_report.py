@@ -4,9 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from biocache.cli.render import counted, note, print_json, print_table
+from biocache.cli.render import counted, echo, note, print_json, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,13 +120,13 @@ def _print_pairs(pairs: "xr.Dataset", score: str) -> None:
 
     rows = [_pair_row(pairs.isel(comparison=place)) for place in range(pairs.sizes["comparison"])]
     sure = [row for row in rows if row["p_holm"] < LEVEL]
-    click.echo()
+    echo()
     if sure:
         print_table(
             ("model", "seed", "a", "b", f"{SCORE_NAMES[score]}, b less a", "p", "p, Holm"),
             [_pair_cells(row) for row in sure],
         )
-    click.echo(f"{len(sure)} of {counted(len(rows), 'pair')} differ (p < {LEVEL} after Holm's correction)")
+    echo(f"{len(sure)} of {counted(len(rows), 'pair')} differ (p < {LEVEL} after Holm's correction)")
 
 
 def _pair_row(pair: "xr.Dataset") -> dict[str, Any]:

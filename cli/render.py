@@ -9,15 +9,32 @@ from typing import Any, Self
 
 import click
 
-__all__ = ["Bars", "counted", "format_layers", "note", "print_fields", "print_json", "print_table"]
+from biocache.store.text import one_line, printable
+
+__all__ = ["Bars", "counted", "echo", "format_layers", "note", "print_fields", "print_json", "print_table"]
 
 # No table is as wide: what a terminal does not fit it wraps, and a pipe gets whole rows.
 _WIDTH = 10_000
 
 
+def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> None:
+    """Write lines; what a terminal would obey in them is escaped, but for the colours of a table.
+
+    Parameters
+    ----------
+    text
+        The lines.
+    err
+        Whether they go to stderr.
+    color
+        Whether the text is a line of a table, with colours where True; its cells are escaped already.
+    """
+    click.echo("\n".join(map(printable, text.split("\n"))) if color is None else text, err=err, color=color)
+
+
 def note(text: str) -> None:
     """Write a note to stderr."""
-    click.echo(f"note: {text}", err=True)
+    echo(f"note: {one_line(text)}", err=True)
 
 
 def counted(count: int, noun: str) -> str:
@@ -27,7 +44,7 @@ def counted(count: int, noun: str) -> str:
 
 def print_json(value: Any) -> None:
     """Write JSON to stdout."""
-    click.echo(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
@@ -46,9 +63,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, title in enumerate(columns):
         numeric = bool(cells) and all(isinstance(row[position], int) for row in cells)
-        table.add_column(title, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(printable(title), justify="right" if numeric else "left", no_wrap=True)
     for row in cells:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else printable(cell) for cell in row))
     _print(table)
 
 
@@ -60,7 +77,7 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     for name, value in fields:
-        table.add_row(name, value, style=None if value else "bold")
+        table.add_row(printable(name), printable(value), style=None if value else "bold")
     _print(table)
 
 
@@ -74,7 +91,7 @@ def _print(table: Any) -> None:
     )
     console.print(table)
     for line in text.getvalue().splitlines():
-        click.echo(line.rstrip(), color=terminal)
+        echo(line.rstrip(), color=terminal)
 
 
 def format_layers(layers: Sequence[int]) -> str:
@@ -130,13 +147,13 @@ class Bars:
     def echo(self, text: str) -> None:
         """Write a line to stdout, the bars out of its way."""
         self._progress.stop()
-        click.echo(text)
+        echo(text)
         self._progress.start()
 
     def update(self, run: str, done: int, total: int, unit: str | None = None) -> None:
         """Set how far a run is; the first call for a run draws its bar. The unit is that of the bars, unless given."""
         if run not in self._tasks:
-            self._tasks[run] = self._progress.add_task(run, total=total, rate="")
+            self._tasks[run] = self._progress.add_task(printable(run), total=total, rate="")
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]
         speed = task.finished_speed or task.speed
         rate = f"{speed:,.0f} {unit or self._unit}/s" if speed else ""

@@ -61,15 +61,15 @@ def report(store: Path, *, output: Path, **settings: Any) -> None:
     and the command and the lines of Python that make it. Nothing is computed for it: where the store has no result
     yet, the page says which command makes one.
     """
-    from biocache.cli.render import note
+    from biocache.cli.render import echo, note
     from biocache.engine.report.report import check_report, write_report
 
     check_report(output)
     made = write_report(store, output, _request(store, settings))
     for text in made.notes:
         note(text)
-    click.echo(_summary(made), err=True)
-    click.echo(str(made.path))
+    echo(_summary(made), err=True)
+    echo(str(made.path))
 
 
 def _request(store: Path, settings: dict[str, Any]) -> "ReportRequest":

@@ -31,7 +31,7 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
-    from biocache.cli.render import counted, note, print_table
+    from biocache.cli.render import counted, echo, note, print_table
     from biocache.cli.selection import chosen_keys, selection
     from biocache.engine.extraction.memory import format_bytes
     from biocache.store import Store
@@ -53,4 +53,4 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
     swept = opened.sweep()
     if swept:
         note(f"{format_bytes(swept)} that interrupted commands had left were freed as well")
-    click.echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
+    echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")

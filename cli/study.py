@@ -131,7 +131,7 @@ def _request(settings: dict[str, Any]) -> "StudyRequest":
 
 def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     """Write the steps and the bytes that each would still write."""
-    from biocache.cli.render import print_fields, print_json, print_table
+    from biocache.cli.render import echo, print_fields, print_json, print_table
     from biocache.engine.extraction.memory import format_bytes
 
     total = sum(entry.bytes_left or 0 for entry in planned)
@@ -142,7 +142,7 @@ def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     sizes = ["-" if entry.bytes_left is None else format_bytes(entry.bytes_left) for entry in planned]
     rows = [(*_cells(entry.step), size) for entry, size in zip(planned, sizes, strict=True)]
     print_table((*_COLUMNS, "bytes to write"), rows)
-    click.echo()
+    echo()
     print_fields([("bytes to write, before compression", format_bytes(total))])
 
 

@@ -52,7 +52,7 @@ def verify(
     """
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
-    from biocache.cli.render import Bars, counted, print_json
+    from biocache.cli.render import Bars, counted, echo, print_json
     from biocache.cli.selection import chosen_keys, selection
     from biocache.store import Store
 
@@ -79,7 +79,7 @@ def verify(
     else:
         again = "" if recompute is None else f", up to {counted(recompute, 'sample')} of each run recomputed"
         found = counted(len(problems), "problem") if problems else "no problems"
-        click.echo(f"{counted(len(chosen), 'run')}, {counted(packs, 'pack')} checked{again}: {found}")
+        echo(f"{counted(len(chosen), 'run')}, {counted(packs, 'pack')} checked{again}: {found}")
     if problems:
         raise click.exceptions.Exit(1)
 

@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from biocache.store.keys import RunKey
+from biocache.store.text import printable
 
 if TYPE_CHECKING:
     from biocache.store.reading import Run
@@ -54,7 +55,7 @@ def store_facts(keys: Iterable[RunKey]) -> Facts:
 def as_text(title: str, facts: Facts) -> str:
     """Write facts as lines below a title."""
     width = max(len(name) for name, _ in facts) + 2
-    return "\n".join([f"<{title}>", *(f"  {name:<{width}}{text}" for name, text in facts)])
+    return "\n".join([f"<{printable(title)}>", *(f"  {name:<{width}}{printable(text)}" for name, text in facts)])
 
 
 def as_html(title: str, facts: Facts) -> str:

@@ -9,6 +9,7 @@ __all__ = ["one_line", "printable", "shortened", "shown"]
 # which no UTF-8 output can write.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST_WORD = 300
+_LONGEST_LINE = 2000
 _LONGEST_SHOWN = 60
 
 
@@ -21,10 +22,15 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException | str) -> str:
-    """Return a message on one printable line, its longest words cut; the error's type where it has no message."""
+    """Return a message on one printable line; the error's type where it has no message.
+
+    Long words are cut, and so is the middle of a long line: its beginning names the place, its end the next step.
+    """
     words = str(error).split() or [type(error).__name__]
-    cut = (word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_SHOWN]}..." for word in words)
-    return printable(" ".join(cut))
+    line = printable(" ".join(word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_SHOWN]}..." for word in words))
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 4 :]}"
+    return line
 
 
 def shortened(value: Any) -> str:
