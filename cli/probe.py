@@ -26,7 +26,7 @@ PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 POOLINGS = ("mean", "first", "last", "max")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
-SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1")
+SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1")
 _COUNT = click.IntRange(min=1)
 _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 _CLASSIFIER = ("c", "gamma", "hidden_size", "epochs", "learning_rate", "batch_size", "max_iterations")
@@ -82,7 +82,7 @@ Examples, in the folder that a demo made:
 @click.option(
     "--score",
     type=click.Choice(SCORES),
-    help="Score to mark, compare and draw.  [default: entity_f1 for ner, accuracy for nli]",
+    help="Score to mark, compare and draw.  [default: that of entities for ner, accuracy for nli]",
 )
 @click.option(
     "--resamples",
@@ -144,10 +144,11 @@ def probe(
     from biocache.cli.render import Bars, note
     from biocache.engine.figures import check_places
     from biocache.engine.probing.comparing import compare_probes
-    from biocache.engine.probing.probe import find_probe
+    from biocache.engine.probing.probe import chosen_score, find_probe, probe_scores
     from biocache.engine.probing.probe import probe as run_probe
 
-    score = request.chosen_score(score)
+    if score is not None:
+        chosen_score(probe_scores(store, request), score)
     check_places(output, plot, plot_confusion)
     if request.seeds > 1 and not request.is_random:
         note(
@@ -160,6 +161,7 @@ def probe(
         progress: dict[str, Any] = {"on_progress": lambda done, total: bars.update("fits", done, total)}
         result = run_probe(store, request, force=force, **machines, **progress) if found is None else found
         pairs = compare_probes(store, request, score, **machines, **progress) if compare else None
+    score = chosen_score(result.score.to_numpy().tolist(), score)
     print_result(result, pairs, score, from_store=found is not None, as_json=as_json)
     _write(result, score, output, plot, plot_confusion)
 

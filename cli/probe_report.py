@@ -43,16 +43,21 @@ def print_result(
     unfinished = int((result.converged == 0).sum())
     if unfinished:
         note(f"{counted(unfinished, 'fit')} stopped at --max-iterations before the solver converged; raise it")
+    if "merged_entity_f1" in result:
+        note(
+            "merged-entity F1 takes words of one type that touch for one entity, since these runs hold merged types; "
+            "runs of --label-scheme bio have the entity F1 that finetune reports"
+        )
     if "code_length" in result and (result.training_size > 0).any():
         note("fine-tuned models have seen the train labels whose code is measured; it says nothing of unseen text")
     if as_json:
         print_json(_as_json(result, pairs, score))
         return
-    from biocache.engine.probing.figures import SCORE_NAMES
+    from biocache.engine.scoring import SCORE_TITLES
 
     scores = result.score.to_numpy().tolist()
     extras = [name for name in _EXTRAS if name in result]
-    titles = [SCORE_NAMES[name] for name in scores] + [_EXTRAS[name] for name in extras]
+    titles = [SCORE_TITLES[name] for name in scores] + [_EXTRAS[name] for name in extras]
     rows = list(_rows(result, score))
     print_table(
         ("model", "training size", "seed", "layer", "", *titles),
@@ -116,14 +121,14 @@ def _score(value: float, spread: float | None, interval: list[float]) -> str:
 def _print_pairs(pairs: "xr.Dataset", score: str) -> None:
     """Write the pairs that differ after Holm's correction, and how many do not."""
     from biocache.engine.probing.comparing import LEVEL
-    from biocache.engine.probing.figures import SCORE_NAMES
+    from biocache.engine.scoring import SCORE_TITLES
 
     rows = [_pair_row(pairs.isel(comparison=place)) for place in range(pairs.sizes["comparison"])]
     sure = [row for row in rows if row["p_holm"] < LEVEL]
     echo()
     if sure:
         print_table(
-            ("model", "seed", "a", "b", f"{SCORE_NAMES[score]}, b less a", "p", "p, Holm"),
+            ("model", "seed", "a", "b", f"{SCORE_TITLES[score]}, b less a", "p", "p, Holm"),
             [_pair_cells(row) for row in sure],
         )
     echo(f"{len(sure)} of {counted(len(rows), 'pair')} differ (p < {LEVEL} after Holm's correction)")

@@ -9,7 +9,45 @@ from numpy.typing import NDArray
 
 from biocache.engine.tasks.ner import OUTSIDE
 
-__all__ = ["ClassScores", "EntityScores", "as_iob2", "score_classes", "score_entities"]
+__all__ = [
+    "SCORE_TITLES",
+    "ClassScores",
+    "EntityScores",
+    "as_iob2",
+    "main_score",
+    "score_classes",
+    "score_entities",
+    "score_names",
+]
+
+#: Name of a score -> what it is called in tables and figures.
+SCORE_TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "entity_f1": "entity F1",
+    "merged_entity_f1": "merged-entity F1",
+}
+
+
+def score_names(label_scheme: str | None) -> tuple[str, ...]:
+    """Return the names of the scores of predicted labels.
+
+    Parameters
+    ----------
+    label_scheme
+        ``bio``: labels are IOB2 tags, and ``entity_f1`` is of the entities that they spell. ``type``: labels are entity
+        types and ``O``, from which the corpus's own entities cannot be told where two of one type touch;
+        ``merged_entity_f1`` takes a stretch of words of one type for one entity, in the truth as in the predictions.
+        None: labels are not of words.
+    """
+    of_entities = {None: (), "bio": ("entity_f1",), "type": ("merged_entity_f1",)}[label_scheme]
+    return ("accuracy", "macro_f1", "micro_f1", *of_entities)
+
+
+def main_score(names: Sequence[str]) -> str:
+    """Return the score by which layers and models are told apart: that of entities, else the accuracy."""
+    return next((name for name in ("entity_f1", "merged_entity_f1") if name in names), "accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +136,13 @@ def score_classes(gold: NDArray[np.integer], predicted: NDArray[np.integer], lab
     )
 
 
-def score_entities(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], label_scheme: str
-) -> EntityScores:
-    """Score the entities that the labels of words spell, as the CoNLL shared tasks do [1]_.
+def score_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> EntityScores:
+    """Score the entities that the tags of words spell, as the CoNLL shared tasks do [1]_.
 
     Parameters
     ----------
     gold, predicted
-        Labels of the words of each sentence.
-    label_scheme
-        ``bio``: they are IOB2 tags; ``type``: they are entity types and ``O``, and a stretch of one type is one entity.
+        IOB2 tags of the words of each sentence; `as_iob2` makes them of entity types.
 
     Returns
     -------
@@ -126,8 +160,6 @@ def score_entities(
     """
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
-    if label_scheme == "type":
-        gold, predicted = [as_iob2(types) for types in gold], [as_iob2(types) for types in predicted]
     if all(tag == OUTSIDE for tags in (*gold, *predicted) for tag in tags):
         return EntityScores(0.0, 0.0, 0.0, 0)
     precision, recall, f1, support = precision_recall_fscore_support(

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.encoding import Encoding
-from biocache.engine.scoring import score_classes, score_entities
+from biocache.engine.scoring import as_iob2, score_classes, score_entities
 from biocache.engine.tasks.base import Sample
 from biocache.engine.tasks.ner import OUTSIDE
 
@@ -76,7 +76,8 @@ def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], labe
     labels
         Names of the classes.
     label_scheme
-        How entities are spelled, ``type`` or ``bio``.
+        How entities are predicted: ``bio``, as IOB2 tags, or ``type``, as entity types, of which a stretch is one
+        entity. The truth is the corpus's own entities for both.
 
     Returns
     -------
@@ -155,7 +156,9 @@ def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[st
     if words:
         ends = np.cumsum([0, *map(len, words)]).tolist()
         guessed = [[labels[position] for position in part.classes[a:b].tolist()] for a, b in pairwise(ends)]
-        entities = score_entities(words, guessed, label_scheme)
+        if label_scheme == "type":
+            guessed = [as_iob2(types) for types in guessed]
+        entities = score_entities([sample.tags or () for sample in part.samples], guessed)
         found |= {
             "entity_precision": entities.precision,
             "entity_recall": entities.recall,

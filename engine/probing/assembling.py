@@ -24,6 +24,7 @@ _LONG_NAMES = {
     "macro_f1": "mean F1 of the classes that occur in the truth or the predictions",
     "micro_f1": "F1 of all decisions for a class pooled, O left out",
     "entity_f1": "F1 of entities that are right in type, first and last word",
+    "merged_entity_f1": "F1 of stretches of words of one type; entities of one type that touch are one stretch",
     "class_precision": "precision of a class",
     "class_recall": "recall of a class",
     "class_f1": "F1 of a class",
@@ -65,12 +66,12 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits:
     test = TestSplit.of(first.test[0])
     dataset = _empty(request, cells, test)
     _put_scores(dataset, test, fits)
-    for place, scores in distributions(test, fits, request.scores, request.resamples).items():
+    for place, scores in distributions(test, fits, test.score_names, request.resamples).items():
         for name, bound in zip(("ci_low", "ci_high"), interval(scores, axis=0), strict=True):
             dataset[name].loc[place._asdict()] = bound
     for cell in cells:
         where = {"model": cell.model, "training_size": cell.training_size, "seed": cell.seed}
-        dataset["majority"].loc[where] = _majority(request, cell, test)
+        dataset["majority"].loc[where] = _majority(cell, test)
     if request.control:
         _put_selectivity(dataset, cells, fits)
     if request.mdl:
@@ -130,14 +131,14 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: T
             "seed": sorted({cell.seed for cell in cells}),
             "layer": sorted({layer for layers in cells.values() for layer in layers}),
             "probe_seed": np.arange(request.seeds),
-            "score": np.array(request.scores, dtype=object),
+            "score": np.array(test.score_names, dtype=object),
             "label": names,
             "predicted_label": names,
             "random_weights": ("model", list(random.values())),
         }
     )
     shapes: dict[str, tuple[str, ...]] = {
-        **dict.fromkeys(request.scores, DIMS),
+        **dict.fromkeys(test.score_names, DIMS),
         **dict.fromkeys(("ci_low", "ci_high"), ("score", *DIMS[:-1])),
         "majority": ("score", *DIMS[:-2]),
         **dict.fromkeys(("class_precision", "class_recall", "class_f1"), (*DIMS, "label")),
@@ -170,11 +171,11 @@ def _put_scores(dataset: xr.Dataset, test: TestSplit, fits: Fits) -> None:
             dataset[name].loc[{**place._asdict(), "probe_seed": seed}] = value
 
 
-def _majority(request: ProbeRequest, cell: Cell, test: TestSplit) -> Any:
+def _majority(cell: Cell, test: TestSplit) -> Any:
     """Return the scores (score) of always predicting the most frequent class of the train split."""
     usual = int(np.bincount(row_labels(cell.train[0])).argmax())
     counts = test.counts(np.full(len(test.gold), usual))
-    return finalised(counts.sum(axis=0), test.labels, request.scores)
+    return finalised(counts.sum(axis=0), test.labels, test.score_names)
 
 
 def _put_selectivity(dataset: xr.Dataset, cells: Mapping[Cell, tuple[int, ...]], fits: Fits) -> None:
@@ -215,6 +216,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, fits: Fit
         probe=request.probe,
         backend=", ".join(sorted({fit.attrs["backend"] for fit in fits.values()})),
         views=", ".join(request.views),
+        label_scheme=run.spec.label_scheme,
         pooling=request.pooling,
         combine=request.combine,
         resamples=request.resamples,

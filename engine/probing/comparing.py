@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biocache.engine.probing.bootstrap import holm, interval, paired_p
 from biocache.engine.probing.evaluation import Place, TestSplit, distributions
 from biocache.engine.probing.grid import find_cells, probed_layers
-from biocache.engine.probing.probe import fitted
+from biocache.engine.probing.probe import chosen_score, fitted
 from biocache.engine.probing.request import ProbeRequest
 from biocache.store.catalog import Store
 from biocache.store.errors import SettingError
@@ -45,7 +45,7 @@ def compare_probes(
     store, request, workers, scheduler_address, on_progress
         As `probe`. Fits that the store has are not repeated.
     score
-        Score to compare; None for ``entity_f1`` of ``ner``, ``accuracy`` of ``nli``.
+        Score to compare; None for that of entities or, where labels are not of words, ``accuracy``.
 
     Returns
     -------
@@ -67,9 +67,10 @@ def compare_probes(
     .. [1] T. Berg-Kirkpatrick, D. Burkett and D. Klein, "An empirical investigation of statistical significance in
        NLP", EMNLP-CoNLL 2012. https://aclanthology.org/D12-1091
     """
-    score = request.chosen_score(score)
     opened = Store.open(store)
     cells = probed_layers(find_cells(opened, request), request)
+    test = TestSplit.of(next(iter(cells)).test[0])
+    score = chosen_score(test.score_names, score)
     fits = fitted(
         opened,
         request,
@@ -79,7 +80,6 @@ def compare_probes(
         force=False,
         on_progress=on_progress,
     )
-    test = TestSplit.of(next(iter(cells)).test[0])
     places = list(dict.fromkeys(place for place, _, goal in fits if goal == "task"))
     families = list(_families(places))
     if not families:

@@ -44,11 +44,15 @@ def sample_counts(
     confusion = np.bincount(cell, minlength=count * classes**2).reshape(count, classes**2)
     if label_scheme is None:
         return confusion.astype(np.float64)
-    return np.hstack([confusion, entity_counts(gold, predicted, sample, labels)]).astype(np.float64)
+    return np.hstack([confusion, entity_counts(gold, predicted, sample, labels, label_scheme)]).astype(np.float64)
 
 
 def entity_counts(
-    gold: NDArray[np.integer], predicted: NDArray[np.integer], sample: NDArray[np.integer], labels: Sequence[str]
+    gold: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    sample: NDArray[np.integer],
+    labels: Sequence[str],
+    label_scheme: str,
 ) -> NDArray[np.int64]:
     """Count entities in every sample; see `sample_counts`.
 
@@ -58,7 +62,7 @@ def entity_counts(
         int64 (sample, 3): right in type, first and last word; predicted; in the truth.
     """
     starts = np.diff(sample, prepend=-1) != 0
-    spans = [_entities(codes, starts, labels) for codes in (gold, predicted)]
+    spans = [_entities(codes, starts, labels, label_scheme) for codes in (gold, predicted)]
     (begin, end, kind), (other_begin, other_end, other_kind) = spans
     right = begin & other_begin & (end == other_end) & (kind == other_kind)
     count = int(sample[-1]) + 1
@@ -66,15 +70,17 @@ def entity_counts(
 
 
 def _entities(
-    codes: NDArray[np.integer], starts: NDArray[np.bool_], labels: Sequence[str]
+    codes: NDArray[np.integer], starts: NDArray[np.bool_], labels: Sequence[str], label_scheme: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
     """Return, for every word, whether an entity begins there, where it would end, and of which type the word is."""
-    types = [entity_type(label) for label in labels]
+    # A type may be called B-cell: only of tags the prefix is no part of it.
+    tags = label_scheme == "bio"
+    types = [entity_type(label) if tags else label for label in labels]
     names = {name: position for position, name in enumerate(dict.fromkeys(types))}
     kind = np.array([names[name] for name in types])[codes]
     inside = np.array([label != OUTSIDE for label in labels])[codes]
-    begins = np.array([label.startswith("B-") for label in labels])[codes]
-    # An entity also ends where a type does: of labels without B- and I- that is all there is to see.
+    begins = np.array([tags and label.startswith("B-") for label in labels])[codes]
+    # An entity also ends where a type does: of merged types that is all there is to see.
     changed = np.diff(kind, prepend=-1) != 0
     broken = starts | changed | begins | ~inside
     bounds = np.append(np.flatnonzero(broken), len(codes))
@@ -92,8 +98,7 @@ def finalised(counts: NDArray[np.float64], labels: Sequence[str], scores: Sequen
     labels
         Names of all classes.
     scores
-        ``accuracy``, ``macro_f1``, ``micro_f1`` and/or ``entity_f1``, as `score_classes` and `score_entities` define
-        them.
+        Some of `score_names`, as `score_classes` and `score_entities` define them.
 
     Returns
     -------
@@ -109,7 +114,9 @@ def finalised(counts: NDArray[np.float64], labels: Sequence[str], scores: Sequen
         "accuracy": lambda: _ratio(right.sum(axis=-1), confusion.sum(axis=(-2, -1))),
         "macro_f1": lambda: _ratio(_ratio(2 * right, either).sum(axis=-1), (either > 0).sum(axis=-1)),
         "micro_f1": lambda: _ratio(2 * right[..., decided].sum(axis=-1), either[..., decided].sum(axis=-1)),
-        "entity_f1": lambda: _ratio(2 * counts[..., -3], counts[..., -2] + counts[..., -1]),
+        **dict.fromkeys(
+            ("entity_f1", "merged_entity_f1"), lambda: _ratio(2 * counts[..., -3], counts[..., -2] + counts[..., -1])
+        ),
     }
     return np.stack([computed[score]() for score in scores], axis=-1)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biocache.engine.probing.bootstrap import bootstrap_scores
 from biocache.engine.probing.counting import sample_counts
 from biocache.engine.probing.features import row_labels, row_samples
-from biocache.engine.scoring import score_classes, score_entities
+from biocache.engine.scoring import as_iob2, main_score, score_classes, score_entities, score_names
 from biocache.store.reading import Run
 
 __all__ = ["Fits", "Place", "TestSplit", "distributions"]
@@ -63,10 +63,16 @@ class TestSplit:
         """Count a prediction (sample, count); see `sample_counts`."""
         return sample_counts(self.gold, predicted, self.sample, self.labels, self.scheme)
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores; see `score_names`."""
+        return score_names(self.scheme)
+
     def sentences(self, codes: NDArray[np.integer]) -> list[list[str]]:
-        """Return the labels of each sample's rows."""
+        """Return the IOB2 tags of each sample's words."""
         names = np.array(self.labels, dtype=object)[codes]
-        return [part.tolist() for part in np.split(names, np.flatnonzero(np.diff(self.sample)) + 1)]
+        parts = [part.tolist() for part in np.split(names, np.flatnonzero(np.diff(self.sample)) + 1)]
+        return parts if self.scheme == "bio" else [as_iob2(types) for types in parts]
 
     def scores(self, predicted: NDArray[np.integer]) -> dict[str, Any]:
         """Score a prediction: each score, and what there is by class."""
@@ -81,8 +87,8 @@ class TestSplit:
             "confusion": classes.confusion,
         }
         if self.scheme is not None:
-            entities = score_entities(self.sentences(self.gold), self.sentences(predicted), self.scheme)
-            found["entity_f1"] = entities.f1
+            entities = score_entities(self.sentences(self.gold), self.sentences(predicted))
+            found[main_score(self.score_names)] = entities.f1
         return found
 
 

@@ -8,14 +8,14 @@ import xarray as xr
 
 from biocache.engine.figures import new_figure
 from biocache.engine.probing.assembling import best_layers
+from biocache.engine.scoring import SCORE_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SCORE_NAMES", "draw_confusion", "draw_scores"]
+__all__ = ["draw_confusion", "draw_scores"]
 
-SCORE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1", "entity_f1": "entity F1"}
 
 _WIDTH, _HEIGHT = 4.6, 3.6
 _COLUMNS = 2
@@ -49,7 +49,7 @@ def draw_scores(result: xr.Dataset, score: str) -> "Figure":
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        axes.set_ylabel(f"test {SCORE_NAMES[score]}")
+        axes.set_ylabel(f"test {SCORE_TITLES[score]}")
     legends = [axes.get_legend_handles_labels() for axes in grid.flat]
     entries = {label: handle for found in legends for handle, label in zip(*found, strict=True)}
     # The baselines after the training sizes that the title is of.

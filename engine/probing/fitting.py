@@ -28,7 +28,7 @@ __all__ = ["FIT_KIND", "GOALS", "PROTOCOL", "Fit", "find_fit", "fit_inputs", "fo
 #: Kind of the results that hold one fit.
 FIT_KIND = "probe-fit"
 #: Version of the protocol: a change of what is fitted or scored makes older results those of another question.
-PROTOCOL = 2
+PROTOCOL = 3
 #: What is fitted: the task, its control, or the online code of the task.
 GOALS = ("task", "control", "code")
 

@@ -16,10 +16,12 @@ from biocache.engine.probing.grid import Cell, find_cells, probed_layers
 from biocache.engine.probing.planning import FitPlan, plan_fits
 from biocache.engine.probing.request import ProbeRequest
 from biocache.engine.scheduling import computing
+from biocache.engine.scoring import main_score, score_names
 from biocache.store.catalog import Store
+from biocache.store.errors import SettingError
 from biocache.store.results import find_result, run_identity, save_result
 
-__all__ = ["KIND", "fitted", "find_probe", "plan_probe", "probe", "probe_inputs"]
+__all__ = ["KIND", "chosen_score", "find_probe", "fitted", "plan_probe", "probe", "probe_inputs", "probe_scores"]
 
 #: Kind of the results that hold a whole probing.
 KIND = "probe"
@@ -61,15 +63,16 @@ def probe(
     Returns
     -------
     xarray.Dataset
-        Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``; not a number where
-        there is no such run or layer. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1``, all in
-        [0, 1], as `score_classes` and `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1``
-        (.., label) and ``confusion`` (.., label, predicted_label); ``support`` (label). ``ci_low`` and ``ci_high``
-        (score, ..) without ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on
-        `resamples` draws of whole test samples. ``majority`` (score, ..) scores the most frequent class of the train
-        split. ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
-        ``control_accuracy`` and ``selectivity``; with ``mdl``, ``code_length`` and ``uniform_code_length`` in bits, and
-        ``compression``. The attribute ``backend`` names the library that fitted.
+        Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``; NaN where there is
+        no such run or layer. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels
+        are merged by type, ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and
+        `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
+        (.., label, predicted_label); ``support`` (label). ``ci_low`` and ``ci_high`` (score, ..) without
+        ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
+        whole test samples. ``majority`` (score, ..) scores the most frequent class of the train split. ``train_rows``,
+        ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``, ``control_accuracy`` and
+        ``selectivity``; with ``mdl``, ``code_length`` and ``uniform_code_length`` in bits, and ``compression``. The
+        attribute ``backend`` names the library that fitted.
 
     Raises
     ------
@@ -113,6 +116,27 @@ def find_probe(store: str | os.PathLike[str], request: ProbeRequest) -> xr.Datas
 def probe_inputs(store: Store, request: ProbeRequest) -> dict[str, Any]:
     """Return what the result of a request is found by, as of now: its runs and settings, as JSON; see `probe`."""
     return _inputs(request, _cells(store, request))
+
+
+def probe_scores(store: str | os.PathLike[str], request: ProbeRequest) -> tuple[str, ...]:
+    """Return the names of the scores that the result of a request has; see `score_names`."""
+    run = find_cells(Store.open(store), request)[0].test[0]
+    return score_names(run.spec.label_scheme if request.task == "ner" else None)
+
+
+def chosen_score(names: Sequence[str], asked: str | None) -> str:
+    """Return the score by which layers are told apart: the one asked for, else that of entities, else the accuracy.
+
+    Raises
+    ------
+    SettingError
+        If there is no such score.
+    """
+    if asked is None or asked in names:
+        return asked or main_score(names)
+    schemes = {"entity_f1": "bio", "merged_entity_f1": "type"}
+    remedy = f"; it is of runs extracted with --label-scheme {schemes[asked]}" if asked in schemes else ""
+    raise SettingError(f"score {asked!r} is not one of {', '.join(names)}, those of these runs{remedy}")
 
 
 def plan_probe(store: str | os.PathLike[str], request: ProbeRequest, workers: int | None = None) -> FitPlan:

@@ -6,13 +6,12 @@ from typing import Any
 from biocache.engine.tasks.base import TASKS
 from biocache.store.errors import SettingError
 
-__all__ = ["COMBINES", "FEATURES", "POOLINGS", "PROBES", "SCORES", "ClassifierOptions", "ProbeRequest"]
+__all__ = ["COMBINES", "FEATURES", "POOLINGS", "PROBES", "ClassifierOptions", "ProbeRequest"]
 
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 POOLINGS = ("mean", "first", "last", "max")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
-SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1")
 
 #: Probes that say how probable each class is, which an online code needs.
 CODERS = ("logistic", "mlp", "bilstm-crf")
@@ -178,23 +177,6 @@ class ProbeRequest:
         if self.task == "ner":
             return ("sentence",)
         return ("pair",) if self.features == "pair" else ("premise", "hypothesis")
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Names of the scores of the task."""
-        return SCORES if self.task == "ner" else SCORES[:3]
-
-    def chosen_score(self, asked: str | None) -> str:
-        """Return the score by which layers are told apart: the one asked for, else entity F1 or, without it, accuracy.
-
-        Raises
-        ------
-        SettingError
-            If the task has no such score.
-        """
-        if asked is not None and asked not in self.scores:
-            raise SettingError(f"score {asked!r} is not one of {', '.join(self.scores)}, those of {self.task}")
-        return asked or ("entity_f1" if "entity_f1" in self.scores else "accuracy")
 
     @property
     def is_random(self) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.probing.figures import SCORE_NAMES
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, curve_plot
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.statements import Finding
+from biocache.engine.scoring import SCORE_TITLES
 from biocache.store.results import StoredResult
 
 __all__ = ["FinetuneGroup", "group_finetunings"]
@@ -90,7 +90,7 @@ class FinetuneGroup:
             settings=text,
             reading=_READING,
             variants=[
-                Variant(SCORE_NAMES[score], [Panel(SCORE_NAMES[score], _plot(rows, score, palette))])
+                Variant(SCORE_TITLES[score], [Panel(SCORE_TITLES[score], _plot(rows, score, palette))])
                 for score in self.scores
             ],
             switch="score",
@@ -115,7 +115,7 @@ class FinetuneGroup:
                     "seed": seed,
                     "fine-tuned on": ", ".join(f"{row['training_size']} %" for row in rows),
                     "best training size": f"{best['training_size']} %",
-                    "score": SCORE_NAMES[score],
+                    "score": SCORE_TITLES[score],
                     "value": plain(float(best[score])),
                 },
                 figure,
@@ -158,7 +158,7 @@ def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> di
     return curve_plot(
         curves,
         [],
-        titles=("training size, % of the train split", SCORE_NAMES[score]),
+        titles=("training size, % of the train split", SCORE_TITLES[score]),
         bounds=(low, high),
         ticks=sorted({row["training_size"] for row in rows}),
     )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.probing.figures import SCORE_NAMES
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, Line, curve_plot
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.statements import Finding, interval
+from biocache.engine.scoring import SCORE_TITLES, main_score
 from biocache.store.keys import RunKey
 from biocache.store.results import StoredResult
 
@@ -25,6 +25,10 @@ _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
     "intervals over test samples. The dotted line is the majority class, dashed ones continue the score of layer 0, "
     "which knows the tokens but no context."
+)
+_MERGED = (
+    " Merged-entity F1 takes a stretch of words of one type for one entity, in the truth as in the predictions, since "
+    "these runs hold merged types: entities of one type that touch count as one."
 )
 _SELECTIVITY = " Selectivity is the accuracy less that on a control task: near 0, the probe learned by heart."
 
@@ -100,7 +104,7 @@ class ProbeGroup:
     @property
     def main(self) -> str:
         """The score by which layers are told apart."""
-        return "entity_f1" if "entity_f1" in self.scores else "accuracy"
+        return main_score(self.scores)
 
     def figure(self, name: str, palette: Palette, recipes: Sequence[Recipe]) -> Figure:
         """Draw a panel a model, for each score."""
@@ -115,8 +119,10 @@ class ProbeGroup:
             name=name,
             title=f"Probe of {task} on {dataset}: {probe}",
             settings=_written(self.settings),
-            reading=_READING + (_SELECTIVITY if selective else ""),
-            variants=[Variant(SCORE_NAMES[score], [*_panels(rows, score, palette), *extra]) for score in order],
+            reading=_READING
+            + (_MERGED if "merged_entity_f1" in self.scores else "")
+            + (_SELECTIVITY if selective else ""),
+            variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, palette), *extra]) for score in order],
             switch="score",
             keys=[
                 *(palette.size_key(size) for size in sizes),
@@ -142,7 +148,7 @@ class ProbeGroup:
                     "training size": f"{size} %",
                     "seed": seed,
                     "best layer": best["layer"],
-                    "score": SCORE_NAMES[self.main],
+                    "score": SCORE_TITLES[self.main],
                     "value": plain(float(best[self.main])),
                     "95 % interval": interval(best[f"{self.main}_ci_low"], best[f"{self.main}_ci_high"]),
                     "majority": plain(float(best[f"{self.main}_majority"])),
@@ -193,7 +199,7 @@ def _panels(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> 
     """Draw the score of every model."""
     shared = _bounds(rows, score)
     for model, own in _of_panels(rows).items():
-        titles = ("layer", f"test {SCORE_NAMES[score]}")
+        titles = ("layer", f"test {SCORE_TITLES[score]}")
         yield Panel(model, _plot(own, score, list(_levels(own, score, palette)), titles, shared, palette))
 
 

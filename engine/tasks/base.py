@@ -49,12 +49,15 @@ class Sample:
         The pair's label for ``nli``; None for ``ner``.
     word_labels
         One label a word of the sentence for ``ner``; None for ``nli``.
+    tags
+        One IOB2 tag a word for ``ner``, whatever the labels; None for ``nli``.
     """
 
     id: str
     texts: tuple[tuple[str, ...], ...]
     label: str | None = None
     word_labels: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ OUTSIDE = "O"
 _TAG = re.compile(r"O|[BI]-(?!O\Z)\S+")
 
 
-def entity_type(label: str) -> str:
-    """Return the entity type of a tag or label: what follows ``B-`` or ``I-``, else the label itself."""
-    return label[2:] if label.startswith(("B-", "I-")) else label
+def entity_type(tag: str) -> str:
+    """Return the entity type of an IOB2 tag, which may itself begin with ``B-`` or ``I-``; ``O`` of ``O``."""
+    return OUTSIDE if tag == OUTSIDE else tag[2:]
 
 
 def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
@@ -41,7 +41,7 @@ def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
     count = 0
     inside = OUTSIDE
     for position, tag in enumerate(tags):
-        current = OUTSIDE if tag == OUTSIDE else tag[2:]
+        current = entity_type(tag)
         if tag[0] == "I" and current != inside:
             repaired[position] = f"B-{current}"
             count += 1
@@ -87,8 +87,9 @@ def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
         _check_tags(row.place, words, tags, tags_seen)
         repaired, count = repair_iob2(tags)
         repairs += count
-        labels = tuple(map(entity_type, repaired)) if merged else tuple(repaired)
-        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), word_labels=labels))
+        own = tuple(repaired)
+        labels = tuple(map(entity_type, own)) if merged else own
+        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), word_labels=labels, tags=own))
         places.append(row.place)
     if not samples:
         raise DataError(f"{raw.place}: no sentence in the {split} split; give it at least one tagged sentence")

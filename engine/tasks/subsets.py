@@ -31,7 +31,7 @@ def strata(samples: Sequence[Sample]) -> list[str]:
     list of str
         One class a sample; shape (sample,).
     """
-    types = [{entity_type(label) for label in sample.word_labels or ()} - {OUTSIDE} for sample in samples]
+    types = [set(map(entity_type, sample.tags or ())) - {OUTSIDE} for sample in samples]
     sentences = Counter(name for found in types for name in found)
     return [
         sample.label

@@ -96,7 +96,7 @@ def test_fine_tuning_on_all_is_better_than_on_a_tenth_and_than_none(made: Demo) 
 
 
 def test_probes_find_more_entities_in_models_that_were_fine_tuned_on_more(made: Demo) -> None:
-    best = probe(made.store, made.probe_request("ner")).entity_f1.max("layer").squeeze()
+    best = probe(made.store, made.probe_request("ner")).merged_entity_f1.max("layer").squeeze()
     gained = best.sel(training_size=100) - best.sel(training_size=[0, 10])
     assert (gained > 0.03).all()
     assert gained.mean() > 0.08

@@ -1,11 +1,16 @@
 """Scores against counts made by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biocache.engine.scoring import as_iob2, score_classes, score_entities
+from biocache.engine.tasks.readers import read_corpus
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "jnlpba"
 
 LABELS = ["O", "DNA", "RNA", "protein"]
 CLASSES = st.integers(0, len(LABELS) - 1)
@@ -70,7 +75,7 @@ def test_entities_count_where_type_and_both_ends_are_right(sentences: list[list[
     true = [(index, *span) for index, tags in enumerate(gold) for span in spans(tags)]
     guessed = [(index, *span) for index, tags in enumerate(predicted) for span in spans(tags)]
     hits = len(set(true) & set(guessed))
-    scores = score_entities(gold, predicted, "bio")
+    scores = score_entities(gold, predicted)
     assert scores.support == len(true)
     assert scores.precision == pytest.approx(hits / len(guessed) if guessed else 0)
     assert scores.recall == pytest.approx(hits / len(true) if true else 0)
@@ -80,10 +85,21 @@ def test_entities_count_where_type_and_both_ends_are_right(sentences: list[list[
 def test_stretches_of_one_type_are_entities() -> None:
     assert as_iob2(["DNA", "DNA", "O", "DNA", "RNA", "RNA"]) == ["B-DNA", "I-DNA", "O", "B-DNA", "B-RNA", "I-RNA"]
     assert as_iob2([]) == []
-    scores = score_entities([["DNA", "DNA", "O", "RNA"]], [["DNA", "DNA", "O", "DNA"]], "type")
+    scores = score_entities([as_iob2(["DNA", "DNA", "O", "RNA"])], [as_iob2(["DNA", "DNA", "O", "DNA"])])
     assert (scores.precision, scores.recall, scores.f1, scores.support) == (0.5, 0.5, 0.5, 2)
 
 
 def test_a_type_that_looks_like_a_tag_is_a_type() -> None:
-    scores = score_entities([["B-cell", "B-cell"]], [["B-cell", "O"]], "type")
+    scores = score_entities([as_iob2(["B-cell", "B-cell"])], [as_iob2(["B-cell", "O"])])
     assert (scores.f1, scores.support) == (0.0, 1)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real corpora are not beside this checkout")
+def test_touching_entities_of_a_real_corpus() -> None:
+    samples = read_corpus("ner", str(DATA), splits=["test"]).splits["test"]
+    own = [sample.tags or () for sample in samples]
+    merged = [as_iob2(sample.word_labels or ()) for sample in samples]
+    scores = score_entities(own, merged)
+    assert scores.support == 8_662
+    assert score_entities(merged, merged).support == 8_579
+    assert 0.97 < scores.f1 < 1

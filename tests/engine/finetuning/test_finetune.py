@@ -18,8 +18,8 @@ from biocache.engine.encoding import encode
 from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
 from biocache.engine.models import ModelSource, load_model
-from biocache.engine.scoring import score_classes, score_entities
-from biocache.engine.tasks.base import TASKS
+from biocache.engine.scoring import as_iob2, score_classes, score_entities
+from biocache.engine.tasks.base import TASKS, Sample
 from biocache.engine.tasks.readers import read_corpus
 from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store import Store
@@ -360,9 +360,19 @@ def test_scores_are_those_of_the_shared_functions(toy: Toy, scheme: str) -> None
         count = len(sample.texts[0])
         rows.append([corpus.labels[code] for code in guessed[place : place + count]])
         place += count
-    entities = score_entities([sample.word_labels or () for sample in samples], rows, scheme)
+    # The entities of the truth are those of the corpus, whatever the classes of the head.
+    if scheme == "type":
+        rows = [as_iob2(types) for types in rows]
+    entities = score_entities([sample.tags or () for sample in samples], rows)
     assert 0 < scores.entity_f1.item() == entities.f1 < 1
     assert scores.entities.item() == entities.support
+
+
+def test_touching_entities_of_one_type_are_two_for_a_head_of_types_too() -> None:
+    sample = Sample("s", (("a", "b", "c"),), word_labels=("X", "X", "O"), tags=("B-X", "B-X", "O"))
+    scores = score_splits({"test": Predicted([sample], np.array([1, 1, 0]))}, ("O", "X"), "type").sel(split="test")
+    assert scores.accuracy.item() == 1
+    assert (scores.entities.item(), scores.entity_f1.item()) == (2, 0)
 
 
 def test_a_checkpoint_reads_back_what_it_was_made_from(made: Made) -> None:

@@ -12,6 +12,8 @@ from store_factory import Synthetic
 
 from biocache.engine import ProbeRequest, probe
 from biocache.engine.probing.grid import find_cells, probed_layers
+from biocache.engine.probing.probe import chosen_score
+from biocache.engine.scoring import score_names
 from biocache.store import Store
 from biocache.store.errors import (
     AmbiguousRunError,
@@ -174,8 +176,12 @@ def test_requests_that_make_no_sense(settings: dict[str, Any], says: str) -> Non
         ProbeRequest(**{"task": "ner", **settings})
 
 
-def test_scores_belong_to_tasks() -> None:
-    assert ProbeRequest(task="ner").chosen_score(None) == "entity_f1"
-    assert ProbeRequest(task="nli").chosen_score(None) == "accuracy"
-    with pytest.raises(SettingError, match="'entity_f1' is not one of accuracy, macro_f1, micro_f1, those of nli"):
-        ProbeRequest(task="nli").chosen_score("entity_f1")
+def test_scores_belong_to_labels() -> None:
+    assert chosen_score(score_names("bio"), None) == "entity_f1"
+    assert chosen_score(score_names("type"), None) == "merged_entity_f1"
+    assert chosen_score(score_names(None), None) == "accuracy"
+    assert chosen_score(score_names("bio"), "macro_f1") == "macro_f1"
+    with pytest.raises(SettingError, match=r"'f2' is not one of accuracy, macro_f1, micro_f1, those of these runs$"):
+        chosen_score(score_names(None), "f2")
+    with pytest.raises(SettingError, match=r"'entity_f1' is not one of .*; it is of runs .* --label-scheme bio"):
+        chosen_score(score_names("type"), "entity_f1")

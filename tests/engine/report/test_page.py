@@ -258,7 +258,7 @@ def test_a_selection_of_nothing_is_an_error(full: Path, tmp_path: Path) -> None:
     [
         ("report.pdf", "output .*report.pdf has no suffix that says its format; end it in .html"),
         ("nowhere/report.html", "the folder .*nowhere does not exist"),
-        ("folder.html", "is a folder; name a file that ends in .html"),
+        ("folder.html", "folder.html is a folder, which a result does not replace"),
     ],
 )
 def test_a_place_that_cannot_hold_a_page_is_refused_at_once(tmp_path: Path, name: str, message: str) -> None:

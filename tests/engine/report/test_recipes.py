@@ -194,11 +194,11 @@ def test_settings_reach_the_command_line(bare: Path, monkeypatch: pytest.MonkeyP
     store = Store.open(bare)
     if recipe == "probe":
         wanted: Any = PROBES[1]
-        made = probe_recipe(store, StoredResult("probe", probe_inputs(PROBES[1]), "", bare))
+        made = probe_recipe(store, StoredResult("probe", probe_inputs(PROBES[1]), "", bare, (), ""))
     else:
         inputs = attention_inputs(exclude_special=True, by_label=True, per_sample=True, replicates=9, resampling_seed=3)
         wanted = attention_request(inputs)
-        made = attention_recipe(store, StoredResult("attention", inputs, "", bare))
+        made = attention_recipe(store, StoredResult("attention", inputs, "", bare, (), ""))
     CliRunner().invoke(biocache, arguments_of(made.command))
     assert seen == [wanted]
     # These runs are not in the store.

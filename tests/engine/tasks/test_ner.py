@@ -84,7 +84,14 @@ def test_repairs_do_not_reach_across_sentences() -> None:
 
 @pytest.mark.parametrize(
     ("label", "kind"),
-    [("O", "O"), ("B-DNA", "DNA"), ("I-cell_line", "cell_line"), ("DNA", "DNA"), ("B-a-b", "a-b")],
+    [("O", "O"), ("B-DNA", "DNA"), ("I-cell_line", "cell_line"), ("B-a-b", "a-b"), ("I-B-cell", "B-cell")],
 )
 def test_entity_type(label: str, kind: str) -> None:
     assert entity_type(label) == kind
+
+
+@pytest.mark.parametrize("scheme", ["type", "bio"])
+def test_the_tags_of_the_corpus_are_kept_whatever_the_labels(scheme: str) -> None:
+    (sample,) = read_sentences("train", split_of(["B-B-cell", "B-B-cell", "I-B-cell", "O"]), scheme).samples
+    assert sample.tags == ("B-B-cell", "B-B-cell", "I-B-cell", "O")
+    assert sample.word_labels == (("B-cell", "B-cell", "B-cell", "O") if scheme == "type" else sample.tags)

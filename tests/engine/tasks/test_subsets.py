@@ -26,8 +26,12 @@ def pairs(counts: list[int], order: int = 0) -> list[Sample]:
     return [Sample(str(number), (("a",), ("b",)), label=label) for number, label in enumerate(labels)]
 
 
-def sentence(*labels: str) -> Sample:
-    return Sample("s", (tuple("w" for _ in labels),), word_labels=labels)
+def sentence(*types: str) -> Sample:
+    return tagged(*(name if name == "O" else f"B-{name}" for name in types))
+
+
+def tagged(*tags: str, labels: tuple[str, ...] | None = None) -> Sample:
+    return Sample("s", (tuple("w" for _ in tags),), word_labels=labels or tags, tags=tags)
 
 
 def half_up(count: int, size: int) -> int:
@@ -118,10 +122,15 @@ def test_strata_of_sentences_are_their_rarest_types() -> None:
 
 def test_strata_do_not_depend_on_the_label_scheme() -> None:
     tags = [("B-DNA", "I-DNA", "O"), ("B-RNA",), ("O",), ("B-DNA", "B-RNA", "I-RNA"), ("B-DNA",)]
-    by_tag = [sentence(*labels) for labels in tags]
-    by_type = [sentence(*(label.split("-")[-1] for label in labels)) for labels in tags]
+    by_tag = [tagged(*own) for own in tags]
+    by_type = [tagged(*own, labels=tuple(tag.split("-")[-1] for tag in own)) for own in tags]
     assert strata(by_tag) == strata(by_type) == ["DNA", "RNA", "O", "RNA", "DNA"]
     np.testing.assert_array_equal(training_subset(by_tag, 50, 1), training_subset(by_type, 50, 1))
+
+
+def test_types_that_look_like_tags_are_types() -> None:
+    merged = [tagged("B-B-cell", labels=("B-cell",)), tagged("B-I-cell", labels=("I-cell",)), tagged("B-cell")]
+    assert strata(merged) == ["B-cell", "I-cell", "cell"]
 
 
 def test_equally_rare_types_are_told_apart_by_name() -> None:
