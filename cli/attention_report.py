@@ -71,9 +71,12 @@ def _note_uncounted(result: "xr.Dataset") -> None:
 
 
 def print_pairs(result: "xr.Dataset") -> None:
-    """Write the most alike pair of heads of every two layers."""
+    """Write of every two layers the means of all pairs of heads and of best matches, and the best pair."""
     import numpy as np
 
+    from biocache.engine.attention.figures import mean_best_match
+
+    matches = mean_best_match(result)
     rows = []
     for name in result["metric"].values:
         for size in result["training_size"].values:
@@ -85,8 +88,11 @@ def print_pairs(result: "xr.Dataset") -> None:
                         continue
                     head, other_head = np.unravel_index(int(np.nanargmin(off)), off.shape)
                     best = f"{head} and {other_head}: {_number(float(mean[head, other_head]))}"
-                    rows.append((str(name), int(size), int(layer), int(other), _number(float(mean.mean())), best))
-    print_table(("metric", "training size", "layer", "other layer", "mean", "most alike heads"), rows)
+                    matched = matches.sel(metric=name, training_size=size, layer=layer, other_layer=other)
+                    means = (_number(float(mean.mean())), _number(float(matched)))
+                    rows.append((str(name), int(size), int(layer), int(other), *means, best))
+    columns = ("metric", "training size", "layer", "other layer", "mean of all pairs", "mean of best matches")
+    print_table((*columns, "best pair"), rows)
 
 
 def _number(value: float) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["above_chance_figure", "mean_figure", "most_alike"]
+__all__ = ["above_chance_figure", "mean_figure", "mean_best_match"]
 
 # Inches, across and down: of a cell with its value, of a panel at least, and of what stands beside its cells.
 _CELL, _PANEL, _MARGIN = (0.42, 0.3), (2.4, 1.5), (0.9, 0.9)
@@ -30,7 +30,7 @@ def mean_figure(dataset: xr.Dataset) -> "Figure":
         heads of the most alike head of the other run.
     """
     if "pair_mean" in dataset:
-        return _figure(dataset, most_alike(dataset), ("layer", "other_layer"), "most alike heads")
+        return _figure(dataset, mean_best_match(dataset), ("layer", "other_layer"), "mean of best matches")
     return _figure(dataset, dataset["mean"], ("layer", "head"), "mean over samples")
 
 
@@ -45,8 +45,10 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
     return _figure(part, part["above_chance"], ("layer", "head"), "0: chance, 1: equal maps", bounds=(-1.0, 1.0))
 
 
-def most_alike(dataset: xr.Dataset) -> xr.DataArray:
-    """Return, of all pairs, the mean over the baseline's heads of the most alike head of the other run.
+def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
+    """Return, of all pairs, the mean over the baseline's heads of the value of each head's best match.
+
+    The best match of a head is the head of the other layer whose mean over samples is nearest to that of identical maps.
 
     Parameters
     ----------

@@ -27,8 +27,8 @@ _READING = (
     "layer; “above chance” puts that level at 0 and equal maps at 1."
 )
 _PAIRS = (
-    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean over the baseline's "
-    "heads of the most alike head there."
+    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean of best matches: over the "
+    "baseline's heads, the value of the head of the other layer that is most like it."
 )
 _ATTRIBUTES = (
     "task",
@@ -52,7 +52,7 @@ def attention_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
     ----------
     dataset
         What `biocache.engine.compare_attention` returns. Of all pairs, the rows are of layers and other layers:
-        ``mean`` over the baseline's heads of the most alike head.
+        ``mean`` of best matches.
 
     Yields
     ------
@@ -60,9 +60,9 @@ def attention_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
         The place and its numbers; None: not known.
     """
     if "pair_mean" in dataset:
-        from biocache.engine.attention.figures import most_alike
+        from biocache.engine.attention.figures import mean_best_match
 
-        values = {"mean": most_alike(dataset)}
+        values = {"mean": mean_best_match(dataset)}
         across = "other_layer"
     else:
         values = {name: dataset[name] for name in _NUMBERS}
