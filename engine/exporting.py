@@ -52,9 +52,7 @@ def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     if not folder.is_dir():
         raise SettingError(f"{what} {path}: the folder {folder} does not exist; make it first")
     if around is not None:
-        raise SettingError(
-            f"{what} {path} lies in the Zarr folder {around}, which it would damage; choose another place"
-        )
+        raise SettingError(f"{what} {path} lies in the Zarr folder {around}; choose a place outside of it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingError(f"{what} {path}: the folder {folder} cannot be written; choose another place")
     taken = _taken(path)

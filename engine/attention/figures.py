@@ -48,7 +48,7 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
 def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
     """Return, of all pairs, the mean over the baseline's heads of the value of each head's best match.
 
-    The best match of a head is the head of the other layer whose mean over samples is nearest to that of identical maps.
+    The best match of a head is the one of the other layer whose mean is nearest to the value for identical maps.
 
     Parameters
     ----------

@@ -27,8 +27,8 @@ _READING = (
     "layer; “above chance” puts that level at 0 and equal maps at 1."
 )
 _PAIRS = (
-    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean of best matches: over the "
-    "baseline's heads, the value of the head of the other layer that is most like it."
+    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean of best matches: over "
+    "the baseline's heads, the value of the head of the other layer that is most like it."
 )
 _ATTRIBUTES = (
     "task",

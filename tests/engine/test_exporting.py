@@ -134,7 +134,7 @@ def test_nothing_is_written_into_a_store(tmp_path: Path, name: str) -> None:
     check = check_figure if name.endswith(("png", "svg", "pdf")) else check_export
     (tmp_path / "link").symlink_to(run.path)
     for folder in (tmp_path / "s.zarr", run.path, run.path / "hidden/hidden/c", tmp_path / "link"):
-        with pytest.raises(SettingError, match=r"lies in the Zarr folder .*s\.zarr, which it would damage"):
+        with pytest.raises(SettingError, match=r"lies in the Zarr folder .*s\.zarr; choose a place outside of it"):
             check(folder / name)
     with pytest.raises(SettingError, match="lies in the Zarr folder"):
         check_export(tmp_path / "s.zarr" / "zarr.json")

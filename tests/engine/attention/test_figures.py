@@ -75,8 +75,8 @@ def test_cells_without_a_value_are_empty(compared: Any) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_figures_are_written(compared: Any, tmp_path: Path, suffix: str) -> None:
+def test_figures_are_written(compared: Any, tmp_path_factory: pytest.TempPathFactory, suffix: str) -> None:
     result = compared(metrics=("cosine", "js"))
-    path = tmp_path / f"heads{suffix}"
+    path = tmp_path_factory.mktemp("figures") / f"heads{suffix}"
     save_figure(mean_figure(result), path)
     assert path.stat().st_size > 1000
