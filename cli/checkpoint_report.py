@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from biocache.cli.extraction_report import phrase
+from biocache.cli.extraction_report import phrase, task_head_note
 from biocache.cli.render import counted, note, print_table
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def warn_of_duplicates(checkpoints: "Iterable[Checkpoint]") -> None:
 def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:
     spec, notes = checkpoint.spec, checkpoint.origin.notes
     where = f"{spec.dataset}, training size {spec.training_size}"
+    if checkpoint.origin.base_task_head:
+        yield task_head_note(spec.model, checkpoint.origin.base_task_head, "it was fine-tuned from there")
     for name, count in notes.items():
         if name.startswith(_DUPLICATES):
             split = name.removeprefix(_DUPLICATES)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
 
-__all__ = ["phrase", "print_plan", "print_reports", "warn_of_losses"]
+__all__ = ["phrase", "print_plan", "print_reports", "task_head_note", "warn_of_losses"]
 
 _ENCODING_NOTES = ("samples_truncated", "words_lost")
 _PHRASES = {
@@ -24,9 +24,21 @@ _PHRASES = {
 
 
 def warn_of_losses(plan: "ExtractionPlan") -> None:
-    """Say on stderr what of the corpus is repaired, left out or cut."""
-    for line in dict.fromkeys(_losses(plan)):
+    """Say on stderr what of the corpus is repaired, left out or cut, and which models are not what their size says."""
+    for line in dict.fromkeys((*_fine_tuned(plan), *_losses(plan))):
         note(line)
+
+
+def _fine_tuned(plan: "ExtractionPlan") -> Iterator[str]:
+    for model in plan.models:
+        source, head = model.source, model.shape.task_head
+        if head and source.training_size == 0 and not source.random_weights:
+            yield task_head_note(source.name, head, "its runs are filed at training size 0 as they are")
+
+
+def task_head_note(name: str, head: str, what: str) -> str:
+    """Write that a model that should be pre-trained was trained for a task."""
+    return f"model {name} is not just pre-trained: its configuration names a task head ({head}); {what}"
 
 
 def _losses(plan: "ExtractionPlan") -> Iterator[str]:

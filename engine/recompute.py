@@ -10,7 +10,8 @@ from biocache.engine.devices import choose_device
 from biocache.engine.extraction.batches import Batch
 from biocache.engine.extraction.forward import Forward
 from biocache.engine.extraction.running import token_table
-from biocache.engine.models import ModelSource, load_model, parse_model
+from biocache.engine.models.loading import load_model
+from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem

@@ -154,6 +154,9 @@ class Provenance:
         Versions of biocache, torch, transformers and tokenizers.
     notes
         What was counted on the way: ``samples_truncated``, ``words_lost`` and the reader's repairs.
+    task_head
+        Class of a head that was trained for a task, which the configuration of the weights names, such as
+        ``BertForTokenClassification``; empty where it names none.
     """
 
     model_source: str
@@ -165,6 +168,7 @@ class Provenance:
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
+    task_head: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the provenance as plain JSON values."""

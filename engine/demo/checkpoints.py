@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biocache.engine.models import quiet_transformers
+from biocache.engine.models.shape import quiet_transformers
 from biocache.engine.randomness import seeded
 from biocache.store.errors import SettingError
 

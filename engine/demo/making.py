@@ -19,7 +19,7 @@ from biocache.engine.demo.demo import DATASET, SIZES, Demo
 from biocache.engine.demo.models import MODELS, write_model
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.models import checkpoint_path
+from biocache.engine.models.sources import checkpoint_path
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.scheduling import computing
 from biocache.engine.tasks.base import TASKS

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biocache.engine.models import quiet_transformers
+from biocache.engine.models.shape import quiet_transformers
 from biocache.engine.randomness import seeded
 from biocache.engine.threads import capped_threads
 from biocache.engine.tokenizers import load_tokenizer

@@ -10,7 +10,8 @@ from typing import Any
 from biocache.engine.extraction.batches import plan_windows
 from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.models import LoadedModel, ModelSource, load_model
+from biocache.engine.models.loading import LoadedModel, load_model
+from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ResourceError, SpecMismatchError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run

@@ -21,7 +21,7 @@ from biocache.engine.extraction.planning import (
 )
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.models import load_model
+from biocache.engine.models.loading import load_model
 from biocache.engine.scheduling import connect
 from biocache.store.errors import (
     ResourceError,
@@ -153,6 +153,7 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         host=socket.gethostname(),
         versions={name: version(name) for name in ("biocache", "torch", "transformers", "tokenizers")},
         notes=run.notes,
+        task_head=model.shape.task_head,
     )
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.extraction.batches import Batch
-from biocache.store.errors import ModelError, ResourceError
+from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.spec import RunSpec
+from biocache.store.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -146,6 +147,15 @@ class Forward:
             raise ResourceError(
                 f"{self._model.device} has not enough memory for a batch of {len(batch.samples)} samples of up to "
                 f"{batch.lengths[0]} tokens; pass a smaller --batch-tokens than {batch.padded_tokens}"
+            ) from error
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, BiocacheError):
+                raise
+            # A model that its files do not fit fails in its own way.
+            raise ModelError(
+                f"the model ({self._model.config.model_type}) of run {self._spec.key} failed on {len(batch.samples)} "
+                f"samples, the first number {batch.samples[0]} of {batch.lengths[0]} tokens ({one_line(error)}); "
+                "check that its configuration, weights and tokenizer belong together"
             ) from error
 
     def _without_cache(self) -> dict[str, bool]:

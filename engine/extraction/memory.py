@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from biocache.engine.extraction.batches import Window, plan_batches, plan_windows
 from biocache.engine.extraction.forward import AHEAD
-from biocache.engine.models import ModelShape
+from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
 

@@ -11,7 +11,8 @@ from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
-from biocache.engine.models import ModelShape, ModelSource, choose_max_length, find_source, load_shape, parse_model
+from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
+from biocache.engine.models.sources import ModelSource, find_source, parse_model
 from biocache.engine.tasks.base import Corpus
 from biocache.engine.tasks.readers import read_corpus
 from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
@@ -262,6 +263,7 @@ def _plan_runs(
             if not keep:
                 continue
             encoding = encoder.encode(source, view, split, max_length)
+            require_vocabulary(source, shape, encoding.token_id)
             spec = RunSpec(
                 key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
                 dataset_digest=encoder.digest(split),

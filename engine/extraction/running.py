@@ -12,7 +12,7 @@ from biocache.engine.extraction.batches import Batch, Window, plan_batches, plan
 from biocache.engine.extraction.forward import Activations, Forward, TokenTable
 from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.request import Partition
-from biocache.engine.models import LoadedModel
+from biocache.engine.models.loading import LoadedModel
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord

@@ -48,6 +48,8 @@ class Origin:
         Versions of biocache, torch, transformers, tokenizers and accelerate.
     notes
         What was counted: ``samples_truncated``, ``words_lost``, ``duplicates_in_test`` and the like.
+    base_task_head
+        Class of a head that the configuration of the base names, trained for a task before; empty for none.
     """
 
     base_source: str
@@ -57,6 +59,7 @@ class Origin:
     host: str
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
+    base_task_head: str = ""
 
 
 @dataclass(frozen=True)

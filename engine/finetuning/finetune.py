@@ -267,6 +267,7 @@ class _Finetuning:
             host=socket.gethostname(),
             versions={name: version(name) for name in _VERSIONS},
             notes={name: count for name, count in notes.items() if count},
+            base_task_head=self._source.shape.task_head,
         )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from biocache.engine.models import POOLER, ModelSource, load_config, quiet_transformers
+from biocache.engine.models.loading import POOLER
+from biocache.engine.models.shape import load_config, quiet_transformers
+from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def attach_head(
     Parameters
     ----------
     encoder
-        The encoder, from `biocache.engine.models.load_model`; it is copied.
+        The encoder, from `biocache.engine.models.loading.load_model`; it is copied.
     source
         Where it came from.
     tokenizer

@@ -7,15 +7,9 @@ from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import Subset, draw_subset
-from biocache.engine.models import (
-    LoadedModel,
-    ModelSource,
-    choose_max_length,
-    load_model,
-    load_shape,
-    parse_model,
-    pooler_digest,
-)
+from biocache.engine.models.loading import LoadedModel, load_model, pooler_digest
+from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
+from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.randomness import seeded
 from biocache.engine.tasks.base import Sample
 from biocache.engine.tasks.readers import read_corpus
@@ -91,7 +85,8 @@ class Source:
         self.tokenizer = load_tokenizer(source.tokenizer)
         self.tokenizer_digest = tokenizer_digest(self.tokenizer)
         asked = material.request.max_length
-        self.max_length = choose_max_length(asked, source, load_shape(source), self.tokenizer)
+        self.shape = load_shape(source)
+        self.max_length = choose_max_length(asked, source, self.shape, self.tokenizer)
         self._encodings: dict[str, Encoding] = {}
 
     def load_encoder(self) -> LoadedModel:
@@ -109,7 +104,9 @@ class Source:
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""
         task = self._material.corpus.task
-        return encode(self.tokenizer, samples, task, _VIEW[task.name], self.max_length)
+        encoding = encode(self.tokenizer, samples, task, _VIEW[task.name], self.max_length)
+        require_vocabulary(self.source, self.shape, encoding.token_id)
+        return encoding
 
     def encode_split(self, split: str) -> Encoding:
         """Encode a whole split, once for all training sizes."""

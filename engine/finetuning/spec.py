@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from biocache.engine.models import checkpoint_path
+from biocache.engine.models.sources import checkpoint_path
 from biocache.store.errors import SpecMismatchError
 from biocache.store.metadata import Natural, as_type
 from biocache.store.text import shortened

@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.models import quiet_transformers
+from biocache.engine.models.shape import quiet_transformers
 from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
 from biocache.store.metadata import MetadataError, Natural, read_json

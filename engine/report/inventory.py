@@ -57,11 +57,14 @@ class Inventory:
         have one name.
     versions
         Versions of the libraries that made the runs, each with all its values.
+    task_heads
+        Models at training size 0 whose configuration names a head that was trained for a task, and that head.
     """
 
     runs: Sequence[ListedRun]
     sources: Mapping[tuple[str, str, str], str]
     versions: Mapping[str, Sequence[str]]
+    task_heads: Mapping[str, str]
 
     def total(self, name: str) -> int:
         """Return the sum over all runs of a column of numbers."""
@@ -69,8 +72,11 @@ class Inventory:
 
     @property
     def notes(self) -> list[str]:
-        """What is incomplete, damaged or of a newer release."""
-        notes = []
+        """What is incomplete, damaged or of a newer release, and which models are not what their size says."""
+        notes = [
+            f"model {model} at training size 0 was trained for a task: its configuration names the head {head}"
+            for model, head in self.task_heads.items()
+        ]
         for run in self.runs:
             if run.state == "incomplete":
                 done, packs = run.facts["packs_done"], run.facts["packs"]
@@ -85,6 +91,7 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
     listed = []
     sources: dict[tuple[str, str, str], str] = {}
     versions: dict[str, dict[str, None]] = {}
+    task_heads: dict[str, str] = {}
     rows = store.catalog(**request.selection).to_dict("records")
     for row in rows:
         facts: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
@@ -99,7 +106,9 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
             sources["dataset", key.task, key.dataset] = run.provenance.dataset_source
             if key.training_size == 0 and not run.provenance.random_weights:
                 sources["model", key.task, key.model] = run.provenance.model_source
+                if run.provenance.task_head:
+                    task_heads[key.model] = run.provenance.task_head
             for library, version in run.provenance.versions.items():
                 versions.setdefault(library, {})[version] = None
         listed.append(ListedRun(key, facts, facts["state"], provenance))
-    return Inventory(listed, sources, {library: list(found) for library, found in versions.items()})
+    return Inventory(listed, sources, {library: list(found) for library, found in versions.items()}, task_heads)

@@ -8,7 +8,7 @@ from typing import Any
 from biocache.engine.report.packing import packed, script_json
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.samples import LEVELS, ShownRuns, ShownSample, choose_samples, find_shown, read_maps
-from biocache.store import Store
+from biocache.store import Run, Store
 from biocache.store.errors import BiocacheError
 
 __all__ = ["Viewer", "fitted", "read_viewer"]
@@ -109,6 +109,13 @@ def _cost(viewer: Viewer, sample: Mapping[str, Any]) -> int:
     return len(viewer.blobs[sample["maps"]]) + len(script_json(sample).encode()) + _ELEMENT
 
 
+def _origin(run: Run) -> str:
+    """Return what a model at training size 0 is."""
+    if run.provenance.random_weights:
+        return "random weights"
+    return f"with a task head ({run.provenance.task_head})" if run.provenance.task_head else "pre-trained"
+
+
 def _described(store: Path, runs: ShownRuns, samples: Sequence[ShownSample], names: Sequence[str]) -> dict[str, Any]:
     spec, key = runs.runs[0].spec, runs.key
     return {
@@ -120,6 +127,7 @@ def _described(store: Path, runs: ShownRuns, samples: Sequence[ShownSample], nam
         "seed": runs.runs[-1].key.seed,
         "seeds": [run.key.seed for run in runs.runs],
         "sizes": [run.key.training_size for run in runs.runs],
+        "origin": _origin(runs.runs[0]),
         "layers": list(spec.attention_layers),
         "heads": spec.head_count,
         "samples": [{**vars(sample), "maps": name} for sample, name in zip(samples, names, strict=True)],

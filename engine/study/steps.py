@@ -8,7 +8,7 @@ from biocache.engine.extraction.extract import bytes_left
 from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.extraction.planning import ModelPlan, plan_extraction
 from biocache.engine.finetuning.checkpoint import is_foreign
-from biocache.engine.models import find_source, parse_model
+from biocache.engine.models.sources import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.tasks.readers import locate
 from biocache.store.errors import ModelError, ResourceError, SettingError

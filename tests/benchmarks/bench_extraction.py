@@ -30,7 +30,7 @@ from biocache.engine.extraction.batches import plan_batches, plan_windows
 from biocache.engine.extraction.extract import run_plan
 from biocache.engine.extraction.forward import Forward, TokenTable
 from biocache.engine.extraction.planning import ExtractionPlan, plan_extraction
-from biocache.engine.models import load_model
+from biocache.engine.models.loading import load_model
 from biocache.engine.tasks.readers import read_corpus
 from biocache.store import Store
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
 
     class Plan:
         runs = ()
+        models = ()
 
         class corpus:  # noqa: N801
             notes: Mapping[str, Any] = {}
@@ -218,3 +220,22 @@ def test_what_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert json.loads(out)[0]["complete"] is False
     assert "the same command again finishes them" in err
+
+
+def test_a_model_that_was_trained_for_a_task_is_not_called_pre_trained(
+    command: Command, tmp_path: Path, corpus_folder: Path, checkpoints: Mapping[str, Path]
+) -> None:
+    folder = tmp_path / "tuned"
+    shutil.copytree(checkpoints["bert"], folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForTokenClassification"]}))
+    arguments = ("--task", "ner", "--dataset", f"demo={corpus_folder / 'ner'}", "--limit", 4, "--store", tmp_path / "s")
+    stderr = command("extract", *arguments, "--model", folder).stderr
+    says = "note: model tuned is not just pre-trained: its configuration names a task head (BertForTokenClassification)"
+    assert says in stderr
+    assert "pre-trained" not in command("extract", *arguments, "--model", f"plain={checkpoints['bert']}").stderr
+    made = command("report", "--store", tmp_path / "s", "--output", tmp_path / "r.html")
+    assert "model tuned at training size 0 was trained for a task" in made.stderr
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    origins = dict(re.findall(r'"model":"(\w+)".*?"origin":"([^"]*)"', page))
+    assert origins == {"plain": "pre-trained", "tuned": "with a task head (BertForTokenClassification)"}

@@ -15,7 +15,7 @@ from biocache.engine.extraction.batches import plan_batches, plan_windows
 from biocache.engine.extraction.memory import KeptSizes, choose_budget, format_bytes, peak_memory
 from biocache.engine.extraction.planning import plan_extraction
 from biocache.engine.extraction.request import Partition
-from biocache.engine.models import ModelShape
+from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import DataError, ResourceError, SettingError
 from biocache.store.packing import plan_packs
 
@@ -67,7 +67,7 @@ def test_planning_writes_and_loads_nothing(corpus_folder, checkpoints, tmp_path,
     def refuse(*_, **__):
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("biocache.engine.models._load_weights", refuse)
+    monkeypatch.setattr("biocache.engine.models.loading._load_weights", refuse)
     monkeypatch.chdir(tmp_path)
     (run,) = plan_extraction(request(corpus_folder, checkpoints["bert"])).runs
     assert run.spec.model_digest == ""

@@ -27,7 +27,7 @@ FORBIDDEN = {
     "cli": set(),
 }
 # What analyses a store works where no model can be loaded.
-MAY_LOAD_MODELS = ("models.py", "encoding.py", "tokenizers.py", "finetuning", "extraction", "demo")
+MAY_LOAD_MODELS = ("models", "encoding.py", "tokenizers.py", "finetuning", "extraction", "demo")
 
 
 def sources(room: str) -> list[Path]:
@@ -65,7 +65,7 @@ def trespasses(text: str, forbidden: set[str]) -> set[str]:
         "if TYPE_CHECKING:\n    import torch",
         "importlib.import_module('torch.nn')",
         "from biocache import engine",
-        "from biocache.engine.models import load_model",
+        "from biocache.engine.models.loading import load_model",
         "from . import keys",
         "from .keys import RunKey",
     ],

@@ -169,7 +169,7 @@
     at("right-figure").hidden = sizes.length < 2;
     sizes.forEach((size, place) => {
       const side = sides[place];
-      side.title.textContent = `${group().model} at ${size} %${size === 0 ? ", pre-trained" : ""}`;
+      side.title.textContent = `${group().model} at ${size} %${size === 0 ? `, ${group().origin}` : ""}`;
       side.canvas.setAttribute("aria-label", `Attention of layer ${selects.layer.value}, head ${selects.head.value} at training size ${size} %; arrow keys read its cells`);
       paint(side, shown[place], most);
     });

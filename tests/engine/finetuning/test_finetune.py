@@ -17,7 +17,8 @@ from biocache.engine import ExtractionRequest, FinetuneRequest, extract, finetun
 from biocache.engine.encoding import encode
 from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
-from biocache.engine.models import ModelSource, load_model
+from biocache.engine.models.loading import load_model
+from biocache.engine.models.sources import ModelSource
 from biocache.engine.scoring import as_iob2, score_classes, score_entities
 from biocache.engine.tasks.base import TASKS, Sample
 from biocache.engine.tasks.readers import read_corpus

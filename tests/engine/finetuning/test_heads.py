@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from biocache.engine.finetuning.heads import attach_head
-from biocache.engine.models import ModelSource, load_model
+from biocache.engine.models.loading import load_model
+from biocache.engine.models.sources import ModelSource
 from biocache.engine.randomness import seeded
 from biocache.engine.tokenizers import load_tokenizer
 from biocache.store.errors import ModelError

@@ -1,0 +1,144 @@
+"""A model's weights: loaded whole or not at all."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from biocache.engine.models.shape import load_config, quiet_transformers
+from biocache.engine.models.sources import ModelSource
+from biocache.engine.randomness import seeded
+from biocache.store.errors import ModelError
+from biocache.store.text import one_line
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+__all__ = ["POOLER", "LoadedModel", "load_model", "pooler_digest", "weights_digest"]
+
+#: How the names of a pooler's weights begin: fresh where a checkpoint has none, and not on the way to hidden states or
+#: attention.
+POOLER = "pooler."
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An encoder, ready to run.
+
+    Attributes
+    ----------
+    model
+        In evaluation mode, on its device, with eager attention.
+    digest
+        SHA-256 of the weights as they were loaded, in float32.
+    """
+
+    model: "PreTrainedModel"
+    digest: str
+
+
+def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
+    """Load an encoder without its head.
+
+    Parameters
+    ----------
+    source
+        Where it is.
+    device
+        Device name of torch.
+    compute_dtype
+        ``float32``, ``bfloat16`` or ``float16``.
+
+    Returns
+    -------
+    LoadedModel
+        In evaluation mode and with eager attention, so that maps are returned and numbers do not depend on
+        whether they are.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be found, is not whole, or holds weights of another shape.
+    """
+    import torch
+
+    config = load_config(source)
+    with quiet_transformers():
+        if source.random_weights:
+            model, unset = _initialise(config, source.seed), list[str]()
+        else:
+            model, unset = _load_weights(source, config)
+    missing = [name for name in unset if not name.startswith(POOLER)]
+    if missing:
+        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ModelError(
+            f"checkpoint {source.weights} of model {source.name!r} lacks weights of the encoder ({named}); they would "
+            "be random: give a checkpoint of this architecture"
+        )
+    digest = weights_digest(model)
+    model.eval().requires_grad_(requires_grad=False)
+    return LoadedModel(model.to(device=torch.device(device), dtype=getattr(torch, compute_dtype)), digest)
+
+
+def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
+    import torch
+    from transformers import AutoModel
+
+    with seeded(seed):
+        return AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False)
+
+
+def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["PreTrainedModel", list[str]]:
+    import torch
+    from transformers import AutoModel
+
+    settings: dict[str, Any] = {
+        "attn_implementation": "eager",
+        "dtype": torch.float32,
+        "output_loading_info": True,
+    }
+    try:
+        if source.checkpoint is not None and source.checkpoint.is_file():
+            weights = torch.load(source.checkpoint, map_location="cpu", weights_only=True)
+            kind = type(_initialise(config, 0))
+            model, info = kind.from_pretrained(None, config=config, state_dict=weights, **settings)
+        else:
+            model, info = AutoModel.from_pretrained(source.weights, config=config, trust_remote_code=False, **settings)
+    except Exception as error:
+        # Whatever a damaged or foreign file makes the loaders raise (pickle, zip, safetensors, runtime
+        # errors with no common base), the user's next step is the same.
+        raise ModelError(
+            f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_cause(error)}); give "
+            "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
+        ) from error
+    return model, sorted(info["missing_keys"])
+
+
+def _cause(error: Exception) -> str:
+    # What torch advises is to run whatever code the file holds.
+    more = "weights_only" in str(error)
+    return "it holds more than tensors, and no code of a file is run" if more else one_line(error)
+
+
+def weights_digest(model: "PreTrainedModel") -> str:
+    """Return the SHA-256 (hexadecimal) of the names, shapes and values of an encoder's weights.
+
+    The pooler is left out: it is not on the way to hidden states, and fresh where a checkpoint has none.
+    """
+    return _digest(model, pooler=False)
+
+
+def pooler_digest(model: "PreTrainedModel") -> str:
+    """Return the same of the pooler alone, from which some families tell sequences apart."""
+    return _digest(model, pooler=True)
+
+
+def _digest(model: "PreTrainedModel", *, pooler: bool) -> str:
+    sha = hashlib.sha256()
+    state: dict[str, torch.Tensor] = model.state_dict()
+    for name in sorted(state):
+        if name.startswith(POOLER) == pooler:
+            values = state[name].detach().cpu().contiguous()
+            sha.update(f"{name};{values.dtype};{tuple(values.shape)};".encode())
+            sha.update(values.numpy().data)
+    return sha.hexdigest()

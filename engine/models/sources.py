@@ -1,0 +1,161 @@
+"""Where a model is: what its name means, and its checkpoint at a training size."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from biocache.engine.sources import folder_of, split_name
+from biocache.store.errors import ModelError, SettingError
+from biocache.store.text import shown
+
+__all__ = ["ALIASES", "ModelSource", "checkpoint_path", "find_source", "parse_model"]
+
+ALIASES = {
+    "bert": "google-bert/bert-base-cased",
+    "biobert": "dmis-lab/biobert-v1.1",
+    "gpt2": "openai-community/gpt2-medium",
+    "biogpt": "microsoft/biogpt",
+}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the weights of one model at one training size are.
+
+    Attributes
+    ----------
+    name
+        Name of the model in run keys.
+    base
+        Hub id or folder of the pre-trained checkpoint: its configuration and tokenizer serve a state dict.
+    training_size
+        Percent of the train split that the model was fine-tuned on; 0 is the pre-trained model.
+    seed
+        Seed of the fine-tuning, or of random weights.
+    checkpoint
+        Folder or ``.bin`` file of the fine-tuned weights; None for the pre-trained model.
+    random_weights
+        Whether to initialise the weights from the seed instead of loading them.
+    """
+
+    name: str
+    base: str
+    training_size: int
+    seed: int
+    checkpoint: Path | None = None
+    random_weights: bool = False
+
+    @property
+    def weights(self) -> str:
+        """Hub id, folder or file that the weights come from."""
+        return str(self.checkpoint or self.base)
+
+    @property
+    def folder(self) -> str:
+        """Hub id or folder that holds the configuration and the tokenizer."""
+        if self.checkpoint is not None and self.checkpoint.is_dir():
+            return str(self.checkpoint)
+        return self.base
+
+    @property
+    def tokenizer(self) -> str:
+        """Hub id or folder that holds the tokenizer."""
+        own = self.checkpoint is not None and self.checkpoint.is_dir()
+        names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
+        if own and not any((Path(self.folder) / name).exists() for name in names):
+            return self.base
+        return self.folder
+
+
+def parse_model(text: str) -> tuple[str, str]:
+    """Read ``ALIAS``, ``HUB_ID``, ``FOLDER`` or ``NAME=HUB_ID|FOLDER``.
+
+    Returns
+    -------
+    tuple of str
+        Name in run keys and where the checkpoint is. The name of a hub id has ``--`` for its slash; that of
+        a folder is the folder's own.
+
+    Raises
+    ------
+    SettingError
+        If the text is empty or a folder does not exist.
+    """
+    name, source = split_name(text)
+    if source == text:
+        if source in ALIASES:
+            return source, ALIASES[source]
+        folder = folder_of(source, "model")
+        name = folder.resolve().name if folder else source.replace("/", "--")
+    if not name or not source:
+        raise SettingError(
+            f"model {shown(text)} is empty: give an alias ({', '.join(ALIASES)}), NAME=FOLDER or a hub id"
+        )
+    if source in ALIASES:
+        source = ALIASES[source]
+    folder = folder_of(source, "model")
+    if folder is not None:
+        if not folder.is_dir():
+            raise SettingError(
+                f"model {shown(text)}: {folder.resolve()} is not a folder; give a folder with config.json, or a hub id"
+            )
+        source = str(folder.resolve())
+    return name, source
+
+
+def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:
+    """Return where a fine-tuned checkpoint is below the folder of all, as the path of its runs begins."""
+    return Path(task, dataset, model, f"size-{training_size:03d}", f"seed-{seed}")
+
+
+def find_source(
+    name: str,
+    base: str,
+    *,
+    task: str,
+    dataset: str,
+    training_size: int,
+    seed: int,
+    checkpoints: Path,
+    random_weights: bool = False,
+) -> ModelSource:
+    """Find the weights of a model at a training size.
+
+    Parameters
+    ----------
+    name, base
+        As `parse_model` returns them.
+    task, dataset, training_size, seed
+        What the model was fine-tuned on; at size 0 it is the pre-trained model.
+    checkpoints
+        Folder of fine-tuned checkpoints. Looked for, in this order, are the folder
+        ``TASK/DATASET/MODEL/size-SSS/seed-N``, and state dicts named ``model_MODEL_SIZE.bin`` in ``TASK/DATASET``,
+        ``TASK`` and the folder itself.
+    random_weights
+        Whether to initialise the weights from the seed; the name gets ``-random`` at its end.
+
+    Raises
+    ------
+    ModelError
+        If there is no checkpoint of this size; the message lists where it was looked for.
+    SettingError
+        If random weights are asked for at another size than 0.
+    """
+    if random_weights:
+        if training_size:
+            raise SettingError(f"--random-weights has no training size {training_size}: leave --training-size at 0")
+        return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
+    if training_size == 0:
+        return ModelSource(name, base, 0, seed)
+    root = checkpoints
+    folder = root / checkpoint_path(task, dataset, name, training_size, seed)
+    files = [place / f"model_{name}_{training_size}.bin" for place in (root / task / dataset, root / task, root)]
+    if (folder / "config.json").is_file():
+        return ModelSource(name, base, training_size, seed, folder.resolve())
+    for file in files:
+        if file.is_file():
+            return ModelSource(name, base, training_size, seed, file.resolve())
+    looked = ", ".join(map(str, [folder, *files]))
+    raise ModelError(
+        f"no checkpoint of model {name!r} at training size {training_size} (seed {seed}); looked for {looked}; put "
+        "one there or name their folder with --checkpoints"
+    )
