@@ -1,5 +1,6 @@
 """Streaming a layer in batches, for training loops: from packs, in bounded memory."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, windo
     packs = np.arange(run.plan.pack_count)
     if rng is not None:
         rng.shuffle(packs)
+    # Every worker has shuffled them alike.
+    packs = packs[_share()]
     # Samples that do not fill a batch wait for the next window: only the last batch is short.
     waiting: list[tuple[int, NDArray[np.floating]]] = []
     size = 0
@@ -79,6 +82,13 @@ def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, windo
         del rows, hidden
     if waiting:
         yield _batch(waiting, first_token)
+
+
+def _share() -> slice:
+    """Return which packs are this process's: a worker of a torch DataLoader has its share, any other process has all."""
+    data = sys.modules.get("torch.utils.data")
+    worker = None if data is None else data.get_worker_info()
+    return slice(None) if worker is None else slice(worker.id, None, worker.num_workers)
 
 
 def _samples(run: "Run", index: int, pack: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
