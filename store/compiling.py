@@ -1,11 +1,15 @@
-"""How kernels are compiled: to machine code that holds no lock, and kept on disk where that is possible."""
+"""How kernels are compiled: to machine code that holds no lock, and kept in the user's cache folder."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar, cast
 
 import numba
+import platformdirs
 
-__all__ = ["compiled"]
+__all__ = ["cache_folder", "compiled"]
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -13,16 +17,39 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 _FAST = {"reassoc", "contract", "nsz"}
 
 
+def cache_folder() -> Path | None:
+    """Return the folder that machine code is kept in; None where there is none that this user alone can write to.
+
+    It is ``kernels`` in biocache's cache folder of the user, or ``NUMBA_CACHE_DIR`` where that is set. Beside the
+    modules, numba's own choice, it would survive an uninstall and be found as a package by the next install.
+    """
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR)
+    folder = platformdirs.user_cache_path("biocache") / "kernels"
+    with suppress(OSError, RuntimeError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What is found there is run.
+        mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        if mine and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
 def compiled(function: _Function) -> _Function:
     """Compile a function of arrays and numbers when it is first called with their types.
 
-    The machine code is kept beside the file or in the user's cache, and made anew when the file, numba or the processor
-    changes, not when another file does: a function may call compiled functions of its own file only, and after a change
-    here the files of kernels are to be touched. Division follows IEEE 754.
+    The machine code is kept in `cache_folder`, and made anew when the file, numba or the processor changes, not when
+    another file does: a function may call compiled functions of its own file only, and after a change here the files of
+    kernels are to be touched. Division follows IEEE 754.
     """
+    folder = cache_folder()
     options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
+    given = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = "" if folder is None else str(folder)
     try:
-        kernel = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # No folder to keep it in can be written.
+        kernel = numba.njit(cache=folder is not None, **options)(function)
+    except RuntimeError:  # Source that is no file cannot be told from other source.
         kernel = numba.njit(**options)(function)
+    finally:
+        numba.config.CACHE_DIR = given
     return cast(_Function, kernel)

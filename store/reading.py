@@ -410,9 +410,8 @@ class Run:
     ) -> Iterator[RaggedBatch]:
         """Stream a layer in batches of whole samples, for training loops.
 
-        Every sample comes once; of several workers of a torch ``DataLoader``, each yields the samples of its share of the
-        packs. In memory are, at most, one layer of ``window_packs`` packs, what is left of the window
-        before, and a batch.
+        Every sample comes once; each worker of a torch ``DataLoader`` yields the samples of its share of the packs. In
+        memory are, at most, one layer of ``window_packs`` packs, what is left of the window before, and a batch.
 
         Parameters
         ----------

@@ -85,7 +85,7 @@ def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, windo
 
 
 def _share() -> slice:
-    """Return which packs are this process's: a worker of a torch DataLoader has its share, any other process has all."""
+    """Return which packs are this process's: those of a worker's share in a torch DataLoader, else all."""
     data = sys.modules.get("torch.utils.data")
     worker = None if data is None else data.get_worker_info()
     return slice(None) if worker is None else slice(worker.id, None, worker.num_workers)

@@ -1,23 +1,86 @@
-"""Compilation, where machine code can and cannot be kept."""
+"""Machine code is kept in the user's cache folder, never beside the modules, and only where nobody else can write."""
 
-from typing import Any
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import numba
+import platformdirs
 import pytest
 
-from biocache.store import compiling
+from biocache.store import compiling, segments
+from biocache.store.compiling import cache_folder, compiled
 
 
-def test_kernels_work_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = compiling.numba.njit
+def double(number: int) -> int:
+    return 2 * number
 
-    def refusing(*function: Any, **options: Any) -> Any:
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return plain(*function, **options)
 
-    monkeypatch.setattr(compiling.numba, "njit", refusing)
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the user an empty cache folder."""
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    return tmp_path / "cache" / "biocache" / "kernels"
 
-    def double(number: int) -> int:
-        return 2 * number
 
-    assert compiling.compiled(double)(21) == 42
+def beside() -> set[Path]:
+    return {*Path(__file__).parent.rglob("*.nb?"), *Path(segments.__file__).parent.rglob("*.nb?")}
+
+
+def test_machine_code_is_kept_in_the_cache_folder_of_the_user(home: Path) -> None:
+    before = beside()
+    assert compiled(double)(21) == 42
+    assert {path.suffix for path in home.rglob("*.*") if path.is_file()} == {".nbi", ".nbc"}
+    assert beside() == before
+    assert home.stat().st_mode & 0o077 == 0
+    assert numba.config.CACHE_DIR == ""
+
+
+def test_a_folder_that_the_user_chose_is_taken(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "chosen"))
+    assert compiled(double)(21) == 42
+    assert list((tmp_path / "chosen").rglob("*.nbi"))
+    assert not home.exists()
+
+
+def test_nothing_is_kept_where_another_user_could_write(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir(parents=True)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert cache_folder() is None
+    assert compiled(double)(21) == 42
+    assert list(home.iterdir()) == []
+
+
+def test_without_a_folder_kernels_work(home: Path) -> None:
+    home.parent.parent.parent.joinpath("cache").write_text("a file")
+    assert cache_folder() is None
+    assert compiled(double)(21) == 42
+
+
+def test_source_that_is_no_file_is_compiled_too(home: Path) -> None:
+    names: dict[str, object] = {}
+    exec("def triple(number):\n    return 3 * number", names)
+    triple = names["triple"]
+    assert callable(triple)
+    assert compiled(triple)(14) == 42
+
+
+def test_a_process_that_uses_kernels_writes_nothing_beside_them(tmp_path: Path) -> None:
+    before = beside()
+    code = (
+        "import biocache.store.segments, biocache.engine.attention.kernels, biocache.engine.attention.resampling as r"
+    )
+    code += "; import numpy as np; r.poisson_weights(0, 2, np.arange(3))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0
+    assert list((tmp_path / "biocache" / "kernels").rglob("*.nbi"))
+    assert beside() == before
+    assert compiling.cache_folder() is not None
