@@ -59,7 +59,6 @@ def run_jobs(groups: list[list[Job]], corpus: Path, checkpoint: Path, capacity: 
         input=json.dumps(order),
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
         env=os.environ | {"PYTHONPATH": str(TESTS), "PYTHONWARNINGS": ""},
     )

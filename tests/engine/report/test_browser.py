@@ -5,7 +5,7 @@ import csv
 import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Tab:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
+        # What is waited for comes, however slow the machine.
+        self.context.set_default_timeout(0)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -47,9 +49,21 @@ class Tab:
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}") or dialog.dismiss())
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-figures=drawn]", timeout=60_000)
-        self.page.wait_for_selector("#viewer[data-shown]")
-        self.page.wait_for_timeout(500)
+        self.page.wait_for_selector("html[data-figures=drawn]")
+        self.shown()
+
+    def shown(self) -> None:
+        """Wait until the viewer shows what is chosen."""
+        self.page.wait_for_function(
+            """() => document.getElementById("viewer").dataset.shown ===
+            ["group", "sample", "layer", "head", "size"].map((name) => document.getElementById(`view-${name}`).value)
+            .join(" ")"""
+        )
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait until something has happened on the page."""
+        while not happened():
+            self.page.wait_for_timeout(20)
 
     def _heard(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
@@ -73,7 +87,7 @@ class Tab:
 
     def choose(self, name: str, value: object) -> None:
         self.page.select_option(f"#view-{name}", str(value))
-        self.page.wait_for_timeout(200)
+        self.shown()
 
     def file(self, selector: str) -> tuple[str, list[list[str]]]:
         """Return the name and the rows of the file that a button gives."""
@@ -180,7 +194,8 @@ def test_a_head_that_changed_is_shown_by_its_button(tab: Tab, page: Page) -> Non
     button = tab.page.locator("#attention-2 button.show").last
     wanted = {name: button.get_attribute(f"data-{name}") for name in ("group", "size", "layer", "head")}
     button.click()
-    tab.page.wait_for_timeout(300)
+    tab.until(lambda: tab.page.locator("#view-group").input_value() == wanted["group"])
+    tab.shown()
     assert {name: tab.page.locator(f"#view-{name}").input_value() for name in wanted} == wanted
     assert page.viewer["groups"][int(wanted["group"] or 0)]["task"] == "nli"
 
@@ -232,9 +247,8 @@ def test_a_figure_switches_its_variant(tab: Tab) -> None:
     first = tab.pixels("#attention-1 .plot").tobytes()
     tab.page.select_option("#attention-1 .switch", label="js, above chance")
     tab.page.wait_for_selector("#attention-1[data-drawn='3']")
-    tab.page.wait_for_timeout(500)
+    tab.until(lambda: tab.pixels("#attention-1 .plot").tobytes() != first)
     assert tab.page.locator("#attention-1 .plot").count() == 2
-    assert tab.pixels("#attention-1 .plot").tobytes() != first
     assert "0: chance, 1: equal maps" in tab.page.locator("#attention-1 .scale").inner_text()
 
 
@@ -245,7 +259,7 @@ def test_pointing_at_a_cell_of_a_heat_map_says_its_value(tab: Tab) -> None:
     tab.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5)
     tab.page.mouse.move(box["x"] + box["width"] * 0.6 + 2, box["y"] + box["height"] * 0.5)
     tip = tab.page.locator(".bk-tooltip-content, .bk-tooltip-row-value").first
-    tip.wait_for(timeout=5_000)
+    tip.wait_for()
     texts = " ".join(tab.page.locator(".bk-tooltip-row-value").all_inner_texts())
     assert re.search(r"\d\.\d{3}", texts)
 
@@ -254,19 +268,18 @@ def test_light_and_dark_are_switched_and_paper_is_white(tab: Tab) -> None:
     def paper() -> str:
         return str(tab.page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
-    light = (paper(), tab.pixels("#probes-1 .plot").tobytes(), *tab.maps())
+    def drawn() -> tuple[object, ...]:
+        return (paper(), tab.pixels("#probes-1 .plot").tobytes(), *tab.maps())
+
+    light = drawn()
     tab.page.click("#theme")
-    tab.page.wait_for_timeout(500)
-    dark = (paper(), tab.pixels("#probes-1 .plot").tobytes(), *tab.maps())
-    assert all(one != other for one, other in zip(light, dark, strict=True))
+    tab.until(lambda: all(one != other for one, other in zip(light, drawn(), strict=True)))
+    dark = drawn()
     tab.page.emulate_media(media="print")
-    tab.page.wait_for_timeout(500)
-    assert paper() == "rgb(255, 255, 255)"
-    assert tab.pixels("#probes-1 .plot").tobytes() != dark[1]
+    tab.until(lambda: paper() == "rgb(255, 255, 255)" and tab.pixels("#probes-1 .plot").tobytes() != dark[1])
     tab.page.emulate_media(media="screen")
     tab.page.click("#theme")
-    tab.page.wait_for_timeout(500)
-    assert paper() == light[0]
+    tab.until(lambda: paper() == light[0])
 
 
 def test_the_catalog_is_sorted_by_its_titles(tab: Tab) -> None:
@@ -292,6 +305,7 @@ def test_without_a_result_or_a_sample_the_page_is_sound(browser: Any, bare: Path
 
     write_report(bare, tmp_path / "report.html", ReportRequest(samples=0))
     context = browser.new_context()
+    context.set_default_timeout(0)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
