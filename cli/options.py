@@ -135,6 +135,14 @@ training_options = _adding(
     ),
     click.option("--limit", type=_COUNT, metavar="N", help="Leading samples of each split to read.  [default: all]"),
     click.option(
+        "--max-duplicates",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        default=0.1,
+        show_default=True,
+        help="Largest share of the validation or test split that may be in the train split, word for word.",
+    ),
+    click.option(
         "--patience",
         type=_COUNT,
         metavar="N",

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # The next step where what is wrong lies in a run's own metadata.
-REMAKE = "remove the run with `biocache rm` and extract it again"
+REMAKE = "remove the run with `biocache rm` and extract it again, or extract it with --overwrite"
 
 
 class BiocacheError(Exception):

@@ -24,6 +24,7 @@ from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models.loading import load_model
 from biocache.engine.scheduling import connect
 from biocache.store.errors import (
+    BusyError,
     ResourceError,
     RunNotFoundError,
     SettingError,
@@ -33,6 +34,7 @@ from biocache.store.errors import (
 from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
+from biocache.store.staging import refuse_foreign
 from biocache.store.sweeping import sweep
 from biocache.store.writing import create_run, discard_run, resume_run
 
@@ -129,17 +131,26 @@ def _fill_on_cluster(
 def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
     """Create or resume all runs of a model, after looking that none of them is refused."""
     runs = [with_digest(run, digest) for run in model.runs]
+    refuse_foreign(root)
     doomed = []
     for run in runs:
         try:
             resume_run(root, run.spec)
-        except SpecMismatchError:
+        except (SpecMismatchError, StoreFormatError):
             if not plan.request.overwrite:
                 raise
             doomed.append(run.key)
     for old in doomed:
         discard_run(root, old)
-    return [create_run(root, run.spec, _provenance(plan, model, run), run.layout, run.columns) for run in runs]
+    try:
+        return [create_run(root, run.spec, _provenance(plan, model, run), run.layout, run.columns) for run in runs]
+    except SpecMismatchError as error:
+        if not plan.request.overwrite:
+            raise
+        raise BusyError(
+            f"another process has made a run of {model.source.name} with other settings while this one was replacing "
+            "it; stop one of them, and run the same command again"
+        ) from error
 
 
 def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provenance:

@@ -6,7 +6,7 @@ from functools import cached_property
 from biocache.engine.devices import choose_device
 from biocache.engine.encoding import Encoding, encode
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.finetuning.subset import Subset, draw_subset
+from biocache.engine.finetuning.subset import Subset, draw_subset, refuse_duplicates
 from biocache.engine.models.loading import LoadedModel, load_model, pooler_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
@@ -45,6 +45,7 @@ class Material:
             raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
+        refuse_duplicates(self.corpus, request.max_duplicates)
         self._subsets: dict[int, Subset] = {}
 
     def sources(self) -> list["Source"]:

@@ -52,6 +52,9 @@ class FinetuneRequest:
         Tokens after which a sample is cut; None for 512 or what the model can read, if that is less.
     limit
         Leading samples of each split to read; None for all. The training size is a percentage of these.
+    max_duplicates
+        Largest share of the samples of the validation and test splits whose words may be in the train split too, in
+        [0, 1]; more is refused.
     patience
         Epochs without a lower loss on the validation split after which to stop, and to go back to the lowest; None to
         train for all epochs and keep the last.
@@ -87,6 +90,7 @@ class FinetuneRequest:
     weight_decay: float = 0.01
     max_length: int | None = None
     limit: int | None = None
+    max_duplicates: float = 0.1
     patience: int | None = None
     compute_dtype: str = "float32"
     device: str | None = None
@@ -96,7 +100,7 @@ class FinetuneRequest:
 
     def __post_init__(self) -> None:
         # One number and one path, however it was written: settings are compared.
-        for name in ("epochs", "learning_rate", "warmup", "weight_decay"):
+        for name in ("epochs", "learning_rate", "warmup", "weight_decay", "max_duplicates"):
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
         require_known("task", (self.task,), TASKS)
@@ -116,5 +120,7 @@ class FinetuneRequest:
         require_positive(self, "batch_size", "gradient_accumulation", "max_length", "limit", "patience", "save_steps")
         if not 0 <= self.warmup < 1:
             raise SettingError(f"warmup {self.warmup} is not a share of the steps; use 0 or more and less than 1")
+        if not 0 <= self.max_duplicates <= 1:
+            raise SettingError(f"max_duplicates {self.max_duplicates} is not a share of the samples; use 0 to 1")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise SettingError(f"weight_decay {self.weight_decay} is not a number from 0")

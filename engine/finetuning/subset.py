@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from biocache.engine.tasks.base import Corpus, Sample, digest_samples
 from biocache.engine.tasks.subsets import training_subset
 from biocache.store.errors import DataError
+from biocache.store.text import shown
 
-__all__ = ["Subset", "draw_subset"]
+__all__ = ["Subset", "draw_subset", "refuse_duplicates"]
+
+_LISTED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,7 @@ class Subset:
     digest
         SHA-256 (hexadecimal) of their ids, words and labels.
     duplicates
-        Samples of the other splits whose words stand in the subset too, by split: their scores flatter. Only counts
+        Samples of the other splits whose words are in the subset too, by split: their scores are too high. Only counts
         above zero are present.
     """
 
@@ -46,27 +49,47 @@ def draw_subset(corpus: Corpus, training_size: int, seed: int) -> Subset:
         Percent of the train split, 1 to 100.
     seed
         Seed of the draw.
+    """
+    train = corpus.splits["train"]
+    samples = tuple(train[position] for position in training_subset(train, training_size, seed))
+    duplicates = {name: len(_duplicates(samples, split)) for name, split in _held_out(corpus)}
+    return Subset(samples, digest_samples(samples), {name: count for name, count in duplicates.items() if count})
+
+
+def refuse_duplicates(corpus: Corpus, share: float) -> None:
+    """Refuse a corpus of whose validation or test split too much is in its train split, whatever the ids.
+
+    The whole train split is looked at: of a smaller training size a part of them would still be seen.
+
+    Parameters
+    ----------
+    corpus
+        The corpus, with its train split.
+    share
+        Largest share of the samples of a split whose words may be in the train split, in [0, 1].
 
     Raises
     ------
     DataError
-        If a drawn sample is also one of another split: the same id and the same words.
+        If it is more; the message lists some of them.
     """
-    train = corpus.splits["train"]
-    samples = tuple(train[position] for position in training_subset(train, training_size, seed))
-    held_out = {name: split for name, split in corpus.splits.items() if name != "train"}
-    for name, split in held_out.items():
-        _refuse_shared(corpus, samples, name, split)
+    for name, split in _held_out(corpus):
+        found = _duplicates(corpus.splits["train"], split)
+        if len(found) > share * len(split):
+            listed = ", ".join(shown(sample.id) for sample in found[:_LISTED])
+            more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+            raise DataError(
+                f"{corpus.source}: {len(found):,} of {len(split):,} samples of the {name} split are in the train split "
+                f"too, word for word ({listed}{more}), so that its score would be one of seen text; that is more than "
+                f"the share of {share:g} that --max-duplicates allows: remove them from one of the splits, or raise it"
+            )
+
+
+def _held_out(corpus: Corpus) -> list[tuple[str, Sequence[Sample]]]:
+    return [(name, split) for name, split in corpus.splits.items() if name != "train"]
+
+
+def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of a split whose texts, all of them, are those of one of some samples."""
     texts = {sample.texts for sample in samples}
-    duplicates = {name: sum(sample.texts in texts for sample in split) for name, split in held_out.items()}
-    return Subset(samples, digest_samples(samples), {name: count for name, count in duplicates.items() if count})
-
-
-def _refuse_shared(corpus: Corpus, drawn: Sequence[Sample], name: str, split: Sequence[Sample]) -> None:
-    known = {(sample.id, sample.texts) for sample in split}
-    shared = [sample.id for sample in drawn if (sample.id, sample.texts) in known]
-    if shared:
-        raise DataError(
-            f"{corpus.source}: sample {shared[0]!r} is in the train and in the {name} split ({len(shared)} such "
-            "samples), so that its score would say nothing; remove it from one of them"
-        )
+    return [sample for sample in split if sample.texts in texts]

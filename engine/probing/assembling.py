@@ -37,7 +37,7 @@ _LONG_NAMES = {
     "fit_seconds": "time to read the layer, fit and predict",
     "train_rows": "rows that were fitted on",
     "control_accuracy": "accuracy on the control task",
-    "selectivity": "accuracy less that on the control task",
+    "selectivity": "accuracy minus that on the control task",
     "code_length": "online code length of the train labels",
     "uniform_code_length": "length of the uniform code of the train labels",
     "compression": "uniform code length over online code length",

@@ -1,4 +1,4 @@
-"""Control tasks: labels that say nothing of the text, which a probe can only learn by heart."""
+"""Control tasks: labels without information about the text, which a probe can only memorise."""
 
 import hashlib
 
@@ -10,8 +10,9 @@ from biocache.store.reading import Run
 
 __all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
 
-#: Task -> name of its control.
-CONTROLS = {"ner": "random label of each word type", "nli": "permuted labels"}
+#: Task -> name of its control. The labels of ``nli`` are permuted in each split, so that nothing learned in train holds
+#: in test: the control accuracy is at chance by construction, and says nothing of what a probe memorises.
+CONTROLS = {"ner": "random label of each word type", "nli": "permuted labels, at chance in test by construction"}
 
 
 def control_labels(run: Run, train: Run, seed: int) -> NDArray[np.int64]:

@@ -30,7 +30,13 @@ _MERGED = (
     " Merged-entity F1 takes a stretch of words of one type for one entity, in the truth as in the predictions, since "
     "these runs hold merged types: entities of one type that touch count as one."
 )
-_SELECTIVITY = " Selectivity is the accuracy less that on a control task: near 0, the probe learned by heart."
+_SELECTIVITY = {
+    "ner": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
+    "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
+    "frequent label, little was memorised, whatever the selectivity.",
+    "nli": " The control task permutes the labels of each split, so that nothing learned in train holds in test: its "
+    "accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
+}
 
 
 def probe_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
@@ -121,7 +127,7 @@ class ProbeGroup:
             settings=_written(self.settings),
             reading=_READING
             + (_MERGED if "merged_entity_f1" in self.scores else "")
-            + (_SELECTIVITY if selective else ""),
+            + (_SELECTIVITY[task] if selective else ""),
             variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, palette), *extra]) for score in order],
             switch="score",
             keys=[
@@ -210,7 +216,7 @@ def _selectivity(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Iterato
         selective = [row for row in own if row.get("selectivity") is not None]
         if selective:
             span = (min(0.0, *values), max(0.0, *values))
-            titles = ("layer", "accuracy less control")
+            titles = ("layer", "accuracy minus control")
             line = [Line(0.0, GREY, "dotted")]
             yield Panel(f"{model}: selectivity", _plot(selective, "selectivity", line, titles, span, palette))
 

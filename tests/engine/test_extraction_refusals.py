@@ -1,6 +1,7 @@
 """A run's name stands for one set of inputs and settings; others are refused under it until it is replaced."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer
 
 from biocache.engine import extract
 from biocache.engine.demo.checkpoints import write_checkpoint
+from biocache.engine.extraction import extract as extracting
 from biocache.store import Store
 from biocache.store.errors import BusyError, ResourceError, SettingError, SpecMismatchError, StoreFormatError
 from biocache.store.writing import RunWriter
@@ -164,6 +166,32 @@ def test_a_run_that_is_being_written_is_not_replaced(tmp_path, corpus_folder, ch
     assert files(tmp_path / "s") == before
     extract(tmp_path / "s", asked)
     assert only_run(tmp_path / "s").spec.dtype == "float32"
+
+
+def test_a_damaged_run_is_replaced_where_that_is_asked_for(tmp_path, corpus_folder, checkpoints, first):
+    extract(tmp_path / "s", first)
+    (only_run(tmp_path / "s").path / "zarr.json").write_text("{")
+    with pytest.raises(StoreFormatError, match=r"is damaged: .* extract it with --overwrite"):
+        extract(tmp_path / "s", first)
+    extract(tmp_path / "s", replace(first, overwrite=True))
+    assert only_run(tmp_path / "s").complete
+
+
+def test_who_said_overwrite_is_not_told_to_say_it(tmp_path, corpus_folder, checkpoints, first, monkeypatch):
+    extract(tmp_path / "s", first)
+    plain = extracting.discard_run
+
+    def raced(root, key):
+        plain(root, key)
+        # Another process makes the run that was just removed, with its own settings.
+        monkeypatch.setattr(extracting, "discard_run", plain)
+        extract(tmp_path / "s", first)
+
+    monkeypatch.setattr(extracting, "discard_run", raced)
+    asked = request(corpus_folder, checkpoints["bert"], limit=LIMIT, dtype="float32", overwrite=True)
+    with pytest.raises(BusyError, match="another process has made a run of tiny with other settings") as raised:
+        extract(tmp_path / "s", asked)
+    assert "--overwrite" not in str(raised.value)
 
 
 def test_a_run_that_would_be_replaced_counts_as_bytes_to_write(tmp_path, corpus_folder, checkpoints, first):

@@ -1,13 +1,16 @@
 """The samples of a training size: nested, fair, the same for every model, and none of another split."""
 
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from finetunings import Toy, make
 
-from biocache.engine.finetuning.subset import draw_subset
+from biocache.engine import FinetuneRequest, finetune
+from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
 from biocache.engine.tasks.base import TASKS, Corpus, Sample, digest_samples
 from biocache.engine.tasks.readers import read_corpus
 from biocache.engine.tasks.subsets import strata
@@ -66,14 +69,41 @@ def test_duplicates_of_a_real_corpus_are_counted() -> None:
     assert draw_subset(read, 10, 42).duplicates["test"] < counted["test"]
 
 
-def test_a_sample_of_two_splits_is_refused() -> None:
-    train = [pair(number) for number in range(10)]
-    with pytest.raises(DataError, match=r"/data/c: sample 'p3' is in the train and in the test split \(1 such"):
-        draw_subset(corpus(train=train, test=[train[3]]), 100, 42)
-    # What the subset does not hold does no harm.
-    (drawn,) = draw_subset(corpus(train=train, test=[pair(99)]), 10, 1).sample_ids
-    others = [sample for sample in train if sample.id != drawn]
-    assert draw_subset(corpus(train=train, test=others), 10, 1).sample_ids == [drawn]
+@pytest.mark.parametrize("prefix", ["p", "other-id-"])
+def test_splits_that_share_more_than_a_share_are_refused(prefix: str) -> None:
+    train = [pair(number) for number in range(100)]
+    same = [pair(number, prefix=prefix) for number in range(40)]
+    test = [*same, *(pair(number, f"unseen{number}", prefix="t") for number in range(60))]
+    read = corpus(train=train, test=test)
+    refuse_duplicates(read, 0.4)
+    says = rf"/data/c: 40 of 100 samples of the test split are in the train split too, .*'{prefix}0', .* and 35 more"
+    for share in (0.39, 0.1, 0.0):
+        with pytest.raises(DataError, match=says):
+            refuse_duplicates(read, share)
+    refuse_duplicates(corpus(train=train, test=test[40:]), 0.0)
+    # A pair is equal where both of its texts are.
+    others = [Sample("t", (sample.texts[0], ("another",)), label="a") for sample in train]
+    refuse_duplicates(corpus(train=train, test=others), 0.0)
+
+
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_a_test_split_that_is_the_train_split_is_not_learned(toy: Toy, tmp_path: Path, task: str) -> None:
+    folder = tmp_path / "corpus" / task
+    shutil.copytree(toy.corpus / task, folder)
+    suffix = "conll" if task == "ner" else "jsonl"
+    shutil.copy(folder / f"train.{suffix}", folder / f"test.{suffix}")
+    request = replace(toy.request(tmp_path / "c", task, training_sizes=(10,), epochs=1), dataset=f"toy={folder}")
+    with pytest.raises(DataError, match=r"240 of 240 samples of the test split are in the train split too"):
+        finetune(tmp_path / "s", request)
+    assert not (tmp_path / "s").exists()
+    made = make(tmp_path / "s", replace(request, max_duplicates=1.0))
+    assert made.told[0][0].origin.notes["duplicates_in_test"] == 24
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
+@pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
+def test_real_corpora_are_not_refused(task: str, name: str) -> None:
+    refuse_duplicates(read_corpus(task, str(REAL / name)), FinetuneRequest(task=task).max_duplicates)
 
 
 def test_the_same_words_under_another_id_are_counted_and_the_same_id_of_other_words_is_not() -> None:
