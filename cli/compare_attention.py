@@ -106,7 +106,9 @@ def compare_attention(
     from biocache.engine.figures import check_places
 
     request = AttentionRequest(by_label=by is not None, **settings)
-    check_places(output, plot, None if plot is None else _second(plot))
+    check_places(output, plot)
+    if plot is not None:
+        check_places(output, plot, _second(plot))
     result = _compared(store, request, workers, scheduler_address, force)
     _print(result, as_json=as_json)
     if output is not None:

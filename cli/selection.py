@@ -79,6 +79,7 @@ def _alternatives(name: str, values: tuple[Any, ...]) -> Any:
 def _run_names(part: str, text: str) -> list[str]:
     """Return the names that runs may have which were extracted with this value of `--dataset` or `--model`."""
     from biocache.engine.sources import folder_of, split_name
+    from biocache.store.paths import resolved
 
     name, source = split_name(text)
     if source != text:
@@ -86,7 +87,7 @@ def _run_names(part: str, text: str) -> list[str]:
     # A bare word is a name in the store, also where a folder has it.
     folder = folder_of(text, f"--{part}") if "/" in text or text.startswith((".", "~")) else None
     if folder is not None:
-        return [folder.resolve().name]
+        return [resolved(folder).name]
     if "/" not in text:
         return [text]
     return [text.replace("/", "--")] if part == "model" else [text.rsplit("/", 1)[-1].lower()]

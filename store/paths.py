@@ -7,7 +7,7 @@ from pathlib import Path
 from biocache.store.errors import SettingError
 from biocache.store.text import shown
 
-__all__ = ["enclosing_zarr", "is_url", "local_path"]
+__all__ = ["enclosing_zarr", "is_url", "local_path", "resolved"]
 
 # One letter before the colon is a drive of Windows. A `Path` has lost one of the slashes.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -60,3 +60,13 @@ def enclosing_zarr(path: Path) -> Path | None:
     """Return the outermost Zarr group or array that a path lies in; None where it lies in none."""
     folders = Path(os.path.realpath(path)).parents
     return next((folder for folder in reversed(folders) if (folder / "zarr.json").exists()), None)
+
+
+def resolved(path: Path) -> Path:
+    """Return an absolute path without links; with them where UTF-8 cannot write it, or where they are a circle."""
+    real = os.path.realpath(path)
+    try:
+        real.encode()
+    except UnicodeEncodeError:
+        return Path(os.path.abspath(path))  # noqa: PTH100  (Path.resolve follows links)
+    return Path(real)

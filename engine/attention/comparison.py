@@ -24,7 +24,7 @@ from biocache.engine.attention.sums import Sums
 from biocache.engine.scheduling import computing
 from biocache.store import Run, Store
 from biocache.store.errors import ResourceError
-from biocache.store.paths import local_path
+from biocache.store.paths import local_path, resolved
 from biocache.store.results import find_result, run_identity, save_result
 
 __all__ = ["KIND", "METHOD", "comparison_inputs", "compare_attention"]
@@ -86,7 +86,7 @@ def compare_attention(
         If a run is missing, incomplete, without attention, or of other samples or another max length than the baseline;
         the message says what to extract.
     """
-    opened = Store.open(local_path(store, "store").resolve())
+    opened = Store.open(resolved(local_path(store, "store")))
     runs = find_runs(opened, request)
     inputs = _inputs(runs, request)
     found = None if force else find_result(opened.path, KIND, inputs)

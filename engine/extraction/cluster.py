@@ -14,6 +14,7 @@ from biocache.engine.models.loading import LoadedModel, load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ResourceError, SpecMismatchError
 from biocache.store.keys import RunKey
+from biocache.store.paths import resolved
 from biocache.store.reading import Run
 
 __all__ = ["digest_on_cluster", "fill_runs_on_cluster"]
@@ -115,7 +116,7 @@ def fill_runs_on_cluster(
         done = set(run.committed())
         for window in plan_windows(run.plan, budget.window_tokens):
             if not done.issuperset(window.packs):
-                root = str(run.path.parents[len(RunKey.names()) - 1].resolve())
+                root = str(resolved(run.path.parents[len(RunKey.names()) - 1]))
                 arguments = (root, run.key, source, device, compute_dtype, budget, window.index)
                 tasks[client.submit(_fill_window, *arguments, pure=False)] = run
     parts: dict[RunKey, list[RunReport]] = {run.key: [] for run in runs}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
+from biocache.store.paths import resolved
 from biocache.store.text import shown
 
 __all__ = ["ALIASES", "ModelSource", "checkpoint_path", "find_source", "parse_model"]
@@ -85,7 +86,7 @@ def parse_model(text: str) -> tuple[str, str]:
         if source in ALIASES:
             return source, ALIASES[source]
         folder = folder_of(source, "model")
-        name = folder.resolve().name if folder else source.replace("/", "--")
+        name = resolved(folder).name if folder else source.replace("/", "--")
     if not name or not source:
         raise SettingError(
             f"model {shown(text)} is empty: give an alias ({', '.join(ALIASES)}), NAME=FOLDER or a hub id"
@@ -96,9 +97,9 @@ def parse_model(text: str) -> tuple[str, str]:
     if folder is not None:
         if not folder.is_dir():
             raise SettingError(
-                f"model {shown(text)}: {folder.resolve()} is not a folder; give a folder with config.json, or a hub id"
+                f"model {shown(text)}: {resolved(folder)} is not a folder; give a folder with config.json, or a hub id"
             )
-        source = str(folder.resolve())
+        source = str(resolved(folder))
     return name, source
 
 
@@ -150,10 +151,10 @@ def find_source(
     folder = root / checkpoint_path(task, dataset, name, training_size, seed)
     files = [place / f"model_{name}_{training_size}.bin" for place in (root / task / dataset, root / task, root)]
     if (folder / "config.json").is_file():
-        return ModelSource(name, base, training_size, seed, folder.resolve())
+        return ModelSource(name, base, training_size, seed, resolved(folder))
     for file in files:
         if file.is_file():
-            return ModelSource(name, base, training_size, seed, file.resolve())
+            return ModelSource(name, base, training_size, seed, resolved(file))
     looked = ", ".join(map(str, [folder, *files]))
     raise ModelError(
         f"no checkpoint of model {name!r} at training size {training_size} (seed {seed}); looked for {looked}; put "

@@ -19,6 +19,7 @@ from biocache.engine.scheduling import computing
 from biocache.engine.scoring import main_score, score_names
 from biocache.store.catalog import Store
 from biocache.store.errors import SettingError
+from biocache.store.paths import resolved
 from biocache.store.results import find_result, run_identity, save_result
 
 __all__ = ["KIND", "chosen_score", "find_probe", "fitted", "plan_probe", "probe", "probe_inputs", "probe_scores"]
@@ -175,7 +176,7 @@ def _identities(runs: Sequence[Any]) -> list[dict[str, str]]:
 def _wanted(store: Store, request: ProbeRequest, cells: Cells) -> dict[tuple[Place, int, str], Fit]:
     """Return the fit of every place, seed of the probe and goal."""
     goals = ("task", *(("control",) if request.control else ()), *(("code",) if request.mdl else ()))
-    root = str(store.path.resolve())
+    root = str(resolved(store.path))
     return {
         (Place(cell.model, cell.training_size, cell.seed, layer), seed, goal): Fit(
             root,

@@ -19,6 +19,7 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
 from biocache.engine.report.statements import Findings
 from biocache.engine.report.viewer import Viewer
+from biocache.store.paths import resolved
 
 __all__ = ["Page", "Section", "render"]
 
@@ -102,7 +103,7 @@ def render(page: Page) -> str:
         scripts=[Markup(script) for script in scripts],
         viewer_index=Markup(script_json(page.viewer.index)),
         blobs={name: Markup(text) for name, text in _blobs(page).items()},
-        store_name=page.store.resolve().name,
+        store_name=resolved(page.store).name,
     )
 
 

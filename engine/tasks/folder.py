@@ -10,6 +10,7 @@ from pathlib import Path
 from biocache.engine.tasks.base import SPLITS
 from biocache.engine.tasks.rows import LinePlace, RawSplit, Row
 from biocache.store.errors import DataError
+from biocache.store.paths import resolved
 from biocache.store.text import shown
 
 __all__ = ["SPLIT_NAMES", "read_folder"]
@@ -60,10 +61,10 @@ def read_folder(folder: Path, task: str) -> dict[str, RawSplit]:
     """
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder.resolve()}: {problem}; pass the folder that holds {_EXPECTED[task]}")
+        raise DataError(f"{resolved(folder)}: {problem}; pass the folder that holds {_EXPECTED[task]}")
     files = {split: _split_files(folder, task, split) for split in SPLITS}
     if not any(files.values()):
-        raise DataError(f"{folder.resolve()}: no {task} file here; it needs any of {_EXPECTED[task]}")
+        raise DataError(f"{resolved(folder)}: no {task} file here; it needs any of {_EXPECTED[task]}")
     for split, paths in files.items():
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)

@@ -13,6 +13,7 @@ from biocache.engine.tasks.ner import LABEL_SCHEMES, OUTSIDE, read_sentences
 from biocache.engine.tasks.nli import read_pairs
 from biocache.engine.tasks.rows import ReadSplit
 from biocache.store.errors import DataError, SettingError
+from biocache.store.paths import resolved
 from biocache.store.text import shown
 
 __all__ = ["DEFAULT_NER", "DatasetSource", "locate", "read_corpus"]
@@ -93,7 +94,7 @@ def read_corpus(
     kept = {split: part for split, part in read.items() if splits is None or split in splits}
     return Corpus(
         name=source.name,
-        source=str(place.resolve() if isinstance(place, Path) else place),
+        source=str(resolved(place) if isinstance(place, Path) else place),
         task=TASKS[task],
         labels=labels,
         label_scheme=label_scheme if task == "ner" else "type",
@@ -135,7 +136,7 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
     if not source:
         raise SettingError("the dataset is empty; pass a folder or a hub id")
     if source == dataset:
-        name = path.resolve().name if path else source.rsplit("/", 1)[-1].lower()
+        name = resolved(path).name if path else source.rsplit("/", 1)[-1].lower()
     if not _NAME.fullmatch(name):
         problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
         raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")

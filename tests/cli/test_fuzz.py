@@ -17,12 +17,12 @@ from biocache.cli.main import COMMANDS, biocache
 #: What takes minutes where it is right, or writes beside the tests' folder, is only read as far as it is refused.
 LONG = {"demo", "finetune", "extract", "study"}
 STRANGE = [
-    *("", " ", ",", ",,", "=", "a=", "=a", "a=b=c", "-", "--", "-1", "0", "1", "2", "007", "1e400", "nan", "inf", "0.5"),
+    *("", " ", ",", ",,", "=", "a=", "=a", "a=b=c", "-", "--", "-1", "0", "1", "2", "007", "1e400", "nan", "inf"),
     *("9" * 30, "0x10", "1-3", "3-1", "0-99999999999", "1/2", "0/0", "3/2", "8G", "1.5GiB", "-8G", "8X", "all", "None"),
     *("ner", "nli", "bert", "gpt2", "tiny", "demo", "test", "train", "sentence", "pair", "hidden", "js", "logistic"),
     *("~", "~nouser/x", ".", "..", "../..", "/", "/nowhere/at/all", "/dev/null", "s3://bucket/x", "file:///x", "C:\\x"),
     *("x" * 5000, "word " * 1000, "é" * 300, "\x1b[31mred", "a\nb", "a\tb", "\u202e", "a\udc80b", "a\x00b", "'", '"'),
-    *("$(x)", "*", "%s", "{}", "a b", "hf://datasets/x", "-inf"),
+    *("$(x)", "*", "%s", "{}", "a b", "hf://datasets/x", "-inf", "0.5"),
 ]  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("S", "0")), int(os.environ.get("S", "0")) + 6))
+@pytest.mark.parametrize("seed", range(4))
 def test_any_command_line_ends_well(
     seed: int, store: Path, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,7 @@ def test_any_command_line_ends_well(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     runner = CliRunner()
     ends: dict[int, int] = {}
-    for line in lines(seed, int(os.environ.get("N", "60")), store, places):
+    for line in lines(seed, 120, store, places):
         # Runs are removed only by who confirms it, and here nobody does.
         line = [word for word in line if word not in ("--yes", "-y")]
         result = runner.invoke(biocache, line)
