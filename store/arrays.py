@@ -11,6 +11,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
 
 from biocache.store.errors import REMAKE, IntegrityError, StoreFormatError
 from biocache.store.metadata import MetadataError, read_json
+from biocache.store.paths import require_file
 from biocache.store.schema import Variable
 from biocache.store.text import one_line
 
@@ -24,7 +25,10 @@ __all__ = [
 ]
 
 #: What reading an array raises whose metadata or bytes are damaged.
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, RuntimeError, MemoryError),
+)
 # Rows of a table in one chunk: tables are read whole, so chunks only bound what one codec call holds.
 _TABLE_CHUNK = 1 << 20
 
@@ -126,10 +130,10 @@ def read_column(run: Path, path: str) -> NDArray[Any]:
         If the column is missing or its bytes are damaged.
     """
     try:
+        require_file(run / path / "zarr.json")
         array = zarr.open_array(run / path, mode="r")
         for chunk in range(-(-array.shape[0] // array.chunks[0])):
-            if not (run / path / "c" / str(chunk)).is_file():
-                raise FileNotFoundError(f"chunk {chunk} is missing")
+            require_file(run / path / "c" / str(chunk))
         values = np.asarray(array[:])
     except UNREADABLE as error:
         raise IntegrityError(f"table column {path} of {run} cannot be read ({one_line(error)}); {REMAKE}") from error

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.errors import IntegrityError, RunNotFoundError
+from biocache.store.paths import require_file
 from biocache.store.records import read_record
 
 __all__ = ["Chunks", "dense_maps"]
@@ -78,7 +79,9 @@ class Chunks:
             If the run was removed.
         """
         try:
-            data = np.fromfile(self.path(index, pack), np.uint8)
+            path = self.path(index, pack)
+            require_file(path)
+            data = np.fromfile(path, np.uint8)
         except OSError as error:
             if not Path(self.run, "zarr.json").exists():
                 raise RunNotFoundError(f"run {self.run} was removed after it was opened") from error

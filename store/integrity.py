@@ -8,8 +8,10 @@ import zarr
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.arrays import UNREADABLE
 from biocache.store.checks import all_finite
 from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
+from biocache.store.paths import require_file
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, read_record
 from biocache.store.text import one_line
@@ -137,15 +139,17 @@ def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
     for name in run.spec.keep:
         chunks = run.chunks(name)
         try:
+            require_file(run.path / name / name / "zarr.json")
             array = zarr.open_array(run.path / name / name, mode="r")
             for pack in sorted(done)[:1]:
+                require_file(chunks.path(0, pack))
                 used = slice(pack * chunks.length, pack * chunks.length + chunks.entries[pack])
                 values = np.asarray(array[0, used] if name == "hidden" else array[0, :, used])
                 if not np.array_equal(values, chunks.read(0, pack)):
                     yield f"{name}/{name} reads as other values by its zarr.json; {REMAKE}"
         except IntegrityError:
             pass  # Told with its pack.
-        except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
+        except UNREADABLE as error:
             yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
         try:
             if tuple(run.column(f"{name}/layer").tolist()) != chunks.layers:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from biocache.store.paths import require_file
 from biocache.store.text import one_line
 
 __all__ = ["MetadataError", "Natural", "as_type", "decoded", "read_json"]
@@ -69,9 +70,7 @@ def read_json(path: Path, kind: type[_Kind]) -> _Kind:
         If it is no regular file, cannot be read, is not JSON or not of that type.
     """
     try:
-        # A pipe in the place of a file would be waited for.
-        if path.exists() and not path.is_file():
-            raise MetadataError("not a regular file")
+        require_file(path)
         return decoded(path.read_bytes(), kind)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"{path} does not exist") from error

@@ -2,12 +2,13 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 
 from biocache.store.errors import SettingError
 from biocache.store.text import shown
 
-__all__ = ["enclosing_zarr", "is_url", "local_path", "resolved"]
+__all__ = ["enclosing_zarr", "is_url", "local_path", "require_file", "resolved"]
 
 # One letter before the colon is a drive of Windows. A `Path` has lost one of the slashes.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -54,6 +55,20 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise SettingError(f"{what} {shown(text)}: no home folder of that user; write the path in full") from None
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no regular file: to open a pipe would wait for ever.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    OSError
+        If there is something else, or it cannot be looked at.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is not a regular file")
 
 
 def enclosing_zarr(path: Path) -> Path | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from biocache.store.checks import checksum
 from biocache.store.errors import IntegrityError
 from biocache.store.metadata import Natural, decoded
+from biocache.store.paths import require_file
 
 __all__ = ["PackRecord", "committed_packs", "read_record", "sweep", "write_record"]
 
@@ -89,6 +90,7 @@ def read_record(run: Path, pack: int) -> PackRecord:
     """
     path = _chunk_path(run, pack)
     try:
+        require_file(path)
         data = path.read_bytes()
         body, crc = data[:-4], int.from_bytes(data[-4:], "little")
         if len(data) < 12 or google_crc32c.value(body) != crc:

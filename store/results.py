@@ -18,6 +18,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from biocache.store.arrays import UNREADABLE, read_group_attributes
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
 from biocache.store.metadata import as_type
+from biocache.store.paths import require_file
 from biocache.store.reading import Run, check_format
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
@@ -248,6 +249,9 @@ def read_result(path: Path) -> StoredResult:
 
 def _load(path: Path, variables: Sequence[str]) -> xr.Dataset:
     """Read a result without biocache's own attributes."""
+    for file in path.rglob("*"):
+        if not file.is_dir():
+            require_file(file)
     with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
         _require_chunks(path, dataset)
         loaded = dataset.load()

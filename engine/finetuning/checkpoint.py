@@ -17,6 +17,7 @@ from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BusyError, IntegrityError, SettingError
 from biocache.store.metadata import MetadataError, Natural, read_json
+from biocache.store.paths import require_file
 from biocache.store.text import one_line
 
 __all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign"]
@@ -113,6 +114,7 @@ class Checkpoint:
         try:
             read_json(self.folder / "config.json", dict[str, Any])
             for file in _weight_files(self.folder):
+                require_file(file)
                 # It reads the header, and compares the length of the file with it.
                 with safe_open(file, framework="numpy"):
                     pass
@@ -133,7 +135,7 @@ class Checkpoint:
         try:
             scores = xr.Dataset.from_dict(read_json(self.folder / _SCORES, dict[str, Any]))
             check_scores(scores)
-        except (*UNREADABLE, AttributeError) as error:
+        except UNREADABLE as error:
             raise _damaged(self.folder / _SCORES, error) from error
         return scores
 

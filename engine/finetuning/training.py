@@ -39,7 +39,7 @@ __all__ = ["Curve", "Training"]
 _CURVE_POINTS = 100
 _EVALUATION_BATCH = 32
 # What the readers of torch, safetensors and JSON raise at a file that is damaged.
-_UNREADABLE = (*UNREADABLE, AttributeError, EOFError, pickle.UnpicklingError, SafetensorError)
+_UNREADABLE = (*UNREADABLE, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 _NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
 

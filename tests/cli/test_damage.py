@@ -109,14 +109,16 @@ def damaged(whole: Path, store: Path, rng: random.Random) -> str:
     return f"{damage.__name__} {file.relative_to(store)}"
 
 
-@pytest.mark.parametrize("seed", range(3))
+# What libraries warn of beside is not shown by the command line.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_every_command_answers_or_says_what_is_wrong(
     seed: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rng = random.Random(seed)
     refused = 0
-    for _ in range(25):
+    for _ in range(10):
         what = damaged(whole, tmp_path / "s.zarr", rng)
         for arguments in COMMANDS:
             result = CliRunner().invoke(biocache, [*arguments, "--store", str(tmp_path / "s.zarr")])
@@ -126,4 +128,4 @@ def test_every_command_answers_or_says_what_is_wrong(
             said = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
             assert len(said) <= 1, (what, arguments, said)
             refused += result.exit_code
-    assert refused > 5
+    assert refused > 2
