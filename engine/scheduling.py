@@ -43,10 +43,16 @@ def connect(address: str) -> Iterator[Any]:
     ResourceError
         If no scheduler answers.
     """
-    from distributed import Client
+    from distributed import Client, Security
 
+    security = _CREDENTIALS.get(address) or Security()
+    if address.startswith("tls:") and security.get_connection_args("client").get("ssl_context") is None:
+        raise ResourceError(
+            f"the scheduler at {address!r} asks for a certificate, and Dask's settings name none; set "
+            "distributed.comm.tls.ca-file, client.cert and client.key, or DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on"
+        )
     try:
-        client = Client(address, timeout="10s", set_as_default=False, security=_CREDENTIALS.get(address))
+        client = Client(address, timeout="10s", set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ResourceError(

@@ -87,6 +87,7 @@ def test_options_in_the_text_exist() -> None:
         assert found is not None
         known |= {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
     others = {"--help", "--array", "--gres", "--cpus-per-task", "--mem", "--nworkers", "--nthreads"}
+    others |= {"--tls-ca-file", "--tls-cert", "--tls-key"}
     said = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README)) - others
     assert len(said) > 50
     assert said <= known
