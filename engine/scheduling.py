@@ -49,7 +49,8 @@ def connect(address: str) -> Iterator[Any]:
     if address.startswith("tls:") and security.get_connection_args("client").get("ssl_context") is None:
         raise ResourceError(
             f"the scheduler at {address!r} asks for a certificate, and Dask's settings name none; set "
-            "distributed.comm.tls.ca-file, client.cert and client.key, or DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on"
+            "distributed.comm.tls.ca-file, client.cert and client.key, or the variables of these names, "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on"
         )
     try:
         client = Client(address, timeout="10s", set_as_default=False, security=security)

@@ -88,7 +88,6 @@ def test_nobody_else_reaches_the_workers_that_are_started():
         # This process connects again, as a step of the demo does.
         with computing(None, address) as again:
             assert again.submit(sum, (2, 3)).result() == 5
-    with pytest.raises(ResourceError, match="asks for a certificate, and Dask's settings name none"):
-        with computing(None, address):
-            pass
+    with pytest.raises(ResourceError, match="asks for a certificate"), computing(None, address):
+        pass
     assert listening() <= before
