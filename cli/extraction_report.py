@@ -61,7 +61,7 @@ def phrase(notes: Mapping[str, int]) -> str:
 
 def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     """Write what an extraction would make, a row a run, and what it would take."""
-    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store.text import format_bytes
 
     if as_json:
         print_json({"runs": [_planned(run) for run in plan.runs], "totals": _totals(plan)})
@@ -73,7 +73,7 @@ def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
             (
                 str(run.key),
                 ",".join(run.spec.keep),
-                len(run.layout.token_count),
+                len(run.layout.tokens.count),
                 run.tokens,
                 run.layout.pack_count,
                 format_bytes(run.activation_bytes),
@@ -100,7 +100,7 @@ def _planned(run: "RunPlan") -> dict[str, Any]:
     return {
         "run": str(run.key),
         "keep": list(run.spec.keep),
-        "samples": len(run.layout.token_count),
+        "samples": len(run.layout.tokens.count),
         "tokens": run.tokens,
         "packs": run.layout.pack_count,
         "activation_bytes": run.activation_bytes,
@@ -123,7 +123,7 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
 
 def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
     """Write what an extraction did, a row a run; say on stderr what is left for others."""
-    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store.text import format_bytes
 
     if as_json:
         print_json(

@@ -70,8 +70,8 @@ def _raw_bytes(run: "Run", packs: list[int]) -> int:
     import numpy as np
 
     spec, itemsize = run.spec, np.dtype(run.spec.dtype).itemsize
-    hidden = len(spec.layers) * spec.feature_size * int(run.plan.pack_tokens[packs].sum())
-    maps = len(spec.attention_layers) * spec.head_count * int(run.plan.pack_pairs[packs].sum())
+    hidden = len(spec.layers) * spec.feature_size * int(run.plan.tokens.pack_sizes[packs].sum())
+    maps = len(spec.attention_layers) * spec.head_count * int(run.plan.entries.pack_sizes[packs].sum())
     return itemsize * (("hidden" in spec.keep) * hidden + ("attention" in spec.keep) * maps)
 
 
@@ -88,7 +88,7 @@ def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _text(name: str, value: Any) -> str:
     from biocache.cli.render import format_layers
-    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store.text import format_bytes
 
     if value is None:
         return "-"

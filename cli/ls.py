@@ -1,16 +1,12 @@
 """`biocache ls`."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.values import FOLDER
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["ls", "print_catalog"]
 
@@ -43,16 +39,16 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
     from biocache.cli.selection import selection
     from biocache.store import Store
 
-    catalog = Store.open(store).catalog(**selection((), store, selectors)[0])
-    if catalog.empty:
+    rows = Store.open(store).listing(**selection((), store, selectors)[0])
+    if not rows:
         note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
-    for state, problem in zip(catalog.state, catalog.problem, strict=True):
-        if problem:
-            note(f"{state}: {problem}")
+    for row in rows:
+        if row["problem"]:
+            note(f"{row['state']}: {row['problem']}")
     if as_json:
-        print_json(json.loads(catalog.to_json(orient="records")))
-    elif not catalog.empty:
-        print_catalog(catalog)
+        print_json(rows)
+    elif rows:
+        print_catalog(rows)
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
@@ -83,13 +79,12 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
         note(f"no checkpoint that `biocache finetune` made below {folder} matches")
 
 
-def print_catalog(catalog: "pd.DataFrame") -> None:
-    """Write a catalog, as `Store.catalog` returns it, as a table."""
+def print_catalog(rows: list[dict[str, Any]]) -> None:
+    """Write runs, as `Store.listing` returns them, as a table."""
     from biocache.cli.render import print_table
-    from biocache.engine.extraction.memory import format_bytes
     from biocache.store import RunKey
+    from biocache.store.text import format_bytes
 
-    rows = json.loads(catalog.to_json(orient="records"))
     print_table(
         ("run", "samples", "tokens", "words", "packs", "keep", "layers", "dtype", "bytes"),
         [

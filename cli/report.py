@@ -86,7 +86,7 @@ def _request(store: Path, settings: dict[str, Any]) -> "ReportRequest":
 
 def _summary(made: "Report") -> str:
     from biocache.cli.render import counted
-    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store.text import format_bytes
 
     parts = (counted(made.runs, "run"), counted(made.figures, "figure"), counted(made.samples, "sample"))
     return f"{', '.join(parts)}, {format_bytes(made.bytes)}"

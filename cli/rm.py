@@ -33,9 +33,9 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.cli.render import counted, echo, note, print_table
     from biocache.cli.selection import chosen_keys, selection
-    from biocache.engine.extraction.memory import format_bytes
     from biocache.store import Store
     from biocache.store.sweeping import disk_bytes
+    from biocache.store.text import format_bytes
     from biocache.store.writing import refuse_claimed
 
     wanted = selection(runs, store, selectors)

@@ -132,7 +132,7 @@ def _request(settings: dict[str, Any]) -> "StudyRequest":
 def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     """Write the steps and the bytes that each would still write."""
     from biocache.cli.render import echo, print_fields, print_json, print_table
-    from biocache.engine.extraction.memory import format_bytes
+    from biocache.store.text import format_bytes
 
     total = sum(entry.bytes_left or 0 for entry in planned)
     if as_json:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.store.arrays import read_group_attributes
 from biocache.store.errors import ResourceError, SettingError, StoreFormatError
+from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
 from biocache.store.text import printable
 

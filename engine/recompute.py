@@ -90,13 +90,13 @@ def recompute_samples(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(run.counts.samples, size=min(count, run.counts.samples), replace=False))
     forward = Forward(loaded.model, run.spec, token_table(run))
-    batches = [Batch(np.array([sample]), run.plan.token_count[[sample]]) for sample in chosen]
+    batches = [Batch(np.array([sample]), run.plan.tokens.count[[sample]]) for sample in chosen]
     for activations in forward.run(batches):
         sample = int(activations.batch.samples[0])
         if activations.hidden is not None:
             yield from _differences(run, "hidden", sample, activations.hidden)
         if activations.attention is not None:
-            tokens = int(run.plan.token_count[sample])
+            tokens = int(run.plan.tokens.count[sample])
             maps = dense_maps(activations.attention, tokens, run.spec.causal)
             yield from _differences(run, "attention", sample, maps)
 

@@ -1,18 +1,16 @@
 """Creating and reading the Zarr arrays of a run: codecs, chunks and attributes in one place."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
 
-from biocache.store.errors import REMAKE, IntegrityError, StoreFormatError
-from biocache.store.metadata import MetadataError, read_json
+from biocache.store.errors import REMAKE, IntegrityError
 from biocache.store.paths import require_file
-from biocache.store.schema import Variable
+from biocache.store.schema import Activation, Variable
 from biocache.store.text import one_line
 
 __all__ = [
@@ -21,7 +19,6 @@ __all__ = [
     "create_column",
     "create_records",
     "read_column",
-    "read_group_attributes",
 ]
 
 #: What reading an array raises whose metadata or bytes are damaged.
@@ -31,15 +28,6 @@ UNREADABLE = (
 )
 # Rows of a table in one chunk: tables are read whole, so chunks only bound what one codec call holds.
 _TABLE_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Group:
-    """What ``zarr.json`` of a group holds."""
-
-    zarr_format: Literal[3]
-    node_type: Literal["group"]
-    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 def _attributes(variable: Variable, extra: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -93,7 +81,7 @@ def create_records(group: zarr.Group, variable: Variable, pack_count: int) -> No
 
 def create_activations(
     group: zarr.Group,
-    variable: Variable,
+    kept: Activation,
     shape: tuple[int, int, int],
     chunks: tuple[int, int, int],
     dtype: str,
@@ -106,7 +94,7 @@ def create_activations(
     """
     typesize = np.dtype(dtype).itemsize
     group.create_array(
-        variable.path,
+        kept.path,
         shape=shape,
         chunks=chunks,
         dtype=dtype,
@@ -115,8 +103,9 @@ def create_activations(
             BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
             Crc32cCodec(),
         ],
-        dimension_names=variable.dims,
-        attributes=_attributes(variable, {"units": "1"}),
+        # Format version 1 calls map entries pairs.
+        dimension_names=["pair" if dim == "entry" else dim for dim in kept.dims],
+        attributes={"long_name": kept.meaning, "units": "1"},
         config={"write_empty_chunks": True},
     )
 
@@ -138,22 +127,3 @@ def read_column(run: Path, path: str) -> NDArray[Any]:
     except UNREADABLE as error:
         raise IntegrityError(f"table column {path} of {run} cannot be read ({one_line(error)}); {REMAKE}") from error
     return values.astype(object) if values.dtype.kind == "T" else values
-
-
-def read_group_attributes(group: Path) -> dict[str, Any]:
-    """Read the attributes of a Zarr v3 group straight from its ``zarr.json``.
-
-    Opening a group through zarr costs milliseconds, which a catalog of a thousand runs cannot pay.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no ``zarr.json``.
-    StoreFormatError
-        If it is not the metadata of a group of Zarr version 3.
-    """
-    path = group / "zarr.json"
-    try:
-        return dict(read_json(path, _Group).attributes)
-    except MetadataError as error:
-        raise StoreFormatError(f"{path} is not the metadata of a Zarr version 3 group ({error})") from error

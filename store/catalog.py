@@ -4,10 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
-
-import pandas as pd
-import xarray as xr
+from typing import TYPE_CHECKING, Any, Self
 
 from biocache.store.describing import as_html, as_text, store_facts
 from biocache.store.errors import (
@@ -18,13 +15,17 @@ from biocache.store.errors import (
     SettingError,
     StoreFormatError,
 )
+from biocache.store.groups import check_store
 from biocache.store.keys import RunKey
 from biocache.store.paths import local_path
-from biocache.store.reading import Run, check_store
-from biocache.store.results import RESULTS, StoredResult, list_results
-from biocache.store.stacking import stack_runs
-from biocache.store.sweeping import sweep
-from biocache.store.writing import discard_run
+from biocache.store.runs import StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from biocache.store.reading import Run
+    from biocache.store.results import StoredResult
 
 __all__ = ["Store"]
 
@@ -98,7 +99,7 @@ class Store:
             if all(getattr(key, name) in values for name, values in wanted.items())
         )
 
-    def select(self, **selection: Any) -> list[Run]:
+    def select(self, **selection: Any) -> "list[Run]":
         """Open the runs that match a selection.
 
         Parameters
@@ -113,13 +114,15 @@ class Store:
         StoreFormatError
             If the attributes of a matching run are damaged or of another format version.
         """
+        from biocache.store.reading import Run
+
         runs = []
         for key in self.keys(**selection):
             with suppress(RunNotFoundError):  # Another process has removed it meanwhile.
                 runs.append(Run.open(self.path, key))
         return runs
 
-    def run(self, **selection: Any) -> Run:
+    def run(self, **selection: Any) -> "Run":
         """Open the one run that matches a selection.
 
         Parameters
@@ -138,6 +141,8 @@ class Store:
         StoreFormatError
             If the attributes of the run are damaged or of another format version.
         """
+        from biocache.store.reading import Run
+
         found = self.keys(**selection)
         if len(found) == 1:
             return Run.open(self.path, found[0])
@@ -146,7 +151,7 @@ class Store:
             raise AmbiguousRunError(f"{len(found)} runs match {asked}: {_candidates(found)}; add what tells them apart")
         raise RunNotFoundError(f"no run matches {asked}; the store {self.path} holds {_candidates(self.keys())}")
 
-    def stack(self, level: str = "words", *, pooling: str | None = None, **selection: Any) -> xr.Dataset:
+    def stack(self, level: str = "words", *, pooling: str | None = None, **selection: Any) -> "xr.Dataset":
         """Stack the views of several runs along a dimension for each part of the key that is given as a list.
 
         Parameters
@@ -177,9 +182,11 @@ class Store:
         SpecMismatchError
             If the runs read other data, or have other features or layers; the message says which.
         """
-        return stack_runs(self, level, pooling, selection)
+        from biocache.store.stacking import stack_runs
 
-    def results(self, kind: str | None = None, problems: list[BiocacheError] | None = None) -> list[StoredResult]:
+        return stack_runs(self.run, level, pooling, selection)
+
+    def results(self, kind: str | None = None, problems: list[BiocacheError] | None = None) -> "list[StoredResult]":
         """Return what was computed from runs and kept, the oldest first; `StoredResult.load` reads one.
 
         Parameters
@@ -194,9 +201,11 @@ class Store:
         IntegrityError
             If the attributes of one are damaged.
         """
+        from biocache.store.results import list_results
+
         return list_results(self.path, kind, problems)
 
-    def remove(self, run: Run | RunKey) -> None:
+    def remove(self, run: StoredRun | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.
 
         Raises
@@ -206,13 +215,17 @@ class Store:
         RunNotFoundError
             If there is no such run.
         """
-        discard_run(self.path, run.key if isinstance(run, Run) else run)
+        from biocache.store.writing import discard_run
+
+        discard_run(self.path, run.key if isinstance(run, StoredRun) else run)
 
     def sweep(self) -> int:
         """Free what interrupted commands left, and return its bytes; what live processes write is left alone."""
+        from biocache.store.sweeping import sweep
+
         return sweep(self.path)
 
-    def catalog(self, **selection: Any) -> pd.DataFrame:
+    def catalog(self, **selection: Any) -> "pd.DataFrame":
         """List the runs that match a selection, by default all.
 
         Parameters
@@ -235,19 +248,25 @@ class Store:
         SettingError
             If a part has no such name.
         """
+        import pandas as pd
+
+        catalog = pd.DataFrame(self.listing(**selection), columns=CATALOG_COLUMNS)
+        return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
+
+    def listing(self, **selection: Any) -> list[dict[str, Any]]:
+        """List runs as `catalog` does: a row a run, by the name of the column; None where something is not known."""
         rows = []
         for key in self.keys(**selection):
             facts = self._facts(key)
             # What is gone by now was removed by another process.
             if facts["problem"] == "" or (self.path / key.path / "zarr.json").exists():
-                rows.append({**dict(key.items()), **facts})
-        catalog = pd.DataFrame(rows, columns=CATALOG_COLUMNS)
-        return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
+                rows.append(dict.fromkeys(CATALOG_COLUMNS) | dict(key.items()) | facts)
+        return rows
 
     def _facts(self, key: RunKey) -> dict[str, Any]:
         """Return a run's part of the catalog beside its key."""
         try:
-            run = Run.open(self.path, key)
+            run = StoredRun.open(self.path, key)
         except NewerFormatError as error:
             return {"complete": False, "state": "newer", "problem": str(error)}
         except BiocacheError as error:
@@ -282,6 +301,8 @@ class Store:
         }
 
 
+#: Group of all results below the root of a store.
+RESULTS = "results"
 _COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
 
 CATALOG_COLUMNS = [

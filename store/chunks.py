@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from biocache.store.errors import IntegrityError, RunNotFoundError
 from biocache.store.paths import require_file
 from biocache.store.records import read_record
+from biocache.store.schema import Activation
 
 __all__ = ["Chunks", "dense_maps"]
 
@@ -29,32 +30,31 @@ class Chunks:
     ----------
     run
         Folder of the run.
-    name
-        ``hidden`` or ``attention``.
+    kept
+        What they are of.
     layers
         The stored layers.
     width
         Length of ``feature`` or ``head``.
     length
-        Length of a chunk along ``token`` or ``pair``.
-    entries
-        How many of them are not fill, of every pack.
+        Length of a chunk along the ragged axis.
+    used
+        How much of that is not fill, of every pack.
     dtype
         Data type of the store.
     """
 
     run: str
-    name: str
+    kept: Activation
     layers: tuple[int, ...]
     width: int
     length: int
-    entries: tuple[int, ...]
+    used: tuple[int, ...]
     dtype: str
 
     def path(self, index: int, pack: int) -> Path:
         """Return the file of the chunk of a layer, by position, and a pack."""
-        parts = (index, pack, 0) if self.name == "hidden" else (index, 0, pack)
-        return Path(self.run, self.name, self.name, "c", *map(str, parts))
+        return Path(self.run, self.kept.path, "c", *map(str, self.kept.index(index, pack)))
 
     def read(self, index: int, pack: int) -> NDArray[Any]:
         """Read what is not fill of one chunk.
@@ -69,7 +69,7 @@ class Chunks:
         Returns
         -------
         numpy.ndarray
-            (token, feature) or (head, pair), in the data type of the store.
+            (token, feature) or (head, entry), in the data type of the store.
 
         Raises
         ------
@@ -90,20 +90,18 @@ class Chunks:
         body, crc = data[:-4], data[-4:].tobytes()
         if google_crc32c.value(body) != int.from_bytes(crc, "little"):
             raise self._unsound(index, pack, "cannot be read (its checksum does not match)")
-        shape = (self.length, self.width) if self.name == "hidden" else (self.width, self.length)
-        values = np.empty(shape, self.dtype)
+        values = np.empty(self.kept.shape(self.width, self.length), self.dtype)
         try:
             numcodecs.blosc.decompress(body, values)
         except (RuntimeError, ValueError) as error:
             raise self._unsound(index, pack, f"cannot be read ({' '.join(str(error).split())})") from error
-        used = self.entries[pack]
-        return values[:used] if self.name == "hidden" else values[:, :used]
+        return self.kept.part(values, slice(self.used[pack]))
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
         """Read what is not fill of one chunk, and refuse what is not what the pack's record says; see `read`."""
         record = read_record(Path(self.run), pack)
         values = self.read(index, pack)
-        if not record.matches(self.name, index, values):
+        if not record.matches(self.kept.name, index, values):
             raise self._unsound(index, pack, "is not what was committed")
         return values
 
@@ -113,28 +111,27 @@ class Chunks:
         Returns
         -------
         dask.array.Array
-            (layer, token, feature) or (layer, head, pair).
+            (layer, token, feature) or (layer, head, entry).
         """
-        single = (1,) * len(self.layers)
-        hidden = self.name == "hidden"
+        sizes = {"ragged": self.used, "width": (self.width,)}
+        order = ("ragged", "width") if self.kept.ragged == 0 else ("width", "ragged")
         return da.map_blocks(
             _read_block,
             self,
-            chunks=(single, self.entries, (self.width,)) if hidden else (single, (self.width,), self.entries),
+            chunks=((1,) * len(self.layers), *(sizes[name] for name in order)),
             dtype=self.dtype,
             meta=np.empty((0, 0, 0), self.dtype),
         )
 
     def _unsound(self, index: int, pack: int, fault: str) -> IntegrityError:
         return IntegrityError(
-            f"layer {self.layers[index]} of {self.name} in pack {pack} of {self.run} {fault}; delete "
+            f"layer {self.layers[index]} of {self.kept.name} in pack {pack} of {self.run} {fault}; delete "
             f"{Path(self.run) / 'packs/record/c' / str(pack)} and run the same `biocache extract` again"
         )
 
 
 def _read_block(chunks: Chunks, block_id: tuple[int, ...]) -> NDArray[Any]:
-    index, pack = block_id[0], block_id[1 if chunks.name == "hidden" else 2]
-    return chunks.read_committed(index, pack)[np.newaxis]
+    return chunks.read_committed(block_id[0], block_id[1 + chunks.kept.ragged])[np.newaxis]
 
 
 def dense_maps(entries: NDArray[Any], tokens: int, causal: bool) -> NDArray[Any]:
@@ -143,7 +140,7 @@ def dense_maps(entries: NDArray[Any], tokens: int, causal: bool) -> NDArray[Any]
     Parameters
     ----------
     entries
-        Stored entries (..., pair).
+        Stored entries (..., entry).
     tokens
         Tokens of the sample.
     causal

@@ -7,7 +7,6 @@ system has no such locks (outside Linux, some network file systems) every claim 
 """
 
 import errno
-import fcntl
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from biocache.store.records import RECORD_PATH
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Claims", "is_claimed"]
 
@@ -26,7 +30,7 @@ _BUSY = {errno.EACCES, errno.EAGAIN}
 
 
 def _lock(fd: int, command: int | None, kind: int, start: int, length: int) -> bool:
-    if command is None:
+    if fcntl is None or command is None:
         return True
     try:
         # struct flock: type, whence, start, length, pid; the pid must be 0 for these locks.

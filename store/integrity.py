@@ -14,6 +14,7 @@ from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
 from biocache.store.paths import require_file
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, read_record
+from biocache.store.schema import ATTENTION, Activation
 from biocache.store.text import one_line
 
 __all__ = ["Problem", "row_sum_tolerance", "verify_run"]
@@ -104,8 +105,8 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
 def _table_faults(run: Run) -> Iterator[str]:
     columns = {v.path: run.column(v.path) for v in schema.columns(run.key.task)}
     plan = run.plan
-    positions = plan.axis_positions()
-    lengths = {"sample": run.counts.samples, "token": plan.token_axis, "word": run.counts.words}
+    positions = plan.tokens.positions()
+    lengths = {"sample": run.counts.samples, "token": plan.tokens.length, "word": run.counts.words}
     for variable in schema.columns(run.key.task):
         if len(columns[variable.path]) != lengths[variable.dims[0]]:
             yield f"{variable.path} has {len(columns[variable.path])} rows instead of {lengths[variable.dims[0]]}"
@@ -136,24 +137,23 @@ def _table_faults(run: Run) -> Iterator[str]:
 
 def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
     """Tell where another reader of Zarr, which goes by an array's metadata, would not find what is stored."""
-    for name in run.spec.keep:
-        chunks = run.chunks(name)
+    for kept in run.spec.kept:
+        chunks = run.chunks(kept.name)
         try:
-            require_file(run.path / name / name / "zarr.json")
-            array = zarr.open_array(run.path / name / name, mode="r")
+            require_file(run.path / kept.path / "zarr.json")
+            array = zarr.open_array(run.path / kept.path, mode="r")
             for pack in sorted(done)[:1]:
                 require_file(chunks.path(0, pack))
-                used = slice(pack * chunks.length, pack * chunks.length + chunks.entries[pack])
-                values = np.asarray(array[0, used] if name == "hidden" else array[0, :, used])
+                values = kept.part(np.asarray(array.blocks[kept.index(0, pack)])[0], slice(chunks.used[pack]))
                 if not np.array_equal(values, chunks.read(0, pack)):
-                    yield f"{name}/{name} reads as other values by its zarr.json; {REMAKE}"
+                    yield f"{kept.path} reads as other values by its zarr.json; {REMAKE}"
         except IntegrityError:
             pass  # Told with its pack.
         except UNREADABLE as error:
-            yield f"{name}/{name} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
+            yield f"{kept.path} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
         try:
-            if tuple(run.column(f"{name}/layer").tolist()) != chunks.layers:
-                yield f"{name}/layer does not hold the layers of the run's spec; {REMAKE}"
+            if tuple(run.column(f"{kept.name}/layer").tolist()) != chunks.layers:
+                yield f"{kept.name}/layer does not hold the layers of the run's spec; {REMAKE}"
         except IntegrityError as error:
             yield str(error)
 
@@ -164,8 +164,8 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
     except IntegrityError as error:
         yield str(error)
         return
-    for name in run.spec.keep:
-        chunks = run.chunks(name)
+    for kept in run.spec.kept:
+        chunks = run.chunks(kept.name)
         for index, layer in enumerate(chunks.layers):
             try:
                 values = chunks.read(index, pack)
@@ -173,25 +173,26 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
                 yield str(error)
                 continue
             yield from (
-                f"layer {layer} of {name}: {fault}" for fault in _value_faults(run, name, index, pack, values, record)
+                f"layer {layer} of {kept.name}: {fault}"
+                for fault in _value_faults(run, kept, index, pack, values, record)
             )
 
 
 def _value_faults(
-    run: Run, name: str, index: int, pack: int, values: NDArray[np.floating], record: PackRecord
+    run: Run, kept: Activation, index: int, pack: int, values: NDArray[np.floating], record: PackRecord
 ) -> Iterator[str]:
-    if not record.matches(name, index, values):
+    if not record.matches(kept.name, index, values):
         yield "values are not those that were committed; delete the record and extract the pack again"
     if not all_finite(values):
         yield "values are not finite"
-    elif name == "attention":
+    elif kept is ATTENTION:
         yield from _attention_faults(run, pack, values)
 
 
 def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iterator[str]:
     plan = run.plan
     samples = plan.samples_of(pack)
-    tokens = plan.token_count[samples.start : samples.stop]
+    tokens = plan.tokens.count[samples.start : samples.stop]
     # Keys of every row of every map of the pack: all tokens, or those up to the query.
     keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
     starts = np.cumsum(keys) - keys

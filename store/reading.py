@@ -1,105 +1,17 @@
-"""Reading a run: its tables, its packs and the views of it."""
+"""Reading a run: the xarray views of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
 
-import dask.array as da
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from biocache.store import views
-from biocache.store.arrays import read_column, read_group_attributes
-from biocache.store.chunks import Chunks, dense_maps
-from biocache.store.describing import as_html, as_text, run_facts
-from biocache.store.errors import (
-    REMAKE,
-    IncompleteRunError,
-    IntegrityError,
-    NewerFormatError,
-    RunNotFoundError,
-    StoreFormatError,
-)
-from biocache.store.keys import RunKey
-from biocache.store.metadata import MetadataError, Natural, as_type
-from biocache.store.packing import PackPlan
-from biocache.store.records import PackRecord, committed_packs, read_record
-from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
+from biocache.store.data import RunData
 from biocache.store.streaming import RaggedBatch, iterate_batches
-from biocache.store.text import shown
 
-__all__ = ["Counts", "Run"]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Sizes of a run: samples, tokens, words, entries of one head's maps, packs."""
-
-    samples: Natural
-    tokens: Natural
-    words: Natural
-    pairs: Natural
-    packs: Natural
+__all__ = ["Run"]
 
 
-@dataclass(frozen=True)
-class _Described:
-    """What the attributes of a run hold."""
-
-    spec: dict[str, Any]
-    provenance: Provenance
-    counts: Counts
-
-
-def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
-    """Return biocache's own attributes of a group.
-
-    Raises
-    ------
-    StoreFormatError
-        If there are none, or they are of a format version that this release does not know; `NewerFormatError` where a
-        newer one does.
-    """
-    own = attributes.get("biocache")
-    if not isinstance(own, dict) or "format_version" not in own:
-        raise StoreFormatError(f"{where} is not a biocache store: its zarr.json has no biocache attributes")
-    version = own["format_version"]
-    if isinstance(version, bool) or not isinstance(version, int) or version < FORMAT_VERSION:
-        raise StoreFormatError(
-            f"{where} has format version {shown(version)}, which no release wrote; this one reads {FORMAT_VERSION}"
-        )
-    if version > FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{where} has format version {version}, of a newer release of biocache; this one reads version "
-            f"{FORMAT_VERSION}: install the newer one"
-        )
-    return own
-
-
-def check_store(root: Path) -> None:
-    """Refuse a folder that is not the root of a store of this format.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it has no ``zarr.json``.
-    StoreFormatError
-        If it is something else, also a run or a result of a store.
-    """
-    try:
-        attributes = read_group_attributes(root)
-    except StoreFormatError as error:
-        raise StoreFormatError(f"{root} is not a biocache store: {error}") from error
-    own = check_format(attributes, root)
-    part = next((what for name, what in (("spec", "run"), ("kind", "result")) if name in own), None)
-    if part is not None:
-        raise StoreFormatError(f"{root} is a {part} of a biocache store, not a store; name the store that holds it")
-
-
-class Run:
+class Run(RunData):
     """The cached activations of one key.
 
     Opening a run reads its attributes; tables and activations are read when they are asked for.
@@ -111,183 +23,6 @@ class Run:
     key, spec, provenance, counts
         Name, identity, origin and sizes of the run.
     """
-
-    def __init__(self, path: Path, key: RunKey, spec: RunSpec, provenance: Provenance, counts: Counts) -> None:
-        self.path = path
-        self.key = key
-        self.spec = spec
-        self.provenance = provenance
-        self.counts = counts
-        self._columns: dict[str, NDArray[Any]] = {}
-        self._token_columns: dict[str, NDArray[Any]] = {}
-
-    @classmethod
-    def open(cls, root: Path, key: RunKey) -> Self:
-        """Open the run of a key.
-
-        Parameters
-        ----------
-        root
-            Folder of the store.
-        key
-            Name of the run.
-
-        Raises
-        ------
-        RunNotFoundError
-            If the store has no such run.
-        StoreFormatError
-            If its attributes are not those of a run of this format version.
-        """
-        path = root / key.path
-        try:
-            attributes = read_group_attributes(path)
-        except FileNotFoundError as error:
-            raise RunNotFoundError(f"{root} has no run {key}; `biocache ls` lists what there is") from error
-        except StoreFormatError as error:
-            raise StoreFormatError(f"run {key} is damaged: {error}; {REMAKE}") from error
-        own = check_format(attributes, path)
-        try:
-            described = as_type(own, _Described)
-            return cls(path, key, RunSpec.from_json(key, described.spec), described.provenance, described.counts)
-        except MetadataError as error:
-            raise StoreFormatError(f"the attributes of run {path} are damaged ({error}); {REMAKE}") from error
-
-    def __repr__(self) -> str:
-        return as_text(f"biocache.Run {self.key}", run_facts(self))
-
-    def _repr_html_(self) -> str:
-        return as_html(f"biocache.Run {self.key}", run_facts(self))
-
-    def column(self, path: str) -> NDArray[Any]:
-        """Return one column of a table, such as ``samples/token_count``, as stored.
-
-        Raises
-        ------
-        IntegrityError
-            If it is missing or damaged.
-        """
-        if path not in self._columns:
-            self._columns[path] = read_column(self.path, path)
-        return self._columns[path]
-
-    def token_column(self, path: str) -> NDArray[Any]:
-        """Return one column of the table of tokens without fill, in the order of the samples; see `column`."""
-        if path not in self._token_columns:
-            self._token_columns[path] = self.column(path)[self.plan.axis_positions()]
-        return self._token_columns[path]
-
-    @cached_property
-    def plan(self) -> PackPlan:
-        """Layout of the run.
-
-        Raises
-        ------
-        IntegrityError
-            If the tables that say where samples lie are missing, damaged, or do not agree.
-        """
-        first = np.append(self.column("packs/first_sample"), self.counts.samples).astype(np.int64)
-        tokens = self.column("samples/token_count").astype(np.int64)
-        pairs = self.column("samples/pair_count").astype(np.int64)
-        plan = PackPlan(tokens, pairs, first)
-        sound = (
-            len(tokens) == self.counts.samples
-            and len(first) == self.counts.packs + 1
-            and first[0] == 0
-            and bool((np.diff(first) > 0).all())
-            and np.array_equal(pairs, self.spec.pair_count(tokens))
-            and np.array_equal(self.column("samples/token_start"), plan.token_start)
-            and np.array_equal(self.column("samples/pair_start"), plan.pair_start)
-            and (tokens.sum(), pairs.sum()) == (self.counts.tokens, self.counts.pairs)
-        )
-        if not sound:
-            raise IntegrityError(f"the tables of {self.path} do not agree on where its samples lie; {REMAKE}")
-        return plan
-
-    def records(self) -> dict[int, PackRecord]:
-        """Read the records of all committed packs.
-
-        Raises
-        ------
-        IntegrityError
-            If a record is damaged.
-        """
-        return {pack: read_record(self.path, pack) for pack in self.committed()}
-
-    def committed(self) -> list[int]:
-        """Return the packs that have a record, ascending, as of now."""
-        return [pack for pack in committed_packs(self.path) if pack < self.counts.packs]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every pack is committed."""
-        return len(self.committed()) == self.counts.packs
-
-    def require_complete(self) -> None:
-        """Refuse a run that still has packs without a record, or that was removed after it was opened.
-
-        Raises
-        ------
-        IncompleteRunError
-            If there are any; the message says how much is there and how to finish.
-        RunNotFoundError
-            If the run is gone.
-        """
-        if not (self.path / "zarr.json").exists():
-            raise RunNotFoundError(f"run {self.key} was removed from {self.path} after it was opened")
-        done = len(self.committed())
-        if done < self.counts.packs:
-            raise IncompleteRunError(
-                f"run {self.key} is incomplete: {done} of {self.counts.packs} packs are there; finish it with the "
-                "`biocache extract` command that began it"
-            )
-
-    def require_kept(self, name: str) -> None:
-        """Refuse a run that does not keep a variable.
-
-        Raises
-        ------
-        RunNotFoundError
-            If it does not; the message says what it keeps.
-        """
-        if name not in self.spec.keep:
-            raise RunNotFoundError(
-                f"run {self.key} keeps {', '.join(self.spec.keep)} and no {name}; extract it with --keep {name} and "
-                "--overwrite, or into another --store"
-            )
-
-    def chunks(self, name: str) -> Chunks:
-        """Return the chunks of ``hidden`` or ``attention``, to be read one by one."""
-        spec, plan, hidden = self.spec, self.plan, name == "hidden"
-        return Chunks(
-            run=str(self.path),
-            name=name,
-            layers=spec.variable_layers(name),
-            width=spec.feature_size if hidden else spec.head_count,
-            length=plan.token_chunk if hidden else plan.pair_chunk,
-            entries=tuple((plan.pack_tokens if hidden else plan.pack_pairs).tolist()),
-            dtype=spec.dtype,
-        )
-
-    def activations(self, name: str) -> da.Array:
-        """Return the valid entries of ``hidden`` or ``attention`` as one lazy array.
-
-        Returns
-        -------
-        dask.array.Array
-            (layer, token, feature) or (layer, head, pair) in the data type of the store; a block is one
-            layer of one pack.
-
-        Raises
-        ------
-        IncompleteRunError
-            If packs are missing.
-        RunNotFoundError
-            If the run does not keep the variable.
-        """
-        self.require_complete()
-        self.require_kept(name)
-        return self.chunks(name).lazy()
 
     def tokens(self) -> xr.Dataset:
         """Return hidden states by token.
@@ -369,8 +104,8 @@ class Run:
         Returns
         -------
         xarray.Dataset
-            ``attention`` (layer, head, pair), lazy, in the data type of the store, a block a layer of a pack, and
-            ``row_size`` (sample), the entries of every sample's map; they follow each other along ``pair``. A map of T
+            ``attention`` (layer, head, entry), lazy, in the data type of the store, a block a layer of a pack, and
+            ``row_size`` (sample), the entries of every sample's map; they follow each other along ``entry``. A map of T
             tokens is T x T entries, row-major (query, key), or for a causal model, whose attribute ``causal`` is 1, the
             T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along ``sample``, those of `samples`.
 
@@ -439,35 +174,3 @@ class Run:
             As `tokens`.
         """
         return iterate_batches(self, layer, batch_tokens, shuffle=shuffle, seed=seed, window_packs=window_packs)
-
-    def read_sample(self, name: str, sample: int) -> NDArray[Any]:
-        """Read one sample of ``hidden`` or ``attention``, all layers.
-
-        Parameters
-        ----------
-        name
-            ``hidden`` or ``attention``.
-        sample
-            Position of the sample in the run.
-
-        Returns
-        -------
-        numpy.ndarray
-            (layer, token, feature), or dense maps (layer, head, query, key); above the diagonal of a causal
-            model's map there are zeros.
-
-        Raises
-        ------
-        IntegrityError
-            If its pack is not committed, or a chunk is missing or damaged.
-        """
-        plan = self.plan
-        pack = int(plan.sample_pack[sample])
-        start, count = (plan.token_start, plan.token_count) if name == "hidden" else (plan.pair_start, plan.pair_count)
-        chunks = self.chunks(name)
-        first = int(start[sample]) - pack * chunks.length
-        entries = slice(first, first + int(count[sample]))
-        part = (entries,) if name == "hidden" else (slice(None), entries)
-        # Copied, so that one pack of one layer is in memory at a time.
-        rows = np.stack([chunks.read_committed(index, pack)[part].copy() for index in range(len(chunks.layers))])
-        return rows if name == "hidden" else dense_maps(rows, int(plan.token_count[sample]), self.spec.causal)

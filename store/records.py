@@ -1,21 +1,20 @@
 """Commit records: the small files that make a pack exist."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
-import zarr
-from numpy.typing import NDArray
 
-from biocache.store.checks import checksum
 from biocache.store.errors import IntegrityError
 from biocache.store.metadata import Natural, decoded
 from biocache.store.paths import require_file
 
-__all__ = ["PackRecord", "committed_packs", "read_record", "sweep", "write_record"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RECORD_PATH", "PackRecord", "committed_packs", "read_record", "record_path"]
 
 RECORD_PATH = "packs/record"
 
@@ -42,7 +41,7 @@ class PackRecord:
     time: str
     host: str
 
-    def matches(self, name: str, index: int, values: NDArray[Any]) -> bool:
+    def matches(self, name: str, index: int, values: "NDArray[Any]") -> bool:
         """Return whether values are those that were committed.
 
         Parameters
@@ -52,28 +51,17 @@ class PackRecord:
         index
             Position along ``layer``.
         values
-            (token, feature) or (head, pair), without fill.
+            (token, feature) or (head, entry), without fill.
         """
+        from biocache.store.checks import checksum
+
         stored = self.checksums.get(name, [])
         return index < len(stored) and checksum(values) == stored[index]
 
 
-def sweep(chunk: Path) -> None:
-    """Remove what a killed writer of a chunk left beside it."""
-    if chunk.parent.is_dir():
-        for litter in chunk.parent.glob(f"{chunk.name}.*.partial"):
-            litter.unlink(missing_ok=True)
-
-
-def _chunk_path(run: Path, pack: int) -> Path:
+def record_path(run: Path, pack: int) -> Path:
+    """Return the file of the record of a pack."""
     return run / RECORD_PATH / "c" / str(pack)
-
-
-def write_record(run: Path, pack: int, record: PackRecord) -> None:
-    """Commit a pack. The record's chunk appears whole or not at all."""
-    sweep(_chunk_path(run, pack))
-    array = zarr.open_array(run / RECORD_PATH, mode="r+")
-    array[pack] = json.dumps(asdict(record), separators=(",", ":"))
 
 
 def read_record(run: Path, pack: int) -> PackRecord:
@@ -88,7 +76,7 @@ def read_record(run: Path, pack: int) -> PackRecord:
     IntegrityError
         If the record is missing or damaged.
     """
-    path = _chunk_path(run, pack)
+    path = record_path(run, pack)
     try:
         require_file(path)
         data = path.read_bytes()

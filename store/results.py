@@ -15,20 +15,19 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from biocache.store.arrays import UNREADABLE, read_group_attributes
+from biocache.store.arrays import UNREADABLE
+from biocache.store.catalog import RESULTS
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
+from biocache.store.groups import check_format, read_group_attributes
 from biocache.store.metadata import as_type
 from biocache.store.paths import require_file
-from biocache.store.reading import Run, check_format
+from biocache.store.reading import Run
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
 from biocache.store.sweeping import free
 from biocache.store.text import one_line
 
-__all__ = ["RESULTS", "StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
-
-#: Group of all results below the root of the store.
-RESULTS = "results"
+__all__ = ["StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
 
 
 @dataclass(frozen=True)

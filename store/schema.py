@@ -1,9 +1,24 @@
 """Every variable of a run on disk: one table that drives writing, checking, reading and documentation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["ACTIVATIONS", "VARIABLES", "Variable", "activation", "columns"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ACTIVATIONS",
+    "ATTENTION",
+    "HIDDEN",
+    "LABELLED",
+    "VARIABLES",
+    "Activation",
+    "Variable",
+    "columns",
+    "label",
+    "variable_at",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +34,11 @@ class Variable:
     dims
         Names of its dimensions.
     dtype
-        Data type on disk; ``str`` is variable-length UTF-8, ``spec`` the data type chosen for activations.
+        Data type on disk; ``str`` is variable-length UTF-8.
     meaning
         What a value says.
     fill
         Value of the unused entries at the end of a pack.
-    task
-        The only task that has the variable; None for all tasks.
     """
 
     group: str
@@ -34,7 +47,6 @@ class Variable:
     dtype: str
     meaning: str
     fill: int | bool | str = 0
-    task: str | None = None
 
     @property
     def path(self) -> str:
@@ -46,7 +58,7 @@ _SAMPLE, _TOKEN, _WORD, _PACK = ("sample",), ("token",), ("word",), ("pack",)
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("samples", "sample_id", _SAMPLE, "str", "id of the sample in its corpus", ""),
-    Variable("samples", "label", _SAMPLE, "int16", "label, a position in the attribute label_names", -1, "nli"),
+    Variable("samples", "label", _SAMPLE, "int16", "label, a position in the attribute label_names", -1),
     Variable("samples", "token_start", _SAMPLE, "int64", "position of the first token along token"),
     Variable("samples", "token_count", _SAMPLE, "int32", "tokens of the sample, special tokens included"),
     Variable("samples", "word_start", _SAMPLE, "int64", "position of the first word along word"),
@@ -60,7 +72,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("tokens", "special", _TOKEN, "bool", "whether the tokenizer added the token", False),
     Variable("tokens", "segment", _TOKEN, "int8", "text the token belongs to: 0 first, 1 second", 0),
     Variable("words", "word_text", _WORD, "str", "the word as the corpus writes it", ""),
-    Variable("words", "label", _WORD, "int16", "label, a position in the attribute label_names", -1, "ner"),
+    Variable("words", "label", _WORD, "int16", "label, a position in the attribute label_names", -1),
     Variable("words", "sample", _WORD, "int32", "position of the word's sample along sample"),
     Variable("words", "segment", _WORD, "int8", "text the word belongs to: 0 first, 1 second"),
     Variable("words", "token_start", _WORD, "int64", "position of the first token along token; -1: none", -1),
@@ -68,27 +80,95 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("packs", "first_sample", _PACK, "int64", "position of the pack's first sample along sample"),
     Variable("packs", "record", _PACK, "str", "commit record, JSON; empty: the pack does not exist", ""),
     Variable("hidden", "layer", ("layer",), "int16", "0: embedding output; 1 and up: output of that block"),
-    Variable("hidden", "hidden", ("layer", "token", "feature"), "spec", "hidden state, dimensionless"),
     Variable("attention", "layer", ("layer",), "int16", "block that computes the map, from 1"),
-    Variable(
-        "attention",
-        "attention",
-        ("layer", "head", "pair"),
-        "spec",
-        "attention probability in [0, 1]; a sample's map is row-major (query, key)",
-    ),
 )
 
-ACTIVATIONS = ("hidden", "attention")
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A variable that a model computes, and how its chunks lie on disk: one for each layer of each pack.
+
+    Attributes
+    ----------
+    name
+        Name of its group and of its array.
+    meaning
+        What a value says.
+    axis
+        Attribute of `PackPlan` with its ragged axis, along which a pack is a chunk.
+    width
+        Attribute of `RunSpec` with the length of its other axis.
+    ragged
+        Place of the ragged axis in the chunk of a layer: hidden states are (token, feature), maps (head, entry).
+    first_layer
+        First layer that has it.
+    """
+
+    name: str
+    meaning: str
+    axis: Literal["tokens", "entries"]
+    width: Literal["feature_size", "head_count"]
+    ragged: int
+    first_layer: int
+
+    @property
+    def path(self) -> str:
+        """Path of the array below the run's group."""
+        return f"{self.name}/{self.name}"
+
+    @property
+    def dims(self) -> tuple[str, str, str]:
+        """Names of its dimensions."""
+        return ("layer", "token", "feature") if self.ragged == 0 else ("layer", "head", "entry")
+
+    def layers(self, layers: Iterable[int]) -> tuple[int, ...]:
+        """Return those of some layers that have it."""
+        return tuple(layer for layer in layers if layer >= self.first_layer)
+
+    def shape(self, width: int, length: int) -> tuple[int, int]:
+        """Return the shape of a chunk of a layer, or of the whole array of one."""
+        return (length, width) if self.ragged == 0 else (width, length)
+
+    def part(self, block: "NDArray[Any]", where: slice) -> "NDArray[Any]":
+        """Return a part of blocks (..., width and length in their order) along the ragged axis."""
+        return block[..., where, :] if self.ragged == 0 else block[..., where]
+
+    def index(self, layer: int, pack: int) -> tuple[int, int, int]:
+        """Return the index of the chunk of a layer, by position, and a pack."""
+        return (layer, pack, 0) if self.ragged == 0 else (layer, 0, pack)
+
+
+HIDDEN = Activation("hidden", "hidden state, dimensionless", "tokens", "feature_size", 0, 0)
+ATTENTION = Activation(
+    "attention",
+    "attention probability in [0, 1]; a sample's map is row-major (query, key)",
+    "entries",
+    "head_count",
+    1,
+    1,
+)
+ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
+
+#: Task -> what has a label: the words or the samples of a run.
+LABELLED = {"ner": "words", "nli": "samples"}
 
 
 def columns(task: str) -> Iterator[Variable]:
     """Yield the variables of the small tables of a task, without commit records and activations."""
     for variable in VARIABLES:
-        if variable.group in {"samples", "tokens", "words"} and variable.task in {None, task}:
+        if variable.group in {"samples", "tokens", "words"} and variable.name != "label":
             yield variable
+    yield label(task)
 
 
-def activation(name: str) -> Variable:
-    """Return the variable of ``hidden`` or ``attention``."""
-    return next(v for v in VARIABLES if v.name == name and v.group == name)
+def label(task: str) -> Variable:
+    """Return the variable of a task's labels."""
+    return variable_at(f"{LABELLED[task]}/label")
+
+
+def variable_at(path: str) -> Variable:
+    """Return the variable of a path below a run's group."""
+    return _BY_PATH[path]
+
+
+_BY_PATH = {variable.path: variable for variable in VARIABLES}

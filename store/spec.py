@@ -9,6 +9,7 @@ import msgspec
 
 from biocache.store.keys import RunKey
 from biocache.store.metadata import Natural, as_type
+from biocache.store.schema import ACTIVATIONS, ATTENTION, Activation
 from biocache.store.text import shortened
 
 __all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
@@ -99,13 +100,22 @@ class RunSpec:
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """Layers whose attention maps are stored: the block that computes them, from 1."""
-        return tuple(layer for layer in self.layers if layer > 0)
+        return ATTENTION.layers(self.layers)
 
-    def variable_layers(self, variable: str) -> tuple[int, ...]:
+    @property
+    def kept(self) -> tuple[Activation, ...]:
+        """The variables that are stored."""
+        return tuple(ACTIVATIONS[name] for name in self.keep)
+
+    def variable_layers(self, name: str) -> tuple[int, ...]:
         """Return the layers stored of ``hidden`` or ``attention``, in the order of the ``layer`` axis."""
-        return self.layers if variable == "hidden" else self.attention_layers
+        return ACTIVATIONS[name].layers(self.layers)
 
-    def pair_count(self, tokens: Any) -> Any:
+    def width(self, activation: Activation) -> int:
+        """Return the length of a variable's axis beside that of layers and the ragged one."""
+        return int(getattr(self, activation.width))
+
+    def entry_count(self, tokens: Any) -> Any:
         """Return the stored entries of one head's map for a number (or array of numbers) of tokens."""
         return tokens * (tokens + 1) // 2 if self.causal else tokens * tokens
 

@@ -1,19 +1,16 @@
 """Stacking runs: training sizes, seeds or models as one dimension of one Dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.reading import Run
 from biocache.store.text import shortened
-
-if TYPE_CHECKING:
-    from biocache.store.catalog import Store
-    from biocache.store.reading import Run
 
 __all__ = ["stack_runs"]
 
@@ -22,8 +19,8 @@ LEVELS = ("tokens", "words", "samples")
 STACKED = ("model", "training_size", "seed")
 
 
-def stack_runs(store: "Store", level: str, pooling: str | None, selection: Mapping[str, Any]) -> xr.Dataset:
-    """Stack the views of several runs; see `Store.stack`."""
+def stack_runs(find: Callable[..., Run], level: str, pooling: str | None, selection: Mapping[str, Any]) -> xr.Dataset:
+    """Stack the views of several runs, which `find` opens; see `Store.stack`."""
     if level not in LEVELS:
         raise SettingError(f"level {level!r} is not one of {', '.join(LEVELS)}")
     if pooling is not None and level == "tokens":
@@ -42,7 +39,7 @@ def stack_runs(store: "Store", level: str, pooling: str | None, selection: Mappi
     if not axes:
         raise SettingError("nothing to stack: give a list for " + ", ".join(STACKED))
     fixed = {name: value for name, value in selection.items() if name not in axes}
-    runs = {point: store.run(**fixed, **dict(zip(axes, point, strict=True))) for point in product(*axes.values())}
+    runs = {point: find(**fixed, **dict(zip(axes, point, strict=True))) for point in product(*axes.values())}
     _refuse_unlike(list(runs.values()), level)
     views = {point: getattr(run, level)(**options) for point, run in runs.items()}
     dim = level.removesuffix("s")
@@ -52,7 +49,7 @@ def stack_runs(store: "Store", level: str, pooling: str | None, selection: Mappi
     return stacked.assign_attrs({f"{level}_left_out": rows - stacked.sizes[dim]})
 
 
-def _refuse_unlike(runs: "Sequence[Run]", level: str) -> None:
+def _refuse_unlike(runs: Sequence[Run], level: str) -> None:
     first = runs[0]
     for run in runs[1:]:
         for what, own, other, remedy in (

@@ -12,7 +12,7 @@ import zarr
 from zarr.errors import ContainsGroupError
 
 from biocache.store.errors import BiocacheError, ResourceError, StoreFormatError
-from biocache.store.reading import check_store
+from biocache.store.groups import check_store
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.text import one_line
 

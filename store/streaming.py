@@ -3,15 +3,12 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.store.data import RunData
 from biocache.store.errors import SettingError
-
-if TYPE_CHECKING:
-    from biocache.store.reading import Run
 
 __all__ = ["RaggedBatch", "iterate_batches"]
 
@@ -39,7 +36,7 @@ class RaggedBatch:
 
 
 def iterate_batches(
-    run: "Run", layer: int, batch_tokens: int, *, shuffle: bool, seed: int, window_packs: int
+    run: RunData, layer: int, batch_tokens: int, *, shuffle: bool, seed: int, window_packs: int
 ) -> Iterator[RaggedBatch]:
     """Yield a layer in batches; see `Run.iter_batches`."""
     if layer not in run.spec.layers:
@@ -56,8 +53,10 @@ def iterate_batches(
     return _generate(run, run.spec.layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
 
 
-def _generate(run: "Run", index: int, batch_tokens: int, seed: int | None, window_packs: int) -> Iterator[RaggedBatch]:
-    first_token = np.cumsum(run.plan.token_count) - run.plan.token_count
+def _generate(
+    run: RunData, index: int, batch_tokens: int, seed: int | None, window_packs: int
+) -> Iterator[RaggedBatch]:
+    first_token = np.cumsum(run.plan.tokens.count) - run.plan.tokens.count
     rng = None if seed is None else np.random.default_rng(seed)
     packs = np.arange(run.plan.pack_count)
     if rng is not None:
@@ -91,13 +90,12 @@ def _share() -> slice:
     return slice(None) if worker is None else slice(worker.id, None, worker.num_workers)
 
 
-def _samples(run: "Run", index: int, pack: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
+def _samples(run: RunData, index: int, pack: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """Yield the samples of a pack, views into its one block."""
     plan = run.plan
     block = run.chunks("hidden").read_committed(index, pack)
     for sample in plan.samples_of(pack):
-        begin = int(plan.token_start[sample]) - pack * plan.token_chunk
-        yield sample, block[begin : begin + int(plan.token_count[sample])]
+        yield sample, block[plan.tokens.part(sample)]
 
 
 def _batch(rows: list[tuple[int, NDArray[np.floating]]], first_token: NDArray[np.int64]) -> RaggedBatch:

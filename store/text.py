@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-__all__ = ["one_line", "printable", "shortened", "shown"]
+__all__ = ["format_bytes", "one_line", "printable", "shortened", "shown"]
 
 # Control characters (C0, DEL, C1), what ends a line or turns the direction of a text, and halves of surrogate pairs,
 # which no UTF-8 output can write.
@@ -43,3 +43,12 @@ def shown(value: object) -> str:
     """Return a value as a message shows it: quoted, on one line, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def format_bytes(count: float) -> str:
+    """Write a number of bytes with a binary unit, such as ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

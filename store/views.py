@@ -1,6 +1,6 @@
 """The xarray views of a run: tokens, words, samples and attention maps, labelled and lazy."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -8,18 +8,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.ragged import POOLINGS, reduce_segments
-
-if TYPE_CHECKING:
-    from biocache.store.reading import Run
 
 __all__ = ["attention_map", "attention_view", "samples_view", "tokens_view", "words_view"]
 
 WORD_POOLINGS = ("mean", "first", "last")
 
 
-def _attributes(run: "Run", level: str) -> dict[str, Any]:
+def _attributes(run: RunData, level: str) -> dict[str, Any]:
     """Provenance of a view, in types that every file format of xarray can hold."""
     spec, provenance = run.spec, run.provenance
     return {
@@ -38,7 +36,7 @@ def _attributes(run: "Run", level: str) -> dict[str, Any]:
     }
 
 
-def _require(run: "Run", name: str) -> None:
+def _require(run: RunData, name: str) -> None:
     run.require_complete()
     run.require_kept(name)
 
@@ -49,23 +47,26 @@ def _encoding(dtype: str) -> dict[str, str]:
 
 
 def _described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
-    variable = next(v for v in schema.VARIABLES if v.path == path)
+    variable = schema.variable_at(path)
     return variable.dims[0], values, {"long_name": variable.meaning}
 
 
-def _labels(run: "Run", path: str) -> tuple[str, NDArray[Any], dict[str, str]]:
-    dim = path.partition("/")[0].removesuffix("s")
+def _labels(run: RunData, table: str, rows: Any = slice(None)) -> dict[str, Any]:
+    """Return the coordinate of labels; nothing where the rows of a table have none."""
+    if run.labelled != table:
+        return {}
     names = np.array([*run.spec.label_names, ""], dtype=object)
-    return dim, names[run.column(path)], {"long_name": "label in the corpus"}
+    labels = names[run.column(f"{table}/label")][rows]
+    return {"label": (table.removesuffix("s"), labels, {"long_name": "label in the corpus"})}
 
 
-def _layers(run: "Run", name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
-    variable = next(v for v in schema.VARIABLES if v.path == f"{name}/layer")
+def _layers(run: RunData, name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
+    variable = schema.variable_at(f"{name}/layer")
     return "layer", np.asarray(run.spec.variable_layers(name)), {"long_name": variable.meaning}
 
 
 def _hidden_dataset(
-    run: "Run", level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
+    run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
 ) -> xr.Dataset:
     attributes = {"long_name": "hidden state", "units": "1"}
     if pooled is not None:
@@ -76,13 +77,13 @@ def _hidden_dataset(
     )
 
 
-def tokens_view(run: "Run") -> xr.Dataset:
+def tokens_view(run: RunData) -> xr.Dataset:
     """Return the token-level view; see `Run.tokens`."""
     _require(run, "hidden")
     hidden = run.activations("hidden")
     plan = run.plan
-    sample = np.repeat(np.arange(run.counts.samples), plan.token_count)
-    start = np.cumsum(plan.token_count) - plan.token_count
+    sample = np.repeat(np.arange(run.counts.samples), plan.tokens.count)
+    start = np.cumsum(plan.tokens.count) - plan.tokens.count
     index = np.arange(len(sample))
     coordinates: dict[str, Any] = {
         "token": ("token", index, {"long_name": "position among the tokens of the run"}),
@@ -105,7 +106,7 @@ def _reduce_block(
     return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
 
 
-def _reduced(run: "Run", group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
+def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
     """Reduce hidden states to groups, a block of groups for each block of tokens.
 
     Parameters
@@ -137,7 +138,7 @@ def _reduced(run: "Run", group: NDArray[np.int64], group_pack: NDArray[np.int64]
     )
 
 
-def words_view(run: "Run", pooling: str) -> xr.Dataset:
+def words_view(run: RunData, pooling: str) -> xr.Dataset:
     """Return the word-level view; see `Run.words`."""
     if pooling not in WORD_POOLINGS:
         raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(WORD_POOLINGS)}")
@@ -156,14 +157,12 @@ def words_view(run: "Run", pooling: str) -> xr.Dataset:
         "segment": _described("words/segment", run.column("words/segment")[kept]),
         "token_count": _described("words/token_count", run.column("words/token_count")[kept]),
     }
-    if run.key.task == "ner":
-        dim, labels, attributes = _labels(run, "words/label")
-        coordinates["label"] = (dim, labels[kept], attributes)
+    coordinates |= _labels(run, "words", kept)
     dataset = _hidden_dataset(run, "word", hidden, pooling, coordinates)
     return dataset.assign_attrs(words_lost=run.counts.words - len(kept))
 
 
-def _sample_coordinates(run: "Run") -> dict[str, Any]:
+def _sample_coordinates(run: RunData) -> dict[str, Any]:
     index = np.arange(run.counts.samples)
     coordinates: dict[str, Any] = {
         "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
@@ -172,37 +171,35 @@ def _sample_coordinates(run: "Run") -> dict[str, Any]:
             for name in ("sample_id", "token_count", "word_count", "truncated")
         },
     }
-    if run.key.task == "nli":
-        coordinates["label"] = _labels(run, "samples/label")
-    return coordinates
+    return coordinates | _labels(run, "samples")
 
 
-def samples_view(run: "Run", pooling: str, special_tokens: bool) -> xr.Dataset:
+def samples_view(run: RunData, pooling: str, special_tokens: bool) -> xr.Dataset:
     """Return the sample-level view; see `Run.samples`."""
     if pooling not in POOLINGS:
         raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
     _require(run, "hidden")
     plan = run.plan
-    group = np.repeat(np.arange(run.counts.samples), plan.token_count)
+    group = np.repeat(np.arange(run.counts.samples), plan.tokens.count)
     if not special_tokens:
         group[run.token_column("tokens/special")] = -1
     hidden = _reduced(run, group, plan.sample_pack, pooling)
     return _hidden_dataset(run, "sample", hidden, pooling, _sample_coordinates(run))
 
 
-def attention_view(run: "Run") -> xr.Dataset:
+def attention_view(run: RunData) -> xr.Dataset:
     """Return all attention maps; see `Run.attention`."""
     _require(run, "attention")
     attributes = {
-        "long_name": schema.activation("attention").meaning,
+        "long_name": schema.ATTENTION.meaning,
         "units": "1",
         "causal": int(run.spec.causal),
     }
-    row_size = ("sample", run.plan.pair_count, {"long_name": "entries of a map", "sample_dimension": "pair"})
+    row_size = ("sample", run.plan.entries.count, {"long_name": "entries of a map", "sample_dimension": "entry"})
     return xr.Dataset(
         {
             "attention": xr.Variable(
-                ("layer", "head", "pair"), run.activations("attention"), attributes, _encoding(run.spec.dtype)
+                schema.ATTENTION.dims, run.activations("attention"), attributes, _encoding(run.spec.dtype)
             ),
             "row_size": row_size,
         },
@@ -215,12 +212,12 @@ def attention_view(run: "Run") -> xr.Dataset:
     )
 
 
-def attention_map(run: "Run", sample: int | str) -> xr.DataArray:
+def attention_map(run: RunData, sample: int | str) -> xr.DataArray:
     """Return the attention maps of one sample; see `Run.attention_map`."""
     _require(run, "attention")
     place = _sample_position(run, sample)
     plan = run.plan
-    tokens = slice(int(plan.token_start[place]), int(plan.token_start[place] + plan.token_count[place]))
+    tokens = slice(int(plan.tokens.start[place]), int(plan.tokens.start[place] + plan.tokens.count[place]))
     texts = run.column("tokens/token_text")[tokens]
     index = np.arange(len(texts))
     return xr.DataArray(
@@ -241,7 +238,7 @@ def attention_map(run: "Run", sample: int | str) -> xr.DataArray:
     )
 
 
-def _sample_position(run: "Run", sample: int | str) -> int:
+def _sample_position(run: RunData, sample: int | str) -> int:
     if isinstance(sample, str):
         found = np.flatnonzero(run.column("samples/sample_id") == sample)
         if not found.size:

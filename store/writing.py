@@ -1,10 +1,11 @@
 """Writing a run: created whole, filled pack by pack, resumed where a record is missing."""
 
+import json
 import shutil
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from biocache.store.errors import (
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
-from biocache.store.records import PackRecord, sweep, write_record
+from biocache.store.records import RECORD_PATH, PackRecord, record_path
+from biocache.store.schema import ACTIVATIONS, Activation
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
 from biocache.store.sweeping import free, remove_if_empty
@@ -45,50 +47,27 @@ class PackBuffer:
     hidden
         (layer, token, feature), as long along ``token`` as a chunk; None where hidden states are not kept.
     attention
-        (layer, head, pair), as long along ``pair`` as a chunk; None where attention is not kept.
+        (layer, head, entry), as long along ``entry`` as a chunk; None where attention is not kept.
     """
 
-    hidden: NDArray[np.floating] | None
-    attention: NDArray[np.floating] | None
+    hidden: NDArray[np.floating] | None = None
+    attention: NDArray[np.floating] | None = None
 
     @classmethod
     def empty(cls, spec: RunSpec, plan: PackPlan) -> "PackBuffer":
         """Allocate the buffer of one pack, uninitialised."""
-        shapes = chunk_shapes(spec, plan)
-        arrays = {
-            name: np.empty((len(spec.variable_layers(name)), *shapes[name][1:]), spec.dtype) for name in spec.keep
-        }
-        return cls(arrays.get("hidden"), arrays.get("attention"))
+        return cls(**{kept.name: np.empty(_pack_shape(spec, plan, kept), spec.dtype) for kept in spec.kept})
 
-    def items(self) -> list[tuple[str, NDArray[np.floating]]]:
-        """Return the kept variables as (name, array)."""
-        named = {"hidden": self.hidden, "attention": self.attention}
-        return [(name, array) for name, array in named.items() if array is not None]
+    def items(self) -> list[tuple[Activation, NDArray[np.floating]]]:
+        """Return the kept variables with their arrays."""
+        named = ((activation, getattr(self, name)) for name, activation in ACTIVATIONS.items())
+        return [(activation, array) for activation, array in named if array is not None]
 
 
-def chunk_shapes(spec: RunSpec, plan: PackPlan) -> dict[str, tuple[int, int, int]]:
-    """Return the chunk of ``hidden`` (layer, token, feature) and of ``attention`` (layer, head, pair)."""
-    return {
-        "hidden": (1, plan.token_chunk, spec.feature_size),
-        "attention": (1, spec.head_count, plan.pair_chunk),
-    }
-
-
-def valid_entries(name: str, block: NDArray[Any], plan: PackPlan, pack: int) -> NDArray[Any]:
-    """Return the part of a pack's chunk of one layer that is not fill.
-
-    Parameters
-    ----------
-    name
-        ``hidden`` or ``attention``.
-    block
-        (token, feature) or (head, pair).
-    plan
-        Layout of the run.
-    pack
-        The pack.
-    """
-    return block[: plan.pack_tokens[pack]] if name == "hidden" else block[:, : plan.pack_pairs[pack]]
+def _pack_shape(spec: RunSpec, plan: PackPlan, kept: Activation) -> tuple[int, int, int]:
+    """Return the shape of all layers of a pack."""
+    chunk = kept.shape(spec.width(kept), getattr(plan, kept.axis).chunk)
+    return len(kept.layers(spec.layers)), *chunk
 
 
 def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -96,7 +75,7 @@ def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[
     if set(columns) != expected:
         raise ValueError(f"columns {sorted(set(columns) ^ expected)} do not fit the schema of {spec.key.task}")
     words = len(columns["words/word_text"])
-    lengths = {"sample": len(plan.token_count), "token": plan.token_axis, "word": words}
+    lengths = {"sample": len(plan.tokens.count), "token": plan.tokens.length, "word": words}
     for variable in schema.columns(spec.key.task):
         if columns[variable.path].shape != (lengths[variable.dims[0]],):
             raise ValueError(f"column {variable.path} has shape {columns[variable.path].shape}")
@@ -110,10 +89,10 @@ def _write_skeleton(
         "spec": spec.to_json(),
         "provenance": provenance.to_json(),
         "counts": {
-            "samples": len(plan.token_count),
-            "tokens": int(plan.token_count.sum()),
+            "samples": len(plan.tokens.count),
+            "tokens": plan.tokens.total,
             "words": len(columns["words/word_text"]),
-            "pairs": int(plan.pair_count.sum()),
+            "pairs": plan.entries.total,
             "packs": plan.pack_count,
         },
     }
@@ -123,19 +102,13 @@ def _write_skeleton(
     labels = {"label_names": list(spec.label_names)}
     for variable in schema.columns(spec.key.task):
         create_column(group, variable, columns[variable.path], labels if variable.name == "label" else None)
-    by_path = {variable.path: variable for variable in schema.VARIABLES}
-    create_column(group, by_path["packs/first_sample"], plan.first_sample[:-1])
-    create_records(group, by_path["packs/record"], plan.pack_count)
-    axes = {"hidden": plan.token_axis, "attention": plan.pair_axis}
-    for name, chunks in chunk_shapes(spec, plan).items():
-        if name not in spec.keep:
-            continue
-        layers = np.asarray(spec.variable_layers(name))
-        create_column(group, by_path[f"{name}/layer"], layers)
-        shape = list(chunks)
-        shape[0] = len(layers)
-        shape[1 if name == "hidden" else 2] = axes[name]
-        create_activations(group, by_path[f"{name}/{name}"], (shape[0], shape[1], shape[2]), chunks, spec.dtype)
+    create_column(group, schema.variable_at("packs/first_sample"), plan.first_sample[:-1])
+    create_records(group, schema.variable_at("packs/record"), plan.pack_count)
+    for kept in spec.kept:
+        layers, axis, width = kept.layers(spec.layers), getattr(plan, kept.axis), spec.width(kept)
+        create_column(group, schema.variable_at(f"{kept.name}/layer"), np.asarray(layers))
+        shape, chunks = (len(layers), *kept.shape(width, axis.length)), (1, *kept.shape(width, axis.chunk))
+        create_activations(group, kept, shape, chunks, spec.dtype)
 
 
 def create_run(
@@ -155,7 +128,7 @@ def create_run(
     plan
         Its layout.
     columns
-        The tables by variable path (`schema.columns`); token columns are as long as `plan.token_axis`.
+        The tables by variable path (`schema.columns`); token columns are as long as `plan.tokens.length`.
 
     Returns
     -------
@@ -250,6 +223,20 @@ def discard_run(root: Path, key: RunKey) -> None:
             return
 
 
+def sweep_chunk(chunk: Path) -> None:
+    """Remove what a killed writer of a chunk left beside it."""
+    if chunk.parent.is_dir():
+        for litter in chunk.parent.glob(f"{chunk.name}.*.partial"):
+            litter.unlink(missing_ok=True)
+
+
+def write_record(run: Path, pack: int, record: PackRecord) -> None:
+    """Commit a pack. The record's chunk appears whole or not at all."""
+    sweep_chunk(record_path(run, pack))
+    array = zarr.open_array(run / RECORD_PATH, mode="r+")
+    array[pack] = json.dumps(asdict(record), separators=(",", ":"))
+
+
 class RunWriter:
     """Writes the packs of one run.
 
@@ -262,10 +249,10 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._claims = Claims(run.path)
-        self._chunks = {name: run.chunks(name) for name in run.spec.keep}
+        self._chunks = {kept.name: run.chunks(kept.name) for kept in run.spec.kept}
         # What is written is never all fill, and looking for that takes longer than compressing it.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            self._arrays = {name: zarr.open_array(run.path / name / name, mode="r+") for name in run.spec.keep}
+            self._arrays = {kept.name: zarr.open_array(run.path / kept.path, mode="r+") for kept in run.spec.kept}
 
     def close(self) -> None:
         """Give up all claims."""
@@ -307,12 +294,15 @@ class RunWriter:
         checksums: dict[str, list[int]] = {}
         stored = 0
         try:
-            for name, blocks in buffer.items():
+            for kept, blocks in buffer.items():
+                used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
+                # What is not used is overwritten with fill.
+                kept.part(blocks, slice(used, None))[...] = np.nan
                 for index, block in enumerate(blocks):
-                    values = valid_entries(name, block, self.run.plan, pack)
-                    self._check_finite(name, index, pack, values)
-                    checksums.setdefault(name, []).append(checksum(values))
-                    stored += self._write_chunk(name, index, pack, block)
+                    values = kept.part(block, slice(used))
+                    self._check_finite(kept, index, pack, values)
+                    checksums.setdefault(kept.name, []).append(checksum(values))
+                    stored += self._write_chunk(kept, index, pack, block)
             record = PackRecord(
                 checksums, stored, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
             )
@@ -324,41 +314,30 @@ class RunWriter:
         return record
 
     def _check_buffer(self, buffer: PackBuffer) -> None:
-        spec, shapes = self.run.spec, chunk_shapes(self.run.spec, self.run.plan)
-        found = {name: (array.shape, str(array.dtype)) for name, array in buffer.items()}
-        wanted = {name: ((len(spec.variable_layers(name)), *shapes[name][1:]), spec.dtype) for name in spec.keep}
+        spec = self.run.spec
+        found = {kept.name: (array.shape, str(array.dtype)) for kept, array in buffer.items()}
+        wanted = {kept.name: (_pack_shape(spec, self.run.plan, kept), spec.dtype) for kept in spec.kept}
         if found != wanted:
             raise ValueError(f"buffer {found} is not one of a pack of run {self.run.key}, {wanted}")
 
-    def _write_chunk(self, name: str, index: int, pack: int, block: NDArray[Any]) -> int:
-        plan = self.run.plan
-        path = self._chunks[name].path(index, pack)
-        sweep(path)
-        if name == "hidden":
-            block[plan.pack_tokens[pack] :] = np.nan
-            begin = pack * plan.token_chunk
-            region = (slice(index, index + 1), slice(begin, begin + plan.token_chunk), slice(None))
-        else:
-            block[:, plan.pack_pairs[pack] :] = np.nan
-            begin = pack * plan.pair_chunk
-            region = (slice(index, index + 1), slice(None), slice(begin, begin + plan.pair_chunk))
+    def _write_chunk(self, kept: Activation, index: int, pack: int, block: NDArray[Any]) -> int:
+        path = self._chunks[kept.name].path(index, pack)
+        sweep_chunk(path)
         # In the shape of a chunk, which zarr takes as it is; any other it copies.
-        self._arrays[name][region] = block[np.newaxis]
+        self._arrays[kept.name].blocks[kept.index(index, pack)] = block[np.newaxis]
         return path.stat().st_size
 
-    def _check_finite(self, name: str, index: int, pack: int, values: NDArray[Any]) -> None:
+    def _check_finite(self, kept: Activation, index: int, pack: int, values: NDArray[Any]) -> None:
         if all_finite(values):
             return
-        finite = np.isfinite(values)
-        run, plan = self.run, self.run.plan
-        if name == "hidden":
-            position, ends = int(np.argwhere(~finite)[0, 0]), plan.token_count
-        else:
-            position, ends = int(np.argwhere(~finite)[:, 1].min()), plan.pair_count
-        samples = plan.samples_of(pack)
-        sample = samples[int(np.searchsorted(np.cumsum(ends[samples.start : samples.stop]), position, side="right"))]
+        run = self.run
+        axis = getattr(run.plan, kept.axis)
+        position = int(np.argwhere(~np.isfinite(values))[:, kept.ragged].min())
+        samples = run.plan.samples_of(pack)
+        ends = np.cumsum(axis.count[samples.start : samples.stop])
+        sample = samples[int(np.searchsorted(ends, position, side="right"))]
         raise SettingError(
-            f"{name} of layer {run.spec.variable_layers(name)[index]} is not finite in {run.spec.dtype} for sample "
+            f"{kept.name} of layer {kept.layers(run.spec.layers)[index]} is not finite in {run.spec.dtype} for sample "
             f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype float32, and if that fails "
             "too the model itself gives NaN or infinity"
         )

@@ -45,7 +45,7 @@ def source(
 def _columns(made: Synthetic, sizes: list[NDArray[Any]], ends: int) -> dict[str, NDArray[Any]]:
     counts = np.array([len(own) for own in sizes])
     flat = np.concatenate(sizes)
-    positions = made.plan.axis_positions()
+    positions = made.plan.tokens.positions()
     word: list[int] = []
     first = 0
     for own in sizes:
@@ -53,7 +53,7 @@ def _columns(made: Synthetic, sizes: list[NDArray[Any]], ends: int) -> dict[str,
         first += len(own)
 
     def on_axis(values: Any, fill: Any) -> NDArray[Any]:
-        spread = np.full(made.plan.token_axis, fill)
+        spread = np.full(made.plan.tokens.length, fill)
         spread[positions] = values
         return spread
 
@@ -150,7 +150,7 @@ def dense_map(
 
 
 def _of_sample(run: Synthetic, column: str, sample: int) -> list[Any]:
-    begin = int(run.plan.token_start[sample])
+    begin = int(run.plan.tokens.start[sample])
     values: list[Any] = run.columns[f"tokens/{column}"][begin : begin + len(run.hidden[sample][0])].tolist()
     return values
 

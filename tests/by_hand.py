@@ -22,7 +22,7 @@ def pooled(rows: Sequence[NDArray[Any]], pooling: str, features: int) -> NDArray
 
 def of_sample(source: Synthetic, column: str, sample: int) -> list[Any]:
     """Return a token column's values of one sample."""
-    begin = int(source.plan.token_start[sample])
+    begin = int(source.plan.tokens.start[sample])
     values: list[Any] = source.columns[f"tokens/{column}"][begin : begin + len(source.hidden[sample][0])].tolist()
     return values
 

@@ -199,7 +199,7 @@ def shown_maps(page: Page, group: int, sample: int) -> NDArray[np.uint8]:
 def maps_by_hand(run: Run, sample: int) -> NDArray[np.float64]:
     """Gather the stored maps of a sample between words, in loops (layer, head, word, word + 1)."""
     stored = run.attention_map(sample)
-    start, count = int(run.plan.token_start[sample]), int(run.plan.token_count[sample])
+    start, count = int(run.plan.tokens.start[sample]), int(run.plan.tokens.count[sample])
     owner = run.column("tokens/word")[start : start + count].tolist()
     words = sorted(set(owner) - {-1})
     tokens = [[token for token, word in enumerate(owner) if word == wanted] for wanted in (*words, -1)]

@@ -134,7 +134,7 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     parts = {name: changes.pop(name) for name in RunKey.names() if name in changes}
     spec = replace(SPEC, key=replace(KEY, **parts), **changes)
     tokens = np.asarray(list(lengths), dtype=np.int64)
-    plan = plan_packs(tokens, spec.pair_count(tokens), capacity)
+    plan = plan_packs(tokens, spec.entry_count(tokens), capacity)
     rng = np.random.default_rng(seed)
     hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
@@ -150,8 +150,8 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
 
 def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[str, NDArray[Any]]:
     """Make tables: a sample begins with a special token, words have one to three tokens, and some lost all."""
-    counts, samples = plan.token_count, len(plan.token_count)
-    positions = plan.axis_positions()
+    counts, samples = plan.tokens.count, len(plan.tokens.count)
+    positions = plan.tokens.positions()
     word, word_count, word_tokens = [], [], []
     for sample, count in enumerate(counts.tolist()):
         sizes: list[int] = []
@@ -169,18 +169,18 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[st
             word_start[word[token]] = positions[token]
 
     def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        spread = np.full(plan.token_axis, fill, dtype=values.dtype)
+        spread = np.full(plan.tokens.length, fill, dtype=values.dtype)
         spread[positions] = values
         return spread
 
     columns: dict[str, NDArray[Any]] = {
         "samples/sample_id": np.array([f"s{sample}" for sample in range(samples)], dtype=object),
-        "samples/token_start": plan.token_start,
+        "samples/token_start": plan.tokens.start,
         "samples/token_count": counts,
         "samples/word_start": np.cumsum(word_count) - np.array(word_count),
         "samples/word_count": np.array(word_count),
-        "samples/pair_start": plan.pair_start,
-        "samples/pair_count": plan.pair_count,
+        "samples/pair_start": plan.entries.start,
+        "samples/pair_count": plan.entries.count,
         "samples/truncated": counts == counts.max(),
         "tokens/token_id": on_axis(rng.integers(0, 1000, len(positions)), -1),
         "tokens/token_text": on_axis(np.array([f"β{n}" for n in range(len(positions))], dtype=object), ""),

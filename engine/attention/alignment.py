@@ -134,7 +134,7 @@ def _positions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _special(run: Run) -> NDArray[np.bool_]:
     special = run.token_column("tokens/special").astype(bool)
-    return special | (_positions(run.plan.token_count) == 0) if run.spec.causal else special
+    return special | (_positions(run.plan.tokens.count) == 0) if run.spec.causal else special
 
 
 def _ranks(kept: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -148,7 +148,7 @@ def _ranks(kept: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[NDArray[
 
 def _by_token(first: Run, second: Run, exclude_special: bool) -> Alignment:
     special, other_special = _special(first), _special(second)
-    counts = first.plan.token_count
+    counts = first.plan.tokens.count
     kept = ~(special | other_special) if exclude_special else np.ones(len(special), bool)
     group, size = _ranks(kept, counts)
     return Alignment(
@@ -164,7 +164,7 @@ def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
     kept = (first.column("words/token_count") > 0) & (second.column("words/token_count") > 0)
     for run in (first, second):
         if exclude_special and run.spec.causal:
-            word = run.token_column("tokens/word")[np.cumsum(run.plan.token_count) - run.plan.token_count]
+            word = run.token_column("tokens/word")[np.cumsum(run.plan.tokens.count) - run.plan.tokens.count]
             kept[word[word >= 0]] = False
     counts = first.column("samples/word_count").astype(np.int64)
     rank, size = _ranks(kept, counts)
@@ -180,4 +180,4 @@ def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
 def _word_side(run: Run, rank: NDArray[np.int32]) -> Side:
     # The last entry is of tokens of no word.
     group = np.append(rank, np.int32(-1))[run.token_column("tokens/word")]
-    return Side(run.plan.token_count, group, _special(run), run.spec.causal)
+    return Side(run.plan.tokens.count, group, _special(run), run.spec.causal)

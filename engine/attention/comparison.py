@@ -180,8 +180,8 @@ def _pack_pairs(
         own = second.plan.samples_of(other)
         part = slice(max(samples.start, own.start), min(samples.stop, own.stop))
         begins = (
-            int(first.plan.pair_start[part.start]) - pack * first.plan.pair_chunk,
-            int(second.plan.pair_start[part.start]) - other * second.plan.pair_chunk,
+            int(first.plan.entries.start[part.start]) - pack * first.plan.entries.chunk,
+            int(second.plan.entries.start[part.start]) - other * second.plan.entries.chunk,
         )
         pairs.append(
             PackPair(

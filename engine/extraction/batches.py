@@ -65,7 +65,7 @@ def plan_windows(plan: PackPlan, window_tokens: int) -> list[Window]:
     """
     windows: list[Window] = []
     begin = held = 0
-    for pack, tokens in enumerate(plan.pack_tokens.tolist()):
+    for pack, tokens in enumerate(plan.tokens.pack_sizes.tolist()):
         if pack > begin and held + tokens > window_tokens:
             windows.append(Window(len(windows), range(begin, pack)))
             begin, held = pack, 0
@@ -91,8 +91,8 @@ def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> lis
         Most tokens of a batch, padding included; a longer sample is a batch of its own.
     """
     samples = np.concatenate([np.arange(s.start, s.stop) for s in map(plan.samples_of, packs)])
-    order = samples[np.argsort(-plan.token_count[samples], kind="stable")]
-    lengths = plan.token_count[order]
+    order = samples[np.argsort(-plan.tokens.count[samples], kind="stable")]
+    lengths = plan.tokens.count[order]
     batches = []
     begin = 0
     while begin < len(order):

@@ -110,7 +110,7 @@ def fill_runs_on_cluster(
     """
     from distributed import as_completed
 
-    todo = {run.key: int(run.plan.pack_tokens[sorted(_pending(run))].sum()) for run in runs}
+    todo = {run.key: int(run.plan.tokens.pack_sizes[sorted(_pending(run))].sum()) for run in runs}
     tasks: dict[Any, Run] = {}
     for run in runs:
         done = set(run.committed())

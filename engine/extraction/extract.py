@@ -11,7 +11,6 @@ from typing import Any
 
 from biocache.engine.devices import device_name
 from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
-from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.extraction.planning import (
     ExtractionPlan,
     ModelPlan,
@@ -36,6 +35,7 @@ from biocache.store.reading import Run
 from biocache.store.spec import Provenance
 from biocache.store.staging import refuse_foreign
 from biocache.store.sweeping import sweep
+from biocache.store.text import format_bytes
 from biocache.store.writing import create_run, discard_run, resume_run
 
 __all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
@@ -190,8 +190,8 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
 def bytes_left(root: Path, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(root, run)
-    tokens = int(run.layout.pack_tokens[done].sum()) if done else 0
-    pairs = int(run.layout.pack_pairs[done].sum()) if done else 0
+    tokens = int(run.layout.tokens.pack_sizes[done].sum()) if done else 0
+    pairs = int(run.layout.entries.pack_sizes[done].sum()) if done else 0
     return run.activation_bytes - tokens * run.sizes.hidden_row - pairs * run.sizes.map_row
 
 

@@ -215,7 +215,7 @@ class Forward:
         if not self._causality_checked:
             self._refuse_acausal(maps)
         spec = self._spec
-        pairs = int(spec.pair_count(batch.lengths).sum())
+        pairs = int(spec.entry_count(batch.lengths).sum())
         gathered = torch.empty(
             (len(spec.attention_layers), spec.head_count, pairs),
             dtype=getattr(torch, spec.dtype),
@@ -228,7 +228,7 @@ class Forward:
                 if spec.causal:
                     query, key = torch.tril_indices(length, length, device=kept.device)
                     kept = kept[:, :, query, key]
-                size = len(rows) * int(spec.pair_count(length))
+                size = len(rows) * int(spec.entry_count(length))
                 gathered[row, :, done : done + size].view(kept.shape).copy_(kept)
                 done += size
         return gathered

@@ -10,8 +10,9 @@ from biocache.engine.extraction.forward import AHEAD
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
+from biocache.store.text import format_bytes
 
-__all__ = ["Budget", "choose_budget", "format_bytes", "machine_memory", "pack_bytes", "peak_memory"]
+__all__ = ["Budget", "choose_budget", "machine_memory", "pack_bytes", "peak_memory"]
 
 # Batch and window sizes per kind of device. A CPU is at its full speed from batches of some 500 tokens; a GPU
 # needs thousands, and then larger windows for samples of like length to be found. On JNLPBA 16,384 tokens pad by 3 %,
@@ -96,7 +97,7 @@ def pack_bytes(plan: PackPlan, *, hidden_row: int, map_row: int) -> int:
     map_row
         Bytes of one map entry, all kept layers and heads.
     """
-    return plan.token_chunk * hidden_row + plan.pair_chunk * map_row
+    return plan.tokens.chunk * hidden_row + plan.entries.chunk * map_row
 
 
 def cpu_lanes() -> int:
@@ -192,7 +193,7 @@ def peak_memory(
         # Neighbours as a rule; where another process has the windows between, any two.
         packs = sum(sorted(len(window.packs) for window in planned)[-windows:])
         held = packs * buffer
-        chunk = max(plan.token_chunk * shape.features * 4, plan.pair_chunk * shape.heads * 4 if kept.map_row else 0)
+        chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
         batch = _batch_bytes(plan, planned, batch_tokens, lanes, shape, kept, on_device=on_device)
         running = max(running, held + batch + writers * _CHUNK_COPIES * chunk)
     return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)
@@ -234,7 +235,7 @@ def choose_budget(
     window = window_tokens or preferred[1]
     windows = _WINDOWS.get(device_kind, _WINDOWS["cuda"])
     lanes = cpu_lanes() if device_kind == "cpu" else 1
-    smallest = window if window_tokens is not None else max((plan.token_chunk for plan, _ in runs), default=1)
+    smallest = window if window_tokens is not None else max((plan.tokens.chunk for plan, _ in runs), default=1)
     base = used_memory()
     while True:
         peak = peak_memory(
@@ -260,12 +261,3 @@ def choose_budget(
                 f"{'--max-memory' if max_memory else 'a quarter of the machine'} is {format_bytes(allowed)}; pass "
                 f"--max-memory {-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than {batch}"
             )
-
-
-def format_bytes(count: float) -> str:
-    """Write a number of bytes with a binary unit, such as ``1.5 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

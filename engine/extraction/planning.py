@@ -59,12 +59,12 @@ class RunPlan:
     @property
     def tokens(self) -> int:
         """Tokens of the run."""
-        return int(self.layout.token_count.sum())
+        return int(self.layout.tokens.count.sum())
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        pairs = int(self.layout.pair_count.sum())
+        pairs = int(self.layout.entries.count.sum())
         return self.tokens * self.sizes.hidden_row + pairs * self.sizes.map_row
 
 
@@ -285,7 +285,7 @@ def _plan_runs(
                 attention_implementation="eager",
             )
             lengths = encoding.token_count.astype(np.int64)
-            layout = plan_packs(lengths, spec.pair_count(lengths), token_capacity(shape.features, itemsize))
+            layout = plan_packs(lengths, spec.entry_count(lengths), token_capacity(shape.features, itemsize))
             yield RunPlan(
                 spec,
                 layout,
@@ -315,10 +315,10 @@ def _notes(corpus: Corpus, split: str, encoding: Encoding) -> dict[str, int]:
 def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
     samples = corpus.splits[split]
     code = {label: position for position, label in enumerate(corpus.labels)}
-    positions = layout.axis_positions()
+    positions = layout.tokens.positions()
 
     def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        spread = np.full(layout.token_axis, fill, dtype=values.dtype)
+        spread = np.full(layout.tokens.length, fill, dtype=values.dtype)
         spread[positions] = values
         return spread
 
@@ -326,12 +326,12 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
     kept = encoding.word_token_count > 0
     columns: dict[str, NDArray[Any]] = {
         "samples/sample_id": np.array([sample.id for sample in samples], dtype=object),
-        "samples/token_start": layout.token_start,
+        "samples/token_start": layout.tokens.start,
         "samples/token_count": encoding.token_count,
         "samples/word_start": np.cumsum(words) - words,
         "samples/word_count": encoding.word_count,
-        "samples/pair_start": layout.pair_start,
-        "samples/pair_count": layout.pair_count,
+        "samples/pair_start": layout.entries.start,
+        "samples/pair_count": layout.entries.count,
         "samples/truncated": encoding.truncated,
         "tokens/token_id": on_axis(encoding.token_id, -1),
         "tokens/token_text": on_axis(encoding.token_text, ""),

@@ -88,7 +88,7 @@ class _Tally:
         self.padded = 0
 
     def report(self, run: Run, pending: int) -> RunReport:
-        tokens = run.plan.pack_tokens
+        tokens = run.plan.tokens.pack_sizes
         return RunReport(
             run=str(run.key),
             packs=run.counts.packs,
@@ -103,7 +103,7 @@ class _Tally:
 
 def token_table(run: Run) -> TokenTable:
     """Read what the model is fed from the run's own tables."""
-    counts = run.plan.token_count
+    counts = run.plan.tokens.count
     return TokenTable(
         run.token_column("tokens/token_id"),
         run.token_column("tokens/segment"),
@@ -303,13 +303,13 @@ def _place(activations: Activations, plan: PackPlan, buffers: dict[int, PackBuff
     tokens = pairs = 0
     for sample in activations.batch.samples.tolist():
         pack = int(plan.sample_pack[sample])
-        size, entries = int(plan.token_count[sample]), int(plan.pair_count[sample])
+        size, entries = int(plan.tokens.count[sample]), int(plan.entries.count[sample])
         buffer = buffers.get(pack)
         if buffer is not None:
-            begin = int(plan.token_start[sample]) - pack * plan.token_chunk
+            begin = int(plan.tokens.start[sample]) - pack * plan.tokens.chunk
             if buffer.hidden is not None and activations.hidden is not None:
                 buffer.hidden[:, begin : begin + size] = activations.hidden[:, tokens : tokens + size]
-            begin = int(plan.pair_start[sample]) - pack * plan.pair_chunk
+            begin = int(plan.entries.start[sample]) - pack * plan.entries.chunk
             if buffer.attention is not None and activations.attention is not None:
                 buffer.attention[:, :, begin : begin + entries] = activations.attention[:, :, pairs : pairs + entries]
         tokens += size

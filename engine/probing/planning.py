@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biocache.engine.extraction.memory import format_bytes, machine_memory, used_memory
+from biocache.engine.extraction.memory import machine_memory, used_memory
 from biocache.engine.probing.classifiers import backend_of
 from biocache.engine.probing.features import drawn_samples, feature_size
 from biocache.engine.probing.grid import Cell
 from biocache.engine.probing.request import ProbeRequest
 from biocache.store.errors import ResourceError
 from biocache.store.reading import Run
+from biocache.store.text import format_bytes
 
 __all__ = ["FitPlan", "FitShape", "fit_memory", "plan_fits"]
 
@@ -167,7 +168,7 @@ def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
         test_rows=cell.test[0].counts.words if request.task == "ner" else cell.test[0].counts.samples,
         features=feature_size(cell.train, request),
         classes=len(run.spec.label_names),
-        block=max(run.plan.token_chunk for run in (*cell.train, *cell.test)) * run.spec.feature_size,
+        block=max(run.plan.tokens.chunk for run in (*cell.train, *cell.test)) * run.spec.feature_size,
     )
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
-from biocache.store.describing import run_facts
 from biocache.store.errors import BiocacheError
 from biocache.store.keys import RunKey
+from biocache.store.text import format_bytes
 
 __all__ = ["Inventory", "ListedRun", "take_inventory"]
 
@@ -99,7 +98,7 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
         key = RunKey(**parts)
         try:
             run = Run.open(store.path, key)
-            provenance = run_facts(run)
+            provenance = run.facts()
         except BiocacheError:
             provenance = []
         else:

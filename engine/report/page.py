@@ -13,13 +13,13 @@ from bokeh.resources import Resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from biocache.engine.extraction.memory import format_bytes
 from biocache.engine.report.figure import Figure
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
 from biocache.engine.report.statements import Findings
 from biocache.engine.report.viewer import Viewer
 from biocache.store.paths import resolved
+from biocache.store.text import format_bytes
 
 __all__ = ["Page", "Section", "render"]
 

@@ -169,9 +169,9 @@ def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8
             pack = int(plan.sample_pack[shown.position])
             if pack not in of_pack:
                 of_pack = {pack: chunks.read_committed(index, pack)}
-            begin = int(plan.pair_start[shown.position]) - pack * chunks.length
-            entries = of_pack[pack][:, begin : begin + int(plan.pair_count[shown.position])].astype(np.float32)
-            dense = dense_maps(entries, int(plan.token_count[shown.position]), run.spec.causal)
+            begin = int(plan.entries.start[shown.position]) - pack * chunks.length
+            entries = of_pack[pack][:, begin : begin + int(plan.entries.count[shown.position])].astype(np.float32)
+            dense = dense_maps(entries, int(plan.tokens.count[shown.position]), run.spec.causal)
             layers.append(_between_words(dense, group))
     return [np.stack(layers) for layers in maps]
 

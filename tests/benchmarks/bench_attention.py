@@ -105,7 +105,7 @@ def studied(scratch: Path, run: Run, live: int) -> float:
         AutoModel.from_pretrained(scratch / name, attn_implementation="eager", dtype=torch.float32).eval()
         for name in ("own", "moved")
     ]
-    starts, counts = run.plan.token_start, run.plan.token_count
+    starts, counts = run.plan.tokens.start, run.plan.tokens.count
     token_id = run.column("tokens/token_id")
     chosen = range(0, run.counts.samples, max(1, run.counts.samples // live))
     begin = time.perf_counter()

@@ -66,7 +66,7 @@ def run_bare(plan: ExtractionPlan) -> float:
     (model,) = plan.models
     (run,) = model.runs
     loaded = load_model(model.source, plan.device, "float32")
-    counts = run.layout.token_count
+    counts = run.layout.tokens.count
     tokens = TokenTable(run.encoding.token_id, run.encoding.segment, np.cumsum(counts) - counts)
     forward = Forward(loaded.model, run.spec, tokens)
     with torch.inference_mode():
@@ -179,7 +179,7 @@ def bench_read(args: argparse.Namespace) -> None:
             begin = time.perf_counter()
             values = run.tokens().hidden.sel(layer=layer).to_numpy()
             ours.append(time.perf_counter() - begin)
-            assert np.array_equal(values, whole[run.plan.axis_positions()])
+            assert np.array_equal(values, whole[run.plan.tokens.positions()])
         size = values.nbytes
         print(
             f"{args.sentences} sentences, {run.counts.packs} packs, {size / 2**20:.0f} MiB a layer, {args.turns} turns"

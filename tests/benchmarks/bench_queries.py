@@ -66,18 +66,18 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
     words = np.array([rows[-1] + 1 for rows in word_in_sample])
     first_word = np.cumsum(words) - words
     word = np.concatenate([rows + first for rows, first in zip(word_in_sample, first_word, strict=True)])
-    positions = plan.axis_positions()
+    positions = plan.tokens.positions()
     starts = np.flatnonzero(np.diff(word, prepend=-1))
     total = int(words.sum())
     samples = len(counts)
     given: dict[str, Any] = {
         "samples/sample_id": np.array([f"s{i}" for i in range(samples)], dtype=object),
-        "samples/token_start": plan.token_start,
-        "samples/token_count": plan.token_count,
+        "samples/token_start": plan.tokens.start,
+        "samples/token_count": plan.tokens.count,
         "samples/word_start": first_word,
         "samples/word_count": words,
-        "samples/pair_start": plan.pair_start,
-        "samples/pair_count": plan.pair_count,
+        "samples/pair_start": plan.entries.start,
+        "samples/pair_count": plan.entries.count,
         "samples/truncated": np.zeros(samples, bool),
         "words/word_text": np.array(["w"] * total, dtype=object),
         "words/label": np.zeros(total),
@@ -87,9 +87,9 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
         "words/token_count": np.bincount(word),
     }
     for name, values, fill in (("token_id", 1, -1), ("word", word, -1), ("special", False, False), ("segment", 0, 0)):
-        given[f"tokens/{name}"] = np.full(plan.token_axis, fill)
+        given[f"tokens/{name}"] = np.full(plan.tokens.length, fill)
         given[f"tokens/{name}"][positions] = values
-    given["tokens/token_text"] = np.array(["t"] * plan.token_axis, dtype=object)
+    given["tokens/token_text"] = np.array(["t"] * plan.tokens.length, dtype=object)
     return plan, {variable.path: given[variable.path] for variable in schema.columns("ner")}
 
 
@@ -113,7 +113,7 @@ def bench_words(args: argparse.Namespace) -> None:
         run = make_run(Path(name) / "s.zarr", args.tokens)
         word = run.token_column("tokens/word")
         starts, counts = np.flatnonzero(np.diff(word, prepend=-1)), np.bincount(word)
-        positions = run.plan.axis_positions()
+        positions = run.plan.tokens.positions()
         plain, ours = [], []
         for turn in range(args.turns):
             layer = turn % len(LAYERS)
@@ -142,7 +142,7 @@ def bench_memory(args: argparse.Namespace) -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             before, after = map(int, done.stdout.split())
             growth.append(after - before)
-            block = run.plan.token_chunk * FEATURES * 4
+            block = run.plan.tokens.chunk * FEATURES * 4
             size = run.counts.tokens * FEATURES * len(LAYERS) * 4
             print(
                 f"{run.counts.tokens:8d} tokens, {size / 2**20:6.0f} MiB as float32: the mean takes "

@@ -184,7 +184,7 @@ def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_pa
     for size in (0, 10):
         # A sample of one token, whose query sees one key, has no entropy to change.
         source((1, 5), tokens=11, specials=False, training_size=size, maps=size).write_all(root)
-    lengths = source((1, 5), tokens=11, specials=False).plan.token_count
+    lengths = source((1, 5), tokens=11, specials=False).plan.tokens.count
     assert lengths[0] == 1
     result = command("compare-attention", "--store", root, "--metric", "entropy")
     assert result.stderr == "note: up to 1 of 2 samples have nothing to measure in a head\n"

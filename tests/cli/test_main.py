@@ -162,7 +162,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
     from biocache.store import Store
 
-    monkeypatch.setattr(Store, "catalog", fail)
+    monkeypatch.setattr(Store, "listing", fail)
 
 
 def test_a_users_mistake_is_one_line(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

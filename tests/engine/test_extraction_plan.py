@@ -12,12 +12,13 @@ from reference import VIEWS, Reference, read_rows
 from biocache.engine import ExtractionRequest, extract
 from biocache.engine.extraction import memory
 from biocache.engine.extraction.batches import plan_batches, plan_windows
-from biocache.engine.extraction.memory import KeptSizes, choose_budget, format_bytes, peak_memory
+from biocache.engine.extraction.memory import KeptSizes, choose_budget, peak_memory
 from biocache.engine.extraction.planning import plan_extraction
 from biocache.engine.extraction.request import Partition
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import DataError, ResourceError, SettingError
 from biocache.store.packing import plan_packs
+from biocache.store.text import format_bytes
 
 # Few weights for its sizes, so that loading them never takes more memory than running.
 SHAPE = ModelShape(
@@ -243,7 +244,7 @@ def test_what_is_on_disk_already_is_not_counted_again(corpus_folder, checkpoints
     assert report.packs_written == 0
     run = only_run(tmp_path / "s")
     forget(run, [2])
-    needed = int(run.plan.pack_tokens[2]) * 3 * 32 * 2 + int(run.plan.pack_pairs[2]) * 2 * 2 * 2
+    needed = int(run.plan.tokens.pack_sizes[2]) * 3 * 32 * 2 + int(run.plan.entries.pack_sizes[2]) * 2 * 2 * 2
     before = files(tmp_path / "s")
     with pytest.raises(ResourceError, match="max-disk"):
         extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], max_disk=needed - 1))
@@ -347,10 +348,10 @@ def test_windows_cover_all_packs_in_order(lengths, capacity, window):
     assert [pack for one in windows for pack in one.packs] == list(range(plan.pack_count))
     assert [one.index for one in windows] == list(range(len(windows)))
     for one in windows:
-        assert len(one.packs) == 1 or plan.pack_tokens[list(one.packs)].sum() <= window
+        assert len(one.packs) == 1 or plan.tokens.pack_sizes[list(one.packs)].sum() <= window
     # No two neighbours would fit one window.
     for left, right in itertools.pairwise(windows):
-        assert plan.pack_tokens[list(left.packs)].sum() + plan.pack_tokens[right.packs[0]] > window
+        assert plan.tokens.pack_sizes[list(left.packs)].sum() + plan.tokens.pack_sizes[right.packs[0]] > window
 
 
 @given(lengths=LENGTHS, capacity=st.integers(1, 100), budget=st.integers(1, 200), data=st.data())

@@ -187,7 +187,7 @@ def test_just_the_packs_without_a_record_are_computed(ended, tmp_path, asked, wh
     before = files(run.path)
     (report,) = extract(tmp_path / "s", asked)
     assert report.packs_written == len(lost)
-    assert report.tokens_written == run.plan.pack_tokens[lost].sum()
+    assert report.tokens_written == run.plan.tokens.pack_sizes[lost].sum()
     written = {name for name, state in files(run.path).items() if before.get(name) != state}
     chunks = {
         str(run.chunks(name).path(index, pack).relative_to(run.path))

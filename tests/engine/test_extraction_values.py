@@ -132,7 +132,7 @@ def test_tables_say_what_is_in_the_corpus(stores, references, corpus_folder, fam
     assert truncated.tolist() == [p.truncated for p in plain]
     assert truncated.any() == (view in ("sentence", "pair"))
     assert not truncated.all()
-    positions = run.plan.axis_positions()
+    positions = run.plan.tokens.positions()
     assert run.column("tokens/token_id")[positions].tolist() == [i for p in plain for i in p.ids]
     assert run.column("tokens/token_text")[positions].tolist() == [t for p in plain for t in p.token_texts]
     words = [word for row in rows for text in row.view(view) for word in text]

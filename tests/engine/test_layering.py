@@ -135,7 +135,8 @@ def test_the_check_of_loaded_modules_works():
     ("statement", "absent", "present"),
     [
         ("import biocache.store.errors", HEAVY | {"click", "rich", "msgspec"}, {"biocache.store"}),
-        ("from biocache.store import Store", MODELS | {"click", "rich", "distributed"}, {"zarr", "xarray"}),
+        ("from biocache.store import Store", HEAVY | {"click", "rich"}, {"biocache.store.catalog"}),
+        ("from biocache.store import Run", MODELS | {"click", "rich", "distributed"}, {"zarr", "xarray"}),
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
         ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.probing.probe"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),

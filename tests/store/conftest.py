@@ -14,7 +14,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     original = Chunks.read
 
     def spy(chunks: Chunks, index: int, pack: int) -> Any:
-        seen.append((chunks.name, index, pack))
+        seen.append((chunks.kept.name, index, pack))
         return original(chunks, index, pack)
 
     monkeypatch.setattr(Chunks, "read", spy)

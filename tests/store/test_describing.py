@@ -58,13 +58,13 @@ def facts(text: str) -> dict[str, str]:
 def test_a_run_tells_sizes_chunks_units_and_origin(source: Synthetic, run: Run) -> None:
     text = repr(run)
     assert text.splitlines()[0] == "<biocache.Run ner/corpus/tiny/size-030/seed-42/sentence/test>"
-    words, pairs = len(source.columns["words/word_text"]), sum(n * n for n in source.plan.token_count)
+    words, pairs = len(source.columns["words/word_text"]), sum(n * n for n in source.plan.tokens.count)
     blocks = "in blocks of one layer of one pack, dimensionless"
     assert facts(text) == {
         "samples": f"6 with {words} words and 21 tokens",
         "packs": "3 of 3 are there",
         "hidden": f"(layer: 3, token: 21, feature: 6) float16, {blocks}",
-        "attention": f"(layer: 2, head: 2, pair: {pairs}) float16, {blocks}",
+        "attention": f"(layer: 2, head: 2, entry: {pairs}) float16, {blocks}",
         "layers": "0, 1, 2",
         "labels": "O, B-protein, I-protein",
         "model": "models/tiny, SHA-256 mmmmmmmmmmmm",
@@ -82,7 +82,7 @@ def test_a_run_tells_only_what_it_keeps_and_how_much_is_there(tmp_path: Path) ->
     told = facts(repr(run))
     assert told["packs"] == "1 of 3 are there"
     assert "hidden" not in told
-    assert told["attention"].startswith("(layer: 1, head: 2, pair: 115) float32")
+    assert told["attention"].startswith("(layer: 1, head: 2, entry: 115) float32")
     assert told["layers"] == "0, 3"
     assert told["labels"] == "none"
 

@@ -133,7 +133,7 @@ def test_a_chunk_that_is_another(source: Synthetic, run: Run, name: str, index: 
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 def test_values_written_past_the_record(source: Synthetic, run: Run, name: str) -> None:
     array = zarr.open_array(run.path / name / name, mode="r+")
-    start = source.plan.token_start if name == "hidden" else source.plan.pair_start
+    start = source.plan.tokens.start if name == "hidden" else source.plan.entries.start
     at = (INDEX, int(start[SAMPLE]), 0) if name == "hidden" else (INDEX, 0, int(start[SAMPLE]))
     array[at] = np.nextafter(array[at], np.float16(2), dtype=np.float16)
     assert_reported(run, PACK, "are not those that were committed")
@@ -141,7 +141,7 @@ def test_values_written_past_the_record(source: Synthetic, run: Run, name: str) 
 
 
 def test_values_that_are_not_finite(source: Synthetic, run: Run) -> None:
-    start = int(source.plan.token_start[SAMPLE])
+    start = int(source.plan.tokens.start[SAMPLE])
     zarr.open_array(run.path / "hidden/hidden", mode="r+")[INDEX, start + 3, 2] = np.inf
     assert_reported(run, PACK, "layer 1 of hidden: values are not finite")
     assert_pack_unreadable(source, run, "hidden")

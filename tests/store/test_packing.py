@@ -36,27 +36,27 @@ def test_packs_are_filled_greedily_with_consecutive_samples(lengths: list[int], 
     packs = greedy(lengths, capacity)
     assert [list(plan.samples_of(pack)) for pack in range(plan.pack_count)] == packs
     assert plan.sample_pack.tolist() == [number for number, pack in enumerate(packs) for _ in pack]
-    assert plan.pack_tokens.tolist() == [sum(lengths[sample] for sample in pack) for pack in packs]
-    assert plan.pack_pairs.tolist() == [sum(lengths[sample] ** 2 for sample in pack) for pack in packs]
+    assert plan.tokens.pack_sizes.tolist() == [sum(lengths[sample] for sample in pack) for pack in packs]
+    assert plan.entries.pack_sizes.tolist() == [sum(lengths[sample] ** 2 for sample in pack) for pack in packs]
 
 
 @given(LENGTHS, CAPACITY)
 def test_no_pack_passes_the_capacity_but_for_one_long_sample(lengths: list[int], capacity: int) -> None:
     plan = square(lengths, capacity)
-    for pack, tokens in enumerate(plan.pack_tokens):
+    for pack, tokens in enumerate(plan.tokens.pack_sizes):
         assert tokens <= capacity or len(plan.samples_of(pack)) == 1
 
 
 @given(LENGTHS, CAPACITY)
 def test_every_pack_is_one_chunk_along_both_axes(lengths: list[int], capacity: int) -> None:
     plan = square(lengths, capacity)
-    assert plan.token_chunk == plan.pack_tokens.max()
-    assert plan.pair_chunk == plan.pack_pairs.max()
-    assert plan.token_axis == plan.pack_count * plan.token_chunk
-    assert plan.pair_axis == plan.pack_count * plan.pair_chunk
+    assert plan.tokens.chunk == plan.tokens.pack_sizes.max()
+    assert plan.entries.chunk == plan.entries.pack_sizes.max()
+    assert plan.tokens.length == plan.pack_count * plan.tokens.chunk
+    assert plan.entries.length == plan.pack_count * plan.entries.chunk
     for starts, counts, chunk in (
-        (plan.token_start, plan.token_count, plan.token_chunk),
-        (plan.pair_start, plan.pair_count, plan.pair_chunk),
+        (plan.tokens.start, plan.tokens.count, plan.tokens.chunk),
+        (plan.entries.start, plan.entries.count, plan.entries.chunk),
     ):
         ends = starts + counts
         assert (starts[1:] >= ends[:-1]).all(), "samples overlap"
@@ -70,28 +70,28 @@ def test_every_pack_is_one_chunk_along_both_axes(lengths: list[int], capacity: i
 @given(LENGTHS, CAPACITY)
 def test_axis_positions_are_those_of_every_token(lengths: list[int], capacity: int) -> None:
     plan = square(lengths, capacity)
-    positions = [start + n for start, length in zip(plan.token_start, lengths, strict=True) for n in range(length)]
-    assert plan.axis_positions().tolist() == positions
+    positions = [start + n for start, length in zip(plan.tokens.start, lengths, strict=True) for n in range(length)]
+    assert plan.tokens.positions().tolist() == positions
 
 
 def test_an_over_long_sample_is_alone() -> None:
     plan = square([2, 3, 50, 4, 4], 8)
     assert plan.first_sample.tolist() == [0, 2, 3, 5]
-    assert plan.token_start.tolist() == [0, 2, 50, 100, 104]
+    assert plan.tokens.start.tolist() == [0, 2, 50, 100, 104]
 
 
 def test_narrow_types_do_not_overflow() -> None:
     tokens = np.full(300, 100, dtype=np.int8)
     plan = plan_packs(tokens, tokens.astype(np.int64) ** 2, 10_000)
-    assert plan.token_count.dtype == plan.token_start.dtype == np.int64
-    assert plan.pack_tokens.tolist() == [10_000, 10_000, 10_000]
-    assert plan.token_start[-1] == 29_900
+    assert plan.tokens.count.dtype == plan.tokens.start.dtype == np.int64
+    assert plan.tokens.pack_sizes.tolist() == [10_000, 10_000, 10_000]
+    assert plan.tokens.start[-1] == 29_900
 
 
 def test_no_samples_make_no_packs() -> None:
     plan = square([], 8)
-    assert plan.pack_count == plan.token_axis == plan.pair_axis == 0
-    assert plan.axis_positions().tolist() == []
+    assert plan.pack_count == plan.tokens.length == plan.entries.length == 0
+    assert plan.tokens.positions().tolist() == []
 
 
 @pytest.mark.parametrize(

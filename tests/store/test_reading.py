@@ -36,8 +36,8 @@ def values(array: Any) -> Any:
 
 def test_tokens_are_labelled(source: Synthetic, run: Run) -> None:
     tokens = run.tokens()
-    positions = source.plan.axis_positions()
-    lengths = source.plan.token_count
+    positions = source.plan.tokens.positions()
+    lengths = source.plan.tokens.count
     assert dict(tokens.sizes) == {"layer": 3, "token": lengths.sum(), "feature": 6}
     assert tokens["layer"].values.tolist() == [0, 1, 2]
     assert tokens["sample"].values.tolist() == [n for n, length in enumerate(lengths) for _ in range(length)]
@@ -52,8 +52,8 @@ def test_tokens_are_labelled(source: Synthetic, run: Run) -> None:
 def test_blocks_are_one_layer_of_one_pack_without_fill(source: Synthetic, run: Run) -> None:
     plan = source.plan
     hidden, attention = run.activations("hidden"), run.activations("attention")
-    assert hidden.chunks == ((1, 1, 1), tuple(plan.pack_tokens), (6,))
-    assert attention.chunks == ((1, 1), (2,), tuple(plan.pack_pairs))
+    assert hidden.chunks == ((1, 1, 1), tuple(plan.tokens.pack_sizes), (6,))
+    assert attention.chunks == ((1, 1), (2,), tuple(plan.entries.pack_sizes))
     for array, name in ((hidden, "hidden"), (attention, "attention")):
         assert array.dtype == np.float16
         blocks = array.to_delayed().ravel().tolist()
@@ -230,7 +230,7 @@ def test_metadata_of_another_kind_is_refused(run: Run, old: bytes, new: bytes, m
 def test_opening_a_run_reads_only_its_attributes(source: Synthetic, run: Run) -> None:
     for table in ("samples", "tokens", "words", "packs", "hidden", "attention"):
         shutil.rmtree(run.path / table)
-    assert Run.open(run.path.parents[6], run.key).counts.tokens == source.plan.token_count.sum()
+    assert Run.open(run.path.parents[6], run.key).counts.tokens == source.plan.tokens.count.sum()
 
 
 def test_a_run_made_anew_in_its_place_is_read_anew(source: Synthetic, run: Run) -> None:

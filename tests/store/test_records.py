@@ -11,8 +11,10 @@ import zarr
 from store_factory import synthetic
 
 from biocache.store import Run
+from biocache.store.checks import checksum
 from biocache.store.errors import IntegrityError
-from biocache.store.records import PackRecord, checksum, committed_packs, read_record, write_record
+from biocache.store.records import PackRecord, committed_packs, read_record
+from biocache.store.writing import write_record
 
 RECORD = PackRecord({"hidden": [1, 2**32 - 1], "attention": []}, 12345, "2026-01-01T00:00:00+00:00", "höst-β")
 

@@ -66,10 +66,10 @@ def test_attention_has_no_embedding_layer() -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_pair_count_is_the_size_of_the_map(causal: bool) -> None:
+def test_entry_count_is_the_size_of_the_map(causal: bool) -> None:
     tokens = np.arange(1, 20)
     sizes = [len(np.tril_indices(n)[0]) if causal else n * n for n in tokens]
-    np.testing.assert_array_equal(replace(SPEC, causal=causal).pair_count(tokens), sizes)
+    np.testing.assert_array_equal(replace(SPEC, causal=causal).entry_count(tokens), sizes)
 
 
 def test_provenance_survives_json() -> None:

@@ -92,7 +92,7 @@ def test_samples_are_reduced_from_their_tokens(
     source = synthetic([3, 1, 9, 1, 2, 1, 12, 5, 1], capacity)
     samples = source.write_all(tmp_path).samples(pooling, special_tokens)
     expected = samples_by_hand(source, pooling, special_tokens)
-    assert np.isnan(expected[0, :, 0]).tolist() == [n == 1 and not special_tokens for n in source.plan.token_count]
+    assert np.isnan(expected[0, :, 0]).tolist() == [n == 1 and not special_tokens for n in source.plan.tokens.count]
     assert samples["hidden"].dims == ("layer", "sample", "feature")
     assert_close(values(samples["hidden"]), expected)
 
@@ -146,11 +146,11 @@ def test_a_label_that_is_not_known_is_empty(tmp_path: Path, task: str, view: str
 def test_attention_is_a_contiguous_ragged_array(tmp_path: Path, causal: bool, capacity: int) -> None:
     source = synthetic(capacity=capacity, causal=causal)
     attention = source.write_all(tmp_path).attention()
-    assert attention["attention"].dims == ("layer", "head", "pair")
+    assert attention["attention"].dims == ("layer", "head", "entry")
     assert attention["attention"].dtype == np.float16
     assert attention["layer"].values.tolist() == [1, 2]
     assert attention["head"].values.tolist() == [0, 1]
-    assert attention["row_size"].attrs["sample_dimension"] == "pair"
+    assert attention["row_size"].attrs["sample_dimension"] == "entry"
     assert attention["attention"].attrs["causal"] == int(causal)
     entries, begin = values(attention["attention"]), 0
     for maps, size in zip(source.maps, attention["row_size"].values.tolist(), strict=True):
@@ -251,7 +251,7 @@ def test_ten_samples_of_one_layer_read_the_packs_that_hold_them(
 
 def test_heads_and_samples_of_attention_read_their_packs(run: Run, reads: list[tuple[str, int, int]]) -> None:
     attention = run.attention()
-    values(attention["attention"].sel(layer=2, head=1).isel(pair=slice(0, 3)))
+    values(attention["attention"].sel(layer=2, head=1).isel(entry=slice(0, 3)))
     assert reads == [("attention", 1, 0)]
     reads.clear()
     run.attention_map(SAMPLE)

@@ -26,6 +26,12 @@ from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatEr
 from biocache.store.writing import PackBuffer, RunWriter, create_run, discard_run, resume_run
 
 
+def dimensions(task: str) -> dict[str, tuple[str, ...]]:
+    """Return the dimensions of every array of a run that keeps all, by path."""
+    tables = {v.path: v.dims for v in schema.VARIABLES if v.name != "label" or v == schema.label(task)}
+    return tables | {kept.path: kept.dims for kept in schema.ACTIVATIONS.values()}
+
+
 @pytest.fixture
 def source() -> Synthetic:
     return synthetic()
@@ -78,13 +84,13 @@ def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
     hidden, attention = group["hidden/hidden"], group["attention/attention"]
     assert hidden.metadata.dimension_names == ("layer", "token", "feature")
     assert attention.metadata.dimension_names == ("layer", "head", "pair")
-    assert hidden.shape == (3, plan.token_axis, 6)
-    assert attention.shape == (2, 2, plan.pair_axis)
-    assert hidden.chunks == (1, plan.token_chunk, 6)
-    assert attention.chunks == (1, 2, plan.pair_chunk)
+    assert hidden.shape == (3, plan.tokens.length, 6)
+    assert attention.shape == (2, 2, plan.entries.length)
+    assert hidden.chunks == (1, plan.tokens.chunk, 6)
+    assert attention.chunks == (1, 2, plan.entries.chunk)
     for sample in range(len(source.hidden)):
-        tokens = slice(plan.token_start[sample], plan.token_start[sample] + plan.token_count[sample])
-        pairs = slice(plan.pair_start[sample], plan.pair_start[sample] + plan.pair_count[sample])
+        tokens = slice(plan.tokens.start[sample], plan.tokens.start[sample] + plan.tokens.count[sample])
+        pairs = slice(plan.entries.start[sample], plan.entries.start[sample] + plan.entries.count[sample])
         np.testing.assert_array_equal(hidden[:, tokens], source.hidden[sample])
         np.testing.assert_array_equal(attention[:, :, pairs], source.entries(sample))
     for variable in schema.columns("ner"):
@@ -100,13 +106,13 @@ def test_the_unused_tail_is_fill(source: Synthetic, root: Path) -> None:
     run = source.write_all(root)
     hidden = zarr.open_array(run.path / "hidden/hidden", mode="r")[:]
     attention = zarr.open_array(run.path / "attention/attention", mode="r")[:]
-    used = np.zeros(source.plan.token_axis, dtype=bool)
-    used[source.plan.axis_positions()] = True
+    used = np.zeros(source.plan.tokens.length, dtype=bool)
+    used[source.plan.tokens.positions()] = True
     assert not used.all()
     assert np.isnan(hidden[:, ~used]).all()
     assert np.isfinite(hidden[:, used]).all()
     tails = np.split(attention, source.plan.pack_count, axis=2)
-    for tail, pairs in zip(tails, source.plan.pack_pairs, strict=True):
+    for tail, pairs in zip(tails, source.plan.entries.pack_sizes, strict=True):
         assert np.isfinite(tail[..., :pairs]).all()
         assert np.isnan(tail[..., pairs:]).all()
     columns = run.column("tokens/token_id"), run.column("tokens/word"), run.column("tokens/token_text")
@@ -119,7 +125,11 @@ def test_xarray_reads_every_group(root: Path, task: str) -> None:
     run = source.write_all(root)
     for name in ("samples", "tokens", "words", "packs", "hidden", "attention"):
         dataset = xr.open_zarr(root, group=f"{run.key.path}/{name}", consolidated=False)
-        expected = {v.name: v.dims for v in schema.VARIABLES if v.group == name and v.task in {None, task}}
+        expected = {
+            path.split("/")[1]: (*dims[:-1], "pair") if dims[-1:] == ("entry",) else dims
+            for path, dims in dimensions(task).items()
+            if path.startswith(f"{name}/")
+        }
         assert {str(key): variable.dims for key, variable in dataset.variables.items()} == expected
         for key, variable in dataset.load().variables.items():
             stored = zarr.open_array(run.path / name / str(key), mode="r")[:]
@@ -141,7 +151,7 @@ def test_every_array_ends_in_a_checksum(root: Path, task: str) -> None:
     arrays = dict(zarr.open_group(run.path, mode="r").arrays())
     for group in ("samples", "tokens", "words", "packs", "hidden", "attention"):
         arrays |= {f"{group}/{name}": array for name, array in zarr.open_group(run.path / group, mode="r").arrays()}
-    assert set(arrays) == {v.path for v in schema.VARIABLES if v.task in {None, task}}
+    assert set(arrays) == set(dimensions(task))
     for path, array in arrays.items():
         assert array.metadata.codecs[-1].to_dict()["name"] == "crc32c", path
 
@@ -320,8 +330,8 @@ def test_rubbish_in_the_unused_tail_is_not_refused(source: Synthetic, root: Path
     assert isinstance(buffer, PackBuffer)
     assert buffer.hidden is not None
     assert buffer.attention is not None
-    buffer.hidden[:, source.plan.pack_tokens[0] :] = np.inf
-    buffer.attention[..., source.plan.pack_pairs[0] :] = np.nan
+    buffer.hidden[:, source.plan.tokens.pack_sizes[0] :] = np.inf
+    buffer.attention[..., source.plan.entries.pack_sizes[0] :] = np.nan
     writer = RunWriter(run)
     writer.write_pack(0, buffer)
     writer.close()

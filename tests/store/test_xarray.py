@@ -169,7 +169,7 @@ def test_zarr_round_trip_of_a_lazy_view(store: Store, tmp_path: Path, view: str)
     dataset = VIEWS[view](store)
     name = next(iter(dataset))
     # Blocks are packs, of differing lengths; chunks of Zarr are of one length.
-    chunks = [5 if dim in {"token", "word", "sample", "pair"} else 1 for dim in dataset[name].dims]
+    chunks = [5 if dim in {"token", "word", "sample", "entry"} else 1 for dim in dataset[name].dims]
     dataset.to_zarr(tmp_path / "view.zarr", encoding={name: {"chunks": chunks}}, align_chunks=True)
     with xr.open_zarr(tmp_path / "view.zarr") as back:
         assert back[name].dtype == dataset[name].dtype

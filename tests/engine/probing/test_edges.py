@@ -91,7 +91,7 @@ def test_a_pair_without_tokens_is_predicted_as_the_most_frequent_class(tmp_path:
         if source.spec.key.view != "hypothesis":
             return source
         special = source.columns["tokens/special"].copy()
-        start, count = source.plan.token_start[3], source.plan.token_count[3]
+        start, count = source.plan.tokens.start[3], source.plan.tokens.count[3]
         special[start : start + count] = True
         return replace(source, columns={**source.columns, "tokens/special": special})
 

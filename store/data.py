@@ -1,0 +1,135 @@
+"""The data of a run: its tables, its layout, and its activations pack by pack."""
+
+from functools import cached_property
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store import schema
+from biocache.store.arrays import read_column
+from biocache.store.chunks import Chunks, dense_maps
+from biocache.store.errors import REMAKE, IntegrityError
+from biocache.store.packing import PackPlan
+from biocache.store.runs import StoredRun
+
+__all__ = ["RunData"]
+
+
+class RunData(StoredRun):
+    """A run with its data, which are read when they are asked for."""
+
+    @cached_property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    @cached_property
+    def _token_columns(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def column(self, path: str) -> NDArray[Any]:
+        """Return one column of a table, such as ``samples/token_count``, as stored.
+
+        Raises
+        ------
+        IntegrityError
+            If it is missing or damaged.
+        """
+        if path not in self._columns:
+            self._columns[path] = read_column(self.path, path)
+        return self._columns[path]
+
+    def token_column(self, path: str) -> NDArray[Any]:
+        """Return one column of the table of tokens without fill, in the order of the samples; see `column`."""
+        if path not in self._token_columns:
+            self._token_columns[path] = self.column(path)[self.plan.tokens.positions()]
+        return self._token_columns[path]
+
+    @cached_property
+    def plan(self) -> PackPlan:
+        """Layout of the run.
+
+        Raises
+        ------
+        IntegrityError
+            If the tables that say where samples lie are missing, damaged, or do not agree.
+        """
+        counts = self.counts
+        first = np.append(self.column("packs/first_sample"), counts.samples)
+        plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/pair_count"), first)
+        sound = (
+            len(plan.tokens.count) == counts.samples
+            and len(first) == counts.packs + 1
+            and first[0] == 0
+            and bool((np.diff(first) > 0).all())
+            and np.array_equal(plan.entries.count, self.spec.entry_count(plan.tokens.count))
+            and np.array_equal(self.column("samples/token_start"), plan.tokens.start)
+            and np.array_equal(self.column("samples/pair_start"), plan.entries.start)
+            and (plan.tokens.total, plan.entries.total) == (counts.tokens, counts.entries)
+        )
+        if not sound:
+            raise IntegrityError(f"the tables of {self.path} do not agree on where its samples lie; {REMAKE}")
+        return plan
+
+    def chunks(self, name: str) -> Chunks:
+        """Return the chunks of ``hidden`` or ``attention``, to be read one by one."""
+        kept = schema.ACTIVATIONS[name]
+        axis = getattr(self.plan, kept.axis)
+        return Chunks(
+            run=str(self.path),
+            kept=kept,
+            layers=kept.layers(self.spec.layers),
+            width=self.spec.width(kept),
+            length=axis.chunk,
+            used=tuple(axis.pack_sizes.tolist()),
+            dtype=self.spec.dtype,
+        )
+
+    def activations(self, name: str) -> da.Array:
+        """Return the valid entries of ``hidden`` or ``attention`` as one lazy array.
+
+        Returns
+        -------
+        dask.array.Array
+            (layer, token, feature) or (layer, head, entry) in the data type of the store; a block is one
+            layer of one pack.
+
+        Raises
+        ------
+        IncompleteRunError
+            If packs are missing.
+        RunNotFoundError
+            If the run does not keep the variable.
+        """
+        self.require_complete()
+        self.require_kept(name)
+        return self.chunks(name).lazy()
+
+    def read_sample(self, name: str, sample: int) -> NDArray[Any]:
+        """Read one sample of ``hidden`` or ``attention``, all layers.
+
+        Parameters
+        ----------
+        name
+            ``hidden`` or ``attention``.
+        sample
+            Position of the sample in the run.
+
+        Returns
+        -------
+        numpy.ndarray
+            (layer, token, feature), or dense maps (layer, head, query, key); above the diagonal of a causal
+            model's map there are zeros.
+
+        Raises
+        ------
+        IntegrityError
+            If its pack is not committed, or a chunk is missing or damaged.
+        """
+        plan, chunks = self.plan, self.chunks(name)
+        pack, part = int(plan.sample_pack[sample]), getattr(plan, chunks.kept.axis).part(sample)
+        # Copied, so that one pack of one layer is in memory at a time.
+        blocks = (chunks.read_committed(index, pack) for index in range(len(chunks.layers)))
+        rows = np.stack([chunks.kept.part(block, part).copy() for block in blocks])
+        return rows if name != "attention" else dense_maps(rows, int(plan.tokens.count[sample]), self.spec.causal)
