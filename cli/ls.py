@@ -55,7 +55,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints
     from biocache.cli.render import note, print_json
     from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
-    from biocache.store.errors import IntegrityError
+    from biocache.store.errors import IntegrityError, NewerFormatError
 
     of_runs = [name for name in ("view", "split") if selectors.pop(name)]
     if of_runs:
@@ -66,8 +66,8 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
             checkpoint = Checkpoint.read(place)
             checkpoint.require_whole()
             checkpoint.scores()
-        except IntegrityError as error:
-            note(f"damaged: {error}")
+        except (IntegrityError, NewerFormatError) as error:
+            note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error}")
             continue
         if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values):
             found.append(checkpoint)

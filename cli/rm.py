@@ -40,6 +40,10 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
 
     wanted = selection(runs, store, selectors)
     opened = Store.open(store)
+    # First: whoever repeats an interrupted removal names runs that are gone.
+    swept = opened.sweep()
+    if swept:
+        note(f"{format_bytes(swept)} that interrupted commands had left were freed")
     chosen = chosen_keys(opened, wanted)
     for key in chosen:
         refuse_claimed(store, key)
@@ -50,7 +54,4 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:
         opened.remove(key)
-    swept = opened.sweep()
-    if swept:
-        note(f"{format_bytes(swept)} that interrupted commands had left were freed as well")
     echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")

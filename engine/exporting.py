@@ -73,8 +73,18 @@ def _taken(path: Path) -> str:
     except (StoreFormatError, FileNotFoundError):
         return "a folder that is no result of biocache"
     if isinstance(own, dict) and own.get("export") is True:
-        return ""
+        strange = next(_strange(path, tuple(map(str, own.get("arrays", ())))), None)
+        return "" if strange is None else f"a folder that also holds {strange}"
     return "a biocache store or a part of one" if isinstance(own, dict) else "a folder that is no result of biocache"
+
+
+def _strange(folder: Path, arrays: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is in an exported Zarr folder beside the arrays that were exported."""
+    for place, known in ((folder, {"zarr.json", *arrays}), *((folder / name, {"zarr.json", "c"}) for name in arrays)):
+        if place.is_dir():
+            yield from sorted(
+                entry.relative_to(folder).as_posix() for entry in place.iterdir() if entry.name not in known
+            )
 
 
 def check_distinct(paths: Iterable[Path | None]) -> None:
@@ -196,7 +206,8 @@ def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 
 def _write_zarr(dataset: xr.Dataset, path: Path) -> None:
-    marked = dataset.drop_encoding().assign_attrs(biocache={"export": True})
+    arrays = sorted(map(str, dataset.variables))
+    marked = dataset.drop_encoding().assign_attrs(biocache={"export": True, "arrays": arrays})
     marked.to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
 
 

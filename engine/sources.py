@@ -11,7 +11,7 @@ __all__ = ["folder_of", "split_name"]
 def split_name(text: str) -> tuple[str, str]:
     """Split ``NAME=SOURCE``; the name is empty where there is none, also of a folder with ``=`` in its own name."""
     name, equals, source = text.partition("=")
-    whole = not equals or is_url(text) or text.startswith((".", "~", "/")) or os.path.exists(text)  # noqa: PTH110
+    whole = not equals or is_url(name) or text.startswith((".", "~", "/")) or os.path.exists(text)  # noqa: PTH110
     return ("", text) if whole else (name, source)
 
 

@@ -18,7 +18,7 @@ from biocache.store.errors import (
 from biocache.store.groups import check_store
 from biocache.store.keys import RunKey
 from biocache.store.paths import local_path
-from biocache.store.runs import StoredRun
+from biocache.store.runs import StoredRun, is_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -259,7 +259,7 @@ class Store:
         for key in self.keys(**selection):
             facts = self._facts(key)
             # What is gone by now was removed by another process.
-            if facts["problem"] == "" or (self.path / key.path / "zarr.json").exists():
+            if facts["problem"] == "" or is_run(self.path / key.path):
                 rows.append(dict.fromkeys(CATALOG_COLUMNS) | dict(key.items()) | facts)
         return rows
 
@@ -351,6 +351,6 @@ def _run_keys(root: Path, below: str, depth: int = len(RunKey.names())) -> Itera
         path = f"{below}/{name}" if below else name
         if depth > 1:
             yield from _run_keys(root, path, depth - 1)
-        elif (root / path / "zarr.json").is_file():
+        elif is_run(root / path):
             with suppress(SettingError):
                 yield RunKey.from_path(path)

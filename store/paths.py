@@ -6,16 +6,16 @@ import stat
 from pathlib import Path
 
 from biocache.store.errors import SettingError
-from biocache.store.text import shown
+from biocache.store.text import printable, shown
 
 __all__ = ["enclosing_zarr", "is_url", "local_path", "require_file", "resolved"]
 
-# One letter before the colon is a drive of Windows. A `Path` has lost one of the slashes.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+# One letter before the colon is a drive of Windows, unless two slashes follow. A `Path` has lost one of them.
+_URL = re.compile(r"(?![./~])(?:[^/]{2,}:/|[^/]*://)")
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text begins with a scheme, as ``s3://bucket/x`` does."""
+    """Return whether a text begins with a scheme, or a chain of them, as ``s3://bucket/x`` does."""
     return _URL.match(text) is not None
 
 
@@ -37,7 +37,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     """
     text = os.fspath(path)
     if is_url(text):
-        scheme = text.partition(":")[0]
+        scheme = printable(text.partition(":/")[0])
         raise SettingError(
             f"{what} {shown(text)} is a URL ({scheme}), and biocache reads and writes local folders only; copy the "
             f"data to a disk or mount it, and name that folder (a local folder of this name is ./{scheme}:)"

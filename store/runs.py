@@ -13,7 +13,13 @@ from biocache.store.records import PackRecord, committed_packs, read_record
 from biocache.store.schema import LABELLED
 from biocache.store.spec import Provenance, RunSpec
 
-__all__ = ["Counts", "StoredRun"]
+__all__ = ["Counts", "StoredRun", "is_run"]
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run, or what is left of one that lost its ``zarr.json``."""
+    places = (folder, *(folder / table for table in ("samples", "tokens")))
+    return any((place / "zarr.json").is_file() for place in places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class StoredRun:
         try:
             attributes = read_group_attributes(path)
         except FileNotFoundError as error:
+            if is_run(path):
+                raise StoreFormatError(f"run {key} is damaged: its zarr.json is missing; {REMAKE}") from error
             raise RunNotFoundError(f"{root} has no run {key}; `biocache ls` lists what there is") from error
         except StoreFormatError as error:
             raise StoreFormatError(f"run {key} is damaged: {error}; {REMAKE}") from error

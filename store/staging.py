@@ -5,7 +5,8 @@ import os
 import shutil
 import socket
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import zarr
@@ -13,11 +14,14 @@ from zarr.errors import ContainsGroupError
 
 from biocache.store.errors import BiocacheError, ResourceError, StoreFormatError
 from biocache.store.groups import check_store
+from biocache.store.paths import enclosing_zarr
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.text import one_line
 
 __all__ = [
+    "CHANGING",
     "PARTIAL",
+    "changing",
     "create_parents",
     "is_abandoned",
     "is_orphan",
@@ -29,7 +33,10 @@ __all__ = [
 
 #: How the names of temporary paths begin.
 PARTIAL = ".partial-"
-_PARTS = {"samples", "tokens", "words", "packs", "hidden", "attention"}
+#: How the names of notes begin that say at which run a process is.
+CHANGING = ".changing-"
+# What a writer of activations writes below a run.
+_WRITTEN = {"hidden", "attention", "packs"}
 # Times to try for a place that other processes make and remove.
 _ATTEMPTS = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -40,20 +47,49 @@ def staging(root: Path) -> Path:
     for entry in root.glob(f"{PARTIAL}*"):
         if is_abandoned(entry):
             shutil.rmtree(entry, ignore_errors=True)
-    return root / f"{PARTIAL}{socket.gethostname()}-{os.getpid()}@{uuid.uuid4().hex}"
+    return _own_path(root, PARTIAL)
+
+
+def _own_path(root: Path, beginning: str) -> Path:
+    return root / f"{beginning}{socket.gethostname()}-{os.getpid()}@{uuid.uuid4().hex}"
+
+
+@contextmanager
+def changing(root: Path, path: str) -> Iterator[None]:
+    """Note, for the length of a context, at which run of a store this process is.
+
+    Of a process that is killed meanwhile the note stays, and says where a sweep has to look for groups that hold
+    nothing: those that nobody noted may be somebody's.
+
+    Parameters
+    ----------
+    root
+        Folder of the store, which is there.
+    path
+        Path of the run below it.
+    """
+    note = _own_path(root, CHANGING)
+    note.write_text(path, encoding="utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def is_abandoned(entry: Path) -> bool:
-    """Return whether a temporary path was made by a process of this machine that is dead."""
-    prefix = f"{PARTIAL}{socket.gethostname()}-"
-    pid = entry.name.removeprefix(prefix).partition("@")[0]
-    return entry.name.startswith(prefix) and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+    """Return whether a temporary path or a note was made by a process of this machine that is dead."""
+    host, _, pid = entry.name.partition("@")[0].rpartition("-")
+    made_here = host in (f"{PARTIAL}{socket.gethostname()}", f"{CHANGING}{socket.gethostname()}")
+    return made_here and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
 
 
 def is_orphan(folder: Path) -> bool:
-    """Return whether a folder holds parts of a run alone: chunks of a writer that outlived the run's removal."""
+    """Return whether a folder holds chunks and records alone: those of a writer that outlived the run's removal.
+
+    A run that lost metadata, or is being copied to its place, has that of its arrays and tables, or other files.
+    """
     entries = {entry.name for entry in folder.iterdir()}
-    return bool(entries) and entries <= _PARTS
+    return bool(entries) and entries <= _WRITTEN and not any(folder.rglob("zarr.json"))
 
 
 def create_parents(root: Path, group: Path) -> None:
@@ -80,7 +116,8 @@ def publish(root: Path, made: Path, target: Path) -> None:
                 return
             if not is_orphan(target):
                 raise StoreFormatError(
-                    f"{target} holds files that are not biocache's; move them away, or choose another --store"
+                    f"{target} holds files and no zarr.json: a run that lost it, or files that are not biocache's; "
+                    "move them away, or choose another --store"
                 ) from error
             shutil.rmtree(target, ignore_errors=True)
         else:
@@ -93,8 +130,11 @@ def refuse_foreign(root: Path) -> None:
     Raises
     ------
     StoreFormatError
-        If it is such a folder, or a file.
+        If it is such a folder, or a file, or lies in a Zarr folder.
     """
+    around = enclosing_zarr(root)
+    if around is not None:
+        raise StoreFormatError(f"{root} lies in the Zarr folder {around}; choose another --store, outside of it")
     if (root / "zarr.json").exists():
         check_store(root)
     elif root.is_dir():

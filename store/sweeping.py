@@ -1,17 +1,24 @@
 """What interrupted commands left in a store: found, and freed."""
 
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from biocache.store.errors import SettingError, StoreFormatError
+from biocache.store.groups import check_store
 from biocache.store.keys import RunKey
-from biocache.store.staging import PARTIAL, create_parents, is_abandoned, is_orphan
+from biocache.store.staging import CHANGING, PARTIAL, create_parents, is_abandoned, is_orphan
 
-__all__ = ["disk_bytes", "free", "remove_if_empty", "sweep"]
+__all__ = ["QUIET_SECONDS", "disk_bytes", "free", "remove_empty_groups", "remove_if_empty", "sweep"]
 
 _REMOVED = ".removed-"
+_NAME = re.compile(rf"{re.escape(_REMOVED)}[0-9a-f]{{32}}")
+#: Age from which chunks without a run count as left by a writer.
+QUIET_SECONDS = 3600.0
 _DEPTH = len(RunKey.names())
 
 
@@ -53,32 +60,72 @@ def remove_if_empty(group: Path) -> bool:
     return True
 
 
+def remove_empty_groups(root: Path, run: Path) -> None:
+    """Remove the groups between the root of a store and a run that hold nothing."""
+    for group in run.parents:
+        # One that is gone says nothing of those above it.
+        if group == root or (group.exists() and not remove_if_empty(group)):
+            return
+
+
 def sweep(root: Path) -> int:
     """Free what commands left that were killed while they removed, created or wrote a run.
 
     That is runs that were removed but not freed, runs and results that were never finished, chunks of a writer that
-    outlived the removal of its run, and groups without a run. What live processes are at is left alone, and so is all
-    that is not biocache's.
+    outlived the removal of its run, and groups without a run that a killed command was at. What live processes are at
+    is left alone, and so is all that is not biocache's: a folder that is no store is not looked at.
 
     Returns
     -------
     int
         Bytes that were freed.
     """
+    try:
+        check_store(root)
+    except (FileNotFoundError, NotADirectoryError, StoreFormatError):
+        return 0
     freed = 0
-    orphans = [run for run in _folders(root, _DEPTH) if is_orphan(run)]
+    orphans = [run for run in _folders(root, _DEPTH) if is_orphan(run) and _is_quiet(run)]
     abandoned = [entry for entry in root.glob(f"{PARTIAL}*") if is_abandoned(entry)]
-    for left in (*root.glob(f"{_REMOVED}*"), *abandoned, *orphans):
+    removed = [entry for entry in root.glob(f"{_REMOVED}*") if _NAME.fullmatch(entry.name)]
+    for left in (*removed, *abandoned, *orphans):
         size = disk_bytes(left)
         with suppress(FileNotFoundError):  # Another process frees it.
             free(root, left)
             freed += size
+    for orphan in orphans:
+        remove_empty_groups(root, orphan)
+    for note in root.glob(f"{CHANGING}*"):
+        if is_abandoned(note):
+            _tidy(root, note)
     for depth in range(_DEPTH - 1, 0, -1):
         for group in list(_folders(root, depth)):
-            if not remove_if_empty(group) and _holds_runs(group, _DEPTH - depth):
+            if _holds_runs(group, _DEPTH - depth):
                 # A process was killed while it removed a group that another was about to use.
                 create_parents(root, group / "run")
     return freed
+
+
+def _tidy(root: Path, note: Path) -> None:
+    """Remove the groups without a run that a killed process was at, then its note."""
+    with suppress(OSError, ValueError, SettingError):
+        run = root / RunKey.from_path(note.read_text(encoding="utf-8")).path
+        for group in run.parents[: _DEPTH - 1]:
+            for torn in group.glob("zarr.*.partial"):
+                if _is_quiet(torn):
+                    torn.unlink(missing_ok=True)
+        if not run.exists():
+            remove_empty_groups(root, run)
+    note.unlink(missing_ok=True)
+
+
+def _is_quiet(folder: Path) -> bool:
+    """Return whether nothing has changed in a folder for a while: what is copied to it now may become a run."""
+    newest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, path.lstat().st_ctime)
+    return time.time() - newest >= QUIET_SECONDS
 
 
 def disk_bytes(folder: Path) -> int:

@@ -29,10 +29,11 @@ from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import RECORD_PATH, PackRecord, record_path
+from biocache.store.runs import is_run
 from biocache.store.schema import ACTIVATIONS, Activation
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
-from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
-from biocache.store.sweeping import free, remove_if_empty
+from biocache.store.staging import changing, create_parents, publish, refuse_foreign, staging, write_error
+from biocache.store.sweeping import free, remove_empty_groups
 from biocache.store.text import shortened
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
@@ -147,13 +148,15 @@ def create_run(
     if (existing := resume_run(root, spec)) is not None:
         return existing
     try:
-        create_parents(root, target)
-        made = staging(root)
-        try:
-            _write_skeleton(made, spec, provenance, plan, columns)
-            publish(root, made, target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        create_parents(root, root / "run")
+        with changing(root, spec.key.path):
+            create_parents(root, target)
+            made = staging(root)
+            try:
+                _write_skeleton(made, spec, provenance, plan, columns)
+                publish(root, made, target)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         raise write_error(error, f"creating run {spec.key}") from error
     existing = resume_run(root, spec)
@@ -173,7 +176,7 @@ def resume_run(root: Path, spec: RunSpec) -> Run | None:
         If the folder holds something that is not a store of this format.
     """
     refuse_foreign(root)
-    if not (root / spec.key.path / "zarr.json").exists():
+    if not is_run(root / spec.key.path):
         return None
     run = Run.open(root, spec.key)
     differences = spec.difference(run.spec)
@@ -214,13 +217,14 @@ def discard_run(root: Path, key: RunKey) -> None:
     """
     refuse_claimed(root, key)
     path = root / key.path
-    try:
-        free(root, path)
-    except FileNotFoundError as error:
-        raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
-    for group in path.parents[: len(RunKey.names()) - 1]:
-        if not remove_if_empty(group):
-            return
+    if not path.exists():
+        raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it")
+    with changing(root, key.path):
+        try:
+            free(root, path)
+        except FileNotFoundError as error:
+            raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
+        remove_empty_groups(root, path)
 
 
 def sweep_chunk(chunk: Path) -> None:

@@ -15,12 +15,15 @@ def _is_change(event: str, arguments: tuple[object, ...]) -> bool:
     return event in _CHANGES
 
 
-def killed_before_each_change(prepare: Callable[[], None], action: Callable[[], object]) -> Iterator[int]:
+def killed_before_each_change(
+    prepare: Callable[[], None], action: Callable[[], object], every: int = 1
+) -> Iterator[int]:
     """Prepare, run an action in a process that is killed before its n-th change, and yield n; for n = 1, 2, ...
 
-    It ends with the first n that the action does not reach. Python says of each change before it is made (PEP 578).
+    With `every`, n goes on by that number. It ends with the first n that the action does not reach. Python says of each
+    change before it is made (PEP 578).
     """
-    for last in count(1):
+    for last in count(1, every):
         prepare()
         child = os.fork()
         if not child:

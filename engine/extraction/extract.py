@@ -24,6 +24,7 @@ from biocache.engine.models.loading import load_model
 from biocache.engine.scheduling import connect
 from biocache.store.errors import (
     BusyError,
+    NewerFormatError,
     ResourceError,
     RunNotFoundError,
     SettingError,
@@ -87,6 +88,7 @@ def run_plan(
 ) -> list[RunReport]:
     """Do what a plan says; see `extract`."""
     root = local_path(store, "store")
+    refuse_foreign(root)
     check_disk(root, plan)
     sweep(root)
     if scheduler_address is not None and plan.request.partition is not None:
@@ -136,6 +138,8 @@ def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str
     for run in runs:
         try:
             resume_run(root, run.spec)
+        except NewerFormatError:
+            raise
         except (SpecMismatchError, StoreFormatError):
             if not plan.request.overwrite:
                 raise

@@ -15,10 +15,10 @@ from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
-from biocache.store.errors import BusyError, IntegrityError, SettingError
+from biocache.store.errors import BusyError, IntegrityError, NewerFormatError, SettingError
 from biocache.store.metadata import MetadataError, Natural, read_json
 from biocache.store.paths import require_file
-from biocache.store.text import one_line
+from biocache.store.text import one_line, shown
 
 __all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign"]
 
@@ -77,12 +77,15 @@ class Checkpoint:
         Where it came from.
     sample_ids
         Ids of the samples that it was fine-tuned on.
+    files
+        Name to the size in bytes of each file that transformers wrote; empty where an earlier release made it.
     """
 
     folder: Path
     spec: FinetuneSpec
     origin: Origin
     sample_ids: tuple[str, ...]
+    files: Mapping[str, Natural] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -92,17 +95,20 @@ class Checkpoint:
         ------
         IntegrityError
             If it is damaged.
+        NewerFormatError
+            If a newer release made it.
         """
         try:
+            _require_format(folder, read_json(folder / _RECORD, _Version).format_version)
             record = read_json(folder / _RECORD, _Record)
-            if record.format_version != _FORMAT_VERSION:
-                raise ValueError(f"format version {record.format_version} is not {_FORMAT_VERSION}")
+        except NewerFormatError:
+            raise
         except (OSError, ValueError) as error:
             raise _damaged(folder / _RECORD, error) from error
-        return cls(folder, record.spec, record.origin, record.samples)
+        return cls(folder, record.spec, record.origin, record.samples, record.files)
 
     def require_whole(self) -> None:
-        """Refuse a checkpoint whose configuration or weights are missing or torn.
+        """Refuse a checkpoint of which a file is missing, torn or another one.
 
         Raises
         ------
@@ -112,7 +118,12 @@ class Checkpoint:
         from safetensors import SafetensorError, safe_open
 
         try:
-            read_json(self.folder / "config.json", dict[str, Any])
+            if "model_type" not in read_json(self.folder / "config.json", dict[str, Any]):
+                raise ValueError("config.json names no model_type")
+            for name, size in self.files.items():
+                require_file(self.folder / name)
+                if (self.folder / name).stat().st_size != size:
+                    raise ValueError(f"{name} has not the {size:,} bytes that were saved")
             for file in _weight_files(self.folder):
                 require_file(file)
                 # It reads the header, and compares the length of the file with it.
@@ -148,6 +159,14 @@ class _Record:
     spec: FinetuneSpec
     origin: Origin
     samples: tuple[str, ...]
+    files: dict[str, Natural] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The part of a record that all releases have."""
+
+    format_version: int
 
 
 @dataclass(frozen=True)
@@ -162,7 +181,21 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return [folder / "model.safetensors"]
-    return [folder / name for name in sorted(set(read_json(index, _Shards).weight_map.values()))]
+    names = sorted(set(read_json(index, _Shards).weight_map.values()))
+    strange = [name for name in names if Path(name).name != name]
+    if strange or not names:
+        raise ValueError(f"{index.name} names {shown(strange[0]) if strange else 'no file'} as a file of weights")
+    return [folder / name for name in names]
+
+
+def _require_format(folder: Path, version: int) -> None:
+    if version > _FORMAT_VERSION:
+        raise NewerFormatError(
+            f"checkpoint {folder} has format version {version}, of a newer release of biocache; this one reads version "
+            f"{_FORMAT_VERSION}: install the newer one"
+        )
+    if version < _FORMAT_VERSION:
+        raise ValueError(f"format version {version} is not {_FORMAT_VERSION}")
 
 
 def _damaged(file: Path, error: BaseException) -> IntegrityError:
@@ -311,12 +344,14 @@ class Workplace:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
+        files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         export_dataset(scores, folder / _SCORES)
         record: dict[str, Any] = {
             "format_version": _FORMAT_VERSION,
             "spec": self._spec.to_json(),
             "origin": asdict(origin),
             "samples": list(sample_ids),
+            "files": files,
         }
         (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         if self.target.exists():

@@ -25,7 +25,7 @@ from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
 from biocache.engine.randomness import isolated, seeded
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
-from biocache.store.paths import local_path
+from biocache.store.paths import enclosing_zarr, local_path, resolved
 from biocache.store.results import find_result, save_result
 from biocache.store.staging import refuse_foreign, write_error
 
@@ -101,6 +101,13 @@ def finetune(
         )
     root = local_path(store, "store")
     refuse_foreign(root)
+    around = enclosing_zarr(request.checkpoints / "checkpoint")
+    if around is None and resolved(root) in (resolved(request.checkpoints), *resolved(request.checkpoints).parents):
+        around = root
+    if around is not None:
+        raise SettingError(
+            f"--checkpoints {request.checkpoints} lies in the Zarr folder {around}; choose a place outside of it"
+        )
     material = Material(request)
     # All that can be refused is refused before the first training, which may take hours.
     todo = [[_Finetuning(material, source, size) for size in sizes] for source in material.sources()]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelShape", "choose_max_length", "load_config", "load_shape", "quiet_transformers", "require_vocabulary"]
 
 _DEFAULT_MAX_LENGTH = 512
-_MOST_POSITIONS = 2**31 - 1
+_LEAST_POSITIONS, _MOST_POSITIONS = 1, 2**31 - 1
 # The largest value of each size that a model is built with.
 _SIZES = {"num_hidden_layers": 2**12, "hidden_size": 2**20, "num_attention_heads": 2**14}
 # Heads of language modelling (ForMaskedLM, ForCausalLM, ForPreTraining, ...) are those of pre-training.
@@ -195,10 +195,11 @@ def choose_max_length(
         If the tokenizer gives no number.
     """
     longest = tokenizer.model_max_length
-    if isinstance(longest, bool) or not isinstance(longest, int | float):
+    # So written that it holds for NaN as well.
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _LEAST_POSITIONS:
         raise ModelError(
             f"the tokenizer of model {source.name!r} gives {shown(longest)} as its model_max_length, which is not a "
-            "number; correct its tokenizer_config.json"
+            f"number from {_LEAST_POSITIONS}; correct its tokenizer_config.json"
         )
     most = min(shape.max_positions, int(min(longest, _MOST_POSITIONS)))
     if asked is None:

@@ -1,10 +1,15 @@
 """Where commands write: what is in the way and is no result of theirs stays, and nothing is computed first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from click.testing import Result
+
+from biocache.engine.exporting import export_dataset
+from biocache.store.errors import SettingError, StoreFormatError
+from biocache.store.staging import refuse_foreign
 
 Command = Callable[..., Result]
 
@@ -58,12 +63,41 @@ def test_nothing_is_deleted_and_nothing_computed(
     assert tree(store.parent) == before
 
 
+def test_a_result_that_holds_more_than_its_arrays_is_not_replaced(tmp_path: Path) -> None:
+    result, place = xr.Dataset({"a": ("x", [1.0])}, {"x": [0]}), tmp_path / "r.zarr"
+    export_dataset(result, place)
+    export_dataset(result, place)
+    for strange in ("notes.txt", "a/notes.txt", "mine.zarr"):
+        (place / strange).write_text("years of work")
+        with pytest.raises(SettingError, match=f"also holds {strange}"):
+            export_dataset(result, place)
+        (place / strange).unlink()
+    with pytest.raises(StoreFormatError, match="lies in the Zarr folder"):
+        refuse_foreign(place / "store")
+
+
+def test_extraction_touches_nothing_in_a_folder_that_is_no_store(
+    command: Command, corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    for place in ("me/project/corpus/v1/en/raw/samples/a.txt", ".removed-photos/p.jpg"):
+        (home / place).parent.mkdir(parents=True)
+        (home / place).write_text("years of work")
+    (home / "empty").mkdir()
+    before = sorted(home.rglob("*"))
+    models = ("--model", f"q={checkpoints['bert']}", "--dataset", f"q={corpus_folder / 'ner'}")
+    stderr = command("extract", "--task", "ner", *models, "--limit", 2, "--store", home, code=1).stderr
+    assert "is not a biocache store and not empty" in stderr
+    assert sorted(home.rglob("*")) == before
+
+
 def test_two_figures_need_two_files(command: Command, store: Path, tmp_path: Path) -> None:
     figures = ("--plot", tmp_path / "a.png", "--plot-confusion", tmp_path / "a.png")
     assert "is to hold two results" in command(*PROBE, store, *figures, code=1).stderr
 
 
 URLS = ["s3://bucket/x", "gs://bucket/x.zarr", "https://host/x", "file:///tmp/x", "hf://datasets/a/b", "memory://x"]
+URLS += ["simplecache::s3://bucket/x", "x://bucket", "my_fs://bucket", " s3://bucket/x", "\ns3://bucket"]
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -99,7 +133,7 @@ def test_a_url_is_refused_and_no_folder_of_its_name_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stderr = command(*arguments, url, code=1).stderr
-    assert f"is a URL ({url.partition(':')[0]}), and biocache reads and writes local folders only" in stderr
+    assert "), and biocache reads and writes local folders only" in stderr
     assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

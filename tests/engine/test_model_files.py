@@ -1,6 +1,7 @@
 """Configurations and tokenizers of any shape: a model that is exact, or one of biocache's errors, never another."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -87,7 +88,7 @@ def test_a_longest_input_that_is_no_number_is_refused(
         choose_max_length(None, source, load_shape(source), tokenizer)
 
 
-@pytest.mark.parametrize("value", ["long", 10**30, 1e30, None])
+@pytest.mark.parametrize("value", ["long", 10**30, 1e30, None, math.nan, math.inf, 0, -5])
 def test_longest_inputs_of_any_kind_are_read_or_refused(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, value: Any
 ) -> None:

@@ -10,11 +10,28 @@ import zarr
 from crashes import killed_before_each_change
 from store_factory import KEY, synthetic
 
-from biocache.store import Store
+from biocache.store import Store, sweeping
+from biocache.store.errors import StoreFormatError
+from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
-from biocache.store.staging import PARTIAL, staging
+from biocache.store.staging import CHANGING, PARTIAL, staging
 from biocache.store.sweeping import sweep
 from biocache.store.writing import discard_run
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take chunks without a run for left behind as soon as they are."""
+    monkeypatch.setattr(sweeping, "QUIET_SECONDS", 0.0)
+
+
+def of_the_dead(name: str, root: Path) -> Path:
+    """Return the path of a name that a process of its own would have given, which is dead."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return root / name.replace(f"-{os.getpid()}@", f"-{child}@")
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -23,6 +40,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+@pytest.mark.slow
 def test_a_removal_killed_at_any_moment_leaves_the_run_or_nothing(tmp_path: Path) -> None:
     root = tmp_path / "s.zarr"
     synthetic(dataset="other").write_all(root)
@@ -48,12 +66,14 @@ def test_a_removal_killed_at_any_moment_leaves_the_run_or_nothing(tmp_path: Path
     assert 0 < gone < kills
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) -> None:
     root = tmp_path / "s.zarr"
     synthetic(dataset="other").write_all(root)
     without = tree(root)
     run = synthetic().write_all(root)
-    run.path.rename(root / ".removed-0123")
+    run.path.rename(root / f".removed-{'0123' * 8}")
+    of_the_dead(staging(root).name.replace(PARTIAL, CHANGING), root).write_text(KEY.path)
 
     def prepare() -> None:
         if not (tmp_path / "begun").exists():
@@ -66,12 +86,86 @@ def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) ->
         assert tree(root) == without, kills
 
 
+def left_by_a_writer(run: Run) -> int:
+    """Make of a run what a writer leaves that outlives its removal, and return its bytes."""
+    for path in run.path.iterdir():
+        if path.name not in ("hidden", "attention"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for metadata in run.path.rglob("zarr.json"):
+        metadata.unlink()
+    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+
+
 def test_chunks_of_a_writer_that_outlived_the_removal_are_freed(tmp_path: Path) -> None:
-    run = synthetic().write_all(tmp_path)
-    (run.path / "zarr.json").unlink()
-    size = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+    size = left_by_a_writer(synthetic().write_all(tmp_path))
     assert sweep(tmp_path) == size
     assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]
+
+
+def test_what_is_being_copied_to_its_place_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_by_a_writer(synthetic().write_all(tmp_path))
+    monkeypatch.setattr(sweeping, "QUIET_SECONDS", 3600.0)
+    before = tree(tmp_path)
+    assert sweep(tmp_path) == 0
+    assert tree(tmp_path) == before
+
+
+def test_a_run_that_lost_its_metadata_is_damaged_and_stays(tmp_path: Path) -> None:
+    run = synthetic().write_all(tmp_path)
+    (run.path / "zarr.json").unlink()
+    before = tree(tmp_path)
+    assert sweep(tmp_path) == 0
+    assert tree(tmp_path) == before
+    store = Store.open(tmp_path)
+    (row,) = store.listing()
+    assert (row["state"], "zarr.json is missing" in row["problem"]) == ("damaged", True)
+    with pytest.raises(StoreFormatError, match=r"zarr\.json is missing"):
+        store.run()
+    store.remove(KEY)
+    assert store.keys() == []
+
+
+def test_a_folder_that_is_no_store_is_not_touched(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for place in ("me/project/corpus/v1/en/raw/samples/a.txt", ".removed-photos/p.jpg", "a.txt"):
+        (home / place).parent.mkdir(parents=True, exist_ok=True)
+        (home / place).write_text("years of work")
+    (home / "nothing" / "at all").mkdir(parents=True)
+    zarr.create_group(home / "data.zarr").create_array("mask", shape=(3,), dtype="f4")
+    before = tree(home)
+    assert sweep(home) == 0
+    assert tree(home) == before
+
+
+def test_empty_folders_and_groups_of_the_user_stay(tmp_path: Path) -> None:
+    synthetic().write_all(tmp_path)
+    (tmp_path / "backup" / "incoming").mkdir(parents=True)
+    (tmp_path / ".removed-photos").mkdir()
+    zarr.create_group(tmp_path / "mine")
+    before = tree(tmp_path)
+    assert sweep(tmp_path) == 0
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_a_creation_killed_at_any_moment_leaves_a_run_or_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "s.zarr"
+    other = synthetic(dataset="other")
+    other.write_all(root)
+    without = tree(root)
+    shutil.copytree(root, tmp_path / "begun")
+
+    def prepare() -> None:
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "begun", root)
+
+    made = 0
+    for kills in killed_before_each_change(prepare, lambda: synthetic().create(root), every=3):
+        sweep(root)
+        created = (root / KEY.path / "zarr.json").exists()
+        assert created or tree(root) == without, kills
+        made += created
+    assert 0 < made < kills
 
 
 def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path) -> None:
@@ -93,11 +187,7 @@ def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path
 
 def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path) -> None:
     synthetic().write_all(tmp_path)
-    child = os.fork()
-    if not child:
-        os._exit(0)
-    os.waitpid(child, 0)
-    dead = tmp_path / staging(tmp_path).name.replace(f"-{os.getpid()}@", f"-{child}@")
+    dead = of_the_dead(staging(tmp_path).name, tmp_path)
     dead.mkdir()
     (dead / "file").write_bytes(b"12345")
     assert Store.open(tmp_path).sweep() == 5

@@ -1,20 +1,23 @@
 """Checkpoints and saved steps that are damaged: seen, said in one line, and made again on demand."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zarr
 from finetunings import PARTIAL, PLACE, Toy, interrupt, make, same, small, state
 from shapes import STRANGE, places, replaced
 
 from biocache.cli.checkpoint_report import print_checkpoints
 from biocache.engine import finetune
 from biocache.engine.finetuning.checkpoint import Checkpoint
-from biocache.store.errors import IntegrityError
+from biocache.store.errors import IntegrityError, NewerFormatError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,14 @@ def _drop(file: Path) -> None:
 
 def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
+
+
+def _cut_by_one(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _grow(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b" ")
 
 
 def _empty(file: Path) -> None:
@@ -59,6 +70,45 @@ def test_a_missing_shard_of_the_weights_is_seen(whole: Path, toy: Toy, tmp_path:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(IntegrityError, match=r"model-00002-of-00002"):
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+
+
+@pytest.mark.parametrize("named", [{}, {"a": "../../base/model.safetensors"}, {"a": "/etc/hostname"}, {"a": ""}])
+def test_an_index_that_names_no_file_of_the_folder_is_refused(whole: Path, tmp_path: Path, named: Any) -> None:
+    shutil.copytree(whole / "checkpoints", tmp_path, dirs_exist_ok=True)
+    (tmp_path / PLACE / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    with pytest.raises(IntegrityError, match="is not whole"):
+        Checkpoint.read(tmp_path / PLACE).require_whole()
+
+
+def test_every_file_that_was_saved_must_be_there_as_it_was(whole: Path, tmp_path: Path) -> None:
+    saved = Checkpoint.read(whole / "checkpoints" / PLACE).files
+    assert {"config.json", "model.safetensors", "tokenizer_config.json"} <= set(saved)
+    for name in saved:
+        for damage in (_drop, _cut_by_one, _grow):
+            shutil.rmtree(tmp_path / "c", ignore_errors=True)
+            shutil.copytree(whole / "checkpoints", tmp_path / "c")
+            damage(tmp_path / "c" / PLACE / name)
+            with pytest.raises(IntegrityError, match=re.escape(name)):
+                Checkpoint.read(tmp_path / "c" / PLACE).require_whole()
+
+
+def test_a_checkpoint_of_a_newer_release_is_never_replaced(whole: Path, toy: Toy, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "checkpoints" / PLACE / "finetuning.json"
+    record.write_text(json.dumps({"format_version": 2, "whatever": "it has"}))
+    request = small(toy, tmp_path / "checkpoints", epochs=1)
+    for asked in (request, replace(request, overwrite=True)):
+        with pytest.raises(NewerFormatError, match="install the newer one"):
+            finetune(tmp_path / "store", asked)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_checkpoints_in_a_zarr_folder_are_refused_before_the_training(toy: Toy, tmp_path: Path, there: bool) -> None:
+    if there:
+        zarr.create_group(tmp_path / "s.zarr", attributes={"biocache": {"format_version": 1}})
+    with pytest.raises(SettingError, match="lies in the Zarr folder"):
+        finetune(tmp_path / "s.zarr", small(toy, tmp_path / "s.zarr" / "checkpoints", epochs=1))
+    assert (tmp_path / "s.zarr").exists() == there
 
 
 def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) -> None:
