@@ -176,8 +176,10 @@ def group_probes(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: Rep
             **{name: result.inputs[name] for name in ("max_train_samples", "resamples")},
         }
         if request.wants(task=settings["task"], dataset=settings["dataset"]):
-            key = json.dumps(list(settings.items()))
-            group = groups.setdefault(key, ProbeGroup(settings, tuple(dataset.score.to_numpy().tolist())))
+            scores = tuple(dataset.score.to_numpy().tolist())
+            # Runs of one data set may have labels of two schemes, whose scores differ.
+            key = json.dumps([list(settings.items()), scores])
+            group = groups.setdefault(key, ProbeGroup(settings, scores))
             group.add(result, dataset, request)
     return [groups[key] for key in sorted(groups) if groups[key].rows]
 

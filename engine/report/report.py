@@ -20,8 +20,9 @@ from biocache.engine.report.results import Loaded, load_results
 from biocache.engine.report.statements import Finding, Findings
 from biocache.engine.report.viewer import fitted, read_viewer
 from biocache.store.catalog import Store
-from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.errors import BiocacheError, RunNotFoundError, SettingError
 from biocache.store.paths import local_path
+from biocache.store.text import one_line
 
 __all__ = ["check_report", "write_report"]
 
@@ -85,7 +86,8 @@ def write_report(
     opened = Store.open(store)
     inventory = take_inventory(opened, request)
     loaded, unread = load_results(opened)
-    sections, findings = _sections(opened, loaded, inventory, request)
+    sections, findings, misshapen = _drawn(opened, loaded, inventory, request)
+    unread += misshapen
     figures = [figure for section in sections for figure in section.figures]
     if not inventory.runs and not figures:
         raise _nothing(opened, request)
@@ -107,6 +109,33 @@ def write_report(
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
     return Report(path, path.stat().st_size, len(inventory.runs), len(figures), viewer.samples, page.notes)
+
+
+# What results of another shape, which another release or somebody's own code kept, raise where they are drawn.
+_MISSHAPEN = (BiocacheError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def _drawn(
+    store: Store, loaded: dict[str, Loaded], inventory: Inventory, request: ReportRequest
+) -> tuple[list[Section], list[Findings], list[str]]:
+    """Draw all results that can be, and say which cannot: one of another shape must not cost the page."""
+    try:
+        return *_sections(store, loaded, inventory, request), []
+    except _MISSHAPEN:
+        kept: dict[str, Loaded] = {kind: [] for kind in loaded}
+    notes = []
+    for kind, results in loaded.items():
+        for result in results:
+            kept[kind].append(result)
+            try:
+                _sections(store, kept, inventory, request)
+            except _MISSHAPEN as error:
+                kept[kind].pop()
+                reason = f"{type(error).__name__}: {one_line(error)}"
+                notes.append(
+                    f"result {result[0].path} has not the shape of a result of {kind} ({reason}); it is left out"
+                )
+    return *_sections(store, kept, inventory, request), notes
 
 
 def _sections(

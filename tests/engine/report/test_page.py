@@ -2,21 +2,27 @@
 
 import base64
 import hashlib
+import json
+import random
 import re
 import shlex
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, arguments_of, runs, write_runs
+from shapes import STRANGE, places, replaced
 
 from biocache.cli.main import biocache
 from biocache.engine import Report, ReportRequest, write_report
 from biocache.engine.report import report as module
 from biocache.store import Store
 from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.results import save_result
 
 
 def test_a_report_says_what_it_has(written: Path, full: Path, tmp_path: Path, page: Page) -> None:
@@ -202,6 +208,31 @@ def test_samples_are_as_many_as_asked_for(full: Path, tmp_path: Path) -> None:
     assert "No sample is shown" in page.text
     # Nor do heads point to what is not there.
     assert not any(attributes.get("class") == "show" for _, attributes in page.elements)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["probe", "attention", "finetune"])
+def test_results_of_any_shape_cost_themselves_alone(full: Path, tmp_path: Path, kind: str) -> None:
+    """A thing that is a result by its digest, and of no shape that this release computes."""
+    whole = Store.open(full).results(kind)[0]
+    sound, inputs = whole.load(), json.loads(json.dumps(dict(whole.inputs)))
+    expected = write_report(full, tmp_path / "report.html", ReportRequest(samples=0)).figures
+    rng, seen = random.Random(0), 0
+    chosen = rng.sample([place for place in places(inputs) if place], 8)
+    changed = [replaced(inputs, place, rng.choice(STRANGE)) for place in chosen]
+    datasets = [xr.Dataset(), sound.drop_vars(next(iter(sound.data_vars))), sound.assign_attrs(task=1), sound.isel(
+        {next(iter(sound.sizes)): slice(0)}), sound.map(lambda array: array.astype(str))]  # fmt: skip
+    trials = [(each, sound) for each in changed] + [({**inputs, "n": n}, each) for n, each in enumerate(datasets)]
+    root = tmp_path / "s.zarr"
+    shutil.copytree(full, root)
+    for each, dataset in trials:
+        with suppress(SettingError):
+            save_result(root, kind, each, dataset)
+            seen += 1
+    made = write_report(root, tmp_path / "report.html", ReportRequest(samples=0))
+    assert seen > 8
+    assert made.figures >= expected
+    assert len([note for note in made.notes if "left out" in note]) > seen / 4
 
 
 def test_the_page_keeps_to_its_bytes(full: Path, tmp_path: Path) -> None:
