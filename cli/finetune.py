@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import (
-    checkpoints_option,
-    corpus_options,
-    json_option,
-    list_option,
-    models_option,
-    seed_option,
-    store_option,
-    training_options,
-)
-from biocache.cli.values import INTEGERS
+from biocache.cli.options import json_option, request_options, store_option
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.request import build
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
@@ -30,20 +22,9 @@ Examples, in the folder that a demo made:
 
 @click.command(epilog=_EXAMPLES, short_help="Fine-tune models on parts of the train split.")
 @store_option
-@corpus_options
-@models_option
-@list_option(
-    "--training-size",
-    "training_sizes",
-    items=INTEGERS,
-    default=(10, 30, 50, 100),
-    text="Percents of the train split to fine-tune on; 0 is the pre-trained model, which needs nothing.",
-)
-@seed_option
-@checkpoints_option
-@training_options
+@request_options(FinetuneRequest)
 @json_option
-def finetune(store: Path, *, resume: bool, as_json: bool, **settings: Any) -> None:
+def finetune(store: Path, *, as_json: bool, **settings: Any) -> None:
     """Fine-tune models on nested parts of the train split, and score them on the validation and test splits.
 
     A checkpoint goes to TASK/DATASET/MODEL/size-SSS/seed-N below --checkpoints, where `biocache extract
@@ -54,9 +35,8 @@ def finetune(store: Path, *, resume: bool, as_json: bool, **settings: Any) -> No
     from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints, warn_of_duplicates
     from biocache.cli.render import Bars, note, print_json
     from biocache.engine.finetuning.finetune import finetune as run
-    from biocache.engine.finetuning.request import FinetuneRequest
 
-    request = FinetuneRequest(restart=not resume, **settings)
+    request = build(FinetuneRequest, settings)
     if 0 in request.training_sizes:
         note("training size 0 is the pre-trained model: it needs no checkpoint, `biocache extract` takes it as it is")
     finished: list[tuple[Checkpoint, bool]] = []

@@ -11,22 +11,22 @@ from typing import Any
 
 import click
 
+from biocache.engine.analysis import ANALYSES
+
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
+_ASK = "Ask it"
 # Heading -> name -> where the command is and what it does, so that `biocache --help` imports none; in the order in
 # which a newcomer meets them.
 _TOUR = {
     "See it work": {
         "demo": ("biocache.cli.demo:demo", "Do the whole study in small, offline, and report it."),
     },
-    "Your study, step by step": {
+    "Fill a store": {
         "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
         "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
-        "probe": ("biocache.cli.probe:probe", "Measure what a classifier reads from each layer."),
-        "compare-attention": (
-            "biocache.cli.compare_attention:compare_attention",
-            "Compare attention maps of runs, head by head.",
-        ),
+    },
+    _ASK: {
         "report": ("biocache.cli.report:report", "Write a store and its results as one HTML page."),
     },
     "Or all of it at once": {
@@ -73,10 +73,14 @@ class CommandGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of a study."""
-        return list(COMMANDS)
+        return [*COMMANDS, *ANALYSES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
+        if cmd_name in ANALYSES and cmd_name not in COMMANDS:
+            from biocache.cli.analysis import analysis_command
+
+            return analysis_command(cmd_name)
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -87,10 +91,13 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands without importing them, as a tour."""
-        width = max(map(len, COMMANDS))
+        width = max(map(len, self.list_commands(ctx)))
         for heading, commands in _TOUR.items():
+            rows = [(name, text) for name, (_, text) in commands.items()]
+            if heading == _ASK:
+                rows = [*ANALYSES.titles(), *rows]
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(width), text) for name, (_, text) in commands.items()])
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Parse what is before the name of the command."""

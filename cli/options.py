@@ -1,47 +1,28 @@
-"""Options that several commands share, each spelled the same everywhere."""
+"""Options of commands: those that several share, and those that a request's fields say of themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, ListOf
+from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
+from biocache.engine.request import Request, Setting, settings_of
 
 __all__ = [
-    "DTYPES",
-    "KEEP",
-    "LABEL_SCHEMES",
-    "TASKS",
-    "TRAINING_DTYPES",
-    "VIEWS",
-    "activation_options",
-    "checkpoints_option",
-    "corpus_options",
+    "adding",
     "force_option",
     "json_option",
-    "list_option",
-    "models_option",
-    "result_options",
+    "output_option",
+    "request_options",
     "run_selectors",
     "scheduler_address_option",
-    "scheduler_options",
-    "seed_option",
     "store_option",
-    "training_options",
+    "workers_option",
 ]
 
-TASKS = ("ner", "nli")
-VIEWS = ("sentence", "premise", "hypothesis", "pair")
-SPLITS = ("train", "validation", "test")
-LABEL_SCHEMES = ("type", "bio")
-KEEP = ("hidden", "attention")
-DTYPES = ("float16", "float32")
-TRAINING_DTYPES = ("float32", "bfloat16")
-
-_COUNT = click.IntRange(min=1)
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 store_option = click.option(
     "--store",
@@ -53,32 +34,30 @@ store_option = click.option(
     help="Folder of the store.",
 )
 
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=42,
-    show_default=True,
-    help="Seed of fine-tuning or random weights.",
-)
-
-checkpoints_option = click.option(
-    "--checkpoints",
-    type=FOLDER,
-    default=Path("checkpoints"),
-    show_default=True,
-    help="Folder of fine-tuned checkpoints.",
-)
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
 
 force_option = click.option("--force", is_flag=True, help="Compute again what the store has the result of.")
 
+output_option = click.option(
+    "--output", type=FOLDER, metavar="FILE", help="Also write the result: .csv .json .nc .zarr."
+)
 
-def _adding(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compute in this many processes.  [default: threads of this one]",
+)
+
+scheduler_address_option = click.option(
+    "--scheduler-address", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler."
+)
+
+
+def adding(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a decorator that adds options to a command, in this order of its help."""
 
-    def add(command: _Command) -> _Command:
+    def add(command: Any) -> Any:
         for option in reversed(options):
             command = option(command)
         return command
@@ -86,186 +65,113 @@ def _adding(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
     return add
 
 
-training_options = _adding(
-    click.option(
-        "--label-scheme",
-        type=click.Choice(LABEL_SCHEMES),
-        default="bio",
-        show_default=True,
-        help="Labels of ner: IOB2 tags, or merged by entity type.",
-    ),
-    click.option(
-        "--epochs", type=float, metavar="X", default=3, show_default=True, help="Times to go through the samples."
-    ),
-    click.option(
-        "--learning-rate",
-        type=float,
-        metavar="X",
-        default=2e-5,
-        show_default=True,
-        help="Largest learning rate of AdamW; it falls linearly to 0.",
-    ),
-    click.option(
-        "--batch-size", type=_COUNT, metavar="N", default=16, show_default=True, help="Samples of a forward pass."
-    ),
-    click.option(
-        "--gradient-accumulation",
-        type=_COUNT,
-        metavar="N",
-        default=1,
-        show_default=True,
-        help="Forward passes of an optimiser step.",
-    ),
-    click.option(
-        "--warmup",
-        type=float,
-        metavar="X",
-        default=0.1,
-        show_default=True,
-        help="Share of the steps over which the learning rate rises.",
-    ),
-    click.option(
-        "--weight-decay", type=float, metavar="X", default=0.01, show_default=True, help="Weight decay of AdamW."
-    ),
-    click.option(
-        "--max-length",
-        type=_COUNT,
-        metavar="N",
-        help="Tokens after which a sample is cut.  [default: 512 or the model's]",
-    ),
-    click.option("--limit", type=_COUNT, metavar="N", help="Leading samples of each split to read.  [default: all]"),
-    click.option(
-        "--max-duplicates",
-        type=click.FloatRange(0, 1),
-        metavar="X",
-        default=0.1,
-        show_default=True,
-        help="Largest share of the validation or test split that may be in the train split, word for word.",
-    ),
-    click.option(
-        "--patience",
-        type=_COUNT,
-        metavar="N",
-        help="Stop after N epochs without a lower validation loss, and keep the lowest.  [default: all epochs]",
-    ),
-    click.option(
-        "--compute-dtype",
-        type=click.Choice(TRAINING_DTYPES),
-        default="float32",
-        show_default=True,
-        help="Data type of products.",
-    ),
-    click.option("--device", help="Device of torch: cpu or cuda.  [default: cuda where there is one]"),
-    click.option(
-        "--save-steps",
-        type=_COUNT,
-        metavar="N",
-        default=500,
-        show_default=True,
-        help="Steps after which to save what --resume needs; with --patience each epoch.",
-    ),
-    click.option(
-        "--resume/--restart",
-        "resume",
-        default=True,
-        show_default=True,
-        help="Go on from the last saved step of an interrupted fine-tuning, or begin anew.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace what was made with other settings."),
-)
-
-result_options = _adding(
-    click.option("--output", type=FOLDER, metavar="FILE", help="Also write the result: .csv .json .nc .zarr."),
-    click.option("--plot", type=FOLDER, metavar="FILE", help="Draw the result: .png .svg .pdf."),
-    json_option,
-)
-
-scheduler_address_option = click.option(
-    "--scheduler-address", metavar="ADDRESS", help="Compute on the workers of this Dask scheduler."
-)
-
-scheduler_options = _adding(
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Compute in this many processes.  [default: threads of this one]",
-    ),
-    scheduler_address_option,
-)
-
-
-def list_option(
-    *names: str, items: ListOf, text: str, default: tuple[Any, ...] | None = None
-) -> Callable[[_Command], _Command]:
-    """Return an option whose items have commas between them, or are given by repeating it.
+def request_options(
+    request: type[Request], *, only: Container[str] | None = None, without: Container[str] = ()
+) -> Callable[[Any], Any]:
+    """Return a decorator that adds the options of a request's settings; the command gets them by their names.
 
     Parameters
     ----------
-    *names
-        As for `click.option`.
-    items
-        How one value is read.
-    text
-        Help text.
-    default
-        Items where the option is not given.
+    request
+        The request.
+    only
+        Names of the settings to add; None for all.
+    without
+        Names of settings to leave out.
     """
+    wanted = [each for each in settings_of(request) if each.name not in without and (only is None or each.name in only)]
+    return adding(*map(_option, wanted))
+
+
+def _option(setting: Setting) -> Callable[[Any], Any]:
+    """Return the option of a setting."""
+    facts = setting.option
+    text = facts.help + (f"  [default: {facts.unset}]" if facts.unset else "")
+    if setting.many:
+        return _list_option(
+            setting.flags,
+            setting.name,
+            items=_items(setting),
+            text=text,
+            default=setting.default,
+            repeats=facts.repeats,
+        )
+    if setting.type is bool:
+        return click.option(
+            setting.flags, setting.name, is_flag=True, default=False, show_default="/" in setting.flags, help=text
+        )
+    return click.option(
+        setting.flags,
+        setting.name,
+        type=_type(setting),
+        metavar=facts.metavar or _metavar(setting),
+        help=text,
+        **_defaulted(setting),
+    )
+
+
+def _defaulted(setting: Setting) -> dict[str, Any]:
+    if setting.default is MISSING:
+        return {"required": True}
+    default = _sized(setting.default) if setting.option.form == "bytes" else setting.default
+    return {"default": default, "show_default": default is not None}
+
+
+def _metavar(setting: Setting) -> str | None:
+    numbers = {int: "N", float: "X"}
+    return None if setting.option.form == "bytes" else numbers.get(setting.type)
+
+
+def _type(setting: Setting) -> Any:
+    facts = setting.option
+    if facts.choices:
+        return click.Choice(facts.choices)
+    if facts.form == "bytes":
+        return BYTES
+    if setting.type in (int, float):
+        kind: Any = click.IntRange if setting.type is int else click.FloatRange
+        return kind(facts.low, facts.high, min_open=facts.above, max_open=facts.below)
+    return FOLDER if setting.type is Path else str
+
+
+def _sized(count: int | None) -> str | None:
+    """Write bytes as a user would."""
+    for power, unit in ((30, "G"), (20, "M")):
+        if count and count % (1 << power) == 0:
+            return f"{count >> power}{unit}"
+    return None if count is None else str(count)
+
+
+def _items(setting: Setting) -> ListOf:
+    if setting.option.choices:
+        return ListOf(click.Choice(setting.option.choices))
+    if setting.type is int:
+        return LAYERS if setting.option.form == "ranges" else INTEGERS
+    return NAMES
+
+
+def _list_option(
+    *names: str, items: ListOf, text: str, default: Any = None, repeats: bool = False
+) -> Callable[[Any], Any]:
+    """Return an option whose items have commas between them, or are given by repeating it."""
+    known = None if default is MISSING else default
 
     def joined(_ctx: click.Context, _param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
-        items = tuple(dict.fromkeys(item for part in value for item in part))
-        return items or default
+        given = tuple(item for part in value for item in part)
+        return (given if repeats else tuple(dict.fromkeys(given))) or known
 
-    shown = f"  [default: {','.join(map(str, default))}]" if default else ""
-    return click.option(*names, type=items, multiple=True, callback=joined, help=text + shown)
+    shown = f"  [default: {','.join(map(str, known))}]" if known else ""
+    return click.option(
+        *names, type=items, multiple=True, callback=joined, required=default is MISSING, help=text + shown
+    )
 
 
-run_selectors = _adding(
-    list_option("--task", "task", items=ListOf(click.Choice(TASKS)), text="Runs of these tasks."),
-    list_option("--dataset", items=NAMES, text="Runs of these data sets."),
-    list_option("--model", items=NAMES, text="Runs of these models."),
-    list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
-    list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
-    list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),
-    list_option("--split", items=ListOf(click.Choice(SPLITS)), text="Runs of these splits."),
-)
-
-activation_options = _adding(
-    list_option(
-        "--split", "splits", items=ListOf(click.Choice(SPLITS)), default=("train", "test"), text="Splits to extract."
-    ),
-    list_option("--keep", items=ListOf(click.Choice(KEEP)), default=KEEP, text="What to keep."),
-    list_option(
-        "--layers",
-        items=LAYERS,
-        text="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.  [default: all]",
-    ),
-    list_option(
-        "--attention-split",
-        "attention_splits",
-        items=ListOf(click.Choice(SPLITS)),
-        default=("test",),
-        text="Splits whose attention is kept.",
-    ),
-    click.option("--dtype", type=click.Choice(DTYPES), default="float16", show_default=True, help="Data type on disk."),
-    click.option(
-        "--max-memory", type=BYTES, help="Memory to use, such as 8G or 500M.  [default: a quarter of the machine's]"
-    ),
-)
-
-corpus_options = _adding(
-    click.option("--task", type=click.Choice(TASKS), required=True, help="How text is read."),
-    click.option(
-        "--dataset",
-        metavar="NAME|FOLDER|HUB_ID",
-        help="Corpus; NAME=FOLDER names it.  [default: tner/bionlp2004 for ner]",
-    ),
-)
-
-models_option = list_option(
-    "--model",
-    "models",
-    items=NAMES,
-    default=("bert",),
-    text="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER.",
+run_selectors = adding(
+    _list_option("--task", "task", items=ListOf(click.Choice(list(TASKS))), text="Runs of these tasks."),
+    _list_option("--dataset", items=NAMES, text="Runs of these data sets."),
+    _list_option("--model", items=NAMES, text="Runs of these models."),
+    _list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
+    _list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
+    _list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),
+    _list_option("--split", items=ListOf(click.Choice(SPLITS)), text="Runs of these splits."),
 )

@@ -2,17 +2,33 @@
 
 import io
 import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from biocache.store.text import one_line, printable
 
-__all__ = ["Bars", "counted", "echo", "format_layers", "note", "print_fields", "print_json", "print_table"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+__all__ = [
+    "Bars",
+    "counted",
+    "echo",
+    "format_layers",
+    "note",
+    "print_fields",
+    "print_frame",
+    "print_json",
+    "print_table",
+]
+
+# Whole numbers that name something: they are not counted, and have no separators.
+_NAMES = {"seed", "layer", "head"}
 # No table is as wide: what a terminal does not fit it wraps, and a pipe gets whole rows.
 _WIDTH = 10_000
 
@@ -44,7 +60,7 @@ def counted(count: int, noun: str) -> str:
 
 def print_json(value: Any) -> None:
     """Write JSON to stdout."""
-    echo(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
@@ -67,6 +83,43 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> 
     for row in cells:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else printable(cell) for cell in row))
     _print(table)
+
+
+def print_frame(frame: "pd.DataFrame") -> None:
+    """Write a table to stdout, each value with its spread and interval; see `Analysis.frame`."""
+    if frame.empty:
+        return
+    names = [str(name) for name in frame]
+    beside = {f"{name}{end}" for name in names for end in ("_ci_low", "_ci_high", "_spread")}
+    shown = [name for name in names if name not in beside]
+    rows = [[_cell(row, name) for name in shown] for row in frame.to_dict("records")]
+    print_table([name.replace("_", " ") for name in shown], rows)
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str | int:
+    value = row[name]
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return name.replace("_", " ") if value else ""
+    if isinstance(value, int):
+        return str(value) if name in _NAMES else int(value)
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    if math.isnan(value):
+        return "-" if f"{name}_ci_low" in row else ""
+    text = _number(value)
+    spread, low, high = (row.get(f"{name}{end}", math.nan) for end in ("_spread", "_ci_low", "_ci_high"))
+    text += "" if math.isnan(spread) else f" ± {_number(spread)}"
+    return text if math.isnan(low) else f"{text} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 1000
+        else f"{value:.3f}"
+        if abs(value) >= 0.001 or not value
+        else f"{value:.1e}"
+    )
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:

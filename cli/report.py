@@ -1,15 +1,14 @@
 """`biocache report`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from biocache.cli.options import TASKS, list_option, store_option
-from biocache.cli.values import BYTES, FOLDER, INTEGERS, NAMES, ListOf
-
-if TYPE_CHECKING:
-    from biocache.engine.report.request import Report, ReportRequest
+from biocache.cli.options import request_options, store_option
+from biocache.cli.values import FOLDER
+from biocache.engine.report.request import Report, ReportRequest
+from biocache.engine.request import build
 
 __all__ = ["report"]
 
@@ -29,30 +28,7 @@ Examples, in the folder that a demo made:
     show_default=True,
     help="The page, ending in .html; replaced where it is there.",
 )
-@list_option("--task", "tasks", items=ListOf(click.Choice(TASKS)), text="Tasks.  [default: all in the store]")
-@list_option("--dataset", "datasets", items=NAMES, text="Data sets.  [default: all in the store]")
-@list_option("--model", "models", items=NAMES, text="Models.  [default: all in the store]")
-@list_option(
-    "--training-size",
-    "training_sizes",
-    items=INTEGERS,
-    text="Percents of the train split that the models were fine-tuned on.  [default: all]",
-)
-@click.option(
-    "--samples",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=6,
-    show_default=True,
-    help="Samples whose attention maps the page shows, of each model and view; 0 for none.",
-)
-@click.option(
-    "--max-bytes",
-    type=BYTES,
-    default="20M",
-    show_default=True,
-    help="Most that the page takes; it shows fewer samples, so as to fit.",
-)
+@request_options(ReportRequest)
 def report(store: Path, *, output: Path, **settings: Any) -> None:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
@@ -65,26 +41,14 @@ def report(store: Path, *, output: Path, **settings: Any) -> None:
     from biocache.engine.report.report import check_report, write_report
 
     check_report(output)
-    made = write_report(store, output, _request(store, settings))
+    made = write_report(store, output, build(ReportRequest, settings))
     for text in made.notes:
         note(text)
     echo(_summary(made), err=True)
     echo(str(made.path))
 
 
-def _request(store: Path, settings: dict[str, Any]) -> "ReportRequest":
-    from biocache.cli.selection import selection
-    from biocache.engine.report.request import ReportRequest
-
-    # A model or data set may be named as it was extracted, by its folder or hub id.
-    (names,) = selection((), store, {"dataset": settings.pop("datasets"), "model": settings.pop("models")})
-    named: dict[str, Any] = {
-        f"{part}s": (names[part],) if isinstance(names[part], str) else tuple(names[part]) for part in names
-    }
-    return ReportRequest(**named, **settings)
-
-
-def _summary(made: "Report") -> str:
+def _summary(made: Report) -> str:
     from biocache.cli.render import counted
     from biocache.store.text import format_bytes
 

@@ -72,22 +72,7 @@ def _parts(run: str, store: Path) -> dict[str, Any]:
 
 def _alternatives(name: str, values: tuple[Any, ...]) -> Any:
     if name in ("dataset", "model"):
-        values = tuple(dict.fromkeys(known for text in values for known in _run_names(name, text)))
+        from biocache.engine.sources import named
+
+        values = named(name, values) or ()
     return values[0] if len(values) == 1 else list(values)
-
-
-def _run_names(part: str, text: str) -> list[str]:
-    """Return the names that runs may have which were extracted with this value of `--dataset` or `--model`."""
-    from biocache.engine.sources import folder_of, split_name
-    from biocache.store.paths import resolved
-
-    name, source = split_name(text)
-    if source != text:
-        return [name]
-    # A bare word is a name in the store, also where a folder has it.
-    folder = folder_of(text, f"--{part}") if "/" in text or text.startswith((".", "~")) else None
-    if folder is not None:
-        return [resolved(folder).name]
-    if "/" not in text:
-        return [text]
-    return [text.replace("/", "--")] if part == "model" else [text.rsplit("/", 1)[-1].lower()]

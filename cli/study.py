@@ -6,30 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import (
-    TASKS,
-    activation_options,
-    checkpoints_option,
-    json_option,
-    list_option,
-    models_option,
-    seed_option,
-    store_option,
-    training_options,
-)
-from biocache.cli.values import BYTES, INTEGERS, NAMES, ListOf
+from biocache.cli.options import json_option, request_options, store_option
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.request import build, settings_of
+from biocache.engine.study.request import StudyRequest
 
 if TYPE_CHECKING:
-    from biocache.engine.study.request import StudyRequest
     from biocache.engine.study.steps import PlannedStep, Step
     from biocache.engine.study.study import Outcome
 
-__all__ = ["STEPS", "study"]
+__all__ = ["study"]
 
-STEPS = ("finetune", "extract", "probe", "compare-attention")
-PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-attention": "blocks"}
+# What of an extraction a study asks for by itself; the rest is the grid's, or that of the fine-tuning too.
 _EXTRACTION = ("splits", "keep", "layers", "attention_splits", "dtype", "max_memory")
+_BOTH = ("max_length", "limit", "device", "overwrite")
+_GRID = tuple(setting.name for setting in settings_of(StudyRequest))
 
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
@@ -39,41 +32,9 @@ Examples, in the folder that a demo made:
 
 @click.command(epilog=_EXAMPLES, short_help="Do all of it for a grid of models and training sizes.")
 @store_option
-@list_option("--task", "tasks", items=ListOf(click.Choice(TASKS)), default=("ner",), text="Tasks.")
-@list_option(
-    "--dataset",
-    "datasets",
-    items=NAMES,
-    text="A corpus for each task, in their order; NAME=FOLDER names it.  [default: those of the tasks]",
-)
-@models_option
-@list_option(
-    "--training-size",
-    "training_sizes",
-    items=INTEGERS,
-    default=(0, 10, 30, 50, 100),
-    text="Percents of the train split; 0 is pre-trained.",
-)
-@seed_option
-@checkpoints_option
-@list_option("--steps", items=ListOf(click.Choice(STEPS)), default=STEPS, text="Steps to do.")
-@training_options
-@activation_options
-@click.option(
-    "--probe",
-    type=click.Choice(PROBES),
-    help="Classifier of the probes.  [default: bilstm-crf for ner, svc for nli]",
-)
-@click.option(
-    "--max-train-samples",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Samples of the train split that a probe is fitted on.  [default: all]",
-)
-@list_option(
-    "--metric", "metrics", items=NAMES, default=("cosine", "js"), text="Metrics of the comparison of attention."
-)
-@click.option("--max-disk", type=BYTES, help="Refuse to write more than this, such as 200G.")
+@request_options(StudyRequest)
+@request_options(FinetuneRequest, without=("task", "dataset", *_GRID))
+@request_options(ExtractionRequest, only=_EXTRACTION)
 @click.option("--dry-run", is_flag=True, help="Show the steps and their bytes; load no weights, write nothing.")
 @json_option
 def study(store: Path, *, dry_run: bool, as_json: bool, **settings: Any) -> None:
@@ -107,25 +68,14 @@ def study(store: Path, *, dry_run: bool, as_json: bool, **settings: Any) -> None
         raise click.exceptions.Exit(1)
 
 
-def _request(settings: dict[str, Any]) -> "StudyRequest":
-    from biocache.engine.extraction.request import ExtractionRequest
-    from biocache.engine.finetuning.request import FinetuneRequest
-    from biocache.engine.study.request import StudyRequest
-
-    tasks, datasets = settings.pop("tasks"), settings.pop("datasets") or ()
-    if datasets and len(datasets) != len(tasks):
-        raise click.UsageError(
-            f"--dataset names {len(datasets)} and --task {len(tasks)}; give a corpus for each task, in their order"
-        )
-    of_grid = ("models", "training_sizes", "seed", "checkpoints", "steps", "probe", "max_train_samples", "metrics")
-    grid = {name: settings.pop(name) for name in (*of_grid, "max_disk")}
-    kept = {name: settings.pop(name) for name in _EXTRACTION}
-    both = {name: settings[name] for name in ("max_length", "limit", "device", "overwrite")}
+def _request(settings: dict[str, Any]) -> StudyRequest:
+    grid = {name: settings.pop(name) for name in _GRID}
+    kept = {name: settings.pop(name) for name in _EXTRACTION} | {name: settings[name] for name in _BOTH}
+    task = grid["tasks"][0]
     return StudyRequest(
-        corpora=tuple(zip(tasks, datasets or (None,) * len(tasks), strict=True)),
-        finetuning=FinetuneRequest(task=tasks[0], restart=not settings.pop("resume"), **settings),
-        extraction=ExtractionRequest(task=tasks[0], **kept, **both),
         **grid,
+        finetuning=build(FinetuneRequest, {"task": task, **settings}),
+        extraction=build(ExtractionRequest, {"task": task, **kept}),
     )
 
 

@@ -109,7 +109,7 @@ def _problems(
     try:
         run = Run.open(store, key)
     except StoreFormatError as error:
-        yield Problem(name, None, str(error))
+        yield Problem(name, None, error.message)
         return
     yield from verify_run(run, lambda done, total: on_pack(name, done, total))
     if recompute is None:

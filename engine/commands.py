@@ -1,31 +1,19 @@
 """The command line, and the lines of Python, that ask for what a request asks for."""
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command_line", "options_of", "python_lines"]
+from biocache.engine.request import Request, settings_of, values_of
 
-# Where an option is not its field with hyphens for underscores.
-_OPTIONS = {
-    "tasks": "--task",
-    "datasets": "--dataset",
-    "models": "--model",
-    "training_sizes": "--training-size",
-    "run_seeds": "--seed",
-    "splits": "--split",
-    "views": "--view",
-    "attention_splits": "--attention-split",
-    "attention_views": "--attention-view",
-    "metrics": "--metric",
-    "c": "--C",
-}
+__all__ = ["command_line", "python_lines"]
+
 _LINE = 120
 
 
-def command_line(command: str, store: Path, request: Any, **more: Any) -> str:
+def command_line(command: str, store: Path, request: Request, **more: Any) -> str:
     """Write a command for a shell, on lines of one option each where it is long.
 
     Parameters
@@ -35,94 +23,81 @@ def command_line(command: str, store: Path, request: Any, **more: Any) -> str:
     store
         Folder of the store.
     request
-        The request of the function of that name, or a mapping of its fields. What a request has by default is not
-        written, but for the task and the training sizes.
+        What it is asked for. What that has by default is not written.
     more
         Options that are no part of the request.
     """
-    options = [
-        name if value is None else f"{name} {shlex.quote(value)}"
-        for name, value in [*options_of(request), *options_of(more)]
-    ]
+    options = [name if value is None else f"{name} {shlex.quote(value)}" for name, value in _options(request, more)]
     words = [f"biocache {command} --store {shlex.quote(str(store))}", *options]
     return (" " if len(" ".join(words)) <= _LINE else " \\\n    ").join(words)
 
 
-def options_of(request: Any) -> Iterator[tuple[str, str | None]]:
-    """Yield the options of a command that differ from their defaults, with what is written after them.
-
-    Parameters
-    ----------
-    request
-        A request, or a mapping of its fields.
-
-    Yields
-    ------
-    tuple
-        An option, and its value; None for a flag. Several values have commas; a value that has one itself is an option
-        of its own.
-    """
-    for name, value in _changed(request).items():
-        if value is None or value is False:
+def _options(request: Request, more: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield options with what is written after them: None for a flag; several values have commas between them."""
+    given = dict(values_of(request))
+    for setting in settings_of(type(request)):
+        value = given[setting.name]
+        if value is None or value == setting.default:
             continue
-        if is_dataclass(value):
-            yield from options_of(value)
-        elif name == "by_label":
-            yield "--by", "label"
-        elif isinstance(value, tuple):
+        if setting.many:
             texts = [str(part) for part in value]
+            # A value that has a comma itself is an option of its own.
             for text in texts if any("," in text for text in texts) else [",".join(texts)]:
-                yield _option(name), text
+                yield setting.flag, text
         else:
-            yield _option(name), None if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+            yield setting.flag, None if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+    for name, value in more.items():
+        yield f"--{name.replace('_', '-')}", str(value)
 
 
-def _option(name: str) -> str:
-    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-
-
-def _changed(request: Any) -> dict[str, Any]:
-    if not is_dataclass(request):
-        return dict(request)
-    changed = {}
-    for field in fields(request):
-        value = getattr(request, field.name)
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        # Sizes are written always: a command's may be another grid by default than a function's.
-        if value != default or (field.name == "training_sizes" and value is not None):
-            changed[field.name] = value
-    return changed
-
-
-def python_lines(function: str, store: Path, request: Any) -> str:
-    """Write the lines of Python that call a function of `biocache.engine`.
+def python_lines(command: str, store: Path, request: Request) -> str:
+    """Write the lines of Python that do what a command does.
 
     Parameters
     ----------
-    function
-        Its name.
+    command
+        Name of the command: that of a function of `biocache.engine` with hyphens, or of an analysis of another package.
     store
         Folder of the store.
     request
-        Its request. What that has by default is not written, but for the task and the training sizes.
+        Its request. What that has by default is not written.
     """
-    kind = type(request).__name__
+    kind, function = type(request), command.replace("-", "_")
+    own = kind.__module__.startswith("biocache.engine.")
     changed = _changed(request)
-    inner = sorted(type(value).__name__ for value in changed.values() if is_dataclass(value))
+    inner = sorted(type(value).__name__ for value in changed.values() if isinstance(value, Request))
+    names = ", ".join([*inner, kind.__name__])
+    imports = [f"from biocache.engine import {names}, {function}"]
+    if not own:
+        imports = ["from biocache.engine import compute", f"from {kind.__module__} import {names}"]
+    called = f"{function}({str(store)!r}, request)" if own else f"compute({command!r}, {str(store)!r}, request)"
     return "\n".join(
         [
-            f"from biocache.engine import {', '.join([*inner, kind, function])}",
+            *imports,
             "",
-            f"request = {kind}(",
+            f"request = {kind.__name__}(",
             *(f"    {name}={_literal(value)}," for name, value in changed.items()),
             ")",
-            f"result = {function}({str(store)!r}, request)",
+            f"result = {called}",
         ]
     )
 
 
+def _changed(request: Request) -> dict[str, Any]:
+    """Return the fields that are not what they are by default."""
+    found = {}
+    for each in fields(request):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        value = getattr(request, each.name)
+        if value != default:
+            found[each.name] = value
+    return found
+
+
 def _literal(value: Any) -> str:
-    if not is_dataclass(value):
+    if isinstance(value, Path):
+        return repr(str(value))
+    if not isinstance(value, Request):
         return repr(value)
     inner = ", ".join(f"{name}={_literal(part)}" for name, part in _changed(value).items())
     return f"{type(value).__name__}({inner})"

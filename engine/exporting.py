@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,19 @@ from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
 from biocache.store.text import printable
 
-__all__ = ["as_cell", "check_distinct", "check_export", "check_target", "export_dataset", "replacing"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "as_cell",
+    "check_distinct",
+    "check_export",
+    "check_target",
+    "export_dataset",
+    "export_frame",
+    "plain_rows",
+    "replacing",
+]
 
 
 def check_export(path: Path) -> None:
@@ -177,9 +189,21 @@ def as_cell(value: Any) -> Any:
     return printable(f"'{value}" if _FORMULA.match(value) else value)
 
 
+def export_frame(frame: "pd.DataFrame", path: Path) -> None:
+    """Write a table as CSV, its text as `as_cell`; otherwise as `export_dataset`."""
+    check_target(path, (".csv",), "output")
+    with replacing(path) as scratch:
+        frame.map(as_cell).rename(columns=as_cell).to_csv(scratch, index=False)
+
+
+def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the rows of a table as JSON has them; what is not a number is null."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:
-    table = dataset.to_dataframe().reset_index().map(as_cell)
-    table.rename(columns=as_cell).to_csv(path, index=False)
+    frame = dataset.to_dataframe().reset_index()
+    frame.map(as_cell).rename(columns=as_cell).to_csv(path, index=False)
 
 
 def _write_json(dataset: xr.Dataset, path: Path) -> None:

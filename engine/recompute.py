@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.devices import choose_device
 from biocache.engine.extraction.batches import Batch
 from biocache.engine.extraction.forward import Forward
 from biocache.engine.extraction.running import token_table
+from biocache.engine.machine import choose_device
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.store.chunks import dense_maps

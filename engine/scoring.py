@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.tasks.ner import OUTSIDE
+from biocache.engine.corpora.ner import OUTSIDE
 
 __all__ = [
     "SCORE_TITLES",

@@ -1,11 +1,12 @@
 """What names a corpus or a model: a folder here, or an id of the Hugging Face hub."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from biocache.store.paths import is_url, local_path
+from biocache.store.paths import is_url, local_path, resolved
 
-__all__ = ["folder_of", "split_name"]
+__all__ = ["folder_of", "named", "run_names", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -33,3 +34,31 @@ def folder_of(text: str, what: str) -> Path | None:
     # os.path.exists answers where Path.exists raises: a name too long, or a folder closed to us.
     looks_local = text.startswith((".", "~", "/", os.sep)) or text.count("/") > 1 or os.path.exists(text)  # noqa: PTH110
     return local_path(text, what) if text and (looks_local or is_url(text)) else None
+
+
+def named(part: str, texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the names in a store of what a user named, as it was extracted or as the store has it; None for all.
+
+    Parameters
+    ----------
+    part
+        ``dataset`` or ``model``.
+    texts
+        Names, folders, hub ids or ``NAME=SOURCE``.
+    """
+    return None if texts is None else tuple(dict.fromkeys(name for text in texts for name in run_names(part, text)))
+
+
+def run_names(part: str, text: str) -> list[str]:
+    """Return the names that runs may have which were extracted with this value of ``--dataset`` or ``--model``."""
+    name, source = split_name(text)
+    if source != text:
+        return [name]
+    # A bare word is a name in the store, also where a folder has it.
+    looks_local = os.sep in text or "/" in text or text.startswith((".", "~"))
+    folder = folder_of(text, f"--{part}") if looks_local else None
+    if folder is not None:
+        return [resolved(folder).name]
+    if "/" not in text:
+        return [text]
+    return [text.replace("/", "--")] if part == "model" else [text.rsplit("/", 1)[-1].lower()]

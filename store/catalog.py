@@ -15,7 +15,7 @@ from biocache.store.errors import (
     SettingError,
     StoreFormatError,
 )
-from biocache.store.groups import check_store
+from biocache.store.groups import RESULTS, check_store
 from biocache.store.keys import RunKey
 from biocache.store.paths import local_path
 from biocache.store.runs import StoredRun, is_run
@@ -268,9 +268,9 @@ class Store:
         try:
             run = StoredRun.open(self.path, key)
         except NewerFormatError as error:
-            return {"complete": False, "state": "newer", "problem": str(error)}
+            return {"complete": False, "state": "newer", "problem": error.message}
         except BiocacheError as error:
-            return {"complete": False, "state": "damaged", "problem": str(error)}
+            return {"complete": False, "state": "damaged", "problem": error.message}
         facts: dict[str, Any] = {
             "samples": run.counts.samples,
             "tokens": run.counts.tokens,
@@ -289,7 +289,7 @@ class Store:
         try:
             records = run.records()
         except BiocacheError as error:
-            return {**facts, "complete": False, "state": "damaged", "problem": str(error)}
+            return {**facts, "complete": False, "state": "damaged", "problem": error.message}
         complete = len(records) == run.counts.packs
         return {
             **facts,
@@ -301,8 +301,6 @@ class Store:
         }
 
 
-#: Group of all results below the root of a store.
-RESULTS = "results"
 _COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
 
 CATALOG_COLUMNS = [

@@ -9,7 +9,10 @@ from biocache.store.metadata import MetadataError, read_json
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.text import shown
 
-__all__ = ["check_format", "check_store", "read_group_attributes"]
+__all__ = ["RESULTS", "check_format", "check_store", "read_group_attributes"]
+
+#: Group of all results below the root of a store.
+RESULTS = "results"
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
         yield from (Problem(str(run.key), None, message) for message in _table_faults(run))
         run.plan  # noqa: B018  (reads the tables that say where packs lie)
     except BiocacheError as error:
-        yield Problem(str(run.key), None, str(error))
+        yield Problem(str(run.key), None, error.message)
         return
     done = set(run.committed())
     yield from (Problem(str(run.key), None, message) for message in _array_faults(run, done))
@@ -155,14 +155,14 @@ def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
             if tuple(run.column(f"{kept.name}/layer").tolist()) != chunks.layers:
                 yield f"{kept.name}/layer does not hold the layers of the run's spec; {REMAKE}"
         except IntegrityError as error:
-            yield str(error)
+            yield error.message
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
     try:
         record = read_record(run.path, pack)
     except IntegrityError as error:
-        yield str(error)
+        yield error.message
         return
     for kept in run.spec.kept:
         chunks = run.chunks(kept.name)
@@ -170,7 +170,7 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
             try:
                 values = chunks.read(index, pack)
             except IntegrityError as error:
-                yield str(error)
+                yield error.message
                 continue
             yield from (
                 f"layer {layer} of {kept.name}: {fault}"

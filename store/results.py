@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from biocache.store.arrays import UNREADABLE
-from biocache.store.catalog import RESULTS
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
-from biocache.store.groups import check_format, read_group_attributes
+from biocache.store.groups import RESULTS, check_format, read_group_attributes
 from biocache.store.metadata import as_type
 from biocache.store.paths import require_file
 from biocache.store.reading import Run

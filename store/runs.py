@@ -180,6 +180,6 @@ class StoredRun:
         """
         if name not in self.spec.keep:
             raise RunNotFoundError(
-                f"run {self.key} keeps {', '.join(self.spec.keep)} and no {name}; extract it with --keep {name} and "
+                f"run {self.key} keeps {', '.join(self.spec.keep)} and no {name}; extract it with --keep={name} and "
                 "--overwrite, or into another --store"
             )

@@ -26,7 +26,7 @@ def one_line(error: BaseException | str) -> str:
 
     Long words are cut, and so is the middle of a long line: its beginning names the place, its end the next step.
     """
-    words = str(error).split() or [type(error).__name__]
+    words = str(getattr(error, "message", error)).split() or [type(error).__name__]
     line = printable(" ".join(word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_SHOWN]}..." for word in words))
     if len(line) > _LONGEST_LINE:
         line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 4 :]}"

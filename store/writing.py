@@ -342,6 +342,6 @@ class RunWriter:
         sample = samples[int(np.searchsorted(ends, position, side="right"))]
         raise SettingError(
             f"{kept.name} of layer {kept.layers(run.spec.layers)[index]} is not finite in {run.spec.dtype} for sample "
-            f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype float32, and if that fails "
+            f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype=float32, and if that fails "
             "too the model itself gives NaN or infinity"
         )

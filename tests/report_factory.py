@@ -101,9 +101,9 @@ def add_results(root: Path) -> None:
     probe(root, ProbeRequest(task="ner", models=("bert", "gpt2"), layers=(0, 2), resamples=50))
     probe(root, ProbeRequest(task="nli", features="pair", resamples=50))
     for size in (10, 100):
-        request = AttentionRequest(task="ner", model="bert", training_sizes=(size,), replicates=40)
+        request = AttentionRequest(task="ner", model="bert", training_sizes=(size,), resamples=40)
         compare_attention(root, request)
-    compare_attention(root, AttentionRequest(task="nli", model="bert", metrics=("js", "entropy"), replicates=40))
+    compare_attention(root, AttentionRequest(task="nli", model="bert", metrics=("js", "entropy"), resamples=40))
     for size in (10, 100):
         add_scores(root, training_size=size)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biocache.engine.machine import seeded
 from biocache.engine.models.shape import quiet_transformers
-from biocache.engine.randomness import seeded
 from biocache.store.errors import SettingError
 
 if TYPE_CHECKING:

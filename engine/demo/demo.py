@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biocache.engine.attention.request import AttentionRequest
+from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.demo.models import MODELS
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.probing.request import ProbeRequest
 
 __all__ = ["DATASET", "SIZES", "Demo"]
 

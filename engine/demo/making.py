@@ -6,23 +6,25 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from biocache.engine.analysis import Found, find
 from biocache.engine.commands import command_line
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.demo.demo import DATASET, SIZES, Demo
 from biocache.engine.demo.models import MODELS, write_model
+from biocache.engine.executor import Executor, Task
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.models.sources import checkpoint_path
 from biocache.engine.report.request import ReportRequest
-from biocache.engine.scheduling import computing
-from biocache.engine.tasks.base import TASKS
+from biocache.engine.request import Request
 from biocache.store import Run, RunKey
 from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
 from biocache.store.paths import local_path
@@ -92,11 +94,8 @@ def make_demo(
     """
     demo = Demo(local_path(folder, "folder"))
     _claim(demo.folder)
-    with (
-        _alone(demo.folder),
-        _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None)) as maker,
-    ):
-        maker.make()
+    with _alone(demo.folder), Executor(workers) as executor:
+        _Maker(demo, workers, on_step or (lambda _: None), on_progress or (lambda *_: None), executor).make()
     return demo
 
 
@@ -143,15 +142,8 @@ class _Maker:
     workers: int | None
     on_step: Callable[[Step], None]
     on_progress: Callable[[str, int, int], None]
+    executor: Executor
     _changed: bool = False
-    _client: Any = None
-    _open: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> "_Maker":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.close()
 
     def make(self) -> None:
         demo = self.demo
@@ -178,32 +170,15 @@ class _Maker:
         self.on_step(replace(step, found=found, seconds=time.perf_counter() - begun))
 
     def _each(self, name: str, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> None:
-        """Do the parts of a step, as many at a time as there are workers."""
-        self.on_progress(name, 0, len(parts))
-        for done, _ in enumerate(self._results(work, parts), start=1):
-            self.on_progress(name, done, len(parts))
-
-    def _results(self, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> Iterator[object]:
-        client = self._start()
-        if client is None:
-            yield from (work(*part) for part in parts)
+        """Do the parts of a step, as many at a time as there are workers; without workers one after the other."""
+        tell = partial(self.on_progress, name)
+        if self.workers is not None:
+            self.executor.run([Task(place, work, part) for place, part in enumerate(parts)], on_progress=tell)
             return
-        from distributed import KilledWorker, as_completed
-
-        futures = [client.submit(work, *part, pure=False) for part in parts]
-        try:
-            yield from (future.result() for future in as_completed(futures, loop=client.loop))
-        except KilledWorker as error:
-            raise ResourceError(
-                "a process of the demo died, most likely for want of memory; the same command with --workers 1 needs "
-                "less, and keeps what is there"
-            ) from error
-
-    def _start(self) -> Any:
-        """Return the connection to the processes, which are started when first needed; None where there are none."""
-        if self._client is None and self.workers is not None:
-            self._client = self._open.enter_context(computing(self.workers, None))
-        return self._client
+        tell(0, len(parts))
+        for done, part in enumerate(parts, start=1):
+            work(*part)
+            tell(done, len(parts))
 
     def _write_corpora(self) -> None:
         from biocache.engine.demo.corpus import write_corpus
@@ -237,35 +212,23 @@ class _Maker:
         self._do(step, not missing, lambda: self._each(step.name, _extract, parts))
 
     def _probe(self, task: str) -> None:
-        from biocache.engine.probing.probe import find_probe, probe
 
-        store, request = self.demo.store, self.demo.probe_request(task)
         # By the processes that trained: small fits in threads of one wait for each other.
-        client = self._start() if find_probe(store, request) is None else None
-        address = None if client is None else client.scheduler.address
-        step = Step(f"probe {task}", command_line("probe", store, request))
-        self._compute(step, partial(probe, store, request, scheduler_address=address))
+        self._analyse(f"probe {task}", "probe", self.demo.probe_request(task), self.executor)
 
     def _compare(self, task: str, model: str) -> None:
-        from biocache.engine.attention.comparison import compare_attention
+        name = "compare-attention"
+        self._analyse(f"{name} {task} {model}", name, self.demo.attention_request(task, model), None)
 
-        store, request = self.demo.store, self.demo.attention_request(task, model)
-        command = command_line("compare-attention", store, request)
-        self._compute(Step(f"compare-attention {task} {model}", command), partial(compare_attention, store, request))
-
-    def _compute(self, step: Step, call: Callable[..., object]) -> None:
-        """Make a call that finds its result in the store by itself, without a progress to tell of."""
-        self.on_step(step)
-        begun = time.perf_counter()
-        told: list[int] = []
-
-        def tell(done: int, total: int) -> None:
-            told.append(done)
-            self.on_progress(step.name, done, total)
-
-        call(on_progress=tell)
-        self._changed |= bool(told)
-        self.on_step(replace(step, found=not told, seconds=time.perf_counter() - begun))
+    def _analyse(self, title: str, name: str, request: Request, executor: Executor | None) -> None:
+        store = self.demo.store
+        step = Step(title, command_line(name, store, request))
+        found: Found[Any, Any] = find(name, store, request)
+        self._do(
+            step,
+            found.result() is not None,
+            lambda: found.compute(executor, on_progress=partial(self.on_progress, step.name)),
+        )
 
     def _report(self) -> None:
         from biocache.engine.report.report import write_report

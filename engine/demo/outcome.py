@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.demo.demo import SIZES, Demo
 from biocache.engine.demo.models import MODELS
-from biocache.engine.tasks.base import TASKS
 from biocache.store import Store
 
 __all__ = ["SCORES", "test_scores"]

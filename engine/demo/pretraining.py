@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biocache.engine.corpora.tokenizers import load_tokenizer
+from biocache.engine.machine import capped_threads, seeded
 from biocache.engine.models.shape import quiet_transformers
-from biocache.engine.randomness import seeded
-from biocache.engine.threads import capped_threads
-from biocache.engine.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     import torch

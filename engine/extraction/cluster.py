@@ -1,18 +1,19 @@
-"""Extraction on a Dask cluster: windows as tasks, each worker loading a model once."""
+"""Extraction on a cluster: windows as tasks, each worker loading a model once."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from biocache.engine.executor import Executor, Task
 from biocache.engine.extraction.batches import plan_windows
 from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models.loading import LoadedModel, load_model
 from biocache.engine.models.sources import ModelSource
-from biocache.store.errors import ResourceError, SpecMismatchError
+from biocache.store.errors import SpecMismatchError
 from biocache.store.keys import RunKey
 from biocache.store.paths import resolved
 from biocache.store.reading import Run
@@ -33,7 +34,7 @@ def _digest(source: ModelSource, device: str, compute_dtype: str) -> str:
         return _model(source, device, compute_dtype).digest
 
 
-def digest_on_cluster(client: Any, source: ModelSource, device: str, compute_dtype: str) -> str:
+def digest_on_cluster(executor: Executor, source: ModelSource, device: str, compute_dtype: str) -> str:
     """Return the digest of a model's weights, loading it into one of the workers.
 
     Raises
@@ -43,21 +44,7 @@ def digest_on_cluster(client: Any, source: ModelSource, device: str, compute_dty
     ResourceError
         If the worker dies over it.
     """
-    with _deaths_explained(source):
-        return str(client.submit(_digest, source, device, compute_dtype, pure=False).result())
-
-
-@contextmanager
-def _deaths_explained(source: ModelSource) -> Iterator[None]:
-    from distributed import KilledWorker
-
-    try:
-        yield
-    except KilledWorker as error:
-        raise ResourceError(
-            f"Dask workers died while computing model {source.name!r}, most likely for want of memory; committed "
-            "packs are safe: give workers more memory, or pass a smaller --max-memory, and run the same command again"
-        ) from error
+    return str(executor.run([Task("digest", _digest, (source, device, compute_dtype))])["digest"])
 
 
 def _fill_window(
@@ -75,7 +62,7 @@ def _fill_window(
 
 
 def fill_runs_on_cluster(
-    client: Any,
+    executor: Executor,
     runs: Sequence[Run],
     source: ModelSource,
     device: str,
@@ -83,12 +70,12 @@ def fill_runs_on_cluster(
     budget: Budget,
     on_progress: Callable[[Progress], None] | None,
 ) -> list[RunReport]:
-    """Compute the windows of some runs of one model as Dask tasks.
+    """Compute the windows of some runs of one model on a cluster.
 
     Parameters
     ----------
-    client
-        Connection to the cluster. Its workers see the store and the model under the same paths.
+    executor
+        What runs them. Its workers see the store and the model under the same paths.
     runs
         The runs, created.
     source, device, compute_dtype
@@ -108,43 +95,23 @@ def fill_runs_on_cluster(
     ResourceError
         If workers die under their work.
     """
-    from distributed import as_completed
-
-    todo = {run.key: int(run.plan.tokens.pack_sizes[sorted(_pending(run))].sum()) for run in runs}
-    tasks: dict[Any, Run] = {}
+    sizes = {run.key: run.plan.tokens.pack_sizes for run in runs}
+    left = {run.key: sorted(set(range(run.counts.packs)) - set(run.committed())) for run in runs}
+    todo = {key: int(sizes[key][packs].sum()) for key, packs in left.items()}
+    tasks = []
     for run in runs:
-        done = set(run.committed())
+        root = str(resolved(run.path.parents[len(RunKey.names()) - 1]))
         for window in plan_windows(run.plan, budget.window_tokens):
-            if not done.issuperset(window.packs):
-                root = str(resolved(run.path.parents[len(RunKey.names()) - 1]))
+            if not set(left[run.key]).isdisjoint(window.packs):
                 arguments = (root, run.key, source, device, compute_dtype, budget, window.index)
-                tasks[client.submit(_fill_window, *arguments, pure=False)] = run
-    parts: dict[RunKey, list[RunReport]] = {run.key: [] for run in runs}
-    try:
-        with _deaths_explained(source):
-            for future, report in as_completed(tasks, loop=client.loop, with_results=True):
-                run = tasks[future]
-                parts[run.key].append(report)
-                if on_progress is not None:
-                    written = sum(part.tokens_written for part in parts[run.key])
-                    on_progress(Progress(str(run.key), written, todo[run.key]))
-    finally:
-        client.cancel(list(tasks))
-    return [_merge(run, parts[run.key]) for run in runs]
+                tasks.append(Task(run.key, _fill_window, arguments))
+    written = dict.fromkeys(todo, 0)
 
+    def tell(key: Any, report: RunReport) -> None:
+        written[key] += report.tokens_written
+        if on_progress is not None:
+            on_progress(Progress(str(key), written[key], todo[key]))
 
-def _pending(run: Run) -> set[int]:
-    return set(range(run.counts.packs)) - set(run.committed())
-
-
-def _merge(run: Run, parts: list[RunReport]) -> RunReport:
-    return RunReport(
-        run=str(run.key),
-        packs=run.counts.packs,
-        packs_written=sum(part.packs_written for part in parts),
-        packs_done=run.counts.packs - len(_pending(run)),
-        tokens_written=sum(part.tokens_written for part in parts),
-        tokens_computed=sum(part.tokens_computed for part in parts),
-        tokens_padded=sum(part.tokens_padded for part in parts),
-        bytes_written=sum(part.bytes_written for part in parts),
-    )
+    made = executor.run(tasks, on_part=tell)
+    reports = [made.get(run.key, RunReport(str(run.key), run.counts.packs, 0, 0, 0, 0, 0, 0)) for run in runs]
+    return [replace(report, packs_done=len(run.committed())) for report, run in zip(reports, runs, strict=True)]

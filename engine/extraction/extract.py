@@ -3,13 +3,11 @@
 import os
 import socket
 from collections.abc import Callable
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from biocache.engine.devices import device_name
+from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
 from biocache.engine.extraction.planning import (
     ExtractionPlan,
@@ -20,8 +18,9 @@ from biocache.engine.extraction.planning import (
 )
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
+from biocache.engine.machine import device_name
 from biocache.engine.models.loading import load_model
-from biocache.engine.scheduling import connect
+from biocache.engine.request import in_words_of
 from biocache.store.errors import (
     BusyError,
     NewerFormatError,
@@ -96,10 +95,10 @@ def run_plan(
             "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"
         )
     reports: list[RunReport] = []
-    with nullcontext() if scheduler_address is None else connect(scheduler_address) as client:
+    with in_words_of(ExtractionRequest), Executor(scheduler_address=scheduler_address) as executor:
         for model in plan.models:
-            fill = _fill_here if client is None else _fill_on_cluster
-            reports += fill(root, plan, model, client, on_progress)
+            fill = _fill_on_cluster if executor.is_remote else _fill_here
+            reports += fill(root, plan, model, executor, on_progress)
     return reports
 
 
@@ -107,7 +106,7 @@ def _fill_here(
     root: Path,
     plan: ExtractionPlan,
     model: ModelPlan,
-    _client: None,
+    _executor: Executor,
     on_progress: Callable[[Progress], None] | None,
 ) -> list[RunReport]:
     loaded = load_model(model.source, plan.device, plan.request.compute_dtype)
@@ -121,13 +120,13 @@ def _fill_on_cluster(
     root: Path,
     plan: ExtractionPlan,
     model: ModelPlan,
-    client: Any,
+    executor: Executor,
     on_progress: Callable[[Progress], None] | None,
 ) -> list[RunReport]:
     settings = (model.source, plan.device, plan.request.compute_dtype)
-    digest = digest_on_cluster(client, *settings)
+    digest = digest_on_cluster(executor, *settings)
     runs = _create_runs(root, plan, model, digest)
-    return fill_runs_on_cluster(client, runs, *settings, model.budget, on_progress)
+    return fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
 
 
 def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:

@@ -238,7 +238,7 @@ class Forward:
         if any(bool(layer_maps.triu(1).any()) for layer_maps in maps):
             raise ModelError(
                 f"the model ({self._model.config.model_type}) attends to later tokens though it was taken for a "
-                "causal one; biocache cannot store its maps: pass --keep hidden"
+                "causal one; biocache cannot store its maps: pass --keep=hidden"
             )
         self._causality_checked = True
 

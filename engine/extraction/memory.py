@@ -1,18 +1,17 @@
 """How much memory an extraction takes: arithmetic, done before anything is loaded."""
 
 import os
-import resource
-import sys
 from dataclasses import dataclass
 
 from biocache.engine.extraction.batches import Window, plan_batches, plan_windows
 from biocache.engine.extraction.forward import AHEAD
+from biocache.engine.machine import machine_memory, used_memory
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
 from biocache.store.text import format_bytes
 
-__all__ = ["Budget", "choose_budget", "machine_memory", "pack_bytes", "peak_memory"]
+__all__ = ["Budget", "choose_budget", "pack_bytes", "peak_memory"]
 
 # Batch and window sizes per kind of device. A CPU is at its full speed from batches of some 500 tokens; a GPU
 # needs thousands, and then larger windows for samples of like length to be found. On JNLPBA 16,384 tokens pad by 3 %,
@@ -61,28 +60,6 @@ class Budget:
     lanes: int
     writers: int
     peak_bytes: int
-
-
-def machine_memory() -> int:
-    """Return the bytes of memory this process may use: the machine's, or its control group's if that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123  (not a user's path)
-            return min(total, int(file.read()))
-    except (OSError, ValueError):
-        return total
-
-
-def used_memory() -> int:
-    """Return the peak bytes of memory this process has used so far: libraries, corpus and token tables."""
-    try:
-        # The figure of getrusage would be the parent's where that was larger.
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def pack_bytes(plan: PackPlan, *, hidden_row: int, map_row: int) -> int:
@@ -259,5 +236,5 @@ def choose_budget(
             raise ResourceError(
                 f"extraction takes {format_bytes(peak)} of memory with windows of {window} tokens, and "
                 f"{'--max-memory' if max_memory else 'a quarter of the machine'} is {format_bytes(allowed)}; pass "
-                f"--max-memory {-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than {batch}"
+                f"--max-memory={-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than {batch}"
             )

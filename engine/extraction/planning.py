@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.devices import choose_device
-from biocache.engine.encoding import Encoding, encode
+from biocache.engine.corpora.base import Corpus
+from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, find_source, parse_model
-from biocache.engine.tasks.base import Corpus
-from biocache.engine.tasks.readers import read_corpus
-from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
@@ -152,7 +152,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         runs = tuple(_plan_runs(request, source, shape, encoder))
         if not runs:
             raise SettingError(
-                f"nothing to extract: --keep {','.join(request.keep)} keeps nothing of view "
+                f"nothing to extract: --keep={','.join(request.keep)} keeps nothing of view "
                 f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
                 "split to --attention-split"
             )

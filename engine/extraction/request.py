@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocache.engine.settings import require_known, require_named, require_positive, require_sizes
-from biocache.engine.tasks.base import SPLITS, TASKS
+from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
+from biocache.engine.corpora.ner import LABEL_SCHEMES
+from biocache.engine.request import Request, option
 from biocache.store.errors import SettingError
-from biocache.store.paths import local_path
+from biocache.store.keys import MAX_SEED
 
 __all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
@@ -25,7 +26,10 @@ class Partition:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise SettingError(f"partition {self.index}/{self.count} is not I/N with I from 1 to N")
+            raise SettingError(f"--partition {self} is not I/N with I from 1 to N")
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
 
     @classmethod
     def parse(cls, text: str) -> "Partition":
@@ -38,12 +42,12 @@ class Partition:
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         if match is None:
-            raise SettingError(f"partition {text!r} is not of the form I/N, such as 1/4")
+            raise SettingError(f"--partition {text!r} is not of the form I/N, such as 1/4")
         return cls(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionRequest:
+class ExtractionRequest(Request):
     """Which runs to extract, and how.
 
     Attributes
@@ -105,46 +109,78 @@ class ExtractionRequest:
         If a value is out of its range.
     """
 
-    task: str
-    dataset: str | None = None
-    models: tuple[str, ...] = ("bert",)
-    training_sizes: tuple[int, ...] = (0,)
-    seed: int = 42
-    splits: tuple[str, ...] = ("train", "test")
-    views: tuple[str, ...] | None = None
-    checkpoints: Path = Path("checkpoints")
-    keep: tuple[str, ...] = KEEP
-    layers: tuple[int, ...] | None = None
-    attention_splits: tuple[str, ...] = ("test",)
-    attention_views: tuple[str, ...] | None = None
-    dtype: str = "float16"
-    compute_dtype: str = "float32"
-    device: str | None = None
-    max_length: int | None = None
-    limit: int | None = None
-    label_scheme: str = "type"
-    batch_tokens: int | None = None
-    window_tokens: int | None = None
-    max_memory: int | None = None
-    max_disk: int | None = None
-    partition: Partition | None = None
-    random_weights: bool = False
-    overwrite: bool = False
+    task: str = option(choices=tuple(TASKS), help="How text is read.")
+    dataset: str | None = option(
+        None,
+        metavar="NAME|FOLDER|HUB_ID",
+        help="Corpus; NAME=FOLDER names it.",
+        unset="tner/bionlp2004 for ner",
+    )
+    models: tuple[str, ...] = option(
+        ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
+    )
+    training_sizes: tuple[int, ...] = option(
+        (0,),
+        flag="--training-size",
+        low=0,
+        high=100,
+        help="Percents of the train split that the models were fine-tuned on; 0 is pre-trained.",
+    )
+    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning or random weights.")
+    splits: tuple[str, ...] = option(("train", "test"), flag="--split", choices=SPLITS, help="Splits to extract.")
+    views: tuple[str, ...] | None = option(
+        None, flag="--view", choices=VIEWS, help="Views to encode.", unset="all of the task's"
+    )
+    checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
+    keep: tuple[str, ...] = option(KEEP, choices=KEEP, help="What to keep.")
+    layers: tuple[int, ...] | None = option(
+        None,
+        low=0,
+        form="ranges",
+        help="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.",
+        unset="all",
+    )
+    attention_splits: tuple[str, ...] = option(
+        ("test",), flag="--attention-split", choices=SPLITS, empty=True, help="Splits whose attention is kept."
+    )
+    attention_views: tuple[str, ...] | None = option(
+        None,
+        flag="--attention-view",
+        choices=VIEWS,
+        help="Views whose attention is kept.",
+        unset="sentence for ner, pair for nli",
+    )
+    dtype: str = option("float16", choices=DTYPES, help="Data type on disk.")
+    compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type the model computes in.")
+    device: str | None = option(None, help="Device of torch, such as cpu or cuda:1.", unset="cuda where there is one")
+    max_length: int | None = option(None, low=1, help="Tokens after which a sample is cut.", unset="512 or the model's")
+    limit: int | None = option(None, low=1, help="Leading samples of each split to extract.", unset="all")
+    label_scheme: str = option(
+        "type", choices=LABEL_SCHEMES, help="Labels of ner: merged by entity type, or IOB2 tags."
+    )
+    batch_tokens: int | None = option(
+        None, low=1, help="Tokens of a forward pass, padding included.", unset="by device"
+    )
+    window_tokens: int | None = option(
+        None, low=1, help="Tokens sorted by length together.", unset="by device and memory"
+    )
+    max_memory: int | None = option(
+        None, low=1, form="bytes", help="Memory to use, such as 8G or 500M.", unset="a quarter of the machine's"
+    )
+    max_disk: int | None = option(None, low=1, form="bytes", help="Refuse to write more than this, such as 200G.")
+    partition: Partition | None = option(
+        None, metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
+    )
+    random_weights: bool = option(False, help="Extract randomly initialised twins of the models.")
+    overwrite: bool = option(False, help="Replace runs that were made with other settings or inputs.")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
-        require_known("task", (self.task,), tuple(TASKS))
-        views = tuple(TASKS[self.task].views)
-        require_known("view", self.views or views, views)
-        require_known("attention view", self.attention_views or (), views)
-        require_known("split", self.splits, SPLITS)
-        require_known("attention split", self.attention_splits, SPLITS)
-        require_known("keep", self.keep, KEEP)
-        require_known("dtype", (self.dtype,), DTYPES)
-        require_known("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
-        require_named(self, "models", "training_sizes", "splits", "keep")
-        require_positive(self, "max_length", "limit", "batch_tokens", "window_tokens", "max_memory", "max_disk")
-        require_sizes(self.training_sizes)
+    def check(self) -> None:
+        """Refuse views that the task does not have."""
+        own = tuple(TASKS[self.task].views)
+        for flag, views in (("--view", self.views), ("--attention-view", self.attention_views)):
+            for view in views or ():
+                if view not in own:
+                    raise SettingError(f"{flag} {view!r} is not one of {', '.join(own)}, those of {self.task}")
 
     @property
     def all_views(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -72,6 +72,11 @@ class RunReport:
     tokens_computed: int
     tokens_padded: int
     bytes_written: int
+
+    def __add__(self, other: "RunReport") -> "RunReport":
+        counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "bytes_written")
+        both = {name: getattr(self, name) + getattr(other, name) for name in counts}
+        return replace(self, packs_done=max(self.packs_done, other.packs_done), **both)
 
     @property
     def complete(self) -> bool:

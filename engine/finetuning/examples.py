@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.encoding import Encoding
-from biocache.engine.tasks.base import Sample
+from biocache.engine.corpora.base import Sample
+from biocache.engine.corpora.encoding import Encoding
 
 __all__ = ["IGNORED", "Examples", "encode_labels"]
 

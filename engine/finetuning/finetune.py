@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from biocache.engine.devices import device_name
-from biocache.engine.encoding import Encoding
+from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, Workplace, find_checkpoint
 from biocache.engine.finetuning.examples import Examples, encode_labels
 from biocache.engine.finetuning.heads import attach_head
@@ -23,7 +22,7 @@ from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.scores import Predicted, score_splits, word_classes
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
-from biocache.engine.randomness import isolated, seeded
+from biocache.engine.machine import device_name, isolated, seeded
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
 from biocache.store.paths import enclosing_zarr, local_path, resolved
 from biocache.store.results import find_result, save_result

@@ -33,7 +33,7 @@ def attach_head(
     source
         Where it came from.
     tokenizer
-        Its tokenizer, from `biocache.engine.tokenizers.load_tokenizer`.
+        Its tokenizer, from `biocache.engine.corpora.tokenizers.load_tokenizer`.
     task
         ``ner`` for a label a token, ``nli`` for a label a sequence.
     labels

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-from biocache.engine.devices import choose_device
-from biocache.engine.encoding import Encoding, encode
+from biocache.engine.corpora.base import Sample
+from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import Subset, draw_subset, refuse_duplicates
+from biocache.engine.machine import choose_device, seeded
 from biocache.engine.models.loading import LoadedModel, load_model, pooler_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
-from biocache.engine.randomness import seeded
-from biocache.engine.tasks.base import Sample
-from biocache.engine.tasks.readers import read_corpus
-from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store.errors import DataError, SettingError
 
 __all__ = ["Material", "Source"]
@@ -120,7 +119,7 @@ def _choose_device(request: FinetuneRequest) -> str:
     device = choose_device(request.device)
     if device not in ("cpu", "cuda"):
         raise SettingError(
-            f"device {device!r} cannot be named for fine-tuning; pass --device cpu or cuda, and choose one of several "
+            f"device {device!r} cannot be named for fine-tuning; pass --device=cpu or cuda, and choose one of several "
             "GPUs with the variable CUDA_VISIBLE_DEVICES"
         )
     return device

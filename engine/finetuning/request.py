@@ -1,15 +1,12 @@
 """What a fine-tuning is asked for."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocache.engine.settings import require_known, require_named, require_positive, require_sizes
-from biocache.engine.tasks.base import TASKS
-from biocache.engine.tasks.ner import LABEL_SCHEMES
-from biocache.store.errors import SettingError
+from biocache.engine.corpora.base import TASKS
+from biocache.engine.corpora.ner import LABEL_SCHEMES
+from biocache.engine.request import Request, option
 from biocache.store.keys import MAX_SEED
-from biocache.store.paths import local_path
 
 __all__ = ["COMPUTE_DTYPES", "FinetuneRequest"]
 
@@ -17,7 +14,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRequest:
+class FinetuneRequest(Request):
     """Which checkpoints to make, and how.
 
     Attributes
@@ -75,52 +72,58 @@ class FinetuneRequest:
         If a value is out of its range.
     """
 
-    task: str
-    dataset: str | None = None
-    models: tuple[str, ...] = ("bert",)
-    training_sizes: tuple[int, ...] = (100,)
-    seed: int = 42
-    checkpoints: Path = Path("checkpoints")
-    label_scheme: str = "bio"
-    epochs: float = 3.0
-    learning_rate: float = 2e-5
-    batch_size: int = 16
-    gradient_accumulation: int = 1
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    max_length: int | None = None
-    limit: int | None = None
-    max_duplicates: float = 0.1
-    patience: int | None = None
-    compute_dtype: str = "float32"
-    device: str | None = None
-    save_steps: int = 500
-    restart: bool = False
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        # One number and one path, however it was written: settings are compared.
-        for name in ("epochs", "learning_rate", "warmup", "weight_decay", "max_duplicates"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
-        require_known("task", (self.task,), TASKS)
-        require_known("label scheme", (self.label_scheme,), LABEL_SCHEMES)
-        require_known("compute dtype", (self.compute_dtype,), COMPUTE_DTYPES)
-        require_named(self, "models", "training_sizes")
-        require_sizes(self.training_sizes)
-        if not 0 <= self.seed <= MAX_SEED:
-            raise SettingError(f"seed {self.seed} is not a whole number from 0 to {MAX_SEED}")
-        self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        for name in ("epochs", "learning_rate"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise SettingError(f"{name} {value} is not a positive number")
-        require_positive(self, "batch_size", "gradient_accumulation", "max_length", "limit", "patience", "save_steps")
-        if not 0 <= self.warmup < 1:
-            raise SettingError(f"warmup {self.warmup} is not a share of the steps; use 0 or more and less than 1")
-        if not 0 <= self.max_duplicates <= 1:
-            raise SettingError(f"max_duplicates {self.max_duplicates} is not a share of the samples; use 0 to 1")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise SettingError(f"weight_decay {self.weight_decay} is not a number from 0")
+    task: str = option(choices=tuple(TASKS), help="How text is read.")
+    dataset: str | None = option(
+        None,
+        metavar="NAME|FOLDER|HUB_ID",
+        help="Corpus; NAME=FOLDER names it.",
+        unset="tner/bionlp2004 for ner",
+    )
+    models: tuple[str, ...] = option(
+        ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
+    )
+    training_sizes: tuple[int, ...] = option(
+        (10, 30, 50, 100),
+        flag="--training-size",
+        low=0,
+        high=100,
+        help="Percents of the train split to fine-tune on; 0 is the pre-trained model, which needs nothing.",
+    )
+    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
+    checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
+    label_scheme: str = option("bio", choices=LABEL_SCHEMES, help="Labels of ner: IOB2 tags, or merged by entity type.")
+    epochs: float = option(3.0, low=0, above=True, help="Times to go through the samples.")
+    learning_rate: float = option(
+        2e-5, low=0, above=True, help="Largest learning rate of AdamW; it falls linearly to 0."
+    )
+    batch_size: int = option(16, low=1, help="Samples of a forward pass.")
+    gradient_accumulation: int = option(1, low=1, help="Forward passes of an optimiser step.")
+    warmup: float = option(
+        0.1, low=0, high=1, below=True, help="Share of the steps over which the learning rate rises."
+    )
+    weight_decay: float = option(0.01, low=0, help="Weight decay of AdamW.")
+    max_length: int | None = option(None, low=1, help="Tokens after which a sample is cut.", unset="512 or the model's")
+    limit: int | None = option(None, low=1, help="Leading samples of each split to read.", unset="all")
+    max_duplicates: float = option(
+        0.1,
+        low=0,
+        high=1,
+        help="Largest share of the validation or test split that may be in the train split, word for word.",
+    )
+    patience: int | None = option(
+        None,
+        low=1,
+        help="Stop after N epochs without a lower validation loss, and keep the lowest.",
+        unset="all epochs",
+    )
+    compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type of products.")
+    device: str | None = option(None, help="Device of torch: cpu or cuda.", unset="cuda where there is one")
+    save_steps: int = option(
+        500, low=1, help="Steps after which to save what going on needs; with --patience each epoch."
+    )
+    restart: bool = option(
+        False,
+        flag="--restart/--resume",
+        help="Begin anew, or go on from the last saved step of an interrupted fine-tuning.",
+    )
+    overwrite: bool = option(False, help="Replace what was made with other settings.")

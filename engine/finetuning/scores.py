@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.encoding import Encoding
+from biocache.engine.corpora.base import Sample
+from biocache.engine.corpora.encoding import Encoding
+from biocache.engine.corpora.ner import OUTSIDE
 from biocache.engine.scoring import as_iob2, score_classes, score_entities
-from biocache.engine.tasks.base import Sample
-from biocache.engine.tasks.ner import OUTSIDE
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 

@@ -276,7 +276,7 @@ def _diverged(what: str) -> TrainingError:
 
 def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path) -> TrainingArguments:
     if request.compute_dtype == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
-        raise SettingError(f"{torch.cuda.get_device_name()} has no bfloat16; pass --compute-dtype float32")
+        raise SettingError(f"{torch.cuda.get_device_name()} has no bfloat16; pass --compute-dtype=float32")
     batches = -(-samples // request.batch_size)
     steps = math.ceil(request.epochs * -(-batches // request.gradient_accumulation))
     by_epoch = "epoch" if request.patience is not None else None

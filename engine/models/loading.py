@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from biocache.engine.machine import seeded
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
-from biocache.engine.randomness import seeded
 from biocache.store.errors import ModelError
 from biocache.store.text import one_line
 

@@ -96,7 +96,7 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
     except Exception as error:
         raise ModelError(
             f"model {source.name!r} cannot be loaded from {source.folder!r} ({one_line(error)}); check the name, go "
-            f"online once, or pass --model {source.name}=FOLDER with a downloaded checkpoint"
+            f"online once, or pass --model={source.name}=FOLDER with a downloaded checkpoint"
         ) from error
 
 
@@ -207,7 +207,7 @@ def choose_max_length(
     if asked > most:
         raise SettingError(
             f"max length {asked} is more than the {most} tokens model {source.name!r} can read; pass "
-            f"--max-length {most} or less"
+            f"--max-length={most} or less"
         )
     return asked
 

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.commands import command_line
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import with_source
 from biocache.store.catalog import Store
@@ -36,37 +40,36 @@ def missing_commands(store: Store, inventory: Inventory) -> dict[str, str]:
     return {
         "probes": command_line("probe", store.path, _probe(complete)),
         "attention": _attention(store, inventory, mapped),
-        "fine-tuning": command_line("finetune", store.path, _corpus(inventory)),
+        "fine-tuning": command_line("finetune", store.path, FinetuneRequest(**_corpus(inventory))),
     }
 
 
-def _probe(keys: Sequence[RunKey]) -> dict[str, Any]:
+def _probe(keys: Sequence[RunKey]) -> ProbeRequest:
     for key in keys:
         views = {other.view for other in keys if (other.task, other.dataset) == (key.task, key.dataset)}
-        named = {"task": key.task, "dataset": key.dataset}
-        return {**named, "features": "pair"} if key.task == "nli" and views == {"pair"} else named
-    return {"task": "ner"}
+        return ProbeRequest(task=key.task, dataset=key.dataset, features="pair" if views == {"pair"} else "separate")
+    return ProbeRequest(task="ner")
 
 
 def _attention(store: Store, inventory: Inventory, keys: Sequence[RunKey]) -> str:
     """Compare fine-tuned with pre-trained runs; where there are none, two models; else extract what is to compare."""
     for first in keys:
         same = [key for key in keys if (key.task, key.dataset, key.view) == (first.task, first.dataset, first.view)]
-        named = {"task": first.task, "dataset": first.dataset, "model": first.model, "view": first.view}
+        named: dict[str, Any] = {"task": first.task, "dataset": first.dataset, "model": first.model, "view": first.view}
         if first.training_size == 0 and any(key.model == first.model and key.training_size for key in same):
-            return command_line("compare-attention", store.path, named)
+            return command_line("compare-attention", store.path, AttentionRequest(**named))
         # The catalog is in the order of models, so that a pair of models is met where no sizes of the first are.
         others = [key for key in same if key.model != first.model and key.training_size == first.training_size == 0]
         if others and not any(key.training_size for key in keys):
-            pair = {**named, "against": others[0].model, "all_pairs": True}
+            pair = AttentionRequest(**named, against=others[0].model, all_pairs=True)
             return command_line("compare-attention", store.path, pair)
-    return command_line("extract", store.path, {**_corpus(inventory), "training_sizes": (0, 10, 100)})
+    return command_line("extract", store.path, ExtractionRequest(**_corpus(inventory), training_sizes=(0, 10, 100)))
 
 
 def _corpus(inventory: Inventory) -> dict[str, Any]:
     """Name the corpus and the model of the first run as commands take them that read both."""
     if not inventory.runs:
-        return {"task": "ner", "model": "bert"}
+        return {"task": "ner"}
     key = inventory.runs[0].key
     named = {kind: with_source(inventory.sources, kind, key.task, getattr(key, kind)) for kind in ("dataset", "model")}
-    return {"task": key.task, **named}
+    return {"task": key.task, "dataset": named["dataset"], "models": (named["model"],)}

@@ -42,7 +42,7 @@ _ATTRIBUTES = (
     "samples",
 )
 # What else was kept beside the means does not change them.
-_FLAGS = ("exclude_special", "all_pairs", "replicates", "resampling_seed")
+_FLAGS = ("exclude_special", "all_pairs", "resamples", "resampling_seed")
 
 
 def attention_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
@@ -60,7 +60,7 @@ def attention_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
         The place and its numbers; None: not known.
     """
     if "pair_mean" in dataset:
-        from biocache.engine.attention.figures import mean_best_match
+        from biocache.engine.analyses.attention.figures import mean_best_match
 
         values = {"mean": mean_best_match(dataset)}
         across = "other_layer"
@@ -97,7 +97,7 @@ class AttentionGroup:
     rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     metrics: dict[str, tuple[str, str, float]] = field(default_factory=dict)
     layers: dict[tuple[Any, ...], dict[str, float]] = field(default_factory=dict)
-    results: list[StoredResult] = field(default_factory=list)
+    results: list[tuple[StoredResult, xr.Dataset]] = field(default_factory=list)
 
     @property
     def across(self) -> str:
@@ -106,7 +106,7 @@ class AttentionGroup:
 
     def add(self, result: StoredResult, dataset: xr.Dataset, request: ReportRequest) -> None:
         """Take the rows of a comparison, which is newer than those before."""
-        self.results.append(result)
+        self.results.append((result, dataset))
         for metric in dataset["metric"].values.tolist():
             own = dataset.sel(metric=metric)
             self.metrics[metric] = (own["title"].item(), own["unit"].item(), float(own["identity"]))
@@ -140,7 +140,7 @@ class AttentionGroup:
             name=name,
             title=f"Attention of {part['model']} against {against}: {part['task']} on {part['dataset']}",
             settings=f"view {part['view']}, {part['split']} split, {part['samples']:,} samples, seed {part['seed']}, "
-            f"by {part['level']}{special}, {part['replicates']:,} replicates of the bootstrap",
+            f"by {part['level']}{special}, {part['resamples']:,} bootstrap resamples",
             reading=_PAIRS if pairs else _READING,
             variants=list(self._variants()),
             switch="metric",
@@ -239,7 +239,7 @@ def group_comparisons(
     groups: dict[str, AttentionGroup] = {}
     for result, dataset in loaded:
         settings = {name: dataset.attrs[name] for name in _ATTRIBUTES} | {"seed": _seed(result)}
-        settings |= {name: result.inputs[name] for name in _FLAGS}
+        settings |= {name: result.inputs["settings"][name] for name in _FLAGS}
         models = {settings["model"], settings["baseline_model"]}
         if not request.wants(task=settings["task"], dataset=settings["dataset"]):
             continue

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.table import layer_rows
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, Line, curve_plot
@@ -19,7 +20,6 @@ from biocache.store.results import StoredResult
 
 __all__ = ["ProbeGroup", "group_probes", "probe_rows"]
 
-_EXTRAS = ("control_accuracy", "selectivity", "code_length", "compression")
 _BAND = (0.0, 1.0)
 _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
@@ -54,17 +54,12 @@ def probe_rows(dataset: xr.Dataset) -> Iterator[dict[str, Any]]:
         the probe), ``_ci_low``, ``_ci_high`` and ``_majority``; then what the controls say. None: not known.
     """
     scores = dataset.score.to_numpy().tolist()
-    means = dataset.mean("probe_seed")
-    for place in np.argwhere(means[scores[0]].notnull().to_numpy()):
-        where = dict(zip(means[scores[0]].dims, place.tolist(), strict=True))
-        at, seeds = means.isel(where), dataset.isel(where)
-        row = {name: at[name].item() for name in ("model", "training_size", "seed", "layer")}
-        row["random_weights"] = bool(at.random_weights)
-        for name in scores:
-            spread = float(seeds[name].std(ddof=1)) if seeds.sizes["probe_seed"] > 1 else None
-            row |= {name: at[name].item(), f"{name}_spread": spread}
-            row |= {f"{name}_{bound}": at[bound].sel(score=name).item() for bound in ("ci_low", "ci_high", "majority")}
-        yield row | {name: at[name].item() for name in _EXTRAS if name in at}
+    for row in layer_rows(dataset, main_score(scores)).to_dict("records"):
+        spreads = {f"{name}_spread": row.get(f"{name}_spread") for name in scores}
+        known = {
+            str(name): value for name, value in row.items() if name != "best" and not str(name).startswith("class_")
+        }
+        yield known | spreads
 
 
 @dataclass
@@ -86,11 +81,11 @@ class ProbeGroup:
     settings: Mapping[str, Any]
     scores: tuple[str, ...]
     rows: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = field(default_factory=dict)
-    results: list[StoredResult] = field(default_factory=list)
+    results: list[tuple[StoredResult, xr.Dataset]] = field(default_factory=list)
 
     def add(self, result: StoredResult, dataset: xr.Dataset, request: ReportRequest) -> None:
         """Take the rows of a result, which is newer than those before."""
-        self.results.append(result)
+        self.results.append((result, dataset))
         origins = {_place(cell): [cell["train"], cell["test"]] for cell in result.inputs["cells"]}
         for row in probe_rows(dataset):
             if not request.wants(model=row["model"], training_size=row["training_size"]):
@@ -171,9 +166,8 @@ def group_probes(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: Rep
             "task": dataset.attrs["task"],
             "dataset": dataset.attrs["dataset"],
             "views": dataset.attrs["views"],
-            **{name: result.inputs[name] for name in ("probe", "backend", "pooling", "combine", "seeds")},
-            **result.inputs["options"],
-            **{name: result.inputs[name] for name in ("max_train_samples", "resamples")},
+            "backend": result.inputs["backend"],
+            **{name: value for name, value in result.inputs["settings"].items() if name not in ("control", "mdl")},
         }
         if request.wants(task=settings["task"], dataset=settings["dataset"]):
             scores = tuple(dataset.score.to_numpy().tolist())

@@ -1,26 +1,19 @@
 """How a stored result is made again: the request it came from, the command of it, and the lines of Python."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from biocache.engine.attention.request import AttentionRequest
+import xarray as xr
+
+from biocache.engine.analysis import ANALYSES, find
 from biocache.engine.commands import command_line, python_lines
-from biocache.engine.probing.request import ClassifierOptions, ProbeRequest
+from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.report.figure import Recipe
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
-from biocache.store.keys import RunKey
 from biocache.store.results import StoredResult
 
-__all__ = [
-    "attention_recipe",
-    "attention_request",
-    "finetune_recipe",
-    "probe_recipe",
-    "probe_request",
-    "with_source",
-]
+__all__ = ["analysis_recipe", "finetune_recipe", "with_source"]
 
 _CHANGED = (
     "The runs of the store have changed since: the same call would now compute another result, or say what is missing."
@@ -48,74 +41,14 @@ def with_source(sources: Mapping[tuple[str, str, str], str], kind: str, task: st
     return name if source == name else f"{name}={source}"
 
 
-def probe_request(inputs: Mapping[str, Any]) -> ProbeRequest:
-    """Return the request that a stored result of a probe answers."""
-    keys = [RunKey.from_path(run["run"]) for cell in inputs["cells"] for run in (*cell["train"], *cell["test"])]
-    views = {key.view for key in keys}
-    return ProbeRequest(
-        task=keys[0].task,
-        dataset=keys[0].dataset,
-        models=_each(key.model for key in keys),
-        training_sizes=_each(sorted(key.training_size for key in keys)),
-        run_seeds=_each(sorted(key.seed for key in keys)),
-        layers=_each(sorted(layer for cell in inputs["cells"] for layer in cell["layers"])),
-        features="pair" if views == {"pair"} else "separate",
-        probe=inputs["probe"],
-        options=ClassifierOptions(**inputs["options"]),
-        **{
-            name: inputs[name]
-            for name in ("pooling", "combine", "seeds", "max_train_samples", "control", "mdl", "resamples")
-        },
-    )
-
-
-def probe_recipe(store: Store, result: StoredResult) -> Recipe:
-    """Return how the result of a probe is made."""
-    from biocache.engine.probing.probe import probe_inputs
-
-    exact = probe_request(result.inputs)
-    # As people write it: layers are named only where they are not all that are stored.
-    for request in (replace(exact, layers=None), exact):
-        note = _note(lambda asked=request: probe_inputs(store, asked) == result.inputs)  # type: ignore[misc]
-        if not note:
-            break
+def analysis_recipe(store: Store, result: StoredResult, dataset: xr.Dataset) -> Recipe:
+    """Return how the result of an analysis is made: by the request that it was made by."""
+    analysis = ANALYSES[result.kind]
+    request = analysis.Request.from_json(dataset.attrs["request"])
     return Recipe(
-        command=command_line("probe", store.path, request),
-        python=python_lines("probe", store.path, request),
-        note=note,
-    )
-
-
-def attention_request(inputs: Mapping[str, Any]) -> AttentionRequest:
-    """Return the request that a stored comparison answers."""
-    baseline = RunKey.from_path(inputs["baseline"]["run"])
-    others = [RunKey.from_path(run["run"]) for run in inputs["runs"]]
-    settings = ("exclude_special", "by_label", "match_heads", "all_pairs", "per_sample", "replicates")
-    return AttentionRequest(
-        task=baseline.task,
-        dataset=baseline.dataset,
-        model=others[0].model,
-        seed=others[0].seed,
-        view=baseline.view,
-        split=baseline.split,
-        training_sizes=tuple(key.training_size for key in others),
-        baseline=baseline.training_size,
-        against=None if baseline.model == others[0].model else baseline.model,
-        metrics=tuple(inputs["metrics"]),
-        resampling_seed=inputs["resampling_seed"],
-        **{name: inputs[name] for name in settings},
-    )
-
-
-def attention_recipe(store: Store, result: StoredResult) -> Recipe:
-    """Return how a comparison of attention is made."""
-    from biocache.engine.attention.comparison import comparison_inputs
-
-    request = attention_request(result.inputs)
-    return Recipe(
-        command=command_line("compare-attention", store.path, request),
-        python=python_lines("compare_attention", store.path, request),
-        note=_note(lambda: comparison_inputs(store, request) == result.inputs),
+        command=command_line(analysis.name, store.path, request),
+        python=python_lines(analysis.name, store.path, request),
+        note=_note(lambda: find(analysis, store, request).inputs == result.inputs),
     )
 
 
@@ -136,14 +69,14 @@ def finetune_recipe(
     first = specs[0]
     task, dataset = first["task"], first["dataset"]
     models = _each(with_source(sources, "model", task, spec["model"]) for spec in specs)
-    settings = {
-        "task": task,
-        "dataset": with_source(sources, "dataset", task, dataset),
-        "models": models,
-        "training_sizes": _each(sorted(spec["training_size"] for spec in specs)),
-        "seed": first["seed"],
+    request = FinetuneRequest(
+        task=task,
+        dataset=with_source(sources, "dataset", task, dataset),
+        models=models,
+        training_sizes=_each(sorted(spec["training_size"] for spec in specs)),
+        seed=first["seed"],
         **{name: first[name] for name in _FINETUNE_SETTINGS},
-    }
+    )
     lines = [
         "from biocache.store import Store",
         "",
@@ -155,7 +88,7 @@ def finetune_recipe(
         "}",
     ]
     return Recipe(
-        command=command_line("finetune", store.path, settings),
+        command=command_line("finetune", store.path, request),
         python="\n".join(lines),
         note="Checkpoints go to --checkpoints, by default the folder checkpoints; those that are there are not made "
         "again. The lines of Python read the scores that the store keeps.",

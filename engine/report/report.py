@@ -14,7 +14,7 @@ from biocache.engine.report.inventory import Inventory, take_inventory
 from biocache.engine.report.page import Page, Section, render
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.probes import group_probes
-from biocache.engine.report.recipes import attention_recipe, finetune_recipe, probe_recipe
+from biocache.engine.report.recipes import analysis_recipe, finetune_recipe
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.report.results import Loaded, load_results
 from biocache.engine.report.statements import Finding, Findings
@@ -143,7 +143,7 @@ def _sections(
 ) -> tuple[list[Section], list[Findings]]:
     """Draw the results of each kind, and pick what they show."""
     probes = group_probes(loaded["probe"], request)
-    comparisons = group_comparisons(loaded["attention"], request)
+    comparisons = group_comparisons(loaded["compare-attention"], request)
     tunings = group_finetunings(loaded["finetune"], request)
     sizes = [row["training_size"] for group in probes for row in group.table]
     sizes += [run.key.training_size for run in inventory.runs]
@@ -151,11 +151,11 @@ def _sections(
     figures: dict[str, list[Figure]] = {"probes": [], "attention": [], "fine-tuning": []}
     found: dict[str, list[Finding]] = {name: [] for name in figures}
     for place, probe in enumerate(probes, start=1):
-        made = [probe_recipe(store, result) for result in probe.results]
+        made = [analysis_recipe(store, *result) for result in probe.results]
         figures["probes"].append(probe.figure(f"probes-{place}", palette, _distinct(made)))
         found["probes"] += probe.findings(f"probes-{place}")
     for place, comparison in enumerate(comparisons, start=1):
-        made = [attention_recipe(store, result) for result in comparison.results]
+        made = [analysis_recipe(store, *result) for result in comparison.results]
         figures["attention"].append(comparison.figure(f"attention-{place}", _distinct(made)))
         found["attention"] += comparison.findings(f"attention-{place}")
     for place, tuning in enumerate(tunings, start=1):

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biocache.engine.settings import require_positive, require_sizes
-from biocache.store.errors import SettingError
+from biocache.engine.corpora.base import TASKS
+from biocache.engine.request import Request, option
+from biocache.engine.sources import named
 
 __all__ = ["Report", "ReportRequest"]
 
-_MIB = 2**20
-
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest:
+class ReportRequest(Request):
     """What of a store to report.
 
     Attributes
@@ -31,29 +30,33 @@ class ReportRequest:
         If a value is out of its range.
     """
 
-    tasks: tuple[str, ...] | None = None
-    datasets: tuple[str, ...] | None = None
-    models: tuple[str, ...] | None = None
-    training_sizes: tuple[int, ...] | None = None
-    samples: int = 6
-    max_bytes: int = 20 * _MIB
-
-    def __post_init__(self) -> None:
-        for name in ("tasks", "datasets", "models", "training_sizes"):
-            if getattr(self, name) == ():
-                raise SettingError(f"{name} is empty: name at least one, or None for all")
-        require_sizes(self.training_sizes or ())
-        require_positive(self, "max_bytes")
-        if self.samples < 0:
-            raise SettingError(f"samples {self.samples} is not a number from 0; 0 leaves the viewer out")
+    tasks: tuple[str, ...] | None = option(
+        None, flag="--task", choices=tuple(TASKS), help="Tasks.", unset="all in the store"
+    )
+    datasets: tuple[str, ...] | None = option(None, flag="--dataset", help="Data sets.", unset="all in the store")
+    models: tuple[str, ...] | None = option(None, flag="--model", help="Models.", unset="all in the store")
+    training_sizes: tuple[int, ...] | None = option(
+        None,
+        flag="--training-size",
+        low=0,
+        high=100,
+        help="Percents of the train split that the models were fine-tuned on.",
+        unset="all",
+    )
+    samples: int = option(
+        6, low=0, help="Samples whose attention maps the page shows, of each model and view; 0 for none."
+    )
+    max_bytes: int = option(
+        20 * 2**20, low=1, form="bytes", help="Most that the page takes; it shows fewer samples, so as to fit."
+    )
 
     @property
     def selection(self) -> dict[str, Any]:
         """Parts of a run's key that are asked for, as `Store.keys` takes them."""
         parts = {
             "task": self.tasks,
-            "dataset": self.datasets,
-            "model": self.models,
+            "dataset": named("dataset", self.datasets),
+            "model": named("model", self.models),
             "training_size": self.training_sizes,
         }
         return {name: list(values) for name, values in parts.items() if values is not None}

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import xarray as xr
 
+from biocache.engine.analysis import ANALYSES
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
 from biocache.store.metadata import MetadataError
@@ -12,7 +13,7 @@ from biocache.store.results import StoredResult
 __all__ = ["KINDS", "load_results"]
 
 #: Kinds of the results that the page shows. Others, such as single fits, are parts of these.
-KINDS = ("finetune", "probe", "attention")
+KINDS = ("finetune", "probe", "compare-attention")
 
 Loaded = list[tuple[StoredResult, xr.Dataset]]
 
@@ -37,13 +38,11 @@ def load_results(store: Store) -> tuple[dict[str, Loaded], list[str]]:
 
 def _is_current(result: StoredResult) -> bool:
     """Return whether this release computes a result in the same way, and so knows its shape."""
-    from biocache.engine.attention.comparison import METHOD
     from biocache.engine.finetuning.spec import FinetuneSpec
-    from biocache.engine.probing.fitting import PROTOCOL
 
     inputs = result.inputs
     if result.kind == "finetune":
         with suppress(MetadataError):
             return bool(FinetuneSpec.from_json(inputs.get("checkpoint")))
         return False
-    return bool(inputs.get("protocol") == PROTOCOL if result.kind == "probe" else inputs.get("method") == METHOD)
+    return bool(inputs.get("version") == ANALYSES[result.kind].version)

@@ -1,7 +1,7 @@
 """Attention between the words of single samples, as bytes that a page can hold.
 
-Between words as in `biocache.engine.attention.alignment`: to a word the sum over its tokens, from a word the mean over
-its tokens. Rows are not scaled: what goes to special tokens is a last column.
+Between words as in `biocache.engine.analyses.attention.alignment`: to a word the sum over its tokens, from a word the
+mean over its tokens. Rows are not scaled: what goes to special tokens is a last column.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.attention.alignment import align
+from biocache.engine.analyses.attention.alignment import align
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
 from biocache.store.chunks import dense_maps

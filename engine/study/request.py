@@ -4,13 +4,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from biocache.engine.attention.request import DEFAULT_METRICS, AttentionRequest
+from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_NAMES, AttentionRequest
+from biocache.engine.analyses.probing.request import PROBES, ProbeRequest
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.probing.request import ProbeRequest
-from biocache.engine.settings import require_known, require_named, require_sizes
-from biocache.engine.tasks.base import TASKS
-from biocache.store.paths import local_path
+from biocache.engine.request import Request, option
+from biocache.store.errors import SettingError
+from biocache.store.keys import MAX_SEED
 
 __all__ = ["STEPS", "Cell", "StudyRequest"]
 
@@ -42,13 +43,15 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRequest:
+class StudyRequest(Request):
     """The grid, and the settings that all of it shares.
 
     Attributes
     ----------
-    corpora
-        The task and the data set of each corpus; None for the task's default.
+    tasks
+        The tasks.
+    datasets
+        A data set for each task, in their order; None for the defaults of the tasks.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
     training_sizes
@@ -78,25 +81,56 @@ class StudyRequest:
         If a list is empty or a value out of its range.
     """
 
-    corpora: tuple[tuple[str, str | None], ...]
-    models: tuple[str, ...] = ("bert",)
-    training_sizes: tuple[int, ...] = (0, 10, 30, 50, 100)
-    seed: int = 42
-    checkpoints: Path = Path("checkpoints")
-    steps: tuple[str, ...] = STEPS
-    finetuning: FinetuneRequest = field(default_factory=lambda: FinetuneRequest(task="ner"))
-    extraction: ExtractionRequest = field(default_factory=lambda: ExtractionRequest(task="ner"))
-    probe: str | None = None
-    max_train_samples: int | None = None
-    metrics: tuple[str, ...] = DEFAULT_METRICS
-    max_disk: int | None = None
+    tasks: tuple[str, ...] = option(
+        ("ner",), flag="--task", choices=tuple(TASKS), repeats=True, help="Tasks, one for each corpus."
+    )
+    datasets: tuple[str, ...] | None = option(
+        None,
+        flag="--dataset",
+        repeats=True,
+        help="A corpus for each task, in their order; NAME=FOLDER names it.",
+        unset="those of the tasks",
+    )
+    models: tuple[str, ...] = option(
+        ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
+    )
+    training_sizes: tuple[int, ...] = option(
+        (0, 10, 30, 50, 100),
+        flag="--training-size",
+        low=0,
+        high=100,
+        help="Percents of the train split; 0 is pre-trained.",
+    )
+    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
+    checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
+    steps: tuple[str, ...] = option(STEPS, choices=STEPS, help="Steps to do.")
+    finetuning: FinetuneRequest = field(default_factory=lambda: FinetuneRequest(task="ner"), metadata={"lends": False})
+    extraction: ExtractionRequest = field(
+        default_factory=lambda: ExtractionRequest(task="ner"), metadata={"lends": False}
+    )
+    probe: str | None = option(
+        None, choices=PROBES, help="Classifier of the probes.", unset="bilstm-crf for ner, svc for nli"
+    )
+    max_train_samples: int | None = option(
+        None, low=1, help="Samples of the train split that a probe is fitted on.", unset="all"
+    )
+    metrics: tuple[str, ...] = option(
+        DEFAULT_METRICS, flag="--metric", choices=METRIC_NAMES, help="Metrics of the comparison of attention."
+    )
+    max_disk: int | None = option(None, low=1, form="bytes", help="Refuse to write more than this, such as 200G.")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checkpoints", local_path(self.checkpoints, "checkpoints"))
-        require_named(self, "corpora", "models", "training_sizes", "steps")
-        require_known("task", (task for task, _ in self.corpora), TASKS)
-        require_known("step", self.steps, STEPS)
-        require_sizes(self.training_sizes)
+    def check(self) -> None:
+        """Refuse corpora that are not one for each task."""
+        if self.datasets is not None and len(self.datasets) != len(self.tasks):
+            raise SettingError(
+                f"--dataset names {len(self.datasets)} and --task {len(self.tasks)}; give a corpus for each task, in "
+                "their order"
+            )
+
+    @property
+    def corpora(self) -> tuple[tuple[str, str | None], ...]:
+        """The task and the data set of each corpus; None for the task's default."""
+        return tuple(zip(self.tasks, self.datasets or (None,) * len(self.tasks), strict=True))
 
     @property
     def sizes(self) -> tuple[int, ...]:

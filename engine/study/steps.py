@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from biocache.engine.corpora.readers import locate
 from biocache.engine.extraction.extract import bytes_left
 from biocache.engine.extraction.planning import ModelPlan, plan_extraction
 from biocache.engine.finetuning.checkpoint import is_foreign
 from biocache.engine.models.sources import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest
-from biocache.engine.tasks.readers import locate
 from biocache.store.errors import ModelError, ResourceError, SettingError
 from biocache.store.text import format_bytes
 

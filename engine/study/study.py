@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.request import Request
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.study.steps import Step, check_study_disk, foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
@@ -115,7 +116,7 @@ class _Runner:
             # Whatever it is: hours of other steps do not depend on it.
             if step.kind in ("finetune", "extract"):
                 self._missing.update((step.cell, size) for size in sizes)
-            message = str(error) if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
+            message = error.message if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
             return Outcome(step, "failed", time.perf_counter() - begun, " ".join(message.split()))
         return Outcome(step, "done" if self._worked else "found", time.perf_counter() - begun)
 
@@ -144,19 +145,14 @@ class _Runner:
         )
 
     def _probe(self, step: Step) -> None:
-        from biocache.engine.probing.probe import probe
-
-        probe(
-            self._store,
-            self._request.probe_request(step.cell, step.sizes),
-            on_progress=lambda done, total: self._tell(step, str(step), done, total),
-        )
+        self._analyse(step, self._request.probe_request(step.cell, step.sizes))
 
     def _compare(self, step: Step) -> None:
-        from biocache.engine.attention.comparison import compare_attention
+        self._analyse(step, self._request.attention_request(step.cell, step.sizes))
 
-        compare_attention(
-            self._store,
-            self._request.attention_request(step.cell, step.sizes),
-            on_progress=lambda done, total: self._tell(step, str(step), done, total),
+    def _analyse(self, step: Step, request: Request) -> None:
+        from biocache.engine.analysis import compute
+
+        compute(
+            step.kind, self._store, request, on_progress=lambda done, total: self._tell(step, str(step), done, total)
         )

@@ -27,7 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import zarr
 
 from biocache.engine import AttentionRequest, compare_attention
-from biocache.engine.attention.metrics import METRICS
+from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.store import Run, Store
 
 CORES = len(os.sched_getaffinity(0))
@@ -38,8 +38,8 @@ def write_models(scratch: Path, dataset: Path, model: Path | None) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
+    from biocache.engine.corpora.readers import read_corpus
     from biocache.engine.demo.checkpoints import write_checkpoint
-    from biocache.engine.tasks.readers import read_corpus
 
     own, moved = scratch / "own", scratch / "moved"
     if moved.exists():

@@ -25,13 +25,13 @@ import numpy as np
 import zarr
 
 from biocache.engine import ExtractionRequest
+from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.demo.checkpoints import write_checkpoint
 from biocache.engine.extraction.batches import plan_batches, plan_windows
 from biocache.engine.extraction.extract import run_plan
 from biocache.engine.extraction.forward import Forward, TokenTable
 from biocache.engine.extraction.planning import ExtractionPlan, plan_extraction
 from biocache.engine.models.loading import load_model
-from biocache.engine.tasks.readers import read_corpus
 from biocache.store import Store
 
 BASE = {"hidden_size": 768, "layers": 12}

@@ -25,12 +25,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 
 from biocache.engine import ClassifierOptions, ExtractionRequest, ProbeRequest, extract, probe
+from biocache.engine.analyses.probing.features import read_rows
+from biocache.engine.analyses.probing.scaling import fit_scaled
+from biocache.engine.analysis import find
+from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.demo.checkpoints import write_checkpoint
-from biocache.engine.extraction.memory import used_memory
-from biocache.engine.probing.features import read_rows
-from biocache.engine.probing.probe import plan_probe
-from biocache.engine.probing.scaling import fit_scaled
-from biocache.engine.tasks.readers import read_corpus
+from biocache.engine.executor import Executor
+from biocache.engine.machine import used_memory
 from biocache.store import Store
 
 
@@ -177,7 +178,8 @@ def child_memory(args: argparse.Namespace) -> None:
     """Probe and print train words, fits at once, planned and real peak memory."""
     options = ClassifierOptions(epochs=1, max_iterations=20)
     request = ProbeRequest(task="ner", probe=args.probe[0], options=options, max_memory=2**34)
-    plan = plan_probe(args.scratch, request)
+    found = find("probe", args.scratch, request)
+    plan = Executor().plan(found.analysis.tasks(found.store, request, found.runs), request.max_memory)
     probe(args.scratch, request, force=True)
     # Not that of getrusage, which begins with the parent's.
     peak = used_memory()

@@ -20,8 +20,8 @@ from biocache.store.errors import SettingError
 FUNCTIONS = {
     "finetune": ("biocache.engine.finetuning.finetune.finetune", 1),
     "extract": ("biocache.engine.extraction.planning.plan_extraction", 0),
-    "probe": ("biocache.engine.probing.probe.plan_probe", 1),
-    "compare-attention": ("biocache.engine.attention.comparison.compare_attention", 1),
+    "probe": ("biocache.engine.analysis.find", 2),
+    "compare-attention": ("biocache.engine.analysis.find", 2),
     "report": ("biocache.engine.report.report.write_report", 2),
 }
 
@@ -32,7 +32,7 @@ REQUESTS = [
     ("extract", ExtractionRequest(task="nli", views=("pair",), splits=("test",), keep=("hidden",), layers=(0, 2))),
     ("extract", ExtractionRequest(task="ner", random_weights=True, dtype="float32", attention_splits=("train",))),
     ("extract", ExtractionRequest(task="ner", models=("a", "b"), training_sizes=(0, 30), checkpoints=Path("my c"))),
-    ("compare-attention", AttentionRequest(task="ner", model="bert", training_sizes=(10, 30), by_label=True)),
+    ("compare-attention", AttentionRequest(task="ner", model="bert", training_sizes=(10, 30), by="label")),
     ("compare-attention", AttentionRequest(task="nli", model="a", against="b", metrics=("js", "tv"), match_heads=True)),
     ("report", ReportRequest(tasks=("ner",), models=("bert", "gpt2"), training_sizes=(0, 100), samples=3)),
 ]  # fmt: skip
@@ -73,4 +73,4 @@ def test_long_commands_are_on_several_lines_and_quoted():
     lines = command_line("extract", Path("x.zarr"), request).split(" \\\n    ")
     assert lines[0] == "biocache extract --store x.zarr"
     assert shlex.split(lines[2]) == ["--dataset", "d=it's here/ner"]
-    assert len(lines) == 5
+    assert len(lines) == 4

@@ -14,14 +14,13 @@ import xarray as xr
 from attention_factory import source
 from click.testing import Result
 
-from biocache.cli.compare_attention import METRICS
-from biocache.engine import AttentionRequest, compare_attention
-from biocache.engine.attention import comparison, metrics
-from biocache.engine.attention.request import DEFAULT_METRICS
+from biocache.engine import AttentionRequest, analysis, compare_attention
+from biocache.engine.analyses.attention import metrics
+from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_NAMES
 from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]
-Handed = Callable[..., tuple[AttentionRequest, dict[str, Any]]]
+Handed = Callable[..., AttentionRequest]
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +41,16 @@ def tuned(sizes: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
-    """Return what the command hands to `compare_attention`, which then stops it."""
+    """Return the request that the command makes of its options, which is then stopped."""
 
-    def parse(*arguments: object) -> tuple[AttentionRequest, dict[str, Any]]:
-        seen: list[tuple[AttentionRequest, dict[str, Any]]] = []
+    def parse(*arguments: object) -> AttentionRequest:
+        seen: list[AttentionRequest] = []
 
-        def stop(_store: Path, request: AttentionRequest, **options: Any) -> None:
-            options.pop("on_progress")
-            seen.append((request, options))
+        def stop(_analysis: Any, _store: Path, request: AttentionRequest) -> None:
+            seen.append(request)
             raise SettingError("stopped")
 
-        monkeypatch.setattr(comparison, "compare_attention", stop)
+        monkeypatch.setattr(analysis, "find", stop)
         assert command("compare-attention", *arguments, code=1).stderr == "Error: stopped\n"
         return seen[0]
 
@@ -60,14 +58,12 @@ def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
 
 
 def test_defaults_are_those_of_the_request(handed: Handed) -> None:
-    request, options = handed()
-    assert request == AttentionRequest()
-    assert options == {"workers": None, "scheduler_address": None, "force": False}
+    assert handed() == AttentionRequest()
 
 
-def test_metrics_are_those_of_the_engine() -> None:
-    assert tuple(metrics.METRICS) == METRICS
-    assert set(DEFAULT_METRICS) <= set(METRICS)
+def test_metrics_are_those_that_the_request_names() -> None:
+    assert tuple(metrics.METRICS) == METRIC_NAMES
+    assert set(DEFAULT_METRICS) <= set(METRIC_NAMES)
 
 
 SETTINGS = [
@@ -82,28 +78,23 @@ SETTINGS = [
     ("--model bert --against gpt2", {"model": "bert", "against": "gpt2"}),
     ("--metric js,tv --metric entropy", {"metrics": ("js", "tv", "entropy")}),
     ("--exclude-special", {"exclude_special": True}),
-    ("--by label", {"by_label": True}),
+    ("--by label", {"by": "label"}),
     ("--match-heads", {"match_heads": True}),
     ("--all-pairs", {"all_pairs": True}),
     ("--per-sample", {"per_sample": True}),
-    ("--replicates 50", {"replicates": 50}),
+    ("--resamples 50", {"resamples": 50}),
     ("--resampling-seed 9", {"resampling_seed": 9}),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), SETTINGS)
 def test_options_reach_the_request(handed: Handed, arguments: str, expected: dict[str, Any]) -> None:
-    assert handed(*arguments.split())[0] == AttentionRequest(**expected)
+    assert handed(*arguments.split()) == AttentionRequest(**expected)
 
 
 def test_every_setting_has_an_option() -> None:
     named = {name for _, expected in SETTINGS for name in expected}
     assert named == {field.name for field in fields(AttentionRequest)}
-
-
-def test_where_to_compute_reaches_the_engine(handed: Handed) -> None:
-    assert handed("--workers", 2, "--force")[1] == {"workers": 2, "scheduler_address": None, "force": True}
-    assert handed("--scheduler-address", "tcp://h:1")[1]["scheduler_address"] == "tcp://h:1"
 
 
 def test_a_table_by_layer(command: Command, tuned: Path) -> None:
@@ -112,8 +103,8 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
     title, *rows = result.stdout.splitlines()
     assert re.split(r"  +", title.strip()) == [
         *("training size", "layer"),
-        *("cosine", "95 %", "chance", "most changed head"),
-        *("entropy", "95 %", "most changed head"),
+        *("cosine", "cosine by chance", "most changed head of cosine"),
+        *("entropy", "most changed head of entropy"),
     ]
     found = compare_attention(tuned, AttentionRequest(model="tiny", metrics=("cosine", "entropy")))
     assert len(rows) == 4
@@ -121,9 +112,9 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
         own = found.sel(training_size=size, layer=layer, metric="cosine")
         head = int(own["mean"].argmin("head"))
         cells = re.split(r"  +", row.strip())
-        assert cells[:6] == [
-            *(str(size), str(layer), f"{own['layer_mean'].item():.3f}"),
-            f"{own['layer_ci_low'].item():.3f} to {own['layer_ci_high'].item():.3f}",
+        low, high = (own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high"))
+        assert cells[:5] == [
+            *(str(size), str(layer), f"{own['layer_mean'].item():.3f} [{low:.3f}, {high:.3f}]"),
             f"{own['chance'].mean().item():.3f}",
             f"{head}: {own['mean'][head].item():.3f}",
         ]
@@ -132,10 +123,15 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
 def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "label")
     title, *rows = result.stdout.splitlines()
-    assert re.split(r"  +", title.strip())[2:] == ["entropy", "95 %", "no", "yes", "most changed head"]
-    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by_label=True))
+    assert re.split(r"  +", title.strip())[2:] == [
+        "entropy",
+        "entropy, no",
+        "entropy, yes",
+        "most changed head of entropy",
+    ]
+    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by="label"))
     own = found["label_mean"].sel(training_size=10, layer=1).squeeze("metric").mean("head")
-    assert re.split(r"  +", rows[0].strip())[4:6] == [f"{value:.3f}" for value in own.values]
+    assert re.split(r"  +", rows[0].strip())[3:5] == [f"{value:.3f}" for value in own.values]
 
 
 def test_models_of_other_tokens_by_word(command: Command, store: Path) -> None:
@@ -143,16 +139,18 @@ def test_models_of_other_tokens_by_word(command: Command, store: Path) -> None:
     result = command("compare-attention", *arguments, "--metric", "js", "--match-heads")
     assert re.search(r"\d: 0\.\d{3} \(matches \d: 0\.\d{3}\)", result.stdout)
     printed = json.loads(command("compare-attention", *arguments, "--metric", "js", "--match-heads", "--json").stdout)
-    assert printed["attributes"]["level"] == "word"
-    assert printed["dims"] == {"metric": 1, "training_size": 1, "layer": 2, "head": 2}
-    assert printed["variables"]["mean"]["dims"] == ["metric", "training_size", "layer", "head"]
-    assert np.array(printed["variables"]["count"]["values"]).ravel().tolist() == [8] * 4
+    assert printed["settings"]["against"] == "gpt2"
+    rows = printed["rows"]
+    assert [(row["metric"], row["layer"], row["head"]) for row in rows] == [
+        ("js", n, k) for n in (1, 2) for k in (0, 1)
+    ]
+    assert [row["count"] for row in rows] == [8] * 4
 
 
 def test_json_has_null_for_what_is_not_a_number(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--json")
     printed = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert np.array(printed["variables"]["chance"]["values"], dtype=object).ravel().tolist() == [None] * 12
+    assert [row["chance"] for row in printed["rows"]] == [None] * 12
 
 
 def test_all_pairs_of_layers(command: Command, tuned: Path) -> None:
@@ -195,14 +193,17 @@ def test_labels_samples_files_and_figures(command: Command, tuned: Path, tmp_pat
         command(
             *("compare-attention", "--store", tuned, "--by", "label", "--per-sample"),
             *("--output", tmp_path / f"heads.{suffix}", "--plot", tmp_path / "heads.png"),
+            *("--plot-above-chance", tmp_path / "above.png"),
         )
     with xr.open_dataset(tmp_path / "heads.nc") as written:
         assert written["label_mean"].dims == ("metric", "training_size", "layer", "label", "head")
         assert written["value"].sizes["sample"] == 8
-    for name in ("heads.csv", "heads.json", "heads.png", "heads-above-chance.png"):
+    for name in ("heads.csv", "heads.json", "heads.png", "above.png"):
         assert (tmp_path / name).stat().st_size > 1000
-    command("compare-attention", "--store", tuned, "--metric", "tv", "--all-pairs", "--plot", tmp_path / "pairs.svg")
+    figures = ("--plot", tmp_path / "pairs.svg", "--plot-above-chance", tmp_path / "pairs-above.svg")
+    result = command("compare-attention", "--store", tuned, "--metric", "tv", "--all-pairs", *figures)
     assert {path.name for path in tmp_path.glob("pairs*")} == {"pairs.svg"}
+    assert "there is nothing to draw" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from filelock import FileLock
 from biocache.cli.demo import python_lines
 from biocache.cli.main import COMMANDS
 from biocache.engine import compare_attention, probe
+from biocache.engine.analysis import ANALYSES
 from biocache.engine.demo.demo import SIZES, Demo
 from biocache.engine.demo.making import Step, make_demo
 from biocache.engine.demo.models import MODELS, write_model
@@ -48,7 +49,7 @@ def test_the_demo_is_a_store_of_both_tasks_every_model_and_every_size(made: Demo
 
 def test_every_step_of_a_study_is_shown(demo: tuple[Path, str]) -> None:
     shown = [shlex.split(line)[1] for line in commands_in(demo[1])]
-    assert set(shown) == {"finetune", "extract", "probe", "compare-attention", "report"} <= set(COMMANDS)
+    assert set(shown) == {"finetune", "extract", "probe", "compare-attention", "report"} <= {*COMMANDS, *ANALYSES}
     assert len(shown) == 2 + 2 + 2 + 8 + 1
     assert demo[1].count("done in ") == len(shown) + 2
 

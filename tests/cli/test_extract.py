@@ -132,7 +132,7 @@ def test_values_that_cannot_be_are_usage_errors(command: Command, arguments: str
         (["--partition", "5/4"], r"partition 5/4 is not I/N with I from 1 to N"),
         (["--partition", "half"], r"partition 'half' is not of the form I/N"),
         (["--view", "pair"], r"view 'pair' is not one of sentence"),
-        (["--training-size", "101"], r"training size 101 is not a percentage"),
+        (["--training-size", "101"], r"--training-size 101 is not a whole number from 0 to 100"),
         (["--training-size", "10"], r"no checkpoint of model 'bert' at training size 10"),
         (["--layers", "0-3"], r"layer 3 is not one of model 'bert': it has 0 \(embeddings\) to 2"),
         (["--device", "abacus"], r"device 'abacus' cannot be used here"),

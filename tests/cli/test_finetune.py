@@ -143,7 +143,7 @@ def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path)
     assert other.stderr.count("\n") == 1
     assert other.stdout == ""
     assert "--warmup" in command("finetune", "--task", "ner", "--warmup", "much", code=2).stderr
-    assert "is not a share" in command(*job, "--warmup", "3", code=1).stderr
+    assert "not in the range" in command(*job, "--warmup", "3", code=2).stderr
     assert "have no --split" in command("ls", "--checkpoints", tmp_path, "--split", "test", code=2).stderr
     assert "nowhere is no folder" in command("ls", "--checkpoints", tmp_path / "nowhere", code=1).stderr
     nothing = command("ls", "--checkpoints", tmp_path / "store")

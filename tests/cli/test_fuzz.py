@@ -112,7 +112,7 @@ def test_any_command_line_ends_well(
             assert len(said) <= 1 or line[0] in ("verify", "study", "rm"), shown
             assert all(len(text) < 2500 for text in said), shown
         ends[result.exit_code] = ends.get(result.exit_code, 0) + 1
-    assert set(ends) == {0, 1, 2}, ends
+    assert {1, 2} <= set(ends) <= {0, 1, 2}, ends
     assert len(list(store.glob("*/*/*/*/*/*/*/zarr.json"))) == 4
     assert not [name for name in tree(work) if "s3:" in name or "file:" in name]
 

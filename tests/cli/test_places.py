@@ -24,8 +24,7 @@ def no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("computed before the place was refused")
 
-    monkeypatch.setattr("biocache.engine.probing.probe.fitted", fail)
-    monkeypatch.setattr("biocache.engine.attention.comparison._compute", fail)
+    monkeypatch.setattr("biocache.engine.executor.Executor.run", fail)
     monkeypatch.setattr("biocache.engine.report.report.take_inventory", fail)
 
 
@@ -45,7 +44,7 @@ def tree(folder: Path) -> dict[str, bytes]:
         (PROBE, "--output", "nowhere/out.csv"),
         (COMPARE, "--output", "biocache.zarr"),
         (COMPARE, "--plot", "thesis.png"),
-        (COMPARE, "--plot", "before.png"),  # Its second figure would be written to before-above-chance.png.
+        (COMPARE, "--plot-above-chance", "thesis.png"),
         (("report", "--store"), "--output", "thesis.html"),
         (("report", "--store"), "--output", "biocache.zarr/report.html"),
     ],
@@ -53,7 +52,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_nothing_is_deleted_and_nothing_computed(
     command: Command, store: Path, arguments: tuple[str, ...], option: str, place: str
 ) -> None:
-    for name in ("thesis.csv", "thesis.png", "thesis.html", "before-above-chance.png"):
+    for name in ("thesis.csv", "thesis.png", "thesis.html"):
         (store.parent / name).mkdir()
         (store.parent / name / "thesis.tex").write_text("years of work")
     before = tree(store.parent)

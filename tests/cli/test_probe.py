@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import pytest
 import xarray as xr
 from click.testing import Result
 
-from biocache.cli import probe as probe_module
-from biocache.engine import ClassifierOptions, ProbeRequest, probe
-from biocache.engine.probing import execution, request
-from biocache.engine.probing import probe as engine_module
+from biocache.engine import ClassifierOptions, ProbeRequest, analysis, compare_probes, probe
+from biocache.engine.analyses.probing import fitting
+from biocache.engine.analyses.probing.analysis import Probing
 from biocache.engine.scoring import score_names
+from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]
 
@@ -27,10 +27,10 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
     result = command("probe", "--store", store, "--task", "ner")
     lines = result.stdout.splitlines()
     assert re.split(r"  +", lines[0]) == [
-        *("model", "training size", "seed", "layer", "accuracy", "macro F1", "micro F1", "merged-entity F1")
+        *("model", "training size", "seed", "layer", "best", "accuracy", "macro F1", "micro F1", "merged-entity F1")
     ]
     assert [line.split()[0] for line in lines[1:]] == ["bert"] * 4 + ["gpt2"] * 4
-    assert [line.split()[4] for line in lines[1:5]] == ["majority", "0", "1", "2"]
+    assert [line.split()[3] for line in lines[1:5]] == ["majority", "0", "1", "2"]
     data = probe(store, ProbeRequest(task="ner"))
     for line, layer in zip(lines[2:5], range(3), strict=True):
         found = [tuple(map(float, match.groups())) for match in SCORE.finditer(line)]
@@ -41,7 +41,7 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
             assert (low, high) == tuple(
                 round(data[b].sel(where).sel(score=name).item(), 3) for b in ("ci_low", "ci_high")
             )
-    assert sum(" best " in line for line in lines) == 2
+    assert sum(" best " in line for line in lines[1:]) == 2
     (note,) = result.stderr.splitlines()
     assert note.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
 
@@ -53,24 +53,19 @@ def test_seeds_that_decide_nothing_are_noted(command: Command, store: Path) -> N
     assert said not in command(*arguments, "--max-train-samples", "5").stderr
 
 
-def test_the_code_of_labels_that_a_model_has_seen_is_noted(
-    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "0", "--mdl")
-    said = "note: fine-tuned models have seen the train labels"
-    assert said not in command(*arguments).stderr
-    untuned = engine_module.find_probe(store, ProbeRequest(task="ner", models=("bert",), layers=(0,), mdl=True))
-    assert untuned is not None
-    tuned = untuned.assign_coords(training_size=[30])
-    monkeypatch.setattr(engine_module, "find_probe", lambda *_: tuned)
-    assert said in command(*arguments).stderr
+def test_the_code_of_labels_that_a_model_has_seen_is_noted(store: Path) -> None:
+    request = ProbeRequest(task="ner", models=("bert",), layers=(0,), mdl=True)
+    said = "fine-tuned models have seen the train labels"
+    result = probe(store, request)
+    assert not any(note.startswith(said) for note in Probing().notes(result, request))
+    assert any(note.startswith(said) for note in Probing().notes(result.assign_coords(training_size=[30]), request))
 
 
 @pytest.mark.parametrize("score", score_names("type"))
 def test_the_best_layer_is_marked_by_the_score_that_is_asked_for(command: Command, store: Path, score: str) -> None:
     rows = json.loads(command("probe", "--store", store, "--task", "ner", "--score", score, "--json").stdout)["rows"]
     for model in ("bert", "gpt2"):
-        mine = [row for row in rows if row["model"] == model and row["layer"] is not None]
+        mine = [row for row in rows if row["model"] == model]
         best = [row["layer"] for row in mine if row["best"]]
         assert best == [max(mine, key=lambda row: (row[score], -row["layer"]))["layer"]]
 
@@ -85,36 +80,39 @@ def test_a_second_call_says_that_it_computes_nothing(command: Command, store: Pa
 
 
 def test_json_holds_all_that_the_table_does(command: Command, store: Path) -> None:
-    answer = json.loads(
-        command(
-            "probe", "--store", store, "--task", "ner", "--model", "bert", "--control", "--mdl", "--compare", "--json"
-        ).stdout
-    )
+    arguments = ("--store", store, "--task", "ner", "--model", "bert", "--control", "--mdl", "--json")
+    answer = json.loads(command("probe", *arguments).stdout)
+    assert answer["analysis"] == "probe"
     assert answer["settings"]["probe"] == "logistic"
-    assert answer["settings"]["backend"] == "scikit-learn"
-    assert answer["settings"]["control"] == "random label of each word type"
-    assert answer["score"] == "merged_entity_f1"
-    majority, *layers = answer["rows"]
-    assert majority["baseline"] == "majority"
+    assert answer["settings"]["control"] is True
+    rows = answer["rows"]
     data = probe(store, ProbeRequest(task="ner", models=("bert",), control=True, mdl=True))
-    assert [row["selectivity"] for row in layers] == pytest.approx(data.selectivity.values.ravel())
-    assert [row["code_length"] for row in layers] == pytest.approx(data.code_length.values.ravel())
-    assert majority["accuracy"] == data.majority.sel(score="accuracy").item()
-    assert len(answer["comparisons"]) == 3
-    assert {"p", "p_holm", "difference", "layer_a", "layer_b"} <= set(answer["comparisons"][0])
+    assert [row["selectivity"] for row in rows] == pytest.approx(data.selectivity.values.ravel())
+    assert [row["code_length"] for row in rows] == pytest.approx(data.code_length.values.ravel())
+    assert rows[0]["accuracy_majority"] == data.majority.sel(score="accuracy").item()
+    assert rows[0]["accuracy_ci_low"] == data.ci_low.sel(score="accuracy", layer=0).item()
 
 
 def test_seeds_have_a_spread_and_extras_a_column(command: Command, store: Path) -> None:
     arguments = ("--task", "ner", "--model", "gpt2", "--seeds", "2", "--max-train-samples", "5", "--control", "--mdl")
     result = command("probe", "--store", store, *arguments)
     header, _, *rows = result.stdout.splitlines()
-    assert all(title in header for title in ("control accuracy", "selectivity", "code, bits", "compression"))
+    assert all(title in header for title in ("control accuracy", "selectivity", "code length", "compression"))
     assert all(len(re.findall(r" ± \d\.\d{3} \[", row)) == 4 for row in rows)
 
 
 def test_pairs_that_differ_are_listed(command: Command, store: Path) -> None:
-    result = command("probe", "--store", store, "--task", "ner", "--compare", "--score", "accuracy")
-    assert re.fullmatch(r"\d of 6 pairs differ \(p < 0.05 after Holm's correction\)", result.stdout.splitlines()[-1])
+    arguments = ("compare-probes", "--store", store, "--task", "ner", "--score", "accuracy")
+    result = command(*arguments)
+    said = re.fullmatch(
+        r"note: (\d) of 6 pairs differ in accuracy \(p < 0.05 after Holm's correction\)", result.stderr.splitlines()[-1]
+    )
+    assert said is not None
+    assert len(result.stdout.splitlines()) == (int(said[1]) + 1 if int(said[1]) else 0)
+    rows = json.loads(command(*arguments, "--json").stdout)["rows"]
+    found = compare_probes(store, ProbeRequest(task="ner", score="accuracy"))
+    assert [row["p_holm"] for row in rows] == pytest.approx(found.p_holm.values)
+    assert [row["difference"] for row in rows] == pytest.approx(found.difference.values)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".nc", ".zarr"])
@@ -150,7 +148,7 @@ def test_figures_are_drawn(command: Command, store: Path, tmp_path: Path) -> Non
         (("--task", "ner", "--output", "x.xls"), 1, "output x.xls has no suffix that says its format"),
         (("--task", "ner", "--plot", "x.gif"), 1, "plot x.gif has no suffix that says its format"),
         (("--task", "ner", "--plot-confusion", "none/x.png"), 1, "the folder none does not exist"),
-        (("--task", "ner", "--max-memory", "1K"), 1, "--max-memory is 1.0 KiB; pass --max-memory"),
+        (("--task", "ner", "--max-memory", "1K"), 1, "--max-memory is 1.0 KiB; pass --max-memory="),
         (("--task", "ner", "--probe", "svc", "--mdl"), 1, "svc does not give"),
         (("--task", "ner", "--workers", "1", "--scheduler-address", "tcp://x:1"), 1, "exclude each other"),
         (("--task", "ner", "--C", "0"), 2, "0 is not in the range x>0"),
@@ -169,7 +167,7 @@ def test_mistakes_are_one_line(command: Command, store: Path, arguments: tuple[s
 def test_nothing_is_fitted_for_a_file_that_cannot_be_written(
     command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "run_fit", lambda *_: pytest.fail("a fit is run"))
+    monkeypatch.setattr(fitting, "run_fit", lambda *_: pytest.fail("a fit is run"))
     result = command("probe", "--store", store, "--task", "ner", "--plot", "x.gif", code=1)
     assert "x.gif has no suffix that says its format" in result.stderr
 
@@ -179,22 +177,18 @@ def test_solvers_that_stop_early_are_noted(command: Command, store: Path) -> Non
     assert "note: 3 fits stopped at --max-iterations before the solver converged; raise it\n" in result.stderr
 
 
-def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Mapping[str, Any]:
+def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     """Return what the command asks the engine for."""
-    seen: dict[str, Any] = {}
+    seen: list[Any] = []
 
-    class Stop(Exception):  # noqa: N818
-        pass
+    def spy(_analysis: Any, root: Path, asked: ProbeRequest) -> None:
+        seen.append(asked)
+        assert root == store
+        raise SettingError("stopped")
 
-    def spy(root: Path, asked: ProbeRequest, **settings: Any) -> None:
-        seen.update(store=root, request=asked, **settings)
-        raise Stop
-
-    monkeypatch.setattr(engine_module, "find_probe", lambda *_: None)
-    monkeypatch.setattr(engine_module, "probe", spy)
-    with pytest.raises(Stop):
-        command("probe", "--store", store, *arguments)
-    return seen
+    monkeypatch.setattr(analysis, "find", spy)
+    assert command("probe", "--store", store, *arguments, code=1).stderr == "Error: stopped\n"
+    return seen[0]
 
 
 def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,15 +196,13 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
         "--task nli --dataset corpora/mednli --model bert,org/model --training-size 0,100 --seed 1,2 --probe mlp "
         "--layers 0-2,9 --pooling max --features separate --combine full --seeds 3 --max-train-samples 50 --control "
         "--mdl --resamples 99 --C 2 --gamma 0.5 --hidden-size 7 --epochs 8 --learning-rate 0.1 --batch-size 9 "
-        "--max-iterations 10 --max-memory 2G --workers 4 --force"
+        "--max-iterations 10 --max-memory 2G --score macro_f1 --workers 4 --force"
     )
-    asked = dict(handed_on(command, store, monkeypatch, *line.split()))
-    assert asked.pop("store") == store
-    assert asked.pop("on_progress") is not None
-    expected = ProbeRequest(
+    asked = handed_on(command, store, monkeypatch, *line.split())
+    assert asked == ProbeRequest(
         task="nli",
-        dataset="mednli",
-        models=("bert", "org--model"),
+        dataset="corpora/mednli",
+        models=("bert", "org/model"),
         training_sizes=(0, 100),
         run_seeds=(1, 2),
         probe="mlp",
@@ -226,19 +218,10 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
         mdl=True,
         resamples=99,
         max_memory=2 * 2**30,
+        score="macro_f1",
     )
-    assert asked == {"request": expected, "workers": 4, "scheduler_address": None, "force": True}
 
 
 def test_defaults_are_those_of_the_engine(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = handed_on(command, store, monkeypatch, "--task", "ner", "--model", "bert")
-    assert asked["request"] == ProbeRequest(task="ner", models=("bert",))
-    assert asked["force"] is False
-
-
-def test_choices_are_those_of_the_engine() -> None:
-    assert probe_module.PROBES == request.PROBES
-    assert probe_module.POOLINGS == request.POOLINGS
-    assert probe_module.FEATURES == request.FEATURES
-    assert probe_module.COMBINES == request.COMBINES
-    assert set(probe_module.SCORES) == {*score_names("type"), *score_names("bio")}
+    assert asked == ProbeRequest(task="ner", models=("bert",))

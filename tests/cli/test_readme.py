@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from biocache.cli.main import COMMANDS, biocache
+from biocache.engine.analysis import ANALYSES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,8 +72,8 @@ def test_measured_numbers_alone_are_masked() -> None:
 
 def test_the_table_of_commands_is_that_of_the_command_line() -> None:
     rows = re.findall(r"^\| `biocache ([\w-]+)(?: (\S+))?` \| (.*) \|$", README, flags=re.MULTILINE)
-    assert {name: text for name, _, text in rows} == {name: text for name, (_, text) in COMMANDS.items()}
-    assert [name for name, *_ in rows] == list(COMMANDS)
+    shown = {name: text for name, _, text in rows}
+    assert shown == {name: text for name, (_, text) in COMMANDS.items()} | dict(ANALYSES.titles())
     for name, argument, _ in rows:
         found = biocache.get_command(click.Context(biocache), name)
         assert found is not None
@@ -82,7 +83,7 @@ def test_the_table_of_commands_is_that_of_the_command_line() -> None:
 
 def test_options_in_the_text_exist() -> None:
     known = set()
-    for name in COMMANDS:
+    for name in (*COMMANDS, *ANALYSES):
         found = biocache.get_command(click.Context(biocache), name)
         assert found is not None
         known |= {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}

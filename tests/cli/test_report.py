@@ -44,8 +44,8 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
     [
         ("--task ner,nli", {"tasks": ("ner", "nli")}),
         ("--dataset demo --dataset other", {"datasets": ("demo", "other")}),
-        ("--model bert,org/gpt2", {"models": ("bert", "org--gpt2")}),
-        ("--model mine=models/bert", {"models": ("mine",)}),
+        ("--model bert,org/gpt2", {"models": ("bert", "org/gpt2")}),
+        ("--model mine=models/bert", {"models": ("mine=models/bert",)}),
         ("--training-size 0,100", {"training_sizes": (0, 100)}),
         ("--samples 0", {"samples": 0}),
         ("--max-bytes 1.5M", {"max_bytes": 3 * 2**19}),

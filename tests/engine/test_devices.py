@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from biocache.engine.devices import choose_device, device_name
+from biocache.engine.machine import choose_device, device_name
 from biocache.store.errors import SettingError
 
 
@@ -24,7 +24,7 @@ def test_what_cannot_be_used_is_refused_on_one_line(asked):
         choose_device(asked)
     message = str(caught.value)
     assert message.startswith(f"device {asked!r} cannot be used here (")
-    assert message.endswith("); pass --device cpu")
+    assert message.endswith("); pass device='cpu'")
     assert "\n" not in message
     assert len(message) < 250
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biocache.engine.encoding import Encoding, encode
-from biocache.engine.tasks.base import TASKS, Sample
-from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store.errors import DataError, ModelError, SettingError
 
 FAMILIES = ("bert", "gpt2", "biogpt")
@@ -228,7 +228,7 @@ def test_saved_truncation_and_padding_do_not_leak(tokenizers, checkpoints, sampl
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chunks_do_not_show(tokenizers, samples, family, monkeypatch):
     whole = encode(tokenizers[family], samples["nli"], TASKS["nli"], "pair", 30)
-    monkeypatch.setattr("biocache.engine.encoding._CHUNK", 7)
+    monkeypatch.setattr("biocache.engine.corpora.encoding._CHUNK", 7)
     parts = encode(tokenizers[family], samples["nli"], TASKS["nli"], "pair", 30)
     assert parts.digest() == whole.digest()
     assert parts.truncated.tolist() == whole.truncated.tolist()

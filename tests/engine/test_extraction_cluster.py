@@ -104,7 +104,7 @@ def test_workers_with_other_weights_are_refused(cluster, corpus_folder, checkpoi
 
     def swapped(client, *arguments):
         # Between the first look at the weights and the work they become others.
-        client.run(on_cluster._model.cache_clear)
+        client._connected().run(on_cluster._model.cache_clear)
         with torch.no_grad():
             model = AutoModel.from_pretrained(folder)
             model.embeddings.word_embeddings.weight[7] += 1
@@ -118,7 +118,7 @@ def test_workers_with_other_weights_are_refused(cluster, corpus_folder, checkpoi
 
 def test_partitions_and_clusters_exclude_each_other(corpus_folder, checkpoints, tmp_path):
     asked = request(corpus_folder, checkpoints["bert"], partition=Partition(1, 2))
-    with pytest.raises(SettingError, match="--partition and --scheduler-address exclude each other"):
+    with pytest.raises(SettingError, match="partition and scheduler_address exclude each other"):
         extract(tmp_path / "s", asked, scheduler_address="tcp://127.0.0.1:1")
     assert not (tmp_path / "s").exists()
 

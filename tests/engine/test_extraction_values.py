@@ -322,7 +322,7 @@ def test_overflow_of_halves_names_layer_and_sample(checkpoints, corpus_folder, t
     model.save_pretrained(tmp_path / "wide")
     AutoTokenizer.from_pretrained(checkpoints["bert"]).save_pretrained(tmp_path / "wide")
     asked = request(corpus_folder, tmp_path / "wide", limit=3)
-    with pytest.raises(SettingError, match=r"hidden of layer 2 .*float16 for sample 'test-0'.*--dtype float32"):
+    with pytest.raises(SettingError, match=r"hidden of layer 2 .*float16 for sample 'test-0'.*dtype='float32'"):
         extract(tmp_path / "s", asked)
     assert not only_run(tmp_path / "s").complete
     (report,) = extract(tmp_path / "wide.zarr", request(corpus_folder, tmp_path / "wide", limit=3, dtype="float32"))

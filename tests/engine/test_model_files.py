@@ -13,10 +13,10 @@ from extractions import only_run, request
 from shapes import STRANGE
 
 from biocache.engine import extract
+from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.models.shape import choose_max_length, load_shape
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.recompute import recompute_samples
-from biocache.engine.tokenizers import load_tokenizer
 from biocache.store.errors import BiocacheError, ModelError
 
 

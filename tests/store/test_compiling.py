@@ -69,10 +69,9 @@ def test_source_that_is_no_file_is_compiled_too(home: Path) -> None:
 
 def test_a_process_that_uses_kernels_writes_nothing_beside_them(tmp_path: Path) -> None:
     before = beside()
-    code = (
-        "import biocache.store.segments, biocache.engine.attention.kernels, biocache.engine.attention.resampling as r"
-    )
-    code += "; import numpy as np; r.poisson_weights(0, 2, np.arange(3))"
+    code = "import biocache.store.segments, biocache.engine.analyses.attention.kernels"
+    code += "; import biocache.engine.analyses.attention.resampling as r; import numpy as np"
+    code += "; r.poisson_weights(0, 2, np.arange(3))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
     done = subprocess.run(
         [sys.executable, "-c", code],

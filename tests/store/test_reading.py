@@ -146,7 +146,7 @@ def test_a_run_of_one_variable(tmp_path: Path, kept: str, other: str) -> None:
     run = source.write_all(tmp_path)
     np.testing.assert_array_equal(values(run.activations(kept)), source.truth(kept))
     assert not (run.path / other).exists()
-    with pytest.raises(RunNotFoundError, match=f"keeps {kept} and no {other}; extract it with --keep {other}"):
+    with pytest.raises(RunNotFoundError, match=f"keeps {kept} and no {other}; extract it with keep='{other}'"):
         run.activations(other)
 
 
@@ -197,7 +197,7 @@ def test_stray_files_among_the_records_are_no_packs(source: Synthetic, tmp_path:
 def test_a_run_that_is_not_there(run: Run) -> None:
     root = run.path.parents[6]
     key = RunKey("ner", "corpus", "tiny", 31, 42, "sentence", "test")
-    with pytest.raises(RunNotFoundError, match=rf"has no run {key}; `biocache ls` lists"):
+    with pytest.raises(RunNotFoundError, match=rf"has no run {key}; `Store.catalog\(\)` lists"):
         Run.open(root, key)
 
 

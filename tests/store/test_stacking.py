@@ -186,7 +186,7 @@ def test_tokens_of_other_tokenizers_are_refused(tmp_path: Path) -> None:
     [
         ({"dataset_digest": "o" * 64}, r"their samples differ \(dddddddddddd\.\.\. and oooooooooooo\.\.\.\)"),
         ({"feature_size": 4}, r"their features differ \(6 and 4\); compare them one by one"),
-        ({"layers": (0, 2)}, r"their layers differ \(\(0, 1, 2\) and \(0, 2\)\); extract both with the same --layers"),
+        ({"layers": (0, 2)}, r"their layers differ \(\(0, 1, 2\) and \(0, 2\)\); extract both with the same layers"),
     ],
 )
 @pytest.mark.parametrize("level", ["words", "samples", "tokens"])

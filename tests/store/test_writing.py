@@ -219,7 +219,7 @@ def test_another_spec_is_refused_by_what_differs(source: Synthetic, root: Path) 
     assert "limit: stored None, asked for 7" in message
     assert "dtype: stored float16, asked for float32" in message
     assert "tokenizer_digest" not in message
-    assert "--overwrite" in message
+    assert "overwrite" in message
     assert stored_files(root) == before
 
 
@@ -320,7 +320,7 @@ def test_values_that_are_not_finite_are_refused(root: Path, value: float, name: 
     with pytest.raises(SettingError) as caught:
         source.write(run, [pack])
     assert f"{name} of layer {layer} is not finite in float16 for sample 's{sample}' of run" in str(caught.value)
-    assert "--dtype float32" in str(caught.value)
+    assert "dtype='float32'" in str(caught.value)
     assert run.records() == {}
     source.write(run, {0, 1, 2} - {pack})
     assert len(run.records()) == 2

@@ -56,7 +56,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_found_and_can_be_made_again(
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "checkpoints" / PLACE / name)
     request = small(toy, tmp_path / "checkpoints", epochs=1)
-    with pytest.raises(IntegrityError, match=rf"{PLACE}.* (is not whole|cannot be read) .*; pass --overwrite"):
+    with pytest.raises(IntegrityError, match=rf"{PLACE}.* (is not whole|cannot be read) .*; pass overwrite"):
         finetune(tmp_path / "store", request)
     again = make(tmp_path / "store", replace(request, overwrite=True))
     assert [found for _, found in again.told] == [False]
@@ -134,7 +134,7 @@ def test_a_saved_step_of_any_shape_is_resumed_or_says_to_restart(toy: Toy, tmp_p
             if strange is None and name == "epoch":
                 continue
             file.write_text(json.dumps(sound | {name: strange}))
-            with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass --restart"):
+            with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass restart"):
                 finetune(tmp_path / "store", request)
     file.write_text(json.dumps(sound))
     finetune(tmp_path / "store", request)

@@ -7,12 +7,12 @@ import torch
 from finetunings import Toy
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
-from biocache.engine.encoding import encode
+from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.encoding import encode
+from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.finetuning.examples import IGNORED, Examples, encode_labels
 from biocache.engine.finetuning.scores import word_classes
-from biocache.engine.tasks.base import TASKS, Sample
-from biocache.engine.tasks.readers import read_corpus
-from biocache.engine.tokenizers import load_tokenizer
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 VIEWS = {"ner": "sentence", "nli": "pair"}

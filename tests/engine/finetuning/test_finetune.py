@@ -14,15 +14,15 @@ from finetunings import Made, Toy, make
 from safetensors.torch import load_file, save_file
 
 from biocache.engine import ExtractionRequest, FinetuneRequest, extract, finetune
-from biocache.engine.encoding import encode
+from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.encoding import encode
+from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.scoring import as_iob2, score_classes, score_entities
-from biocache.engine.tasks.base import TASKS, Sample
-from biocache.engine.tasks.readers import read_corpus
-from biocache.engine.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store import Store
 from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError, StoreFormatError
 
@@ -119,7 +119,7 @@ CHANGES: dict[str, Any] = {
 def test_another_setting_under_the_same_name_is_refused_with_what_differs(made: Made, name: str) -> None:
     before = files(made.checkpoints)
     asked = replace(made.request, **{name: CHANGES[name]})
-    with pytest.raises(SpecMismatchError, match=rf"was made with other settings \(.*{name}: stored .*--overwrite"):
+    with pytest.raises(SpecMismatchError, match=rf"was made with other settings \(.*{name}: stored .*overwrite"):
         finetune(made.store, asked)
     assert files(made.checkpoints) == before
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_tool_is_left_alone(toy: Toy, tmp_path: Path) ->
     folder = tmp_path / "c/ner/toy/bert/size-100/seed-42"
     shutil.copytree(toy.models["bert"], folder)
     before = files(folder)
-    with pytest.raises(SpecMismatchError, match=r"was not made by `biocache finetune`.*takes it as it is"):
+    with pytest.raises(SpecMismatchError, match=r"was not made by `finetune\(\)`.*takes it as it is"):
         finetune(tmp_path / "store", toy.request(tmp_path / "c"))
     assert files(folder) == before
 
@@ -233,7 +233,7 @@ def test_missing_splits(toy: Toy, tmp_path: Path) -> None:
     corpus = toy.corpus / "ner"
     for splits, message, settings in (
         (("train",), "no split 'train' to fine-tune on", {}),
-        (("validation",), "no split 'validation' for --patience", {"patience": 1}),
+        (("validation",), "no split 'validation' for patience", {"patience": 1}),
         (("validation", "test"), "no validation or test split to score", {}),
     ):
         dataset = without(corpus, tmp_path / "-".join(splits), *splits)
@@ -322,18 +322,18 @@ def test_a_device_that_cannot_be_named(toy: Toy, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"task": "pos"}, "task 'pos' is not one of ner, nli"),
-        ({"label_scheme": "iob"}, "label scheme 'iob'"),
-        ({"compute_dtype": "float16"}, "compute dtype 'float16'"),
+        ({"label_scheme": "iob"}, "label_scheme 'iob'"),
+        ({"compute_dtype": "float16"}, "compute_dtype 'float16'"),
         ({"models": ()}, "models is empty"),
         ({"training_sizes": ()}, "training_sizes is empty"),
-        ({"training_sizes": (101,)}, "training size 101"),
+        ({"training_sizes": (101,)}, "training_sizes 101"),
         ({"seed": -1}, "seed -1"),
         ({"epochs": 0.0}, "epochs 0.0"),
         ({"epochs": float("inf")}, "epochs inf"),
         ({"learning_rate": float("nan")}, "learning_rate nan"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"patience": 0}, "patience 0"),
-        ({"warmup": 1.0}, "warmup 1.0 is not a share"),
+        ({"warmup": 1.0}, "warmup 1.0 is not a number from 0 and below 1"),
         ({"weight_decay": -0.1}, "weight_decay -0.1"),
     ],
 )

@@ -20,11 +20,11 @@ from transformers import (
     XGLMConfig,
 )
 
+from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.finetuning.heads import attach_head
+from biocache.engine.machine import seeded
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
-from biocache.engine.randomness import seeded
-from biocache.engine.tokenizers import load_tokenizer
 from biocache.store.errors import ModelError
 
 LABELS = ("contradiction", "entailment", "neutral")

@@ -71,7 +71,7 @@ def test_a_damaged_saved_step_says_to_restart(toy: Toy, tmp_path: Path, name: st
     if name == "training_args.bin":  # Nothing needs it.
         finetune(tmp_path / "store", request)
         return
-    with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass --restart"):
+    with pytest.raises(IntegrityError, match=r"saved step .*checkpoint-10 cannot be read .*; pass restart"):
         finetune(tmp_path / "store", request)
     finetune(tmp_path / "store", replace(request, restart=True))
     assert (tmp_path / "checkpoints" / PLACE / "config.json").is_file()
@@ -177,7 +177,7 @@ def test_restart_begins_anew(toy: Toy, tmp_path: Path) -> None:
 def test_an_interrupted_training_of_other_settings_is_kept(toy: Toy, tmp_path: Path) -> None:
     interrupt(toy, tmp_path)
     asked = small(toy, tmp_path / "checkpoints", epochs=1, warmup=0.5)
-    wanted = r"at step 10, was made with other settings \(epochs: stored 2.*; warmup: stored 0.1, .*--restart"
+    wanted = r"at step 10, was made with other settings \(epochs: stored 2.*; warmup: stored 0.1, .*restart"
     with pytest.raises(SpecMismatchError, match=wanted):
         finetune(tmp_path / "store", asked)
     assert (tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-10").is_dir()
@@ -193,7 +193,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_earlier_checkpoint(toy: T
     make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
     before = state(tmp_path / "checkpoints")
     asked = small(toy, tmp_path / "checkpoints", learning_rate=1e30, overwrite=True, save_steps=1)
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: .* a smaller --learning-rate"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: .* a smaller learning_rate"):
         finetune(tmp_path / "store", asked)
     assert same(before, state(tmp_path / "checkpoints"))
     # The remedy works at once.
@@ -221,7 +221,7 @@ def test_out_of_memory_is_one_line_with_the_step_and_the_remedy(
         return plain(self, *arguments, **options)
 
     monkeypatch.setattr(training.Trainer, "training_step", fail)
-    with pytest.raises(ResourceError, match=r"does not suffice at step 7.*--batch-size") as caught:
+    with pytest.raises(ResourceError, match=r"does not suffice at step 7.*batch_size") as caught:
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints"))
     assert "\n" not in str(caught.value)
 
@@ -286,5 +286,5 @@ def test_two_at_once_are_refused(toy: Toy, made: Made, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_one_line(toy: Toy, tmp_path: Path) -> None:
     make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
     (tmp_path / "checkpoints" / PLACE / "finetuning.json").write_text("{")
-    with pytest.raises(IntegrityError, match=r"finetuning.json of a checkpoint cannot be read .*; pass --overwrite"):
+    with pytest.raises(IntegrityError, match=r"finetuning.json of a checkpoint cannot be read .*; pass overwrite"):
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))

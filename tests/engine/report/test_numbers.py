@@ -57,9 +57,7 @@ def test_comparisons_are_those_of_the_results(page: Page, full: Path) -> None:
     rows = page.rows("attention-1")
     assert {row["training_size"] for row in rows} == {10, 100}
     for size in (10, 100):
-        data = compare_attention(
-            full, AttentionRequest(task="ner", model="bert", training_sizes=(size,), replicates=40)
-        )
+        data = compare_attention(full, AttentionRequest(task="ner", model="bert", training_sizes=(size,), resamples=40))
         own = [row for row in rows if row["training_size"] == size]
         assert len(own) == data["mean"].size
         for row in own:

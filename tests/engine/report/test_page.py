@@ -211,7 +211,7 @@ def test_samples_are_as_many_as_asked_for(full: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["probe", "attention", "finetune"])
+@pytest.mark.parametrize("kind", ["probe", "compare-attention", "finetune"])
 def test_results_of_any_shape_cost_themselves_alone(full: Path, tmp_path: Path, kind: str) -> None:
     """A thing that is a result by its digest, and of no shape that this release computes."""
     whole = Store.open(full).results(kind)[0]
@@ -280,7 +280,9 @@ def test_a_store_of_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_selection_of_nothing_is_an_error(full: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunNotFoundError, match="holds nothing of model t5, training_size 0, 10; `biocache ls` lists"):
+    with pytest.raises(
+        RunNotFoundError, match=r"holds nothing of model t5, training_size 0, 10; `Store.catalog\(\)` lists"
+    ):
         write_report(full, tmp_path / "report.html", ReportRequest(models=("t5",), training_sizes=(0, 10)))
 
 

@@ -1,6 +1,5 @@
 """What the page shows as the way to a result leads to it: commands find it in the store, and so do lines of Python."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,11 @@ from click.testing import CliRunner
 from report_factory import Page, add_scores, arguments_of
 
 from biocache.cli.main import biocache
-from biocache.engine import AttentionRequest, ProbeRequest
-from biocache.engine.attention import comparison
+from biocache.engine import AttentionRequest, ProbeRequest, analysis
+from biocache.engine.analyses.probing.request import ClassifierOptions
+from biocache.engine.executor import Executor
 from biocache.engine.finetuning import finetune as finetuning
-from biocache.engine.probing import probe as probing
-from biocache.engine.probing.request import ClassifierOptions
-from biocache.engine.report.recipes import (
-    attention_recipe,
-    attention_request,
-    finetune_recipe,
-    probe_recipe,
-    probe_request,
-)
+from biocache.engine.report.recipes import analysis_recipe, finetune_recipe
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import StoredResult
@@ -34,8 +26,7 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("the store was asked for another result")
 
-    monkeypatch.setattr(probing, "fitted", fail)
-    monkeypatch.setattr(comparison, "_compute", fail)
+    monkeypatch.setattr(Executor, "run", fail)
 
 
 def shown(page: Page, beginning: str) -> list[str]:
@@ -99,8 +90,9 @@ def test_the_command_of_fine_tuning_has_all_its_settings(tmp_path: Path, monkeyp
     assert {name: getattr(request, name) for name in changes} == changes
 
 
-PROBES = [
-    ProbeRequest(task="ner", dataset="corpus", models=("bert",), training_sizes=(0,), run_seeds=(42,), layers=(0, 2)),
+REQUESTS = [
+    ("probe", ProbeRequest(task="ner", dataset="corpus", models=("bert",), run_seeds=(42,), layers=(0, 2))),
+    ("probe",
     ProbeRequest(
         task="nli",
         dataset="corpus",
@@ -117,54 +109,9 @@ PROBES = [
         control=True,
         mdl=True,
         resamples=7,
-    ),
-]
-
-
-@pytest.mark.parametrize("request_", PROBES, ids=["small", "all settings"])
-def test_a_request_is_read_from_what_a_probe_was_kept_under(request_: ProbeRequest) -> None:
-    assert probe_request(probe_inputs(request_)) == request_
-
-
-def probe_inputs(request: ProbeRequest) -> dict[str, Any]:
-    """Return the inputs that a result has of the runs that a request names."""
-
-    def runs(model: str, size: int, seed: int, split: str) -> list[dict[str, str]]:
-        path = f"{request.task}/{request.dataset}/{model}/size-{size:03d}/seed-{seed}/{request.views[0]}/{split}"
-        return [{"run": path, "spec": "0"}]
-
-    names = ("pooling", "combine", "seeds", "max_train_samples", "control", "mdl", "resamples", "probe")
-    return {
-        **{name: getattr(request, name) for name in names},
-        "options": request.options.used_by(request.probe),
-        "cells": [
-            {
-                "train": runs(model, size, seed, "train"),
-                "test": runs(model, size, seed, "test"),
-                "layers": list(request.layers or ()),
-            }
-            for model in request.models or ()
-            for size in request.training_sizes or ()
-            for seed in request.run_seeds or ()
-        ],
-    }
-
-
-def attention_inputs(**changes: Any) -> Mapping[str, Any]:
-    path = "nli/corpus/{}/size-{}/seed-42/pair/test"
-    return {
-        "baseline": {"run": path.format("bert", "000")},
-        "runs": [{"run": path.format("gpt2", "010")}, {"run": path.format("gpt2", "100")}],
-        "metrics": ["js"],
-        **dict.fromkeys(("exclude_special", "by_label", "match_heads", "all_pairs", "per_sample"), False),
-        **{"replicates": 1000, "resampling_seed": 0},
-        **changes,
-    }
-
-
-def test_a_request_is_read_from_what_a_comparison_was_kept_under() -> None:
-    request = attention_request(attention_inputs(exclude_special=True, by_label=True, replicates=9, resampling_seed=3))
-    assert request == AttentionRequest(
+    )),
+    ("compare-probes", ProbeRequest(task="ner", score="macro_f1")),
+    ("compare-attention", AttentionRequest(
         task="nli",
         dataset="corpus",
         model="gpt2",
@@ -175,31 +122,28 @@ def test_a_request_is_read_from_what_a_comparison_was_kept_under() -> None:
         training_sizes=(10, 100),
         metrics=("js",),
         exclude_special=True,
-        by_label=True,
-        replicates=9,
+        by="label",
+        per_sample=True,
+        resamples=9,
         resampling_seed=3,
-    )
+    )),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", ["probe", "attention"])
-def test_settings_reach_the_command_line(bare: Path, monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
+@pytest.mark.parametrize(("name", "request_"), REQUESTS)
+def test_settings_reach_the_command_line(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, name: str, request_: ProbeRequest | AttentionRequest
+) -> None:
     seen: list[Any] = []
 
-    def stop(_store: Path, request: Any, **_: Any) -> None:
+    def stop(_analysis: Any, _store: Path, request: Any) -> None:
         seen.append(request)
         raise SettingError("seen")
 
-    monkeypatch.setattr(probing, "find_probe", stop)
-    monkeypatch.setattr(comparison, "compare_attention", stop)
-    store = Store.open(bare)
-    if recipe == "probe":
-        wanted: Any = PROBES[1]
-        made = probe_recipe(store, StoredResult("probe", probe_inputs(PROBES[1]), "", bare, (), ""))
-    else:
-        inputs = attention_inputs(exclude_special=True, by_label=True, per_sample=True, replicates=9, resampling_seed=3)
-        wanted = attention_request(inputs)
-        made = attention_recipe(store, StoredResult("attention", inputs, "", bare, (), ""))
+    monkeypatch.setattr(analysis, "find", stop)
+    dataset = xr.Dataset(attrs={"request": request_.to_json()})
+    made = analysis_recipe(Store.open(bare), StoredResult(name, {}, "", bare, (), ""), dataset)
     CliRunner().invoke(biocache, arguments_of(made.command))
-    assert seen == [wanted]
+    assert seen == [request_]
     # These runs are not in the store.
     assert "have changed" in made.note

@@ -32,7 +32,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ToyModels]
 def grid(material: tuple[Path, ToyModels], folder: Path, **settings: Any) -> StudyRequest:
     corpus, models = material
     defaults: dict[str, Any] = {
-        "corpora": (("nli", f"toy={corpus / 'nli'}"),),
+        "tasks": ("nli",),
+        "datasets": (f"toy={corpus / 'nli'}",),
         "models": (f"bert={models['bert']}", f"gpt2={models['gpt2']}"),
         "training_sizes": (0, 50, 100),
         "checkpoints": folder / "checkpoints",
@@ -69,7 +70,7 @@ def test_a_grid_is_done_once_and_then_found(material: tuple[Path, ToyModels], tm
     store = Store.open(tmp_path / "store")
     assert len(store.keys()) == 2 * 3 * 3 * 2
     kinds = Counter(result.kind for result in store.results())
-    assert (kinds["finetune"], kinds["attention"]) == (4, 2)
+    assert (kinds["finetune"], kinds["compare-attention"]) == (4, 2)
     assert kinds["probe"] >= 2
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -185,7 +186,7 @@ def test_a_study_that_would_not_fit_is_refused_before_anything_runs(
     material: tuple[Path, ToyModels], tmp_path: Path
 ) -> None:
     request = grid(material, tmp_path, max_disk=1000)
-    with pytest.raises(ResourceError, match=r"the study would write .* and --max-disk is 1000 B"):
+    with pytest.raises(ResourceError, match=r"the study would write .* and max_disk is 1000 B"):
         run_study(tmp_path / "store", request)
     assert list(tmp_path.iterdir()) == []
     total = sum(entry.bytes_left or 0 for entry in plan_study(tmp_path / "store", request))
@@ -197,7 +198,8 @@ def test_the_requests_of_the_steps_are_those_of_the_grid(material: tuple[Path, T
     request = grid(
         material,
         tmp_path,
-        corpora=(("ner", f"toy={corpus / 'ner'}"), ("nli", f"toy={corpus / 'nli'}")),
+        tasks=("ner", "nli"),
+        datasets=(f"toy={corpus / 'ner'}", f"toy={corpus / 'nli'}"),
         models=(f"bert={models['bert']}",),
         seed=7,
         probe=None,
@@ -229,12 +231,12 @@ def test_one_size_has_nothing_to_be_compared_with(material: tuple[Path, ToyModel
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"corpora": ()}, "corpora is empty"),
+        ({"tasks": ()}, "tasks is empty"),
         ({"models": ()}, "models is empty"),
         ({"training_sizes": ()}, "training_sizes is empty"),
         ({"steps": ()}, "steps is empty"),
-        ({"steps": ("finetune", "dance")}, "step 'dance' is not one of finetune, extract, probe, compare-attention"),
-        ({"corpora": (("pos", None),)}, "task 'pos'"),
+        ({"steps": ("finetune", "dance")}, "steps 'dance' is not one of finetune, extract, probe, compare-attention"),
+        ({"tasks": ("pos",)}, "tasks 'pos'"),
     ],
 )
 def test_grids_that_cannot_be(

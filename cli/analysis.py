@@ -1,0 +1,124 @@
+"""The commands of analyses: all of them made of what an analysis says of itself."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import (
+    adding,
+    force_option,
+    json_option,
+    output_option,
+    request_options,
+    scheduler_address_option,
+    store_option,
+    workers_option,
+)
+from biocache.cli.values import FOLDER
+from biocache.engine.analysis import ANALYSES, Analysis
+from biocache.engine.request import build
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["analysis_command"]
+
+
+def analysis_command(name: str) -> click.Command:
+    """Return the command of an analysis.
+
+    Raises
+    ------
+    SettingError
+        If the analysis, of another package, cannot be loaded.
+    """
+    analysis = ANALYSES[name]
+
+    def command(store: Path, **values: Any) -> None:
+        _run(analysis, store, values)
+
+    command.__doc__ = type(analysis).__doc__
+    lines = ["\b", "Examples, in the folder that a demo made:", *(f"  {line}" for line in analysis.examples)]
+    decorated = adding(
+        click.command(name, epilog="\n".join(lines) if analysis.examples else None),
+        store_option,
+        request_options(analysis.Request),
+        output_option,
+        *_plot_options(analysis),
+        json_option,
+        workers_option,
+        scheduler_address_option,
+        force_option,
+    )(command)
+    if not isinstance(decorated, click.Command):
+        raise TypeError(f"{name} is not a command")
+    return decorated
+
+
+def _plot_options(analysis: Analysis[Any, Any]) -> list[Any]:
+    """Return the options of the figures: --plot for the first, --plot-NAME for each other."""
+    options = []
+    for place, name in enumerate(analysis.plots):
+        flag = f"--plot-{name}" if place else "--plot"
+        text = f"Draw {name.replace('-', ' ')}: .png .svg .pdf."
+        options.append(click.option(flag, _parameter(name), type=FOLDER, metavar="FILE", help=text))
+    return options
+
+
+def _parameter(plot: str) -> str:
+    return f"plot_{plot.replace('-', '_')}"
+
+
+def _run(analysis: Analysis[Any, Any], store: Path, values: dict[str, Any]) -> None:
+    plots = {name: values.pop(_parameter(name)) for name in analysis.plots}
+    output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
+    machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}
+    request = build(analysis.Request, values)
+    from biocache.cli.render import Bars, note
+    from biocache.engine.analysis import find
+    from biocache.engine.executor import Executor
+    from biocache.engine.figures import check_places, save_figure
+
+    check_places(output, *plots.values())
+    found = find(analysis, store, request)
+    result = None if force else found.result()
+    if result is not None:
+        note("the store has this result; --force computes it again")
+    else:
+        with Bars(analysis.unit) as bars, Executor(**machines) as executor:
+            result = found.compute(
+                executor, force=force, on_progress=lambda done, total: bars.update(analysis.name, done, total)
+            )
+    for text in analysis.notes(result, request):
+        note(text)
+    _print(analysis, result, request, as_json=as_json)
+    if output is not None:
+        _export(analysis, result, request, output)
+    for name, place in plots.items():
+        figure = None if place is None else analysis.draw(name, result, request)
+        if figure is not None:
+            save_figure(figure, place)
+        elif place is not None:
+            note(f"there is nothing to draw in {place}: this result has no {name.replace('-', ' ')}")
+
+
+def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, as_json: bool) -> None:
+    from biocache.cli.render import print_frame, print_json
+    from biocache.engine.exporting import plain_rows
+    from biocache.engine.request import values_of
+
+    if as_json:
+        rows = plain_rows(analysis.frame(result, request))
+        print_json({"analysis": analysis.name, "settings": dict(values_of(request)), "rows": rows})
+    else:
+        print_frame(analysis.summary(result, request))
+
+
+def _export(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, output: Path) -> None:
+    from biocache.engine.exporting import export_dataset, export_frame
+
+    if output.suffix.lower() == ".csv":
+        export_frame(analysis.frame(result, request), output)
+    else:
+        export_dataset(result, output)

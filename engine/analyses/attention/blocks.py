@@ -1,0 +1,254 @@
+"""One layer of one pack, compared: blocks in, sums out. It runs inside Dask tasks and travels to workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention.alignment import Alignment
+from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
+from biocache.engine.analyses.attention.metrics import METRICS, Part
+from biocache.engine.analyses.attention.resampling import head_shifts
+from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums, rounded
+from biocache.store.chunks import Chunks
+
+__all__ = ["Measures", "PackPair", "compare_packs"]
+
+# Prepared numbers of a run that stay in a processor's cache while all metrics are measured of them.
+_TILE = 1 << 17
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of every pair of blocks.
+
+    Attributes
+    ----------
+    metrics
+        Names of metrics.
+    labels
+        Number of labels that samples are split by; None: they are not.
+    resamples, seed
+        Of the bootstrap; the seed also pairs mismatched heads.
+    diagonal
+        Whether heads are compared with their likes, and by chance; they are as many in both runs.
+    all_heads
+        Whether every head is compared with every head.
+    per_sample
+        Whether the values of every sample are kept.
+    """
+
+    metrics: tuple[str, ...]
+    labels: int | None
+    resamples: int
+    seed: int
+    diagonal: bool
+    all_heads: bool
+    per_sample: bool
+
+    @property
+    def groups(self) -> int:
+        """Number of groups that samples fall into."""
+        return 1 if self.labels is None else self.labels
+
+
+@dataclass(frozen=True, eq=False)
+class PackPair:
+    """Samples that lie in one pack of the baseline and in one of another run.
+
+    Attributes
+    ----------
+    first, second
+        Chunks of the runs.
+    packs
+        The two packs.
+    begins
+        Entry of either block that the samples' maps begin at.
+    samples
+        Positions of the samples in their runs, int64 (sample).
+    group
+        Group of every sample, int64 (sample).
+    alignment
+        Alignment of the samples.
+    """
+
+    first: Chunks
+    second: Chunks
+    packs: tuple[int, int]
+    begins: tuple[int, int]
+    samples: NDArray[np.int64]
+    group: NDArray[np.int64]
+    alignment: Alignment
+
+
+def compare_packs(
+    runs: tuple[tuple[PackPair, ...], ...], layer: int, other_layer: int, measures: Measures
+) -> tuple[Sums, ...]:
+    """Compare a layer of one pack of the baseline with a layer of other runs.
+
+    Parameters
+    ----------
+    runs
+        For every other run, the pairs of packs that make up the baseline's pack.
+    layer, other_layer
+        Positions along ``layer`` in the baseline and in the others.
+    measures
+        What to measure.
+
+    Returns
+    -------
+    tuple of Sums
+        One for each other run.
+    """
+    first = runs[0][0]
+    block = _block(first.first.read_committed(layer, first.packs[0]))
+    return tuple(_compare_run(block, pairs, other_layer, measures) for pairs in runs)
+
+
+def _compare_run(block: Block, pairs: tuple[PackPair, ...], other_layer: int, measures: Measures) -> Sums:
+    parts = (
+        _compare_blocks(block, _block(pair.second.read_committed(other_layer, pair.packs[1])), pair, measures)
+        for pair in pairs
+    )
+    return reduce(add, parts)
+
+
+def _zero(pair: PackPair, measures: Measures) -> Sums:
+    heads, other_heads, metrics = pair.first.width, pair.second.width, len(measures.metrics)
+    alike = measures.diagonal
+    return Sums(
+        own=Moments.zero((measures.groups, metrics, heads)) if alike else None,
+        chance=Moments.zero((metrics, heads)) if alike and heads > 1 else None,
+        resamples=Resamples.zero(measures.groups, measures.resamples, metrics, heads) if alike else None,
+        pairs=Moments.zero((metrics, heads, other_heads)) if measures.all_heads else None,
+    )
+
+
+def _block(stored: NDArray[Any]) -> Block:
+    """Give compiled code what is stored (head, pair): halves as integers, and all heads with what lies between them."""
+    numbers = stored.view(np.uint16) if stored.dtype == np.float16 else stored
+    stride = numbers.strides[0] // numbers.itemsize
+    length = (len(numbers) - 1) * stride + numbers.shape[1]
+    return Block(as_strided(numbers, (length,), (numbers.itemsize,)), stride, len(numbers))
+
+
+def _compare_blocks(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
+    """Compare two blocks on the samples that lie in both."""
+    sums = _zero(pair, measures)
+    values = rounded(_measured(block, other, pair, measures))
+    own, mismatched, all_heads = _by_kind(values, pair, measures)
+    if sums.pairs is not None:
+        sums.pairs.add(all_heads)
+    if sums.chance is not None:
+        sums.chance.add(mismatched)
+    if sums.own is None or sums.resamples is None:
+        return sums
+    for group in range(measures.groups):
+        members = pair.group == group
+        Moments(sums.own.count[group], sums.own.total[group], sums.own.square[group]).add(own[members])
+    sums.resamples.add(own, pair.samples, pair.group, measures.seed)
+    if measures.per_sample:
+        return replace(sums, samples=((pair.samples, own.astype(np.float32)),))
+    return sums
+
+
+def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) -> tuple[NDArray[np.float64], ...]:
+    """Split values (sample, metric, pair) into those of likes, of mismatched heads, and of all heads."""
+    heads, other_heads = pair.first.width, pair.second.width
+    if not measures.all_heads:
+        return values[..., :heads], values[..., heads:], values
+    square = values.reshape(*values.shape[:2], heads, other_heads)
+    if not measures.diagonal:
+        return square, square, square
+    own = np.diagonal(square, axis1=2, axis2=3)
+    if heads == 1:
+        return own, own, square
+    mismatched = square[np.arange(len(square))[:, np.newaxis], :, np.arange(heads), _mismatched(pair, measures)]
+    return own, np.swapaxes(mismatched, 1, 2), square
+
+
+def _mismatched(pair: PackPair, measures: Measures) -> NDArray[np.int64]:
+    """Return another head for each sample and head: all are shifted alike, by a number drawn for the sample."""
+    heads = pair.first.width
+    shifts = head_shifts(measures.seed, heads, pair.samples)
+    return np.asarray((np.arange(heads) + shifts[:, np.newaxis]) % heads)
+
+
+def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
+    heads, other_heads, samples = pair.first.width, pair.second.width, len(pair.samples)
+    left, right = np.repeat(np.arange(heads), other_heads), np.tile(np.arange(other_heads), heads)
+    if measures.all_heads:
+        return Pairs(np.tile(left, (samples, 1)), np.tile(right, (samples, 1)))
+    own = np.tile(np.arange(heads), (samples, 1))
+    if heads == 1:
+        return Pairs(own, own)
+    return Pairs(np.hstack([own, own]), np.hstack([own, _mismatched(pair, measures)]))
+
+
+def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) -> NDArray[np.float64]:
+    """Measure all samples, tile by tile: (sample, metric, pair of heads)."""
+    whole, heads = _head_pairs(pair, measures), (block.heads, other.heads)
+    sides = pair.alignment.first.tokens(pair.begins[0]), pair.alignment.second.tokens(pair.begins[1])
+    layout = pair.alignment.layout()
+    values = np.empty((len(pair.samples), len(measures.metrics), whole.left.shape[1]))
+    rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
+    for tile, part in _tiles(layout, max(heads)):
+        parts = []
+        for side, stored in enumerate((block, other)):
+            tokens = sides[side]
+            tokens = tokens._replace(
+                pair_start=tokens.pair_start[tile], start=tokens.start[tile], length=tokens.length[tile]
+            )
+            rooms[side] = _grown(rooms[side], heads[side] * _entries(part))
+            parts.append(_prepared(stored, tokens, part, rooms[side], whole=pair.alignment.whole))
+        pairs = Pairs(whole.left[tile], whole.right[tile])
+        for column, name in enumerate(measures.metrics):
+            values[tile, column] = METRICS[name].measure(parts[0], parts[1], part, pairs)
+    return values
+
+
+def _tiles(layout: Layout, heads: int) -> Iterator[tuple[slice, Layout]]:
+    """Cut a layout into runs of samples whose maps fit the cache; a larger sample is one by itself."""
+    ends = np.append(layout.entry_start, _entries(layout)) * heads
+    begin = 0
+    while begin < len(layout.size):
+        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + _TILE, side="right")) - 1)
+        tile = slice(begin, end)
+        rows = slice(int(layout.row_start[begin]), int(layout.row_start[end - 1] + layout.size[end - 1]))
+        yield (
+            tile,
+            Layout(
+                layout.size[tile],
+                layout.row_start[tile] - layout.row_start[begin],
+                layout.entry_start[tile] - layout.entry_start[begin],
+                layout.position[rows],
+                layout.triangular,
+            ),
+        )
+        begin = end
+
+
+def _entries(layout: Layout) -> int:
+    size = int(layout.size[-1])
+    return int(layout.entry_start[-1]) + (size * (size + 1) // 2 if layout.triangular else size * size)
+
+
+def _grown(room: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    return room if len(room) >= length else np.empty(length, np.float32)
+
+
+def _prepared(stored: Block, tokens: Tokens, layout: Layout, room: NDArray[np.float32], *, whole: bool) -> Part:
+    heads, entries = stored.heads, _entries(layout)
+    maps = Maps(
+        room[: heads * entries].reshape(heads, entries),
+        np.empty((heads, len(layout.position)), np.float32),
+        tokens.causal,
+    )
+    (kernels.widen if whole else kernels.project)(stored, tokens, layout, maps)
+    return Part(stored, tokens, maps)

@@ -1,0 +1,445 @@
+"""Kernels over ragged attention maps: their projection onto groups of tokens, and what metrics are made of.
+
+Sums run in float32 over one row, or 512 entries, and in float64 beyond. Every sample of every head is computed by
+itself, so that nothing depends on which samples stand beside it.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
+from biocache.store.compiling import compiled
+
+__all__ = [
+    "cosine",
+    "distance",
+    "entropy",
+    "hellinger",
+    "jensen_shannon",
+    "project",
+    "row_cosine",
+    "special_mass",
+    "total_variation",
+    "widen",
+]
+
+Array = NDArray[Any]
+
+_F, _I, _N = np.float32, np.int32, np.uint64
+_ONE, _HALF, _TINY = _F(1), _F(0.5), _F(1e-30)
+_QUARTER_BITS = _F(0.25 / np.log(2))
+# Numbers that a sum in float32 may run over.
+_STRETCH = 512
+
+
+def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+@_intrinsic
+def _bits(_typing: Any, _number: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@_intrinsic
+def _from_bits(_typing: Any, _number: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@_intrinsic
+def _widened(_typing: Any, number: Any) -> Any:
+    """Widen a number that is not negative: float32 as it is, a half from its bits, with its exponent rebased."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if number == types.float32:
+            return arguments[0]
+        bits = builder.shl(builder.zext(arguments[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 13))
+        return builder.fmul(builder.bitcast(bits, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**112))
+
+    return types.float32(number), generate
+
+
+@compiled
+def _log(x: Any) -> Any:
+    """Natural logarithm of a positive normal number, after FreeBSD's logf: below 1 ulp, and without a branch."""
+    shifted = _I(_bits(x) - _I(0x3F330000))
+    exponent = _F(_I(shifted >> _I(23)))
+    f = _from_bits(_I(_I(shifted & _I(0x007FFFFF)) + _I(0x3F330000))) - _ONE
+    s = f / (_F(2) + f)
+    z = s * s
+    rest = z * (_F(0.66666662693) + z * (_F(0.40000972152) + z * (_F(0.28498786688) + z * _F(0.24279078841))))
+    half = _HALF * f * f
+    return exponent * _F(0.6931471805599453) + (f - (half - s * (half + rest)))
+
+
+@compiled
+def _sum(values: Array, begin: Any, end: Any) -> Any:
+    total = _F(0)
+    for i in range(begin, end):
+        total += values[i]
+    return total
+
+
+@compiled
+def _entries(size: int, triangular: bool) -> int:
+    return size * (size + 1) // 2 if triangular else size * size
+
+
+@compiled
+def _row_offset(row: int, size: int, triangular: bool) -> int:
+    return row * (row + 1) // 2 if triangular else row * size
+
+
+@compiled
+def _room(layout: Layout) -> Array:
+    """Return a place for the terms of the largest map."""
+    largest = 0
+    for size in layout.size:
+        largest = max(largest, _entries(size, layout.triangular))
+    return np.empty(largest, _F)
+
+
+@compiled
+def _row_end(begin: Any, row: int, size: int, triangular: bool) -> Any:
+    # Unsigned, as all bounds of rows: what may be negative counts from the end, which costs a branch an entry.
+    return begin + _N(row + 1 if triangular else size)
+
+
+@compiled
+def _normalise(maps: Array, size: int, triangular: bool, mass: Array) -> None:
+    """Scale the rows of one map to the sum 1, and write what the sums were; a row of zeros stays."""
+    begin = _N(0)
+    for q in range(size):
+        end = _row_end(begin, q, size, triangular)
+        total = _sum(maps, begin, end)
+        mass[q] = total
+        if total > 0:
+            scale = _ONE / total
+            for i in range(begin, end):
+                maps[i] *= scale
+        begin = end
+
+
+@compiled
+def widen(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
+    """Widen maps all of whose tokens stay, and scale their rows to the sum 1.
+
+    Parameters
+    ----------
+    stored
+        The block that the maps are in.
+    tokens
+        The tokens; stored maps and layout are both triangular, or both are not.
+    layout
+        Where the maps come to lie.
+    maps
+        Written.
+    """
+    for head in range(stored.heads):
+        for s in range(layout.size.size):
+            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
+            entries = _entries(size, layout.triangular)
+            begin = head * stored.stride + tokens.pair_start[s]
+            own = maps.values[head, first : first + entries]
+            _widen(stored.numbers[begin : begin + entries], own)
+            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
+
+
+@compiled
+def _widen(stored: Array, own: Array) -> None:
+    for i in range(own.size):
+        own[i] = _widened(stored[i])
+
+
+@compiled
+def project(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
+    """Gather maps of tokens into maps of groups of tokens, and scale their rows to the sum 1.
+
+    An entry is the sum over the key's tokens and, but for the scale of its row, the mean over the query's.
+
+    Parameters
+    ----------
+    stored, tokens, layout, maps
+        As `widen`; a triangular layout is one for causal maps.
+    """
+    for head in range(stored.heads):
+        for s in range(layout.size.size):
+            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
+            own = maps.values[head, first : first + _entries(size, layout.triangular)]
+            own[:] = 0
+            group = tokens.group[tokens.start[s] : tokens.start[s] + tokens.length[s]]
+            begin = head * stored.stride + tokens.pair_start[s]
+            for query in range(group.size):
+                width = query + 1 if tokens.causal else group.size
+                if group[query] >= 0:
+                    offset = _row_offset(group[query], size, layout.triangular)
+                    for key in range(width):
+                        if group[key] >= 0:
+                            own[offset + group[key]] += _widened(stored.numbers[begin + key])
+                begin += width
+            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
+
+
+@compiled
+def special_mass(stored: Block, tokens: Tokens, out: Array) -> None:
+    """Average over the queries that have a group the share of their attention on special positions.
+
+    Parameters
+    ----------
+    stored, tokens
+        As `widen`.
+    out
+        float64 (sample, head), written; NaN where no query has a group.
+    """
+    for head in range(stored.heads):
+        for s in range(tokens.length.size):
+            begin = _N(head * stored.stride + tokens.pair_start[s])
+            group = tokens.group[tokens.start[s] : tokens.start[s] + tokens.length[s]]
+            special = tokens.special[tokens.start[s] : tokens.start[s] + tokens.length[s]]
+            total, queries = 0.0, 0
+            for query in range(group.size):
+                end = _row_end(begin, query, group.size, tokens.causal)
+                if group[query] >= 0:
+                    share = _special_share(stored.numbers, begin, end, special)
+                    if share >= 0:
+                        total += share
+                        queries += 1
+                begin = end
+            out[s, head] = total / queries if queries else np.nan
+
+
+@compiled
+def _special_share(numbers: Array, begin: Any, end: Any, special: Array) -> float:
+    """Return the share of a row on special keys, or -1 where the row has no mass."""
+    total, on_special = _F(0), _F(0)
+    for i in range(end - begin):
+        weight = _widened(numbers[begin + i])
+        total += weight
+        on_special += weight if special[i] else _F(0)
+    return float(on_special) / float(total) if total > 0 else -1.0
+
+
+@compiled
+def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Cosine of flattened maps; NaN where one of them has no mass.
+
+    Parameters
+    ----------
+    a, b
+        Maps of two runs.
+    layout
+        Where they lie.
+    pairs
+        Which heads.
+    out
+        float64 (sample, pair), written.
+    """
+    for s in range(layout.size.size):
+        begin = layout.entry_start[s]
+        end = begin + _entries(layout.size[s], layout.triangular)
+        for p in range(out.shape[1]):
+            x, y = a.values[pairs.left[s, p], begin:end], b.values[pairs.right[s, p], begin:end]
+            xx, yy, xy = 0.0, 0.0, 0.0
+            for i in range(0, x.size, _STRETCH):
+                own = _products(x, y, _N(i), _N(min(i + _STRETCH, x.size)))
+                xx, yy, xy = xx + own[0], yy + own[1], xy + own[2]
+            out[s, p] = min(1.0, xy / np.sqrt(xx * yy)) if xx > 0 and yy > 0 else np.nan
+
+
+@compiled
+def _products(x: Array, y: Array, begin: Any, end: Any) -> tuple[float, float, float]:
+    # In one loop, so that equal maps give equal sums, and their cosine is exactly 1.
+    xx, yy, xy = _F(0), _F(0), _F(0)
+    for i in range(begin, end):
+        xx += x[i] * x[i]
+        yy += y[i] * y[i]
+        xy += x[i] * y[i]
+    return float(xx), float(yy), float(xy)
+
+
+@compiled
+def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Cosine of rows, averaged over those that have mass in both maps; parameters as `cosine`."""
+    for s in range(layout.size.size):
+        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        last = first + _entries(size, layout.triangular)
+        for p in range(out.shape[1]):
+            i, j = pairs.left[s, p], pairs.right[s, p]
+            x, y = a.values[i, first:last], b.values[j, first:last]
+            begin, total, rows = _N(0), 0.0, 0
+            for q in range(size):
+                end = _row_end(begin, q, size, layout.triangular)
+                if a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
+                    xx, yy, xy = _products(x, y, begin, end)
+                    total += min(1.0, xy / np.sqrt(xx * yy))
+                    rows += 1
+                begin = end
+            out[s, p] = total / rows if rows else np.nan
+
+
+@compiled
+def _mean_of_rows(terms: Array, size: int, triangular: bool, x_mass: Array, y_mass: Array) -> tuple[float, float]:
+    """Average over the rows with mass in both maps the sum of the row's terms, and the root of that sum."""
+    begin, total, roots, rows = _N(0), 0.0, 0.0, 0
+    for q in range(size):
+        end = _row_end(begin, q, size, triangular)
+        if x_mass[q] > 0 and y_mass[q] > 0:
+            own = min(1.0, float(_sum(terms, begin, end)))
+            total += own
+            roots += np.sqrt(own)
+            rows += 1
+        begin = end
+    return (total / rows, roots / rows) if rows else (np.nan, np.nan)
+
+
+@compiled
+def jensen_shannon(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Jensen-Shannon divergence of rows in bits, averaged as in `row_cosine`; parameters as `cosine`."""
+    room = _room(layout)
+    for s in range(layout.size.size):
+        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        terms = room[: _entries(size, layout.triangular)]
+        for p in range(out.shape[1]):
+            i, j = pairs.left[s, p], pairs.right[s, p]
+            x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
+            _jensen_shannon_terms(x, y, terms)
+            masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
+            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[0]
+
+
+@compiled
+def _jensen_shannon_terms(x: Array, y: Array, terms: Array) -> None:
+    """Bits that each key adds: (x + y) / 4 * [(1 + d) log2(1 + d) + (1 - d) log2(1 - d)], d = (x - y) / (x + y)."""
+    for i in range(x.size):
+        both = x[i] + y[i]
+        d = (x[i] - y[i]) / (both if both > _TINY else _TINY)
+        up, down = _ONE + d, _ONE - d
+        logs = up * _log(up if up > _TINY else _TINY) + down * _log(down if down > _TINY else _TINY)
+        # Near 0 the logarithms cancel; there the series is exact to a float32.
+        u = d * d
+        series = _F(1 / 28) + u * (_F(1 / 45) + u * (_F(1 / 66) + u * _F(1 / 91)))
+        series = u * (_ONE + u * (_F(1 / 6) + u * (_F(1 / 15) + u * series)))
+        terms[i] = _QUARTER_BITS * both * (series if u < _F(0.1) else logs)
+
+
+@compiled
+def hellinger(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Hellinger distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
+    room = _room(layout)
+    for s in range(layout.size.size):
+        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        terms = room[: _entries(size, layout.triangular)]
+        for p in range(out.shape[1]):
+            i, j = pairs.left[s, p], pairs.right[s, p]
+            x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
+            _hellinger_terms(x, y, terms)
+            masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
+            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[1]
+
+
+@compiled
+def _hellinger_terms(x: Array, y: Array, terms: Array) -> None:
+    for i in range(x.size):
+        d = np.sqrt(x[i]) - np.sqrt(y[i])
+        terms[i] = _HALF * d * d
+
+
+@compiled
+def total_variation(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Total variation distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
+    room = _room(layout)
+    for s in range(layout.size.size):
+        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        terms = room[: _entries(size, layout.triangular)]
+        for p in range(out.shape[1]):
+            i, j = pairs.left[s, p], pairs.right[s, p]
+            x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
+            _total_variation_terms(x, y, terms)
+            masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
+            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[0]
+
+
+@compiled
+def _total_variation_terms(x: Array, y: Array, terms: Array) -> None:
+    for i in range(x.size):
+        terms[i] = _HALF * abs(x[i] - y[i])
+
+
+@compiled
+def entropy(maps: Maps, layout: Layout, out: Array) -> None:
+    """Entropy of rows over that of an even row, averaged over the rows that have mass and see two keys or more.
+
+    Parameters
+    ----------
+    maps
+        Maps of a run.
+    layout
+        Where they lie.
+    out
+        float64 (sample, head), written; NaN where no row is left.
+    """
+    room = _room(layout)
+    for head in range(maps.values.shape[0]):
+        for s in range(layout.size.size):
+            size, first = layout.size[s], layout.entry_start[s]
+            terms = room[: _entries(size, layout.triangular)]
+            _entropy_terms(maps.values[head, first : first + terms.size], terms)
+            begin, total, rows = _N(0), 0.0, 0
+            for q in range(size):
+                end = _row_end(begin, q, size, layout.triangular)
+                seen = q + 1 if maps.causal else size
+                if seen > 1 and maps.mass[head, layout.row_start[s] + q] > 0:
+                    total += float(_sum(terms, begin, end)) / np.log(seen)
+                    rows += 1
+                begin = end
+            out[s, head] = total / rows if rows else np.nan
+
+
+@compiled
+def _entropy_terms(x: Array, terms: Array) -> None:
+    for i in range(x.size):
+        terms[i] = -x[i] * _log(x[i] if x[i] > _TINY else _TINY)
+
+
+@compiled
+def distance(maps: Maps, layout: Layout, out: Array) -> None:
+    """Mean distance from a query to the keys it attends to, averaged over the rows that have mass.
+
+    Parameters
+    ----------
+    maps, layout, out
+        As `entropy`; the unit is that of the layout's positions.
+    """
+    for head in range(maps.values.shape[0]):
+        for s in range(layout.size.size):
+            row, size, first = layout.row_start[s], layout.size[s], layout.entry_start[s]
+            position = layout.position[row : row + size]
+            own = maps.values[head, first : first + _entries(size, layout.triangular)]
+            begin, total, rows = _N(0), 0.0, 0
+            for q in range(size):
+                end = _row_end(begin, q, size, layout.triangular)
+                if maps.mass[head, row + q] > 0:
+                    total += _mean_distance(own, begin, end, position, position[q])
+                    rows += 1
+                begin = end
+            out[s, head] = total / rows if rows else np.nan
+
+
+@compiled
+def _mean_distance(own: Array, begin: Any, end: Any, position: Array, query: Any) -> float:
+    total = _F(0)
+    for i in range(end - begin):
+        total += own[begin + i] * abs(position[i] - query)
+    return float(total)

@@ -1,0 +1,296 @@
+"""The metrics of attention comparison: what each measures of one sample, and what its mean says."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
+
+__all__ = ["METRICS", "Metric", "Part"]
+
+Values = NDArray[np.float64]
+_Kernel = Callable[[Maps, Maps, Layout, Pairs, Values], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some samples of one run, as metrics are given them.
+
+    Attributes
+    ----------
+    stored
+        The block that they are in.
+    tokens
+        The samples' tokens.
+    maps
+        Their maps, prepared.
+    """
+
+    stored: Block
+    tokens: Tokens
+    maps: Maps
+
+
+class Metric(ABC):
+    """What is measured of each sample and pair of heads, and averaged over samples.
+
+    The statistics of a block are sums over its samples of `measure`, of its square and of its resampled copies; sums of
+    any blocks add. `finalise` turns a mean into the metric's value. A new metric is a subclass in `METRICS`.
+
+    Attributes
+    ----------
+    name
+        How it is asked for.
+    title
+        What it is, in a figure or a file.
+    unit
+        Unit of its values, as UDUNITS has it; ``1`` for none.
+    lowest, highest
+        Range of its values.
+    identity
+        Its value for a run and itself.
+    has_chance
+        Whether mismatched heads tell what a value is worth. The zero of a change does that by itself.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    unit: ClassVar[str] = "1"
+    lowest: ClassVar[float] = 0.0
+    highest: ClassVar[float] = 1.0
+    identity: ClassVar[float] = 0.0
+    has_chance: ClassVar[bool] = True
+
+    @abstractmethod
+    def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
+        """Measure every sample.
+
+        Parameters
+        ----------
+        first, second
+            The samples in the baseline run and in the other.
+        layout
+            Where the prepared maps of both lie.
+        pairs
+            Heads to compare.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (sample, pair); NaN where a sample has nothing to measure, which then does not count.
+        """
+
+    def finalise(self, mean: Values) -> Values:
+        """Return the metric of means over samples, of any shape: the mean itself, within the range."""
+        return np.clip(mean, self.lowest, self.highest)
+
+    def alikeness(self, value: Values) -> Values:
+        """Return values that are greater the more alike two heads are, for matching them."""
+        return -np.abs(value - self.identity)
+
+
+class _PairMetric(Metric):
+    """A metric of two maps."""
+
+    @abstractmethod
+    def _kernel(self) -> _Kernel:
+        """Return what writes the values of some samples (sample, pair)."""
+
+    def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
+        values = np.empty(pairs.left.shape)
+        self._kernel()(first.maps, second.maps, layout, pairs, values)
+        return values
+
+
+class _Change(Metric):
+    """A change of what one map has: the second's less the first's."""
+
+    lowest = -1.0
+    has_chance = False
+
+    def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
+        before, after = self._profile(first, layout), self._profile(second, layout)
+        return np.take_along_axis(after, pairs.right, axis=1) - np.take_along_axis(before, pairs.left, axis=1)
+
+    @abstractmethod
+    def _profile(self, part: Part, layout: Layout) -> Values:
+        """Return what each map has, float64 (sample, head)."""
+
+
+class Cosine(_PairMetric):
+    """Cosine similarity of flattened maps.
+
+    ``sum(A * B) / sqrt(sum(A**2) * sum(B**2))`` over all queries and keys of a sample's maps A and B. Range [0, 1], 1
+    for equal maps, no unit. It is blind to much: maps of unrelated heads are far from 0, so read it beside its chance
+    level.
+
+    References
+    ----------
+    Kovaleva O, Romanov A, Rogers A, Rumshisky A. Revealing the dark secrets of BERT. EMNLP 2019.
+    https://doi.org/10.18653/v1/D19-1445 (pre-trained against fine-tuned heads, section 4.3)
+    """
+
+    name, title = "cosine", "cosine similarity of maps"
+    identity = 1.0
+
+    def _kernel(self) -> _Kernel:
+        return kernels.cosine
+
+
+class RowCosine(_PairMetric):
+    """Cosine similarity of rows, averaged over queries.
+
+    ``mean_q(sum_k(a_qk * b_qk) / sqrt(sum_k(a_qk**2) * sum_k(b_qk**2)))``. Range [0, 1], 1 for equal maps, no unit.
+    Unlike `Cosine`, every query weighs the same, be its attention even or on one key.
+
+    References
+    ----------
+    Salton G, Wong A, Yang CS. A vector space model for automatic indexing. Commun ACM 1975;18:613-620.
+    https://doi.org/10.1145/361219.361220
+    """
+
+    name, title = "row-cosine", "cosine similarity of rows"
+    identity = 1.0
+
+    def _kernel(self) -> _Kernel:
+        return kernels.row_cosine
+
+
+class JensenShannon(_PairMetric):
+    """Jensen-Shannon divergence of rows, averaged over queries.
+
+    ``mean_q((KL(a_q || m_q) + KL(b_q || m_q)) / 2)`` with ``m = (a + b) / 2`` and ``KL(p || q) = sum(p * log2(p /
+    q))``. Range [0, 1], 0 for equal maps, in bits.
+
+    References
+    ----------
+    Lin J. Divergence measures based on the Shannon entropy. IEEE Trans Inf Theory 1991;37:145-151.
+    https://doi.org/10.1109/18.61115
+    Clark K, Khandelwal U, Levy O, Manning CD. What does BERT look at? BlackboxNLP 2019.
+    https://doi.org/10.18653/v1/W19-4828 (between heads, section 6)
+    """
+
+    name, title, unit = "js", "Jensen-Shannon divergence of rows", "bit"
+
+    def _kernel(self) -> _Kernel:
+        return kernels.jensen_shannon
+
+
+class Hellinger(_PairMetric):
+    """Hellinger distance of rows, averaged over queries.
+
+    ``mean_q(sqrt(sum_k((sqrt(a_qk) - sqrt(b_qk))**2) / 2))``. Range [0, 1], 0 for equal maps, no unit.
+
+    References
+    ----------
+    Gibbs AL, Su FE. On choosing and bounding probability metrics. Int Stat Rev 2002;70:419-435.
+    https://doi.org/10.1111/j.1751-5823.2002.tb00178.x
+    """
+
+    name, title = "hellinger", "Hellinger distance of rows"
+
+    def _kernel(self) -> _Kernel:
+        return kernels.hellinger
+
+
+class TotalVariation(_PairMetric):
+    """Total variation distance of rows, averaged over queries: the attention that went to other keys.
+
+    ``mean_q(sum_k(abs(a_qk - b_qk)) / 2)``. Range [0, 1], 0 for equal maps, no unit.
+
+    References
+    ----------
+    Gibbs AL, Su FE. On choosing and bounding probability metrics. Int Stat Rev 2002;70:419-435.
+    https://doi.org/10.1111/j.1751-5823.2002.tb00178.x
+    """
+
+    name, title = "tv", "total variation distance of rows"
+
+    def _kernel(self) -> _Kernel:
+        return kernels.total_variation
+
+
+class EntropyChange(_Change):
+    """Change of the rows' normalised entropy, averaged over queries: positive where attention became more even.
+
+    ``mean_q(H(b_q) / log2(n_q)) - mean_q(H(a_q) / log2(n_q))`` with ``H(p) = -sum(p * log2(p))`` and ``n_q`` the keys
+    that query q may see; queries that see one key are left out. Range [-1, 1], 0 for equal maps, no unit.
+
+    References
+    ----------
+    Shannon CE. A mathematical theory of communication. Bell Syst Tech J 1948;27:379-423.
+    https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
+    Clark K, Khandelwal U, Levy O, Manning CD. What does BERT look at? BlackboxNLP 2019.
+    https://doi.org/10.18653/v1/W19-4828 (section 3.3)
+    """
+
+    name, title = "entropy", "change of normalised row entropy"
+
+    def _profile(self, part: Part, layout: Layout) -> Values:
+        values = np.empty((len(layout.size), len(part.maps.values)))
+        kernels.entropy(part.maps, layout, values)
+        return values
+
+
+class DistanceChange(_Change):
+    """Change of the mean attended distance, averaged over queries: positive where attention reaches farther.
+
+    ``mean_q(sum_k(b_qk * abs(q - k))) - mean_q(sum_k(a_qk * abs(q - k)))``, where q and k are positions in the sample.
+    0 for equal maps; unit: tokens, or words where runs are compared by word.
+
+    References
+    ----------
+    Vig J, Belinkov Y. Analyzing the structure of attention in a transformer language model. BlackboxNLP 2019.
+    https://doi.org/10.18653/v1/W19-4808 (section 4.2.3)
+    """
+
+    name, title = "distance", "change of mean attended distance"
+    unit = "token"
+    lowest, highest = -np.inf, np.inf
+
+    def _profile(self, part: Part, layout: Layout) -> Values:
+        values = np.empty((len(layout.size), len(part.maps.values)))
+        kernels.distance(part.maps, layout, values)
+        return values
+
+
+class SpecialMassChange(_Change):
+    """Change of the attention on special positions, averaged over queries.
+
+    ``mean_q(sum_s(b_qs) - sum_s(a_qs))`` over the special positions s: the tokens that the tokenizer added and, in a
+    causal model, the first position. Range [-1, 1], 0 for equal maps, no unit.
+
+    References
+    ----------
+    Clark K, Khandelwal U, Levy O, Manning CD. What does BERT look at? BlackboxNLP 2019.
+    https://doi.org/10.18653/v1/W19-4828 (section 3.2)
+    Xiao G, Tian Y, Chen B, Han S, Lewis M. Efficient streaming language models with attention sinks. ICLR 2024.
+    https://doi.org/10.48550/arXiv.2309.17453
+    """
+
+    name, title = "special-mass", "change of attention on special positions"
+
+    def _profile(self, part: Part, layout: Layout) -> Values:
+        values = np.empty((len(layout.size), part.stored.heads))
+        kernels.special_mass(part.stored, part.tokens, values)
+        return values
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Cosine(),
+        RowCosine(),
+        JensenShannon(),
+        Hellinger(),
+        TotalVariation(),
+        EntropyChange(),
+        DistanceChange(),
+        SpecialMassChange(),
+    )
+}

@@ -1,0 +1,135 @@
+"""Which runs a comparison is of, and whether they can be compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.selection import refuse_unlike
+from biocache.engine.sources import named
+from biocache.store import Run, Store
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
+
+__all__ = ["ComparedRuns", "find_runs"]
+
+_LISTED = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRuns:
+    """The baseline run and those that are compared with it, one a training size."""
+
+    baseline: Run
+    others: tuple[Run, ...]
+
+    @property
+    def level(self) -> str:
+        """What maps are laid over each other by: ``token`` where all runs have the same tokens, else ``word``."""
+        digests = {run.spec.encoding_digest for run in (self.baseline, *self.others)}
+        return "token" if len(digests) == 1 else "word"
+
+
+def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
+    """Find the runs of a request, and refuse what cannot be compared.
+
+    Parameters
+    ----------
+    store
+        The store.
+    request
+        The request.
+
+    Raises
+    ------
+    RunNotFoundError
+        If a run is missing or keeps no attention; the message says what to extract.
+    AmbiguousRunError
+        If several runs match; the message lists them.
+    IncompleteRunError
+        If packs are missing.
+    SpecMismatchError
+        If runs read other samples, or were cut at another length, or have other layers or heads.
+    SettingError
+        If labels are asked for that samples do not have, or `against` comes without a model.
+    """
+    if request.against is not None and request.model is None:
+        raise SettingError(f"--against={request.against} is compared with a model: name it with --model")
+    selection = {name: getattr(request, name) for name in ("task", "view", "split", "seed")}
+    selection["dataset"] = _named("dataset", request.dataset)
+    model, against = _named("model", request.model), _named("model", request.against)
+    baseline = _one(store, {**selection, "model": against or model, "training_size": request.baseline})
+    key = baseline.key
+    selection |= {"task": key.task, "dataset": key.dataset, "view": key.view, "split": key.split}
+    selection["model"] = model or key.model
+    others = tuple(
+        _one(store, {**selection, "training_size": size}) for size in _sizes(store, request, selection, baseline)
+    )
+    for other in others:
+        _refuse_unlike(baseline, other)
+        if not request.all_pairs:
+            _refuse_other_shape(baseline, other, "compare all of them with --all-pairs")
+        _refuse_other_shape(others[0], other, "compare them one by one")
+    if request.by is not None and baseline.labelled != "samples":
+        raise SettingError(f"samples of run {key} have no label, as those of nli have; leave --by=label out")
+    return ComparedRuns(baseline, others)
+
+
+def _sizes(store: Store, request: AttentionRequest, selection: Mapping[str, Any], baseline: Run) -> tuple[int, ...]:
+    if request.training_sizes is not None:
+        return request.training_sizes
+    sizes = {key.training_size for key in store.keys(**selection)}
+    if selection["model"] == baseline.key.model:
+        sizes.discard(request.baseline)
+    if not sizes:
+        raise RunNotFoundError(
+            f"{store.path} has no run to compare with {baseline.key}; extract fine-tuned models with "
+            f"`{_command({**selection, 'training_size': '10,30,50,100'})}`, or name another model with --against"
+        )
+    return tuple(sorted(sizes))
+
+
+def _one(store: Store, selection: Mapping[str, Any]) -> Run:
+    """Open the one run with attention that matches a selection."""
+    found = store.select(**selection)
+    if not found and selection["training_size"] == 0:
+        # The pre-trained model is the same for every seed.
+        found = store.select(**{**selection, "seed": None})
+    runs = [run for run in found if "attention" in run.spec.keep]
+    asked = ", ".join(f"{name}={value!r}" for name, value in selection.items() if value is not None)
+    if not found:
+        raise RunNotFoundError(f"{store.path} has no run of {asked}; extract it with `{_command(selection)}`")
+    if not runs:
+        found[0].require_kept("attention")
+    if len(runs) > 1:
+        names = ", ".join(str(run.key) for run in runs[:_LISTED])
+        raise AmbiguousRunError(f"{len(runs)} runs with attention match {asked}: {names}; add what tells them apart")
+    runs[0].require_complete()
+    return runs[0]
+
+
+def _command(selection: Mapping[str, Any]) -> str:
+    names = ("task", "dataset", "model", "training_size", "seed", "view", "split")
+    options = [f"--{name.replace('_', '-')} {selection[name]}" for name in names if selection[name] is not None]
+    return " ".join(["biocache extract", *options])
+
+
+def _named(part: str, text: str | None) -> Any:
+    names = named(part, None if text is None else [text])
+    return names if names is None or len(names) > 1 else names[0]
+
+
+_DATA = {
+    "limit": "extract both with the same --limit",
+    "dataset_digest": "extract both from the same data",
+    "max_length": "extract both with the same --max-length",
+}
+
+
+def _refuse_unlike(first: Run, second: Run) -> None:
+    refuse_unlike([first, second], _DATA, "compared", "attention of ")
+
+
+def _refuse_other_shape(first: Run, second: Run, remedy: str) -> None:
+    refuse_unlike(
+        [first, second], dict.fromkeys(("attention_layers", "head_count"), remedy), "compared", "attention of "
+    )

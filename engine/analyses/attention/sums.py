@@ -1,0 +1,148 @@
+"""Sums over samples from which every number of a comparison is made; those of any packs add.
+
+Values are rounded to multiples of 2**-30 before they are summed. Sums of such numbers are exact in float64 below 2**23,
+so that means and intervals do not depend on the order of packs, not even in the last bit.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.attention.resampling import resample
+
+__all__ = ["Moments", "Resamples", "Sums", "rounded"]
+
+_GRID = 2.0**30
+
+Values = NDArray[np.float64]
+
+
+def rounded(values: Values) -> Values:
+    """Round to multiples of 2**-30, about 1e-9."""
+    return np.rint(values * _GRID) / _GRID
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, sum and sum of squares of the values of some samples.
+
+    Attributes
+    ----------
+    count, total, square
+        float64, all of one shape.
+    """
+
+    count: Values
+    total: Values
+    square: Values
+
+    @classmethod
+    def zero(cls, shape: tuple[int, ...]) -> Self:
+        """Return the moments of no sample."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    def add(self, values: Values) -> None:
+        """Add values (sample, ...); NaN does not count."""
+        known = ~np.isnan(values)
+        counted = np.where(known, values, 0.0)
+        self.count[...] += known.sum(axis=0)
+        self.total[...] += counted.sum(axis=0)
+        self.square[...] += (counted**2).sum(axis=0)
+
+    def __add__(self, other: Self) -> "Moments":
+        return Moments(self.count + other.count, self.total + other.total, self.square + other.square)
+
+    def over(self, axis: int) -> "Moments":
+        """Return the moments of all samples of an axis of groups."""
+        return Moments(self.count.sum(axis=axis), self.total.sum(axis=axis), self.square.sum(axis=axis))
+
+    def mean(self) -> Values:
+        """Return the mean; NaN where nothing counted."""
+        return _ratio(self.total, self.count)
+
+    def deviation(self) -> Values:
+        """Return the standard deviation of the samples (with n - 1); NaN where fewer than two counted."""
+        spread = self.square - self.total * _ratio(self.total, self.count)
+        return np.sqrt(np.maximum(_ratio(spread, self.count - 1), 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Resamples:
+    """Weighted sums of the bootstrap's resamples; see `resampling`.
+
+    Attributes
+    ----------
+    total, weight
+        Sums of weighted values and of weights, float64 (group, resample, metric, head).
+    """
+
+    total: Values
+    weight: Values
+
+    @classmethod
+    def zero(cls, groups: int, resamples: int, metrics: int, heads: int) -> Self:
+        """Return the sums of no sample."""
+        shape = (groups, resamples, metrics, heads)
+        return cls(np.zeros(shape), np.zeros(shape))
+
+    def add(self, values: Values, samples: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> None:
+        """Add the values of samples, (sample, metric, head)."""
+        columns = (*self.total.shape[:2], -1)
+        resample(
+            np.ascontiguousarray(values).reshape(len(values), -1),
+            samples,
+            group,
+            seed,
+            self.total.reshape(columns),
+            self.weight.reshape(columns),
+        )
+
+    def __add__(self, other: Self) -> "Resamples":
+        return Resamples(self.total + other.total, self.weight + other.weight)
+
+    def over_groups(self) -> "Resamples":
+        """Return the sums of all samples, as of one group."""
+        return Resamples(self.total.sum(axis=0, keepdims=True), self.weight.sum(axis=0, keepdims=True))
+
+    def means(self) -> Values:
+        """Return the resamples' means (group, resample, metric, head); NaN where a resample drew no sample."""
+        return _ratio(self.total, self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """All sums over some samples of one layer of the baseline and one of another run.
+
+    Attributes
+    ----------
+    own
+        Of each head and its like (group, metric, head); None where all pairs are compared.
+    chance
+        Of mismatched heads (metric, head); None as `own`, or where there is one head.
+    resamples
+        Of the bootstrap; None as `own`.
+    pairs
+        Of all pairs of heads (metric, head, other head); None where they are not asked for.
+    samples
+        Values of every sample with its position, (sample, metric, head) and (sample); empty where they are not kept.
+    """
+
+    own: Moments | None
+    chance: Moments | None
+    resamples: Resamples | None
+    pairs: Moments | None
+    samples: tuple[tuple[NDArray[np.int64], NDArray[np.float32]], ...] = ()
+
+    def __add__(self, other: Self) -> "Sums":
+        return Sums(*(_added(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
+
+
+def _added(own: Any, other: Any) -> Any:
+    return None if own is None else own + other
+
+
+def _ratio(total: Values, count: Values) -> Values:
+    ratio: Values = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return ratio

@@ -1,0 +1,81 @@
+"""The result of a comparison as a table for reading: a row a layer, or a row two layers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from biocache.engine.analyses.attention.figures import mean_best_match
+
+__all__ = ["head_rows", "pair_rows"]
+
+
+def head_rows(result: xr.Dataset) -> pd.DataFrame:
+    """Return means over samples and heads, a row a training size and layer, and the head that changed most.
+
+    Parameters
+    ----------
+    result
+        From `compare_attention`, of heads and their likes.
+    """
+    rows = []
+    for size in result["training_size"].values.tolist():
+        for layer in result["layer"].values.tolist():
+            row: dict[str, Any] = {"training_size": size, "layer": layer}
+            for metric in result["metric"].values.tolist():
+                row |= _cells(result.sel(metric=metric, training_size=size, layer=layer), result, metric)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cells(own: xr.Dataset, result: xr.Dataset, metric: str) -> dict[str, Any]:
+    unit = str(own["unit"].item())
+    name = metric if unit == "1" else f"{metric} ({unit})"
+    cells: dict[str, Any] = {name: own["layer_mean"].item()}
+    cells |= {f"{name}_{bound}": own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high")}
+    if result["chance"].sel(metric=metric).notnull().any():
+        cells[f"{metric} by chance"] = own["chance"].mean().item()
+    if "label_mean" in own:
+        means = own["label_mean"].mean("head")
+        cells |= {f"{metric}, {label}": mean for label, mean in zip(own["label"].values, means.values, strict=True)}
+    change = np.abs(own["mean"].to_numpy() - float(own["identity"]))
+    head = None if np.isnan(change).all() else int(np.nanargmax(change))
+    return {**cells, f"most changed head of {metric}": "-" if head is None else _head(own, head)}
+
+
+def _head(own: xr.Dataset, head: int) -> str:
+    text = f"{int(own['head'][head])}: {_number(float(own['mean'][head]))}"
+    if "matched_head" in own:
+        text += f" (matches {int(own['matched_head'][head])}: {_number(float(own['matched_mean'][head]))})"
+    return text
+
+
+def pair_rows(result: xr.Dataset) -> pd.DataFrame:
+    """Return of every two layers the means of all pairs of heads and of best matches, and the best pair.
+
+    Parameters
+    ----------
+    result
+        From `compare_attention`, of all pairs.
+    """
+    matches = mean_best_match(result)
+    rows = []
+    for name in result["metric"].values.tolist():
+        for size in result["training_size"].values.tolist():
+            for layer in result["layer"].values.tolist():
+                for other in result["other_layer"].values.tolist():
+                    place = {"metric": name, "training_size": size, "layer": layer, "other_layer": other}
+                    mean = result["pair_mean"].sel(place)
+                    off = np.abs(mean.to_numpy() - float(mean["identity"]))
+                    if np.isnan(off).all():
+                        continue
+                    head, other_head = np.unravel_index(int(np.nanargmin(off)), off.shape)
+                    means = {"mean of all pairs": mean.mean().item(), "mean of best matches": matches.sel(place).item()}
+                    best = f"{head} and {other_head}: {_number(float(mean[head, other_head]))}"
+                    rows.append({**place, **means, "best pair": best})
+    return pd.DataFrame(rows)
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"

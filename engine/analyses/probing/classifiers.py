@@ -1,0 +1,171 @@
+"""The classifiers, behind one protocol."""
+
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.probing.request import ClassifierOptions
+from biocache.engine.analyses.probing.rows import Rows
+
+__all__ = ["Classifier", "Constant", "backend_of", "make_classifier"]
+
+
+class Classifier(Protocol):
+    """What predicts the class of a row."""
+
+    @property
+    def backend(self) -> str:
+        """The library that computes: ``scikit-learn``, ``scikit-learn-intelex``, ``torch``, or ``none``."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver reached its tolerance; True where there is none to reach."""
+
+    def fit(self, rows: Rows) -> None:
+        """Fit to rows of the train split, which are scaled."""
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Return the class of every row (row)."""
+
+    def log_probability(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the natural logarithm of the probability of labels.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (row,) where each row is predicted alone, (sequence,) where the rows of a sample are predicted
+            together; -inf for a class that the train split does not have.
+        """
+
+
+class Constant:
+    """The one class of a train split that has no other: there is nothing to separate."""
+
+    backend = "none"
+    converged = True
+
+    def __init__(self) -> None:
+        self._only = 0
+
+    def fit(self, rows: Rows) -> None:
+        """Keep the class."""
+        self._only = int(rows.labels[0])
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Return that class for every row (row)."""
+        return np.full(len(rows), self._only)
+
+    def log_probability(self, rows: Rows) -> NDArray[np.float64]:
+        """Return 0 for rows of that class, -inf for others (row)."""
+        return np.where(rows.labels == self._only, 0.0, -np.inf)
+
+
+class _Estimator:
+    """A classifier of scikit-learn, or of a library that looks like it."""
+
+    def __init__(self, estimator: Any, backend: str = "scikit-learn", iterations: int | None = None) -> None:
+        self._estimator = estimator
+        self._most_iterations = iterations
+        self.backend = backend
+
+    @property
+    def converged(self) -> bool:
+        # Not from the warning: what catches warnings is shared by all threads of a process.
+        return self._most_iterations is None or int(np.max(self._estimator.n_iter_)) < self._most_iterations
+
+    def fit(self, rows: Rows) -> None:
+        self._estimator.fit(rows.features, rows.labels)
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        return np.asarray(self._estimator.predict(rows.features), np.int64)
+
+    def log_probability(self, rows: Rows) -> NDArray[np.float64]:
+        known = np.asarray(self._estimator.classes_)
+        place = np.searchsorted(known, rows.labels).clip(max=len(known) - 1)
+        with np.errstate(divide="ignore"):
+            scores = np.asarray(self._estimator.predict_log_proba(rows.features), np.float64)
+        return np.where(known[place] == rows.labels, scores[np.arange(len(rows)), place], -np.inf)
+
+
+def make_classifier(
+    probe: str, options: ClassifierOptions, labels: NDArray[np.int64], classes: int, seed: int
+) -> Classifier:
+    """Return an unfitted classifier.
+
+    Parameters
+    ----------
+    probe
+        ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``.
+    options
+        Its settings.
+    labels
+        Labels that it will be fitted to (row).
+    classes
+        Number of labels that there are.
+    seed
+        Seed of what is random in it.
+
+    Returns
+    -------
+    Classifier
+        `Constant` where there is one class only.
+    """
+    if labels.min() == labels.max():
+        return Constant()
+    if probe == "bilstm-crf":
+        from biocache.engine.analyses.probing.bilstm_crf import BiLstmCrf
+
+        return BiLstmCrf(options, classes, seed)
+    makers = {"svc": _svc, "logistic": _logistic, "linear-svc": _linear_svc, "mlp": _mlp}
+    return makers[probe](options, seed)
+
+
+def fast_svc() -> bool:
+    """Return whether scikit-learn-intelex, whose kernel machine is many times faster, is installed."""
+    return find_spec("sklearnex") is not None
+
+
+def backend_of(probe: str) -> str:
+    """Return the library that computes a probe here."""
+    if probe == "svc" and fast_svc():
+        return "scikit-learn-intelex"
+    return "torch" if probe == "bilstm-crf" else "scikit-learn"
+
+
+def _svc(options: ClassifierOptions, _seed: int) -> Classifier:
+    settings = {"C": options.c, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
+    if fast_svc():
+        # Its class by name: patching scikit-learn would change what other code in the process computes.
+        from sklearnex.svm import SVC as FastSVC  # noqa: N811
+
+        return _Estimator(FastSVC(**settings), "scikit-learn-intelex")
+    from sklearn.svm import SVC
+
+    return _Estimator(SVC(**settings))
+
+
+def _logistic(options: ClassifierOptions, _seed: int) -> Classifier:
+    from sklearn.linear_model import LogisticRegression
+
+    most = options.max_iterations
+    return _Estimator(LogisticRegression(C=options.c, max_iter=most), iterations=most)
+
+
+def _linear_svc(options: ClassifierOptions, seed: int) -> Classifier:
+    from sklearn.svm import LinearSVC
+
+    most = options.max_iterations
+    return _Estimator(LinearSVC(C=options.c, max_iter=most, random_state=seed), iterations=most)
+
+
+def _mlp(options: ClassifierOptions, seed: int) -> Classifier:
+    from sklearn.neural_network import MLPClassifier
+
+    settings = {"batch_size": options.batch_size or "auto", "learning_rate_init": options.learning_rate}
+    # Patient for as many epochs as there are, it runs them all.
+    network = MLPClassifier(
+        (options.hidden_size,), max_iter=options.epochs, n_iter_no_change=options.epochs, random_state=seed, **settings
+    )
+    return _Estimator(network)

@@ -1,0 +1,82 @@
+"""Online code length: how many bits the labels take, given the features."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.probing.request import ClassifierOptions
+from biocache.engine.analyses.probing.rows import Rows
+from biocache.engine.analyses.probing.scaling import fit_scaled
+
+__all__ = ["PORTIONS", "online_code", "portion_bounds"]
+
+#: Percents of the train split after which the probe is fitted anew.
+PORTIONS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25.0, 50.0, 100.0)
+
+
+def portion_bounds(samples: int) -> list[int]:
+    """Return the samples after which the probe is fitted anew: the standard portions, rounded up, each once."""
+    return sorted({int(np.ceil(samples * percent / 100)) for percent in PORTIONS})
+
+
+def online_code(
+    rows: Rows, probe: str, options: ClassifierOptions, classes: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    r"""Send the labels of a train split in portions, each coded with a probe fitted on those before [1]_.
+
+    With the rows in blocks 1..S the code takes
+
+    .. math:: L = t_1 \log_2 K - \sum_{i=1}^{S-1} \log_2 p_i(y_{t_i+1:t_{i+1}} | x_{t_i+1:t_{i+1}})
+
+    bits, :math:`t_i` being the labels up to block i, K the classes, and :math:`p_i` the probe fitted on the first
+    :math:`t_i`. So that a class that has not come yet can be sent, :math:`p_i` is mixed with the uniform code as
+    :math:`(t_i p + 1) / (t_i + K)`, for a sentence at once :math:`(t_i p + K^{-n}K) / (t_i + K)` of its n labels.
+
+    Parameters
+    ----------
+    rows
+        Rows of the train split, not scaled. Portions are of whole samples, in a random order.
+    probe, options
+        The classifier; it must give probabilities.
+    classes
+        K.
+    seed
+        Seed of the order and of the classifier.
+
+    Returns
+    -------
+    bits
+        Bits of every block (block), float64.
+    labels
+        Labels of every block (block), int64. The uniform code takes ``labels.sum() * log2(classes)`` bits; the
+        compression is its ratio to ``bits.sum()``.
+
+    References
+    ----------
+    .. [1] E. Voita and I. Titov, "Information-theoretic probing with minimum description length", EMNLP 2020.
+       https://doi.org/10.18653/v1/2020.emnlp-main.14
+    """
+    order = np.random.default_rng(seed).permutation(np.unique(rows.sample))
+    bounds = portion_bounds(len(order))
+    bits, labels = [], []
+    for known, (first, last) in enumerate(zip([0, *bounds[:-1]], bounds, strict=True)):
+        block = rows.of_samples(order[first:last])
+        labels.append(len(block))
+        if not known:
+            bits.append(len(block) * np.log2(classes))
+            continue
+        past = rows.of_samples(order[:first])
+        fitted = fit_scaled(past, probe, options, classes, seed)
+        chances = fitted.log_probability(block)
+        # A sentence that is coded as one has as many labels as words.
+        each = 1 if len(chances) == len(block) else np.array([part.stop - part.start for part in block.sequences()])
+        bits.append(float(_mixed_bits(chances, each, len(past), classes).sum()))
+    return np.array(bits), np.array(labels, np.int64)
+
+
+def _mixed_bits(
+    log_probability: NDArray[np.float64], labels: int | NDArray[np.int64], known: int, classes: int
+) -> NDArray[np.float64]:
+    """Return the bits of items whose probability is mixed with the uniform code's, weighted as `classes` labels."""
+    uniform = np.log(classes) * (1 - np.asarray(labels, np.float64))
+    mixed = np.logaddexp(np.log(known) + log_probability, uniform) - np.log(known + classes)
+    return np.asarray(-mixed / np.log(2))

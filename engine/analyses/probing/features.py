@@ -1,0 +1,106 @@
+"""Features of one layer, from the views of a store's runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.rows import Rows
+from biocache.store.reading import Run
+
+__all__ = ["drawn_samples", "feature_size", "read_rows", "row_labels", "row_samples"]
+
+
+def row_labels(run: Run) -> NDArray[np.int64]:
+    """Return the class of every word (``ner``) or sample (``nli``) of the corpus, with or without tokens (row)."""
+    return run.column(f"{run.labelled}/label").astype(np.int64)
+
+
+def row_samples(run: Run) -> NDArray[np.int64]:
+    """Return the position of the sample of every word or sample of the corpus (row)."""
+    if run.labelled == "words":
+        return run.column("words/sample").astype(np.int64)
+    return np.arange(run.counts.samples)
+
+
+def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
+    """Draw whole samples of a train split; a smaller draw of the same seed is part of a larger one.
+
+    Parameters
+    ----------
+    count
+        Samples that there are.
+    most
+        Samples to draw; None for all.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions (drawn sample), int64, ascending.
+    """
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def feature_size(runs: Sequence[Run], request: ProbeRequest) -> int:
+    """Return the length of a row's features."""
+    return runs[0].spec.feature_size * len(runs) * (2 if request.combine == "full" else 1)
+
+
+def read_rows(
+    runs: Sequence[Run], request: ProbeRequest, layer: int, samples: NDArray[np.int64]
+) -> tuple[Rows, NDArray[np.int64]]:
+    """Read the rows of some samples, one layer, once.
+
+    Parameters
+    ----------
+    runs
+        Runs of one split: one, or premise and hypothesis.
+    request
+        Says what a row is.
+    layer
+        The layer.
+    samples
+        Positions of the samples (sample), ascending.
+
+    Returns
+    -------
+    rows
+        Words or samples that have tokens; a row is absent where ``max_length`` or the tokenizer left none.
+    position
+        Position of every row among all words or samples of the corpus (row).
+    """
+    views = [getattr(run, run.labelled)(request.pooling) for run in runs]
+    dim = runs[0].labelled.removesuffix("s")
+    kept = np.isin(views[0]["sample"].to_numpy(), samples)
+    position = views[0][dim].to_numpy()[kept].astype(np.int64)
+    size = runs[0].spec.feature_size
+    features = np.empty((len(position), feature_size(runs, request)), np.float32)
+    for place, view in enumerate(views):
+        _fill(features[:, place * size : (place + 1) * size], view.hidden.sel(layer=layer), kept)
+    if request.combine == "full":
+        first, second = features[:, :size], features[:, size : 2 * size]
+        np.abs(np.subtract(first, second, out=features[:, 2 * size : 3 * size]), out=features[:, 2 * size : 3 * size])
+        np.multiply(first, second, out=features[:, 3 * size :])
+    # A text all of whose tokens are lost has no mean.
+    sound = ~np.isnan(features[:, ::size]).any(axis=1)
+    if not sound.all():
+        features, position = features[sound], position[sound]
+    return Rows(features, row_labels(runs[0])[position], row_samples(runs[0])[position]), position
+
+
+def _fill(target: NDArray[np.float32], hidden: xr.DataArray, kept: NDArray[np.bool_]) -> None:
+    """Compute a layer block by block, so that no more than a block is in memory beside the rows."""
+    begin = row = 0
+    for block in hidden.data.blocks:
+        chosen = kept[row : row + block.shape[0]]
+        row += block.shape[0]
+        count = int(chosen.sum())
+        if count:
+            target[begin : begin + count] = block.compute(scheduler="synchronous")[chosen]
+        begin += count

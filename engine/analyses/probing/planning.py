@@ -1,0 +1,164 @@
+"""What a fit takes: memory is arithmetic, done before any is begun."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from biocache.engine.analyses.probing.classifiers import backend_of
+from biocache.engine.analyses.probing.features import drawn_samples, feature_size
+from biocache.engine.analyses.probing.grid import Cell
+from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.machine import machine_memory
+from biocache.store.errors import ResourceError
+from biocache.store.reading import Run
+from biocache.store.schema import LABELLED
+from biocache.store.text import format_bytes
+
+__all__ = ["FitShape", "fit_bytes", "fit_memory"]
+
+# Bytes alive at once for each entry of the train features: float32 itself; libsvm's copy in float64 and its support
+# vectors; liblinear's copy in float64 and its nodes of an index and a value.
+_ENTRY_BYTES = {
+    ("svc", "scikit-learn"): 4 + 8 + 8,
+    ("svc", "scikit-learn-intelex"): 4 + 4 + 4,
+    ("linear-svc", "scikit-learn"): 4 + 8 + 16,
+}
+_FLOAT = 4
+# Arrays of (row, class) that the solver of the logistic regression has at once, in float64 at most.
+_LOGISTIC_ARRAYS = 6
+# The cache of kernel rows that both libraries of svc allow themselves.
+_KERNEL_CACHE = 200 * 2**20
+# Of a pack's block of a layer, at most as many float32 copies: its bytes as stored, its values, the rows that they are
+# reduced to, and those rows that are chosen.
+_BLOCK_COPIES = 4
+# Weights, gradients and both moments of Adam.
+_WEIGHT_COPIES = 4
+# Values alive for each word of a batch and unit of the network, forward and backward.
+_STATE_COPIES = 24
+# What a fit grows by that is none of the above: tables of the run, thread stacks, allocator slack.
+_SLACK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class FitShape:
+    """Sizes that decide the memory of a fit.
+
+    Attributes
+    ----------
+    train_rows, test_rows
+        Words (``ner``) or samples (``nli``).
+    features
+        Length of a row.
+    classes
+        Number of labels.
+    block
+        Values of one pack's block of a layer.
+    """
+
+    train_rows: int
+    test_rows: int
+    features: int
+    classes: int
+    block: int
+
+
+def fit_memory(shape: FitShape, request: ProbeRequest) -> int:
+    """Return the bytes that one fit takes beside what the process has already.
+
+    Parameters
+    ----------
+    shape
+        Sizes of the fit.
+    request
+        Says which classifier is fitted, and whether its code length is measured.
+    """
+    entry = _ENTRY_BYTES.get((request.probe, backend_of(request.probe)), _FLOAT)
+    train = shape.train_rows * shape.features
+    fitting = entry * train + _working_memory(shape, request)
+    if request.mdl:
+        # The portions are copies: at most half of the rows to fit on, and the other half to code.
+        fitting += _FLOAT * train
+    # The support vectors stay while the test split is read.
+    scoring = (entry - _FLOAT if request.probe == "svc" else 0) * train + 2 * _FLOAT * shape.test_rows * shape.features
+    return max(fitting, scoring) + _FLOAT * _BLOCK_COPIES * shape.block + _SLACK
+
+
+def _working_memory(shape: FitShape, request: ProbeRequest) -> int:
+    hidden = request.options.hidden_size
+    rows = max(shape.train_rows, shape.test_rows)
+    if request.probe == "svc":
+        return min(_KERNEL_CACHE, 8 * shape.train_rows**2)
+    if request.probe == "bilstm-crf":
+        weights = 8 * hidden * (shape.features + hidden + 2)
+        batch = (request.options.batch_size or 32) * 128
+        return _FLOAT * (_WEIGHT_COPIES * weights + batch * (2 * shape.features + _STATE_COPIES * hidden))
+    if request.probe == "mlp":
+        # All test rows pass the hidden layer at once.
+        return _FLOAT * (_WEIGHT_COPIES * hidden * (shape.features + shape.classes) + rows * (hidden + shape.classes))
+    return 8 * _LOGISTIC_ARRAYS * rows * shape.classes
+
+
+def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
+    """Return the memory that the largest fit takes, in bytes.
+
+    Parameters
+    ----------
+    cells
+        What is probed.
+    request
+        Its `max_memory` is what the fits may take together, with what this process has already.
+
+    Raises
+    ------
+    ResourceError
+        If ``svc`` has more rows than a kernel matrix of them would fit.
+    """
+    shapes = [fit_shape(cell, request) for cell in cells]
+    if request.probe == "svc":
+        allowed = machine_memory() // 2 if request.max_memory is None else request.max_memory
+        _refuse_kernel(max(shape.train_rows for shape in shapes), request, allowed)
+    _load_libraries(request.probe)
+    return max(fit_memory(shape, request) for shape in shapes)
+
+
+def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
+    """Return the sizes of the fits of a cell, the largest over the seeds' draws."""
+    run = cell.train[0]
+    return FitShape(
+        train_rows=max(_drawn_rows(run, request, seed) for seed in range(request.seeds)),
+        test_rows=int(getattr(cell.test[0].counts, cell.test[0].labelled)),
+        features=feature_size(cell.train, request),
+        classes=len(run.spec.label_names),
+        block=max(run.plan.tokens.chunk for run in (*cell.train, *cell.test)) * run.spec.feature_size,
+    )
+
+
+def _drawn_rows(run: Run, request: ProbeRequest, seed: int) -> int:
+    samples = drawn_samples(run.counts.samples, request.max_train_samples, seed)
+    return int(run.column("samples/word_count")[samples].sum()) if run.labelled == "words" else len(samples)
+
+
+def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int) -> None:
+    kernel = 8 * rows**2
+    if kernel > allowed:
+        unit = LABELLED[request.task]
+        limit = "half of the machine" if request.max_memory is None else "--max-memory"
+        fitting = int(np.sqrt(allowed / 8))
+        raise ResourceError(
+            f"svc compares all pairs of {rows:,} train {unit}: {rows:,} x {rows:,} x 8 bytes are "
+            f"{format_bytes(kernel)}, and {limit} is {format_bytes(allowed)}, enough for {fitting:,}; pass "
+            "--max-train-samples, or --probe=linear-svc"
+        )
+
+
+def _load_libraries(probe: str) -> None:
+    """Import what the fits will import, so that what it takes is counted as this process's own."""
+    import sklearn.linear_model
+    import sklearn.neural_network
+    import sklearn.preprocessing  # noqa: F401
+
+    if probe == "bilstm-crf":
+        import biocache.engine.analyses.probing.bilstm_crf  # noqa: F401
+    elif backend_of(probe) == "scikit-learn-intelex":
+        import sklearnex.svm  # noqa: F401

@@ -1,0 +1,132 @@
+"""Named-entity recognition: IOB2-tagged sentences, checked and repaired."""
+
+import re
+from collections.abc import Sequence
+
+from biocache.engine.corpora.base import Sample
+from biocache.engine.corpora.rows import Place, RawSplit, ReadSplit, Row
+from biocache.store.errors import DataError
+from biocache.store.text import shown
+
+__all__ = ["LABEL_SCHEMES", "OUTSIDE", "entity_type", "read_sentences", "repair_iob2"]
+
+LABEL_SCHEMES = ("type", "bio")
+OUTSIDE = "O"
+
+# A type called O would be one class with the words outside of every entity.
+_TAG = re.compile(r"O|[BI]-(?!O\Z)\S+")
+
+
+def entity_type(tag: str) -> str:
+    """Return the entity type of an IOB2 tag, which may itself begin with ``B-`` or ``I-``; ``O`` of ``O``."""
+    return OUTSIDE if tag == OUTSIDE else tag[2:]
+
+
+def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
+    """Make every entity of a sentence begin with its ``B-`` tag.
+
+    Parameters
+    ----------
+    tags
+        Tags of one sentence, each ``O``, ``B-X`` or ``I-X``; shape (word,).
+
+    Returns
+    -------
+    repaired
+        The tags, in which every ``I-X`` follows a ``B-X`` or ``I-X`` of its own type; shape (word,).
+    count
+        How many ``I-X`` became ``B-X``.
+    """
+    repaired = list(tags)
+    count = 0
+    inside = OUTSIDE
+    for position, tag in enumerate(tags):
+        current = entity_type(tag)
+        if tag[0] == "I" and current != inside:
+            repaired[position] = f"B-{current}"
+            count += 1
+        inside = current
+    return repaired, count
+
+
+def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
+    """Check the rows of a split and make samples of them.
+
+    Parameters
+    ----------
+    split
+        The split's name, the stem of its samples' ids: ``train-0``, ``train-1``, ...
+    raw
+        Rows with the fields ``words`` and ``tags``. A row with neither is left out and counted, as
+        repeated blank lines are in a file.
+    label_scheme
+        ``type``: a word's label is its entity type or ``O``; ``bio``: it is the repaired tag.
+
+    Returns
+    -------
+    ReadSplit
+        One sample a sentence; its notes count ``repaired_tags`` and ``empty_sentences``.
+
+    Raises
+    ------
+    DataError
+        If words or tags are not text, differ in number, if a word is empty or holds white space, if a tag
+        is not IOB2, or if there is no sentence.
+    """
+    merged = label_scheme == "type"
+    samples: list[Sample] = []
+    places: list[Place] = []
+    repairs = empty = 0
+    tags_seen: set[str] = set()
+    for row in raw.rows:
+        words, tags = _text_list(row, "words"), _text_list(row, "tags")
+        if not words and not tags:
+            empty += 1
+            continue
+        _check_words(row.place, words, tags)
+        _check_tags(row.place, words, tags, tags_seen)
+        repaired, count = repair_iob2(tags)
+        repairs += count
+        own = tuple(repaired)
+        labels = tuple(map(entity_type, own)) if merged else own
+        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), word_labels=labels, tags=own))
+        places.append(row.place)
+    if not samples:
+        raise DataError(f"{raw.place}: no sentence in the {split} split; give it at least one tagged sentence")
+    notes = {**raw.notes, "repaired_tags": repairs, "empty_sentences": empty}
+    return ReadSplit(tuple(samples), tuple(places), notes)
+
+
+def _text_list(row: Row, name: str) -> list[str]:
+    values = row.fields[name]
+    if not isinstance(values, list):
+        raise DataError(f"{row.place.at()}: {name} are {shown(values)}, not a list; list one a word")
+    for offset, value in enumerate(values):
+        if not isinstance(value, str):
+            place = row.place.at(offset)
+            raise DataError(f"{place}: {shown(value)} among the {name} is not text; give {name} as strings")
+    return values
+
+
+def _check_words(place: Place, words: list[str], tags: list[str]) -> None:
+    if len(words) != len(tags):
+        raise DataError(f"{place.at()}: {len(words)} words but {len(tags)} tags; give every word one tag")
+    # One split a sentence finds out whether there is anything to look for: corpora have many words.
+    if " ".join(words).split() == words:
+        return
+    for offset, word in enumerate(words):
+        if not word:
+            raise DataError(f"{place.at(offset)}: empty word; write the word, or remove the row")
+        if word.split() != [word]:
+            problem = f"word {shown(word)} holds white space"
+            raise DataError(f"{place.at(offset)}: {problem}; split it into words or remove the character")
+
+
+def _check_tags(place: Place, words: list[str], tags: list[str], seen: set[str]) -> None:
+    if seen.issuperset(tags):
+        return
+    for offset, tag in enumerate(tags):
+        if not _TAG.fullmatch(tag):
+            problem = f"tag {shown(tag)} of word {shown(words[offset])} is not IOB2"
+            raise DataError(f"{place.at(offset)}: {problem}; use O, B-TYPE or I-TYPE")
+    seen.update(tags)

@@ -1,0 +1,180 @@
+"""From what a user calls a dataset to a checked corpus."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biocache.engine.corpora.base import TASKS, Corpus
+from biocache.engine.corpora.folder import read_folder
+from biocache.engine.corpora.hub import read_hub
+from biocache.engine.corpora.ner import LABEL_SCHEMES, OUTSIDE, read_sentences
+from biocache.engine.corpora.nli import read_pairs
+from biocache.engine.corpora.rows import ReadSplit
+from biocache.engine.sources import folder_of, split_name
+from biocache.store.errors import DataError, SettingError
+from biocache.store.paths import resolved
+from biocache.store.text import shown
+
+__all__ = ["DEFAULT_NER", "DatasetSource", "locate", "read_corpus"]
+
+DEFAULT_NER = "tner/bionlp2004"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """What a data set is called and where it is.
+
+    Attributes
+    ----------
+    name
+        Its name in run keys.
+    place
+        Its folder, or its hub id.
+    """
+
+    name: str
+    place: Path | str
+
+
+def read_corpus(
+    task: str,
+    dataset: str | None,
+    *,
+    splits: Sequence[str] | None = None,
+    label_scheme: str = "type",
+    limit: int | None = None,
+) -> Corpus:
+    """Read and check a corpus.
+
+    All splits that exist are read, whatever is asked for: the labels are those of the train split, or of all
+    splits when there is no train split.
+
+    Parameters
+    ----------
+    task
+        ``ner`` or ``nli``.
+    dataset
+        A local folder, whose name becomes the dataset's; a hub id, whose last part does, in lower case;
+        ``NAME=FOLDER`` or ``NAME=HUB_ID`` to choose the name; None for the task's default.
+    splits
+        The splits to keep; None for all that exist.
+    label_scheme
+        ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; of no effect for ``nli``.
+    limit
+        Keep the first samples of every split, this many at most; the labels do not depend on it.
+
+    Returns
+    -------
+    Corpus
+        The splits kept, in the order train, validation, test.
+
+    Raises
+    ------
+    SettingError
+        If the task, the label scheme, the limit or the dataset's name cannot be used.
+    DataError
+        If the source cannot be found or is malformed, if a validation or test label is not in the train
+        split, or if a split asked for does not exist. The message begins with the file and line.
+    """
+    _check_settings(task, splits, label_scheme, limit)
+    source = locate(task, dataset)
+    place = source.place
+    raw = read_folder(place, task) if isinstance(place, Path) else read_hub(place, task)
+    absent = [split for split in splits or () if split not in raw]
+    if absent:
+        raise DataError(f"{place}: no split {shown(absent[0])}; it has {', '.join(raw)}")
+    if task == "ner":
+        read = {split: read_sentences(split, part, label_scheme) for split, part in raw.items()}
+    else:
+        read = {split: read_pairs(split, part) for split, part in raw.items()}
+    labels = _label_set(task, read)
+    kept = {split: part for split, part in read.items() if splits is None or split in splits}
+    return Corpus(
+        name=source.name,
+        source=str(resolved(place) if isinstance(place, Path) else place),
+        task=TASKS[task],
+        labels=labels,
+        label_scheme=label_scheme if task == "ner" else "type",
+        splits={split: part.samples[:limit] for split, part in kept.items()},
+        notes=_positive_notes(kept),
+    )
+
+
+def _check_settings(task: str, splits: Sequence[str] | None, label_scheme: str, limit: int | None) -> None:
+    if task not in TASKS:
+        raise SettingError(f"task {shown(task)} does not exist; use {' or '.join(TASKS)}")
+    if label_scheme not in LABEL_SCHEMES:
+        raise SettingError(f"label scheme {shown(label_scheme)} does not exist; use {' or '.join(LABEL_SCHEMES)}")
+    if splits is not None and not splits:
+        raise SettingError("no split was asked for; name one or more, or leave splits out for all")
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit {limit} keeps no sample; use 1 or more")
+
+
+def locate(task: str, dataset: str | None) -> DatasetSource:
+    """Tell a folder from a hub id, and name the dataset; nothing is read.
+
+    Parameters
+    ----------
+    task, dataset
+        As `read_corpus`.
+
+    Raises
+    ------
+    SettingError
+        If the dataset's name cannot be used.
+    DataError
+        If there is no default.
+    """
+    if dataset is None:
+        dataset = _default(task)
+    name, source = split_name(dataset)
+    path = folder_of(source, "dataset")
+    if not source:
+        raise SettingError("the dataset is empty; pass a folder or a hub id")
+    if source == dataset:
+        name = resolved(path).name if path else source.rsplit("/", 1)[-1].lower()
+    if not _NAME.fullmatch(name):
+        problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
+        raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")
+    return DatasetSource(name, path or source)
+
+
+def _default(task: str) -> str:
+    if task == "ner":
+        return DEFAULT_NER
+    raise DataError(
+        "MedNLI, the default dataset of nli, cannot be downloaded freely: PhysioNet gives it to credentialed "
+        "accounts (https://physionet.org/content/mednli/); get it there and pass --dataset=FOLDER "
+        "holding mli_train_v1.jsonl, mli_dev_v1.jsonl and mli_test_v1.jsonl"
+    )
+
+
+def _label_set(task: str, read: Mapping[str, ReadSplit]) -> tuple[str, ...]:
+    defining = [read["train"]] if "train" in read else list(read.values())
+    found = {OUTSIDE} if task == "ner" else set()
+    for part in defining:
+        for sample in part.samples:
+            found.update(sample.word_labels or (sample.label or "",))
+    labels = tuple(sorted(found, key=lambda label: (label != OUTSIDE, label)))
+    for part in read.values():
+        _check_labels(part, found, labels)
+    return labels
+
+
+def _check_labels(part: ReadSplit, known: set[str], labels: tuple[str, ...]) -> None:
+    for sample, place in zip(part.samples, part.places, strict=True):
+        own = sample.word_labels or (sample.label or "",)
+        if known.issuperset(own):
+            continue
+        offset = next(offset for offset, label in enumerate(own) if label not in known)
+        problem = f"label {shown(own[offset])} is not in the train split, which has {', '.join(map(shown, labels))}"
+        raise DataError(f"{place.at(offset)}: {problem}; correct it, or add such samples to the train split")
+
+
+def _positive_notes(read: Mapping[str, ReadSplit]) -> dict[str, dict[str, int]]:
+    counts = {split: {note: count for note, count in part.notes.items() if count} for split, part in read.items()}
+    return {split: notes for split, notes in counts.items() if notes}

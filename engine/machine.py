@@ -1,0 +1,134 @@
+"""The machine: its devices, cores and memory, and random numbers drawn from a seed."""
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+
+from biocache.store.errors import SettingError
+
+__all__ = [
+    "available_cores",
+    "capped_threads",
+    "choose_device",
+    "device_name",
+    "isolated",
+    "machine_memory",
+    "seeded",
+    "used_memory",
+]
+
+
+def choose_device(asked: str | None) -> str:
+    """Return the device of torch to compute on.
+
+    Parameters
+    ----------
+    asked
+        Its name, such as ``cpu`` or ``cuda:1``; None for CUDA where there is one.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be used here.
+    """
+    import torch
+
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # There and back: the meta device makes tensors like any other, and never has their values.
+        torch.zeros(1, device=torch.device(asked)).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise SettingError(f"device {asked!r} cannot be used here ({reason}); pass --device=cpu") from error
+    return asked
+
+
+def device_name(device: str) -> str:
+    """Return what provenance calls a device: the model of a GPU, else its name in torch."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def available_cores() -> int:
+    """Return the processor cores that this process may use."""
+    with suppress(AttributeError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def capped_threads(count: int) -> Iterator[None]:
+    """Limit the threads of linear algebra, OpenMP and, where it is loaded, torch.
+
+    Parameters
+    ----------
+    count
+        Most threads of each.
+    """
+    from threadpoolctl import threadpool_limits
+
+    # Not imported for this: a probe that does without torch must not pay for it.
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else None
+    with threadpool_limits(limits=count):
+        if torch is not None:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            if torch is not None:
+                torch.set_num_threads(before)
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory this process may use: the machine's, or its control group's if that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123  (not a user's path)
+            return min(total, int(file.read()))
+    except (OSError, ValueError):
+        return total
+
+
+def used_memory() -> int:
+    """Return the peak bytes of memory this process has used so far: libraries, corpus and token tables."""
+    try:
+        # The figure of getrusage would be the parent's where that was larger.
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers on the CPU from a seed, and leave its generator as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Leave the global generators of Python, NumPy and torch as they were: transformers' `Trainer` seeds them all."""
+    import torch
+
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002

@@ -1,0 +1,293 @@
+"""Requests: what a command, or its function in Python, is asked for. Each field says its own option."""
+
+import json
+import math
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from biocache.store.errors import BiocacheError, SettingError
+from biocache.store.paths import local_path
+from biocache.store.text import shown
+
+__all__ = ["Option", "Request", "Setting", "build", "in_words_of", "option", "settings_of", "values_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What a field of a request says of itself.
+
+    Attributes
+    ----------
+    help
+        What it is, on the command line.
+    flag
+        Name of the option; empty for the field's name with hyphens. ``--a/--b`` is a flag that can be taken back.
+    choices
+        The texts that it may be; empty for any.
+    low, high
+        Bounds of a number, themselves allowed unless `above` or `below` says not.
+    above, below
+        Whether the bounds themselves are refused.
+    form
+        How text is read where the type does not say: ``bytes``, such as ``8G``; ``ranges``, such as ``0,2-5``.
+    metavar
+        What the help calls the value.
+    unset
+        What None means, for the help.
+    repeats
+        Whether a list may hold a value twice.
+    empty
+        Whether a list may hold nothing.
+    decides
+        Whether the value decides the numbers of an analysis, and so is part of what its result is found by. What only
+        names runs does not: their identities do.
+    """
+
+    help: str
+    flag: str = ""
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    below: bool = False
+    form: str = ""
+    metavar: str = ""
+    unset: str = ""
+    repeats: bool = False
+    empty: bool = False
+    decides: bool = True
+
+
+def option(default: Any = MISSING, **facts: Any) -> Any:
+    """Return a dataclass field with an `Option`; `facts` are its attributes."""
+    return field(default=default, metadata={"option": Option(**facts)})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a request, with all that is known of it.
+
+    Attributes
+    ----------
+    name
+        Name of the field.
+    option
+        What it says of itself.
+    type
+        Type of the value, or of each of many.
+    many
+        Whether it is a tuple of values.
+    optional
+        Whether it may be None.
+    default
+        Its default; MISSING where it must be given.
+    """
+
+    name: str
+    option: Option
+    type: Any
+    many: bool
+    optional: bool
+    default: Any
+
+    @property
+    def flags(self) -> str:
+        """How the option is declared, such as ``--training-size`` or ``--restart/--resume``."""
+        return self.option.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def flag(self) -> str:
+        """Name of the option, in messages and command lines."""
+        return self.flags.partition("/")[0]
+
+    def checked(self, value: Any) -> Any:
+        """Return a value as the request keeps it; of a list each value once, unless it may be there twice.
+
+        Raises
+        ------
+        SettingError
+            If it is of another type, out of its range, or none of the choices.
+        """
+        if value is None and self.optional:
+            return None
+        if not self.many:
+            return self._one(value)
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            raise SettingError(f"{self.flag} {shown(value)} is not a list; name each value by itself")
+        values = tuple(map(self._one, value))
+        if not values and not self.option.empty:
+            raise SettingError(f"{self.flag} is empty: name at least one")
+        return values if self.option.repeats else tuple(dict.fromkeys(values))
+
+    def _one(self, value: Any) -> Any:
+        if self.type is Path:
+            return local_path(value, self.flag)
+        if self.type in (int, float):
+            return self._number(value)
+        if isinstance(value, str) and hasattr(self.type, "parse"):
+            return self.type.parse(value)
+        if not isinstance(value, self.type):
+            wanted = {bool: "True or False", str: "a text"}.get(self.type, f"a {self.type.__name__}")
+            raise SettingError(f"{self.flag} {shown(value)} is not {wanted}")
+        if self.option.choices and value not in self.option.choices:
+            raise SettingError(f"{self.flag} {shown(value)} is not one of {', '.join(self.option.choices)}")
+        return value
+
+    def _number(self, value: Any) -> Any:
+        kind, known = ("whole number", Integral) if self.type is int else ("number", Real)
+        number = self.type(value) if isinstance(value, known) and not isinstance(value, bool) else None
+        if number is None or not math.isfinite(number) or not self._within(number):
+            given = value if number is not None else shown(value)
+            raise SettingError(f"{self.flag} {given} is not a {kind}{self._range()}")
+        return number
+
+    def _within(self, number: float) -> bool:
+        low, high = self.option.low, self.option.high
+        over = low is None or (number > low if self.option.above else number >= low)
+        return over and (high is None or (number < high if self.option.below else number <= high))
+
+    def _range(self) -> str:
+        low, high = self.option.low, self.option.high
+        if low is None:
+            return ""
+        beginning = f" {'above' if self.option.above else 'from'} {low:g}"
+        if high is None:
+            return beginning
+        return f"{beginning} {'and below' if self.option.below else 'to'} {high:.10g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for. A subclass is a frozen dataclass whose fields are made by `option`.
+
+    A field that is a `Request` itself lends its settings, which are options of the same command, unless its metadata
+    have ``lends`` as False.
+
+    Raises
+    ------
+    SettingError
+        If a value is out of its range, or does not go with another.
+    """
+
+    def __post_init__(self) -> None:
+        with in_words_of(type(self)):
+            for setting in _own_settings(type(self)):  # type: ignore[arg-type]  # mypy takes a class for its instances
+                object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
+            self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not go with each other, once each by itself is right; for subclasses."""
+
+    def to_json(self) -> str:
+        """Return all settings as JSON, from which `from_json` makes an equal request."""
+        return json.dumps(dict(values_of(self)), default=str, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the request that `to_json` wrote.
+
+        Raises
+        ------
+        SettingError
+            If the text is not that of such a request.
+        """
+        try:
+            values = json.loads(text)
+            return build(cls, {str(name): value for name, value in values.items()})
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise SettingError(f"{shown(text)} is not a {cls.__name__}") from error
+
+
+_R = TypeVar("_R", bound=Request)
+
+
+@cache
+def _hints(request: Any) -> Mapping[str, Any]:
+    return get_type_hints(request)
+
+
+@cache
+def _own_settings(request: Any) -> tuple[Setting, ...]:
+    return tuple(
+        _setting(each.name, each.metadata["option"], _hints(request)[each.name], _default(each))
+        for each in fields(request)
+        if "option" in each.metadata
+    )
+
+
+def _default(each: Any) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+def _setting(name: str, facts: Option, hint: Any, default: Any) -> Setting:
+    union = get_origin(hint) in (Union, types.UnionType)
+    kind = next(part for part in get_args(hint) if part is not types.NoneType) if union else hint
+    many = get_origin(kind) is tuple
+    optional = union and types.NoneType in get_args(hint)
+    return Setting(name, facts, get_args(kind)[0] if many else kind, many, optional, default)
+
+
+def _lenders(request: type[Request]) -> dict[str, type[Request]]:
+    """Return the fields that are requests themselves."""
+    return {
+        each.name: _hints(request)[each.name]  # type: ignore[arg-type]  # mypy takes a class for its instances
+        for each in fields(request)
+        if "option" not in each.metadata and each.metadata.get("lends", True)
+    }
+
+
+def settings_of(request: type[Request]) -> tuple[Setting, ...]:
+    """Return the settings of a request in the order of its fields, those of requests in it among them."""
+    return _all_settings(request)  # type: ignore[arg-type]  # mypy takes a class for its instances
+
+
+@cache
+def _all_settings(request: Any) -> tuple[Setting, ...]:
+    own = {setting.name: setting for setting in _own_settings(request)}
+    lenders = _lenders(request)
+    found: list[Setting] = []
+    for each in fields(request):
+        found += (
+            settings_of(lenders[each.name]) if each.name in lenders else [own[each.name]] if each.name in own else []
+        )
+    return tuple(found)
+
+
+def values_of(request: Request) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each setting; see `settings_of`."""
+    for each in fields(request):
+        value = getattr(request, each.name)
+        if each.name in _lenders(type(request)):
+            yield from values_of(value)
+        elif "option" in each.metadata:
+            yield each.name, value
+
+
+def build(request: type[_R], values: Mapping[str, Any]) -> _R:
+    """Make a request of the values of some settings, by their names."""
+    inner = {
+        name: build(kind, {own.name: values[own.name] for own in settings_of(kind) if own.name in values})
+        for name, kind in _lenders(request).items()
+    }
+    lent = {own.name for kind in _lenders(request).values() for own in settings_of(kind)}
+    return request(**inner, **{name: value for name, value in values.items() if name not in lent})
+
+
+@contextmanager
+def in_words_of(request: type[Request]) -> Iterator[None]:
+    """Let errors that are raised in the context name the settings of a request as Python does.
+
+    Messages name options; `BiocacheError` shows a caller in Python the field instead.
+    """
+    try:
+        yield
+    except BiocacheError as error:
+        for setting in settings_of(request):
+            error.parameters.setdefault(setting.flag, setting.name)
+        raise

@@ -1,0 +1,106 @@
+"""Paired comparisons of training sizes and layers, against differences taken by hand."""
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import ner_store
+
+from biocache.engine import ProbeRequest, compare_probes, probe
+from biocache.engine.analyses.probing.bootstrap import bootstrap_scores, holm, paired_p
+from biocache.engine.analyses.probing.evaluation import TestSplit
+from biocache.engine.analyses.probing.fitting import FIT_KIND
+from biocache.store import Store
+from biocache.store.errors import SettingError
+from biocache.store.results import list_results
+
+
+@pytest.fixture
+def sizes(tmp_path: Path) -> Store:
+    """Return a store in which layer 1 knows more at 100 % than at 30 %, and layers 0 and 2 nothing."""
+    ner_store(tmp_path, training_size=30, strength=1.0)
+    return ner_store(tmp_path, training_size=100, strength=8.0)
+
+
+def test_families_are_of_sizes_in_all_layers_and_of_layers_at_each_size(sizes: Store) -> None:
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner"))
+    between = pairs.between.values.tolist()
+    assert between == ["training_size"] * 3 + ["layer"] * 6
+    by_size = pairs.isel(comparison=slice(0, 3))
+    assert by_size.layer_a.values.tolist() == by_size.layer_b.values.tolist() == [0, 1, 2]
+    assert set(by_size.training_size_a.values) == {30}
+    assert set(by_size.training_size_b.values) == {100}
+    by_layer = pairs.isel(comparison=slice(3, 6))
+    assert list(zip(by_layer.layer_a.values, by_layer.layer_b.values, strict=True)) == [(0, 1), (0, 2), (1, 2)]
+    assert set(by_layer.training_size_a.values) == {30}
+
+
+def test_what_differs_is_found_and_what_does_not_is_not(sizes: Store) -> None:
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", score="accuracy"))
+    frame = pairs.to_dataframe()
+    found = {(row.between, row.training_size_a, row.layer_a, row.layer_b): row for row in frame.itertuples()}
+    for place in ((30, 0, 1), (30, 1, 2), (100, 0, 1), (100, 1, 2)):
+        row = found["layer", *place]
+        assert row.p_holm < 0.05
+        # b less a: layer 1 is better than 0, and 2 is worse than 1.
+        assert (row.difference > 0) == (row.layer_b == 1)
+        assert (row.ci_low > 0) == (row.layer_b == 1)
+    sizes_of = {layer: found["training_size", 30, layer, layer] for layer in range(3)}
+    assert sizes_of[1].p_holm < 0.05
+    # The other layers have the same states at both sizes.
+    assert [(sizes_of[layer].difference, sizes_of[layer].p_holm) for layer in (0, 2)] == [(0.0, 1.0)] * 2
+
+
+def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
+    request = ProbeRequest(task="ner", training_sizes=(100,), resamples=300)
+    pairs = compare_probes(sizes.path, replace(request, score="macro_f1"))
+    result = probe(sizes.path, request)
+    test = TestSplit.of(sizes.run(split="test", training_size=100))
+    fits = {
+        found.inputs["layer"]: found.load().predicted.to_numpy()
+        for found in list_results(sizes.path, FIT_KIND)
+        if found.inputs["runs"][0]["run"].split("/")[3] == "size-100"
+    }
+    counts = [test.counts(fits[layer]) for layer in range(3)]
+    scores = bootstrap_scores(counts, test.labels, ("macro_f1",), 300)[..., 0]
+    p = []
+    for place, (a, b) in enumerate(combinations(range(3), 2)):
+        difference = scores[b] - scores[a]
+        pair = pairs.isel(comparison=place)
+        np.testing.assert_allclose([pair.ci_low, pair.ci_high], np.quantile(difference, [0.025, 0.975]))
+        observed = (result.macro_f1.sel(layer=b) - result.macro_f1.sel(layer=a)).item()
+        assert pair.difference.item() == pytest.approx(observed)
+        p.append(paired_p(difference))
+    np.testing.assert_allclose(pairs.p, p)
+    np.testing.assert_allclose(pairs.p_holm, holm(np.array(p)))
+
+
+def test_there_are_resamples_enough_for_the_smallest_corrected_value(sizes: Store) -> None:
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", resamples=10))
+    assert pairs.attrs["resamples"] == 2 * 3 / 0.05
+    assert 3 * 2 / (pairs.attrs["resamples"] + 1) < 0.05
+    assert compare_probes(sizes.path, ProbeRequest(task="ner", resamples=500)).attrs["resamples"] == 500
+
+
+def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> None:
+    request = ProbeRequest(task="ner", training_sizes=(30,), layers=(1,), seeds=3, max_train_samples=15, resamples=200)
+    result = probe(sizes.path, request)
+    run = sizes.run(split="test", training_size=30)
+    test = TestSplit.of(run)
+    fits = {(f.inputs["layer"], f.inputs["seed"]): f.load() for f in list_results(sizes.path, FIT_KIND)}
+    counts = [test.counts(fits[1, seed].predicted.to_numpy()) for seed in range(3)]
+    scores = bootstrap_scores(counts, test.labels, ("accuracy",), 200).mean(axis=0)[:, 0]
+    bounds = [result[name].sel(score="accuracy", layer=1).item() for name in ("ci_low", "ci_high")]
+    np.testing.assert_allclose(bounds, np.quantile(scores, [0.025, 0.975]))
+    mean = result.accuracy.sel(layer=1).mean().item()
+    assert bounds[0] < mean < bounds[1]
+
+
+def test_one_place_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    ner_store(tmp_path)
+    with pytest.raises(SettingError, match="nothing to compare; name more of them"):
+        compare_probes(tmp_path, ProbeRequest(task="ner", layers=(0,)))
+    with pytest.raises(SettingError, match="score 'merged_entity_f1' is not one of"):
+        compare_probes(tmp_path, ProbeRequest(task="ner", score="merged_entity_f1"))

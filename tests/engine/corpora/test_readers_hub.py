@@ -1,0 +1,225 @@
+"""Hub data sets, in memory: columns, class names, splits and what is said of those that do not fit."""
+
+import logging
+from typing import Any
+
+import datasets
+import pytest
+
+from biocache.engine.corpora.hub import PUBLISHED_TAGS
+from biocache.engine.corpora.readers import read_corpus
+from biocache.store.errors import BiocacheError, DataError, SettingError
+
+TAGS = datasets.ClassLabel(names=["O", "B-DNA", "I-DNA"])
+ENTAILMENT = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
+
+
+class Hub:
+    """Stands for the hub: hands out one data set and records how it was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: list[Any] = []
+        monkeypatch.setattr(datasets, "load_dataset", self.load)
+
+    def load(self, hub_id: str, **options: Any) -> Any:
+        self.calls.append((hub_id, options))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+    return Hub(monkeypatch)
+
+
+def table(features: dict[str, Any] | None = None, /, **columns: list[Any]) -> datasets.Dataset:
+    whole = datasets.Dataset.from_dict(columns)
+    return whole.cast(datasets.Features({**whole.features, **(features or {})}))
+
+
+def message(task: str, dataset: str, kind: type[BiocacheError] = DataError) -> str:
+    with pytest.raises(kind) as caught:
+        read_corpus(task, dataset)
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1, text
+    assert ";" in text, f"no next step: {text}"
+    return text
+
+
+def test_default_ner_uses_the_published_coding(hub: Hub) -> None:
+    codes = list(range(11))
+    words = [f"w{code}" for code in codes]
+    hub.answers = [datasets.DatasetDict(train=table(tokens=[words], tags=[codes]))]
+    corpus = read_corpus("ner", None, label_scheme="bio")
+    assert hub.calls == [("tner/bionlp2004", {"revision": "refs/convert/parquet"})]
+    assert (corpus.name, corpus.source) == ("bionlp2004", "tner/bionlp2004")
+    assert corpus.splits["train"][0].texts == (tuple(words),)
+    assert corpus.splits["train"][0].word_labels == (
+        *("O", "B-DNA", "I-DNA", "B-protein", "I-protein", "B-cell_type", "I-cell_type"),
+        *("B-cell_line", "I-cell_line", "B-RNA", "I-RNA"),
+    )
+    assert set(corpus.labels) == set(PUBLISHED_TAGS["tner/bionlp2004"])
+
+
+@pytest.mark.parametrize("words", ["tokens", "words"])
+@pytest.mark.parametrize("tags", ["tags", "ner_tags", "labels"])
+def test_ner_class_labels_are_decoded(hub: Hub, words: str, tags: str) -> None:
+    columns = {words: [["a", "b"], ["c"]], tags: [[1, 2], [0]], "id": ["x", "y"]}
+    hub.answers = [datasets.DatasetDict(test=table({tags: datasets.Sequence(TAGS)}, **columns))]
+    corpus = read_corpus("ner", "Org/Some.Set")
+    assert hub.calls == [("Org/Some.Set", {})]
+    assert (corpus.name, corpus.labels) == ("some.set", ("O", "DNA"))
+    assert [(sample.id, sample.word_labels) for sample in corpus.splits["test"]] == [
+        ("test-0", ("DNA", "DNA")),
+        ("test-1", ("O",)),
+    ]
+
+
+def test_ner_string_tags_empty_rows_and_repairs(hub: Hub) -> None:
+    rows = table(tokens=[["a"], [], ["b", "c"]], tags=[["O"], [], ["I-RNA", "I-RNA"]])
+    hub.answers = [datasets.DatasetDict(train=rows)]
+    corpus = read_corpus("ner", "mine=org/x", label_scheme="bio")
+    assert corpus.name == "mine"
+    assert corpus.notes == {"train": {"repaired_tags": 1, "empty_sentences": 1}}
+    assert corpus.splits["train"][1].word_labels == ("B-RNA", "I-RNA")
+
+
+@pytest.mark.parametrize("texts", [("sentence1", "sentence2"), ("premise", "hypothesis")])
+@pytest.mark.parametrize("label", ["gold_label", "label"])
+@pytest.mark.parametrize("column", ["pairID", "pair_id", "id", "uid", None])
+def test_nli_columns(hub: Hub, texts: tuple[str, str], label: str, column: str | None) -> None:
+    columns: dict[str, list[Any]] = {
+        texts[0]: ["A b", "C", "D"],
+        texts[1]: ["e", "f g", "h"],
+        label: [2, -1, 0],
+    }
+    if column:
+        columns[column] = [10, 11, 12]
+    hub.answers = [datasets.DatasetDict(dev=table({label: ENTAILMENT}, **columns))]
+    corpus = read_corpus("nli", "org/x")
+    assert corpus.labels == ("contradiction", "entailment")
+    assert corpus.notes == {"validation": {"skipped_pairs": 1}}
+    samples = corpus.splits["validation"]
+    assert [sample.id for sample in samples] == (["10", "12"] if column else ["validation-0", "validation-1"])
+    assert [sample.label for sample in samples] == ["contradiction", "entailment"]
+    assert samples[0].texts == (("A", "b"), ("e",))
+
+
+def test_nli_string_labels(hub: Hub) -> None:
+    rows = table(premise=["a", "b"], hypothesis=["c", "d"], label=["neutral", "-"])
+    hub.answers = [datasets.DatasetDict(train=rows)]
+    corpus = read_corpus("nli", "org/x")
+    assert (corpus.labels, corpus.notes) == (("neutral",), {"train": {"skipped_pairs": 1}})
+
+
+@pytest.mark.parametrize("name", ["validation", "dev", "valid"])
+def test_split_names(hub: Hub, name: str) -> None:
+    rows = table(tokens=[["a"]], tags=[["O"]])
+    hub.answers = [datasets.DatasetDict({"test": rows, name: rows, "train": rows, "extra": rows})]
+    corpus = read_corpus("ner", "org/x")
+    assert list(corpus.splits) == ["train", "validation", "test"]
+
+
+def test_loading_scripts_are_read_from_their_conversion(hub: Hub) -> None:
+    script = RuntimeError("Dataset scripts are no longer supported, but found x.py")
+    hub.answers = [script, datasets.DatasetDict(train=table(tokens=[["a"]], tags=[["O"]]))]
+    assert read_corpus("ner", "org/x").splits["train"][0].texts == (("a",),)
+    assert hub.calls == [("org/x", {}), ("org/x", {"revision": "refs/convert/parquet"})]
+
+
+def test_never_runs_remote_code(hub: Hub) -> None:
+    hub.answers = [RuntimeError("script"), datasets.DatasetDict(train=table(tokens=[["a"]], tags=[["O"]]))]
+    read_corpus("ner", "org/x")
+    assert all("trust_remote_code" not in options for _, options in hub.calls)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionError("Couldn't reach\n  the Hub\n(timeout)"), "(Couldn't reach the Hub (timeout))"),
+        (FileNotFoundError(""), "(FileNotFoundError)"),
+        (ValueError("Config name is missing.\nPlease pick one"), "(Config name is missing. Please pick one)"),
+    ],
+)
+def test_hub_that_cannot_give_it(hub: Hub, error: Exception, reason: str) -> None:
+    hub.answers = [error]
+    text = message("ner", "org/Missing")
+    assert text.startswith("org/Missing: neither a folder nor a data set")
+    assert reason in text
+    assert text.endswith("check the id and the network, or pass a folder")
+    assert "Traceback" not in text
+
+
+def test_log_level_of_the_hub_library_is_put_back(hub: Hub) -> None:
+    log = logging.getLogger("huggingface_hub")
+    before = log.level
+    hub.answers = [ConnectionError("no")]
+    message("ner", "org/x")
+    assert log.level == before
+
+
+PLAIN = "class 1 is a plain number"
+MALFORMED = [
+    pytest.param("ner", table(tokens=[["a"]], tags=[[1]]), f"[train] row 0: {PLAIN}", id="unnamed tags"),
+    pytest.param("nli", table(premise=["a"], hypothesis=["b"], label=[1]), f"row 0: {PLAIN}", id="unnamed labels"),
+    pytest.param(
+        *("ner", table(tokens=[["a"], ["b", "c"]], tags=[["O"], ["O"]])),
+        *("[train] row 1: 2 words but 1 tags",),
+        id="unequal columns",
+    ),
+    pytest.param("ner", table(tokens=[["a", "b"]], tags=[["O", "Q"]]), "row 0: tag 'Q' of word 'b'", id="bad tag"),
+    pytest.param("ner", table(tokens=[["a b"]], tags=[["O"]]), "row 0: word 'a b' holds white", id="spaced word"),
+    pytest.param("ner", table(tokens=[["a", ""]], tags=[["O", "O"]]), "row 0: empty word", id="empty word"),
+    pytest.param("ner", table(tokens=[["a", None]], tags=[["O", "O"]]), "row 0: None among the words", id="null word"),
+    pytest.param("ner", table(tokens=["a"], tags=[["O"]]), "row 0: words are 'a', not a list", id="text for words"),
+    pytest.param("ner", table(tokens=[["a"], ["b"]], tags=[["O"], None]), "row 1: tags are None", id="null tags"),
+    pytest.param("ner", table(tokens=[["a"]], pos=[["O"]]), "no column tags or ner_tags or labels", id="no tags"),
+    pytest.param("ner", table(text=["a"]), "[train]: no column tokens or words (it has text)", id="no words"),
+    pytest.param("nli", table(premise=["a"], label=["x"]), "no column sentence2 or hypothesis", id="no text"),
+    pytest.param(
+        *("nli", table(premise=["a", " "], hypothesis=["b", "c"], label=["x", "x"])),
+        *("[train] row 1: premise has no words",),
+        id="blank text",
+    ),
+    pytest.param(
+        *("nli", table(premise=["a", "b"], hypothesis=["b", "c"], label=["x", "x"], uid=[5, 5])),
+        *("[train] row 1: uid '5' was used before, at org/x[train] row 0",),
+        id="duplicate ids",
+    ),
+    pytest.param("ner", table(tokens=[[]], tags=[[]]), "org/x[train]: no sentence", id="nothing in it"),
+]
+
+
+@pytest.mark.parametrize(("task", "rows", "substance"), MALFORMED)
+def test_malformed(hub: Hub, task: str, rows: datasets.Dataset, substance: str) -> None:
+    hub.answers = [datasets.DatasetDict(train=rows)]
+    text = message(task, "org/x")
+    assert text.startswith("org/x[train]")
+    assert substance in text
+
+
+def test_class_numbers_beyond_the_names(hub: Hub) -> None:
+    rows = table({"tags": datasets.Sequence(TAGS)}, tokens=[["a"]], tags=[[-1]])
+    hub.answers = [datasets.DatasetDict(train=rows)]
+    assert "row 0: class -1 is not one of the 3" in message("ner", "org/x")
+
+
+def test_label_absent_from_train_names_the_row(hub: Hub) -> None:
+    train = table(tokens=[["a"]], tags=[["B-DNA"]])
+    test = table(tokens=[["a"], ["a", "b"]], tags=[["O"], ["O", "B-RNA"]])
+    hub.answers = [datasets.DatasetDict(train=train, test=test)]
+    assert message("ner", "org/x").startswith("org/x[test] row 1: label 'RNA' is not in the train split")
+
+
+def test_splits_that_cannot_be_told_apart_or_found(hub: Hub) -> None:
+    rows = table(tokens=[["a"]], tags=[["O"]])
+    hub.answers = [datasets.DatasetDict(dev=rows, valid=rows), datasets.DatasetDict(all=rows)]
+    assert "dev and valid are both the validation split" in message("ner", "org/x")
+    assert "no split train, validation or test (it has all)" in message("ner", "org/x")
+
+
+def test_hub_id_that_cannot_name_a_dataset() -> None:
+    assert "NAME=HUB_ID" in message("ner", "org/_x", SettingError)

@@ -1,0 +1,126 @@
+"""What runs tasks: threads, workers, a cluster; the same answers, one handling of memory, deaths and errors."""
+
+import operator
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import xarray as xr
+
+from biocache.engine import executor as module
+from biocache.engine.executor import Executor, Memo, Task
+from biocache.store.errors import DataError, ResourceError, SettingError
+
+TASKS = [Task(n % 3, operator.mul, (n, 0.1)) for n in range(20)]
+
+
+def plain() -> dict[int, float]:
+    found: dict[int, float] = {}
+    for task in TASKS:
+        found[task.key] = found.get(task.key, 0.0) + operator.mul(*task.args)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Any:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as running:
+        yield running
+
+
+@pytest.mark.parametrize("where", ["threads", "workers", "cluster"])
+def test_results_are_added_in_the_order_of_the_tasks(where: str, cluster: Any) -> None:
+    made = {"threads": {}, "workers": {"workers": 2}, "cluster": {"scheduler_address": cluster.scheduler_address}}
+    told: list[tuple[int, int]] = []
+    with Executor(**made[where]) as executor:
+        for _ in range(2):
+            assert executor.run(TASKS, on_progress=lambda *at: told.append(at)) == plain()
+    assert told == [(n, 20) for n in range(21)] * 2
+
+
+def fail(text: str) -> None:
+    raise DataError(text)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_an_error_of_a_task_is_the_users(workers: int | None, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="of this file"), Executor(workers) as executor:
+        executor.run([Task(0, fail, ("of this file",))])
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_workers_that_die_are_one_line_and_leave_nothing_behind() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    died = pytest.raises(ResourceError, match=r"workers died under a task .* run the same command again")
+    with died, Executor(2) as executor:
+        executor.run([Task(0, die, ())])
+    assert {child for child in psutil.Process().children(recursive=True) if child not in before} <= resource_trackers()
+
+
+def resource_trackers() -> set[psutil.Process]:
+    return {
+        child for child in psutil.Process().children(recursive=True) if "resource_tracker" in " ".join(child.cmdline())
+    }
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def made(n: int) -> xr.Dataset:
+        seen.append(n)
+        return xr.Dataset({"n": n})
+
+    tasks = [Task(n, made, (n,), memo=Memo(str(tmp_path), "part", {"n": n})) for n in range(3)]
+    with Executor() as executor:
+        first = executor.run(tasks[:2])
+        again = executor.run(tasks)
+        assert sorted(seen) == [0, 1, 2]
+        executor.run(tasks, force=True)
+    assert sorted(seen) == [0, 0, 1, 1, 2, 2]
+    assert all(first[n].identical(again[n]) for n in first)
+
+
+def test_memory_decides_how_many_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(module, "used_memory", lambda: 300)
+    tasks = [Task(n, print, (), memory=1000) for n in range(5)]
+    for allowed, at_once, threads in ((1300, 1, 8), (2300, 2, 4), (3299, 2, 4), (10**6, 5, 1)):
+        plan = Executor().plan(tasks, allowed)
+        assert (plan.at_once, plan.threads, plan.peak_bytes) == (at_once, threads, 300 + at_once * 1000)
+    assert Executor(2).plan(tasks, 10**6).at_once == 2
+    with pytest.raises(ResourceError, match="one task takes 1000 B beside the 300 B of this process"):
+        Executor().plan(tasks, 1299)
+
+
+def test_what_cannot_compute_is_refused() -> None:
+    with pytest.raises(SettingError, match="workers and scheduler_address exclude each other"):
+        Executor(1, "tcp://127.0.0.1:1")
+    with pytest.raises(SettingError, match="0 workers"):
+        Executor(0)
+    for address, said in (
+        ("nonsense://", "no Dask scheduler answers"),
+        ("tls://127.0.0.1:1", "asks for a certificate"),
+    ):
+        with pytest.raises(ResourceError, match=said), Executor(scheduler_address=address) as executor:
+            executor.run(TASKS)
+
+
+def test_workers_listen_on_no_port() -> None:
+    before = listening()
+    with Executor(2) as executor:
+        executor.run(TASKS)
+        assert listening() <= before
+
+
+def listening() -> set[tuple[str, int]]:
+    me = psutil.Process()
+    opened = [each for process in (me, *me.children(recursive=True)) for each in process.net_connections("inet")]
+    return {(each.laddr.ip, each.laddr.port) for each in opened if each.status == psutil.CONN_LISTEN}
