@@ -13,7 +13,7 @@ from biocache.store.groups import check_store
 from biocache.store.keys import RunKey
 from biocache.store.staging import CHANGING, PARTIAL, create_parents, is_abandoned, is_orphan
 
-__all__ = ["QUIET_SECONDS", "disk_bytes", "free", "remove_empty_groups", "remove_if_empty", "sweep"]
+__all__ = ["QUIET_SECONDS", "disk_bytes", "free", "remove_empty_groups", "remove_if_empty", "sweep", "tidy"]
 
 _REMOVED = ".removed-"
 _NAME = re.compile(rf"{re.escape(_REMOVED)}[0-9a-f]{{32}}")
@@ -95,9 +95,7 @@ def sweep(root: Path) -> int:
             freed += size
     for orphan in orphans:
         remove_empty_groups(root, orphan)
-    for note in root.glob(f"{CHANGING}*"):
-        if is_abandoned(note):
-            _tidy(root, note)
+    tidy(root)
     for depth in range(_DEPTH - 1, 0, -1):
         for group in list(_folders(root, depth)):
             if _holds_runs(group, _DEPTH - depth):
@@ -106,8 +104,14 @@ def sweep(root: Path) -> int:
     return freed
 
 
+def tidy(root: Path) -> None:
+    """Remove the groups without a run that killed processes were at, and their notes."""
+    for note in root.glob(f"{CHANGING}*"):
+        if is_abandoned(note):
+            _tidy(root, note)
+
+
 def _tidy(root: Path, note: Path) -> None:
-    """Remove the groups without a run that a killed process was at, then its note."""
     with suppress(OSError, ValueError, SettingError):
         run = root / RunKey.from_path(note.read_text(encoding="utf-8")).path
         for group in run.parents[: _DEPTH - 1]:

@@ -33,7 +33,7 @@ from biocache.store.runs import is_run
 from biocache.store.schema import ACTIVATIONS, Activation
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
 from biocache.store.staging import changing, create_parents, publish, refuse_foreign, staging, write_error
-from biocache.store.sweeping import free, remove_empty_groups
+from biocache.store.sweeping import free, remove_empty_groups, tidy
 from biocache.store.text import shortened
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
@@ -149,6 +149,7 @@ def create_run(
         return existing
     try:
         create_parents(root, root / "run")
+        tidy(root)
         with changing(root, spec.key.path):
             create_parents(root, target)
             made = staging(root)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from biocache.cli.main import COMMANDS, biocache
+from biocache.engine.analysis import ANALYSES
 
 #: What takes minutes where it is right, or writes beside the tests' folder, is only read as far as it is refused.
 LONG = {"demo", "finetune", "extract", "study"}
@@ -41,7 +42,7 @@ def lines(seed: int, count: int, store: Path, places: list[str]) -> Iterator[lis
     """Yield command lines, the same for the same seed."""
     rng = random.Random(seed)
     context = click.Context(biocache)
-    commands = {name: biocache.get_command(context, name) for name in COMMANDS}
+    commands = {name: biocache.get_command(context, name) for name in (*COMMANDS, *ANALYSES)}
     for _ in range(count):
         name = rng.choice(list(commands))
         command = commands[name]
@@ -112,7 +113,7 @@ def test_any_command_line_ends_well(
             assert len(said) <= 1 or line[0] in ("verify", "study", "rm"), shown
             assert all(len(text) < 2500 for text in said), shown
         ends[result.exit_code] = ends.get(result.exit_code, 0) + 1
-    assert {1, 2} <= set(ends) <= {0, 1, 2}, ends
+    assert set(ends) == {0, 1, 2}, ends
     assert len(list(store.glob("*/*/*/*/*/*/*/zarr.json"))) == 4
     assert not [name for name in tree(work) if "s3:" in name or "file:" in name]
 

@@ -317,6 +317,7 @@ def test_missing_splits_are_refused(corpus_folder, checkpoints, tmp_path):
         ({"models": ()}, "models is empty"),
         ({"dtype": "bfloat16"}, "dtype 'bfloat16' is not one of float16, float32"),
         ({"compute_dtype": "int8"}, "compute_dtype 'int8' is not one of"),
+        ({"layers": (-1,)}, "layers -1 is not a whole number from 0"),
         ({"max_length": 0}, "max_length 0 is not a whole number from 1"),
         ({"limit": -1}, "limit -1 is not a whole number from 1"),
         ({"max_disk": 0}, "max_disk 0 is not a whole number from 1"),

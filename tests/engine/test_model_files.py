@@ -17,6 +17,7 @@ from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.models.shape import choose_max_length, load_shape
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.recompute import recompute_samples
+from biocache.store import Run, Store
 from biocache.store.errors import BiocacheError, ModelError
 
 
@@ -26,6 +27,11 @@ def edited(folder: Path, to: Path, file: str, **changes: Any) -> Path:
     values = json.loads((to / file).read_bytes())
     (to / file).write_text(json.dumps(values | changes), encoding="utf-8")
     return to
+
+
+def only(store: Path) -> Run:
+    """Return the first run of a store."""
+    return Store.open(store).select()[0]
 
 
 def extracted(corpus: Path, checkpoint: Path, store: Path) -> None:
@@ -88,13 +94,25 @@ def test_a_longest_input_that_is_no_number_is_refused(
         choose_max_length(None, source, load_shape(source), tokenizer)
 
 
-@pytest.mark.parametrize("value", ["long", 10**30, 1e30, None, math.nan, math.inf, 0, -5])
-def test_longest_inputs_of_any_kind_are_read_or_refused(
+@pytest.mark.parametrize("value", ["long", math.nan, 0, -5])
+def test_a_longest_input_that_is_no_length_is_refused(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, value: Any
 ) -> None:
     folder = edited(checkpoints["bert"], tmp_path / "m", "tokenizer_config.json", model_max_length=value)
-    with suppress(ModelError):
+    with pytest.raises(ModelError) as raised:
         extracted(corpus_folder, folder, tmp_path / "s")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("value", [10**30, 1e30, None, math.inf])
+def test_a_longest_input_without_a_bound_is_that_of_the_model(
+    corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, value: Any
+) -> None:
+    folder = edited(checkpoints["bert"], tmp_path / "m", "tokenizer_config.json", model_max_length=value)
+    extracted(corpus_folder, folder, tmp_path / "s")
+    extracted(corpus_folder, checkpoints["bert"], tmp_path / "plain")
+    assert only(tmp_path / "s").spec.max_length == only(tmp_path / "plain").spec.max_length
 
 
 def test_token_ids_beyond_the_embeddings_are_refused_before_a_weight_is_loaded(

@@ -169,7 +169,6 @@ def test_a_creator_killed_at_any_moment_leaves_a_whole_run_or_none(source: Synth
                 store.remove(run)
     assert 0 in whole, "no kill came before the run was there"
     assert_holds(source.write_all(root), source)
-    store.sweep()
     assert sorted(path.name for path in root.iterdir() if not path.name.endswith(".partial")) == ["ner", "zarr.json"]
 
 

@@ -103,7 +103,16 @@ def test_a_test_split_that_is_the_train_split_is_not_learned(toy: Toy, tmp_path:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 @pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
 def test_real_corpora_are_not_refused(task: str, name: str) -> None:
-    refuse_duplicates(read_corpus(task, str(REAL / name)), FinetuneRequest(task=task).max_duplicates)
+    corpus = read_corpus(task, str(REAL / name))
+    known = {sample.texts for sample in corpus.splits["train"]}
+    held_out = [split for name, split in corpus.splits.items() if name != "train"]
+    shares = [sum(sample.texts in known for sample in split) / len(split) for split in held_out]
+    allowed = FinetuneRequest(task=task).max_duplicates
+    assert 0 <= max(shares) < allowed
+    assert refuse_duplicates(corpus, max(shares)) is None  # type: ignore[func-returns-value]
+    if max(shares):
+        with pytest.raises(DataError, match="are in the train split too"):
+            refuse_duplicates(corpus, max(shares) * 0.999)
 
 
 def test_the_same_words_under_another_id_are_counted_and_the_same_id_of_other_words_is_not() -> None:

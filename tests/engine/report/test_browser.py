@@ -275,11 +275,14 @@ def test_light_and_dark_are_switched_and_paper_is_white(tab: Tab) -> None:
     tab.page.click("#theme")
     tab.until(lambda: all(one != other for one, other in zip(light, drawn(), strict=True)))
     dark = drawn()
+    assert dark[0] != light[0]
     tab.page.emulate_media(media="print")
     tab.until(lambda: paper() == "rgb(255, 255, 255)" and tab.pixels("#probes-1 .plot").tobytes() != dark[1])
+    assert paper() == "rgb(255, 255, 255)"
     tab.page.emulate_media(media="screen")
     tab.page.click("#theme")
     tab.until(lambda: paper() == light[0])
+    assert paper() == light[0]
 
 
 def test_the_catalog_is_sorted_by_its_titles(tab: Tab) -> None:

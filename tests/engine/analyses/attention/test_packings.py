@@ -4,6 +4,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from biocache.engine import AttentionRequest, compare_attention
 from biocache.engine.analyses.attention import blocks, comparison
 from biocache.engine.analyses.attention.metrics import METRICS
+from biocache.engine.executor import Task
 
 ONE_PACK = 10**6
 # Their sums are not of multiples of 2**-30, so their last bit may move.
@@ -71,9 +73,16 @@ def test_packs_tiles_and_orders_do_not_matter(
     words: list[int], capacities: tuple[int, int], causal: bool, by_word: bool, tile: int, order: int
 ) -> None:
     rng = random.Random(order)
+    tasks = comparison.layer_tasks
+
+    def shuffled(*given: Any) -> list[Task]:
+        made = tasks(*given)
+        return rng.sample(made, len(made))
+
     expected = compared(words, (ONE_PACK, ONE_PACK), causal, by_word)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_TILE", tile)
+        patch.setattr(comparison, "layer_tasks", shuffled)
         patch.setattr(comparison, "_MOST_TASKS", rng.randint(1, 5))
         assert_same(compared(words, capacities, causal, by_word), expected)
 

@@ -161,6 +161,11 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
         AttentionRequest(**settings)
 
 
+def test_what_is_named_twice_is_asked_for_once() -> None:
+    twice = AttentionRequest(metrics=("js", "js", "tv"), training_sizes=(10, 10))
+    assert twice == AttentionRequest(metrics=("js", "tv"), training_sizes=(10,))
+
+
 def test_against_without_a_model(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(SettingError, match="against='tiny' is compared with a model: name it with model"):
