@@ -193,7 +193,7 @@ def export_frame(frame: "pd.DataFrame", path: Path) -> None:
     """Write a table as CSV, its text as `as_cell`; otherwise as `export_dataset`."""
     check_target(path, (".csv",), "output")
     with replacing(path) as scratch:
-        frame.map(as_cell).rename(columns=as_cell).to_csv(scratch, index=False)
+        _write_frame(frame, scratch)
 
 
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -202,7 +202,10 @@ def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:
-    frame = dataset.to_dataframe().reset_index()
+    _write_frame(dataset.to_dataframe().reset_index(), path)
+
+
+def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
     frame.map(as_cell).rename(columns=as_cell).to_csv(path, index=False)
 
 

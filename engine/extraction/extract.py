@@ -41,6 +41,7 @@ from biocache.store.writing import create_run, discard_run, resume_run
 __all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
 
 
+@in_words_of(ExtractionRequest)
 def extract(
     store: str | os.PathLike[str],
     request: ExtractionRequest,
@@ -95,7 +96,7 @@ def run_plan(
             "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"
         )
     reports: list[RunReport] = []
-    with in_words_of(ExtractionRequest), Executor(scheduler_address=scheduler_address) as executor:
+    with Executor(scheduler_address=scheduler_address) as executor:
         for model in plan.models:
             fill = _fill_on_cluster if executor.is_remote else _fill_here
             reports += fill(root, plan, model, executor, on_progress)

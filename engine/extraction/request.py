@@ -2,13 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.corpora.ner import LABEL_SCHEMES
-from biocache.engine.request import Request, option
+from biocache.engine.corpora.request import CorpusRequest
+from biocache.engine.request import option
 from biocache.store.errors import SettingError
-from biocache.store.keys import MAX_SEED
 
 __all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
@@ -47,7 +46,7 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionRequest(Request):
+class ExtractionRequest(CorpusRequest):
     """Which runs to extract, and how.
 
     Attributes
@@ -109,29 +108,10 @@ class ExtractionRequest(Request):
         If a value is out of its range.
     """
 
-    task: str = option(choices=tuple(TASKS), help="How text is read.")
-    dataset: str | None = option(
-        None,
-        metavar="NAME|FOLDER|HUB_ID",
-        help="Corpus; NAME=FOLDER names it.",
-        unset="tner/bionlp2004 for ner",
-    )
-    models: tuple[str, ...] = option(
-        ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
-    )
-    training_sizes: tuple[int, ...] = option(
-        (0,),
-        flag="--training-size",
-        low=0,
-        high=100,
-        help="Percents of the train split that the models were fine-tuned on; 0 is pre-trained.",
-    )
-    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning or random weights.")
     splits: tuple[str, ...] = option(("train", "test"), flag="--split", choices=SPLITS, help="Splits to extract.")
     views: tuple[str, ...] | None = option(
         None, flag="--view", choices=VIEWS, help="Views to encode.", unset="all of the task's"
     )
-    checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
     keep: tuple[str, ...] = option(KEEP, choices=KEEP, help="What to keep.")
     layers: tuple[int, ...] | None = option(
         None,
@@ -153,8 +133,6 @@ class ExtractionRequest(Request):
     dtype: str = option("float16", choices=DTYPES, help="Data type on disk.")
     compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type the model computes in.")
     device: str | None = option(None, help="Device of torch, such as cpu or cuda:1.", unset="cuda where there is one")
-    max_length: int | None = option(None, low=1, help="Tokens after which a sample is cut.", unset="512 or the model's")
-    limit: int | None = option(None, low=1, help="Leading samples of each split to extract.", unset="all")
     label_scheme: str = option(
         "type", choices=LABEL_SCHEMES, help="Labels of ner: merged by entity type, or IOB2 tags."
     )

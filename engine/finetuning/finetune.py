@@ -23,6 +23,7 @@ from biocache.engine.finetuning.scores import Predicted, score_splits, word_clas
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
 from biocache.engine.machine import device_name, isolated, seeded
+from biocache.engine.request import in_words_of
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
 from biocache.store.paths import enclosing_zarr, local_path, resolved
 from biocache.store.results import find_result, save_result
@@ -56,6 +57,7 @@ class FinetuneProgress:
     steps_total: int
 
 
+@in_words_of(FinetuneRequest)
 def finetune(
     store: str | os.PathLike[str],
     request: FinetuneRequest,

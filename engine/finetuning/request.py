@@ -1,12 +1,10 @@
 """What a fine-tuning is asked for."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.ner import LABEL_SCHEMES
-from biocache.engine.request import Request, option
-from biocache.store.keys import MAX_SEED
+from biocache.engine.corpora.request import CorpusRequest
+from biocache.engine.request import option
 
 __all__ = ["COMPUTE_DTYPES", "FinetuneRequest"]
 
@@ -14,7 +12,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRequest(Request):
+class FinetuneRequest(CorpusRequest):
     """Which checkpoints to make, and how.
 
     Attributes
@@ -72,16 +70,6 @@ class FinetuneRequest(Request):
         If a value is out of its range.
     """
 
-    task: str = option(choices=tuple(TASKS), help="How text is read.")
-    dataset: str | None = option(
-        None,
-        metavar="NAME|FOLDER|HUB_ID",
-        help="Corpus; NAME=FOLDER names it.",
-        unset="tner/bionlp2004 for ner",
-    )
-    models: tuple[str, ...] = option(
-        ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
-    )
     training_sizes: tuple[int, ...] = option(
         (10, 30, 50, 100),
         flag="--training-size",
@@ -89,8 +77,6 @@ class FinetuneRequest(Request):
         high=100,
         help="Percents of the train split to fine-tune on; 0 is the pre-trained model, which needs nothing.",
     )
-    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
-    checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
     label_scheme: str = option("bio", choices=LABEL_SCHEMES, help="Labels of ner: IOB2 tags, or merged by entity type.")
     epochs: float = option(3.0, low=0, above=True, help="Times to go through the samples.")
     learning_rate: float = option(
@@ -102,8 +88,6 @@ class FinetuneRequest(Request):
         0.1, low=0, high=1, below=True, help="Share of the steps over which the learning rate rises."
     )
     weight_decay: float = option(0.01, low=0, help="Weight decay of AdamW.")
-    max_length: int | None = option(None, low=1, help="Tokens after which a sample is cut.", unset="512 or the model's")
-    limit: int | None = option(None, low=1, help="Leading samples of each split to read.", unset="all")
     max_duplicates: float = option(
         0.1,
         low=0,

@@ -19,6 +19,7 @@ from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.report.results import Loaded, load_results
 from biocache.engine.report.statements import Finding, Findings
 from biocache.engine.report.viewer import fitted, read_viewer
+from biocache.engine.request import in_words_of
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError, RunNotFoundError, SettingError
 from biocache.store.paths import local_path
@@ -50,6 +51,7 @@ def check_report(path: Path) -> None:
     check_target(path, (".html",), "output")
 
 
+@in_words_of(ReportRequest)
 def write_report(
     store: str | os.PathLike[str], output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING
 ) -> Report:

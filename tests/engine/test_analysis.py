@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from biocache.cli.main import biocache
 from biocache.engine import ANALYSES, AttentionRequest, ProbeRequest, compute
 from biocache.engine import analysis as module
+from biocache.engine.executor import Executor
 from biocache.engine.report.recipes import analysis_recipe
 from biocache.store import Store
 from biocache.store.errors import SettingError
@@ -106,6 +107,32 @@ def test_help_lists_it_without_importing_it(installed: Path) -> None:
     (installed / "lengths.py").write_text("Lengths = dict")
     sys.modules.pop("lengths", None)
     assert "is not an analysis of the name 'lengths'" in run("lengths", code=1).stderr
+
+
+def test_where_to_compute_and_force_reach_the_executor(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    made, ran = Executor.__init__, Executor.run
+
+    def make(self: Executor, *given: Any, **named: Any) -> None:
+        seen.append(named)
+        made(self, *given, **named)
+
+    def execute(self: Executor, *given: Any, **named: Any) -> Any:
+        seen.append(named["force"])
+        return ran(self, *given, **named)
+
+    monkeypatch.setattr(Executor, "__init__", make)
+    monkeypatch.setattr(Executor, "run", execute)
+    probe = ("probe", "--store", store, "--task", "ner", "--layers", 0)
+    run(*probe, "--workers", 1)
+    run(*probe, "--force")
+    said = run(*probe, "--scheduler-address", "tcp://127.0.0.1:1", "--force", code=1).stderr
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:1'" in said
+    assert seen == [
+        {"workers": 1, "scheduler_address": None}, False,
+        {"workers": None, "scheduler_address": None}, True,
+        {"workers": None, "scheduler_address": "tcp://127.0.0.1:1"}, True,
+    ]  # fmt: skip
 
 
 def test_a_request_of_another_analysis_is_refused(store: Path) -> None:
