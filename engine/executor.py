@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ from biocache.store.errors import BiocacheError, ResourceError, SettingError
 from biocache.store.text import format_bytes, one_line
 
 __all__ = ["Executor", "Memo", "OnProgress", "Plan", "Task"]
+
+# What loky and Dask raise where a process that computed is gone.
+_DEATHS = {"TerminatedWorkerError", "KilledWorker"}
 
 #: Told how many tasks are done, and how many there are.
 OnProgress = Callable[[int, int], None]
@@ -320,7 +323,8 @@ def _deaths_explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":
+        # Named, since neither library is imported for it; a task that cannot be unpickled is no death.
+        if type(error).__name__ not in _DEATHS:
             raise
         raise ResourceError(
             f"workers died under a task ({one_line(error)[:160]}), which is mostly a lack of memory; what is kept is "

@@ -1,8 +1,11 @@
 """Functions that tests run inside Dask workers, which import them from here."""
 
 import os
+import signal
+from typing import Any
 
 from biocache.engine.extraction import cluster
+from biocache.store.errors import DataError
 
 
 def load_libraries() -> None:
@@ -23,3 +26,23 @@ def die_in(name: str) -> None:
         os._exit(1)
 
     setattr(cluster, name, die)
+
+
+def fail(text: str) -> None:
+    """Raise a user's error."""
+    raise DataError(text)
+
+
+def die() -> None:
+    """End this process as the system does where memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Unreadable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return fail, ("cannot be read",)
+
+
+def unreadable() -> Any:
+    """Return an object that cannot be unpickled."""
+    return _Unreadable()

@@ -1,14 +1,13 @@
 """What runs tasks: threads, workers, a cluster; the same answers, one handling of memory, deaths and errors."""
 
 import operator
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import xarray as xr
+from workers import die, fail, unreadable
 
 from biocache.engine import executor as module
 from biocache.engine.executor import Executor, Memo, Task
@@ -42,14 +41,6 @@ def test_results_are_added_in_the_order_of_the_tasks(where: str, cluster: Any) -
     assert told == [(n, 20) for n in range(21)] * 2
 
 
-def fail(text: str) -> None:
-    raise DataError(text)
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.parametrize("workers", [None, 1])
 def test_an_error_of_a_task_is_the_users(workers: int | None, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="of this file"), Executor(workers) as executor:
@@ -63,6 +54,12 @@ def test_workers_that_die_are_one_line_and_leave_nothing_behind() -> None:
     with died, Executor(2) as executor:
         executor.run([Task(0, die, ())])
     assert {child for child in psutil.Process().children(recursive=True) if child not in before} <= resource_trackers()
+
+
+def test_a_task_that_a_worker_cannot_read_is_not_called_a_lack_of_memory() -> None:
+    with pytest.raises(Exception, match="un-serialize") as caught, Executor(1) as executor:
+        executor.run([Task(0, print, (unreadable(),))])
+    assert not isinstance(caught.value, ResourceError)
 
 
 def resource_trackers() -> set[psutil.Process]:
