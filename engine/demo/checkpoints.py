@@ -3,7 +3,6 @@
 import heapq
 import itertools
 import json
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from biocache.engine.machine import seeded
 from biocache.engine.models.shape import quiet_transformers
+from biocache.store.atomic import replacing
 from biocache.store.errors import SettingError
 
 if TYPE_CHECKING:
@@ -93,15 +93,13 @@ def write_checkpoint(
     words = Counter(word for text in texts for word in text)
     make_tokenizer, make_config = FAMILIES[family]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / folder.name
+    with replacing(folder) as made:
         made.mkdir()
-        tokenizer = make_tokenizer(words, vocab_size, Path(scratch))
+        tokenizer = make_tokenizer(words, vocab_size, made.parent)
         tokenizer.model_max_length = max_positions
         tokenizer.save_pretrained(made)
         config = make_config(tokenizer, _Shape(hidden_size, layers, heads, max_positions, initializer_range))
         _write_model(config, seed, made)
-        made.rename(folder)
     return folder
 
 

@@ -1,7 +1,6 @@
 """Language modelling, for long enough that a tiny model knows how its texts go on."""
 
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.machine import capped_threads, seeded
 from biocache.engine.models.shape import quiet_transformers
+from biocache.store.atomic import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -66,11 +66,9 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            made = Path(scratch) / folder.name
+        with replacing(folder) as made:
             model.save_pretrained(made)
             tokenizer.save_pretrained(made)
-            made.rename(folder)
     return folder
 
 

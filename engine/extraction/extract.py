@@ -30,10 +30,10 @@ from biocache.store.errors import (
     SpecMismatchError,
     StoreFormatError,
 )
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
-from biocache.store.staging import refuse_foreign
 from biocache.store.sweeping import sweep
 from biocache.store.text import format_bytes
 from biocache.store.writing import create_run, discard_run, resume_run

@@ -24,10 +24,11 @@ from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
 from biocache.engine.machine import device_name, isolated, seeded
 from biocache.engine.request import in_words_of
+from biocache.store.atomic import write_error
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import enclosing_zarr, local_path, resolved
 from biocache.store.results import find_result, save_result
-from biocache.store.staging import refuse_foreign, write_error
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.training import Curve, Training
