@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample, Task
+from biocache.engine.corpora.task import Sample, Task
 from biocache.store.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
@@ -389,5 +389,5 @@ def _refuse_empty(encoding: Encoding, samples: Sequence[Sample], tokenizer: "Pre
     if empty.size:
         raise DataError(
             f"sample {samples[empty[0]].id!r} has no tokens in view {encoding.view!r} with tokenizer "
-            f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the data set"
+            f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the dataset"
         )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.ner import OUTSIDE, entity_type
+from biocache.engine.corpora.task import Sample
 from biocache.store.errors import SettingError
 
 __all__ = ["strata", "training_subset"]

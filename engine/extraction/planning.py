@@ -324,7 +324,7 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
 
     words = encoding.word_count.astype(np.int64)
     kept = encoding.word_token_count > 0
-    columns: dict[str, NDArray[Any]] = {
+    return {
         "samples/sample_id": np.array([sample.id for sample in samples], dtype=object),
         "samples/token_start": layout.tokens.start,
         "samples/token_count": encoding.token_count,
@@ -343,13 +343,8 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "words/segment": encoding.word_segment,
         "words/token_start": np.where(kept, positions[np.minimum(encoding.word_token_start, len(positions) - 1)], -1),
         "words/token_count": encoding.word_token_count,
+        f"{corpus.task.labelled}/label": np.array([code[label] for s in samples for label in s.labels], np.int16),
     }
-    if corpus.task.name == "ner":
-        labels = [code[label] for sample in samples for label in sample.word_labels or ()]
-        columns["words/label"] = np.array(labels, dtype=np.int16)
-    else:
-        columns["samples/label"] = np.array([code[sample.label or ""] for sample in samples], dtype=np.int16)
-    return columns
 
 
 def with_digest(plan: RunPlan, digest: str) -> RunPlan:

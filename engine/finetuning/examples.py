@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.encoding import Encoding
+from biocache.engine.corpora.task import Sample
 
 __all__ = ["IGNORED", "Examples", "encode_labels"]
 
@@ -34,12 +34,12 @@ def encode_labels(samples: Sequence[Sample], encoding: Encoding, labels: Sequenc
         (token,): a word's label at its first token, `IGNORED` elsewhere.
     """
     code = {label: position for position, label in enumerate(labels)}
-    if samples[0].label is not None:
-        return np.array([code[sample.label or ""] for sample in samples], np.int64)
-    words = np.array([code[label] for sample in samples for label in sample.word_labels or ()], np.int64)
+    items = np.array([code[label] for sample in samples for label in sample.labels], np.int64)
+    if samples[0].word_labels is None:
+        return items
     spread = np.full(len(encoding.token_id), IGNORED, np.int64)
     read = encoding.word_token_count > 0
-    spread[encoding.word_token_start[read]] = words[read]
+    spread[encoding.word_token_start[read]] = items[read]
     return spread
 
 

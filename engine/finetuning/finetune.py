@@ -253,7 +253,7 @@ class _Finetuning:
                 continue
             examples = self._examples(split)
             rows = training.predict(examples)
-            if self.spec.task == "ner":
+            if self._material.corpus.task.labels_words:
                 encoding = self._source.encode_split(split)
                 classes = word_classes(encoding, rows, examples.order, self.spec.label_names)
             else:

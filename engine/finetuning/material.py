@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.encoding import Encoding, encode
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import Subset, draw_subset, refuse_duplicates
@@ -16,8 +16,6 @@ from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.store.errors import DataError, SettingError
 
 __all__ = ["Material", "Source"]
-
-_VIEW = {"ner": "sentence", "nli": "pair"}
 
 
 class Material:
@@ -39,7 +37,7 @@ class Material:
         self.device = _choose_device(request)
         self.corpus = read_corpus(request.task, request.dataset, label_scheme=request.label_scheme, limit=request.limit)
         if "train" not in self.corpus.splits:
-            raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the data set")
+            raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the dataset")
         if request.patience is not None and "validation" not in self.corpus.splits:
             raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
         if len(self.corpus.splits) == 1:
@@ -98,13 +96,12 @@ class Source:
     def digests(self) -> tuple[str, str | None]:
         """Digest of the encoder's weights, and of the pooler's where the task has a head that reads it."""
         encoder = self.load_encoder()
-        reads_pooler = self._material.request.task == "nli"
-        return encoder.digest, pooler_digest(encoder.model) if reads_pooler else None
+        return encoder.digest, None if self._material.corpus.task.labels_words else pooler_digest(encoder.model)
 
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""
         task = self._material.corpus.task
-        encoding = encode(self.tokenizer, samples, task, _VIEW[task.name], self.max_length)
+        encoding = encode(self.tokenizer, samples, task, task.whole_view, self.max_length)
         require_vocabulary(self.source, self.shape, encoding.token_id)
         return encoding
 

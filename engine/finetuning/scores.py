@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.corpora.ner import OUTSIDE
+from biocache.engine.corpora.task import Sample
 from biocache.engine.scoring import as_iob2, score_classes, score_entities
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
@@ -137,10 +137,7 @@ def check_scores(scores: xr.Dataset) -> None:
 
 def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[str, Any]:
     code = {label: position for position, label in enumerate(labels)}
-    words = [sample.word_labels for sample in part.samples if sample.word_labels is not None]
-    gold = np.array(
-        [code[label] for labels_ in words for label in labels_] or [code[s.label or ""] for s in part.samples]
-    )
+    gold = np.array([code[label] for sample in part.samples for label in sample.labels])
     scores = score_classes(gold, part.classes, labels)
     found: dict[str, Any] = {
         "accuracy": scores.accuracy,
@@ -153,8 +150,8 @@ def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[st
         "support": scores.support,
         "confusion": scores.confusion,
     }
-    if words:
-        ends = np.cumsum([0, *map(len, words)]).tolist()
+    if part.samples[0].word_labels is not None:
+        ends = np.cumsum([0, *(len(sample.labels) for sample in part.samples)]).tolist()
         guessed = [[labels[position] for position in part.classes[a:b].tolist()] for a, b in pairwise(ends)]
         if label_scheme == "type":
             guessed = [as_iob2(types) for types in guessed]

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from biocache.engine.corpora.base import Corpus, Sample, digest_samples
+from biocache.engine.corpora.base import Corpus, digest_samples
 from biocache.engine.corpora.subsets import training_subset
+from biocache.engine.corpora.task import Sample
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 

@@ -26,6 +26,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.models.shape import quiet_transformers
@@ -128,8 +129,7 @@ class Training:
         callbacks: list[TrainerCallback] = [self._pace]
         if request.patience is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=request.patience))
-        by_token = request.task == "ner"
-        collate = DataCollatorForTokenClassification if by_token else DataCollatorWithPadding
+        collate = DataCollatorForTokenClassification if TASKS[request.task].labels_words else DataCollatorWithPadding
         self._resumed: Path | None = None
         with self._explained("moving the model to the device"), quiet_transformers():
             self._trainer = _Trainer(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.store.errors import DataError, ModelError, SettingError
 

@@ -7,9 +7,10 @@ import torch
 from finetunings import Toy
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
-from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.encoding import encode
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.finetuning.examples import IGNORED, Examples, encode_labels
 from biocache.engine.finetuning.scores import word_classes
