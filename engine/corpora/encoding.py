@@ -3,13 +3,15 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.task import Sample, Task
+from biocache.engine.models.shape import quiet_transformers
 from biocache.store.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
@@ -80,14 +82,12 @@ class Encoding:
     word_token_count: NDArray[np.int32]
 
     @property
-    def samples_truncated(self) -> int:
-        """Number of samples that lost tokens to `max_length`."""
-        return int(np.count_nonzero(self.truncated))
-
-    @property
-    def words_lost(self) -> int:
-        """Number of words without any token."""
-        return int(np.count_nonzero(self.word_token_count == 0))
+    def notes(self) -> dict[str, int]:
+        """Counts of ``samples_truncated``, which lost tokens to `max_length`, and ``words_lost``, without any token."""
+        return {
+            "samples_truncated": int(np.count_nonzero(self.truncated)),
+            "words_lost": int(np.count_nonzero(self.word_token_count == 0)),
+        }
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of what the model reads and of the word of every token."""
@@ -111,16 +111,21 @@ class _Tokens:
     word: NDArray[np.int32]
 
 
-_DTYPES = {
-    "count": np.int32,
-    "truncated": np.bool_,
-    "id": np.int32,
-    "type": np.int8,
-    "text": np.int8,
-    "word": np.int32,
-}
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One encoded sample of a slow tokenizer, with the attributes of a `tokenizers.Encoding`."""
 
-# Samples of a chunk; of each the words of one text, or of two.
+    ids: list[int]
+    type_ids: list[int]
+    sequence_ids: list[int | None]
+    word_ids: list[int | None]
+    overflowing: Sequence[object]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+# The samples of a chunk: for each, the words of its one or two texts.
 _Texts = list[list[list[str]]]
 
 
@@ -176,10 +181,12 @@ def encode(
             f"{least - 1} special tokens are added; give {least} or more"
         )
 
-    chunks = (samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK))
+    # One chunk at least: without samples the columns are empty.
+    chunks = (samples[start : start + _CHUNK] for start in range(0, max(1, len(samples)), _CHUNK))
     texts = ([[list(sample.texts[i]) for i in positions] for sample in chunk] for chunk in chunks)
     read = _encode_fast if tokenizer.is_fast else _encode_slow
-    tokens = _concatenate(list(read(tokenizer, texts, limit)))
+    parts = [_columns_of(rows, limit) for rows in read(tokenizer, texts, limit)]
+    tokens = _Tokens(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Tokens)))
     if separator is not None:
         tokens = _insert_separator(tokens, separator)
     encoding = _assemble(tokenizer, tokens, samples, positions, view, max_length)
@@ -199,9 +206,8 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     )
 
 
-def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[_Tokens]:
+def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # Settings saved in a tokenizer.json would cut or pad without a word.
     backend.no_padding()
@@ -209,13 +215,46 @@ def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts],
     try:
         for chunk in chunks:
             inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in chunk]
-            yield _columns_of(backend.encode_batch(inputs, is_pretokenized=True), limit)
+            yield backend.encode_batch(inputs, is_pretokenized=True)
     finally:
         backend.no_truncation()
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
+
+
+def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
+    ids = cache(lambda word: tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)))
+    for chunk in chunks:
+        # It warns of every pair that it cuts.
+        with quiet_transformers():
+            placed = (
+                [[(token, place) for place, word in enumerate(text) for token in ids(word)] for text in texts]
+                for texts in chunk
+            )
+            rows = [_build_row(tokenizer, texts, limit) for texts in placed]
+        yield rows
+
+
+def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -> _Row:
+    """Cut texts of (token id, word of the text) to the limit and put the special tokens around them."""
+    excess = sum(map(len, texts)) + tokenizer.num_special_tokens_to_add(pair=len(texts) > 1) - limit
+    kept = tokenizer.truncate_sequences(*texts, num_tokens_to_remove=excess)[: len(texts)]
+    ids = [[token for token, _ in text] for text in kept]
+    row = tokenizer.build_inputs_with_special_tokens(*ids)
+    special = tokenizer.get_special_tokens_mask(*ids)
+    owners = [(number, place) for number, text in enumerate(kept) for _, place in text]
+    if len(special) != len(row) or special.count(0) != len(owners):
+        raise ModelError(
+            f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) does not say which of its "
+            "tokens are special: use a checkpoint that has a tokenizer.json"
+        )
+    following = iter(owners)
+    placed = [(None, None) if each else next(following) for each in special]
+    return _Row(
+        ids=row,
+        type_ids=tokenizer.create_token_type_ids_from_sequences(*ids),
+        sequence_ids=[text for text, _ in placed],
+        word_ids=[word for _, word in placed],
+        overflowing=[None] * max(0, excess),
+    )
 
 
 def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
@@ -234,74 +273,6 @@ def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
         type=column("type_ids", np.int8),
         text=column("sequence_ids", np.int8),
         word=column("word_ids", np.int32),
-    )
-
-
-def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[_Tokens]:
-    cache: dict[str, list[int]] = {}
-    for chunk in chunks:
-        rows = []
-        for texts in chunk:
-            ids: list[list[int]] = []
-            words: list[list[int]] = []
-            for text in texts:
-                for word in text:
-                    if word not in cache:
-                        cache[word] = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
-                ids.append([token for word in text for token in cache[word]])
-                words.append([place for place, word in enumerate(text) for _ in cache[word]])
-            rows.append(_build_row(tokenizer, ids, words, limit))
-        yield _concatenate(rows)
-
-
-def _build_row(
-    tokenizer: "PreTrainedTokenizerBase", ids: list[list[int]], words: list[list[int]], limit: int
-) -> _Tokens:
-    sizes = [len(text) for text in ids]
-    room = limit - int(tokenizer.num_special_tokens_to_add(pair=len(ids) > 1))
-    kept = _longest_first(sizes, room)
-    ids = [text[:size] for text, size in zip(ids, kept, strict=True)]
-    places = [place for text, size in zip(words, kept, strict=True) for place in text[:size]]
-    row = np.array(tokenizer.build_inputs_with_special_tokens(*ids), np.int32)
-    special = np.array(tokenizer.get_special_tokens_mask(*ids), np.bool_)
-    if special.size != row.size or row.size - np.count_nonzero(special) != len(places):
-        raise ModelError(
-            f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) does not say which of its "
-            "tokens are special: use a checkpoint that has a tokenizer.json"
-        )
-    text_of, word_of = np.full(row.size, -1, np.int8), np.full(row.size, -1, np.int32)
-    text_of[~special] = np.repeat(np.arange(len(kept)), kept)
-    word_of[~special] = places
-    return _Tokens(
-        count=np.array([row.size], np.int32),
-        truncated=np.array([kept != sizes], np.bool_),
-        id=row,
-        type=np.array(tokenizer.create_token_type_ids_from_sequences(*ids), np.int8),
-        text=text_of,
-        word=word_of,
-    )
-
-
-def _longest_first(sizes: list[int], room: int) -> list[int]:
-    excess = sum(sizes) - room
-    if excess <= 0:
-        return sizes
-    if len(sizes) == 1:
-        return [room]
-    first, second = sizes
-    levelling = min(abs(first - second), excess)
-    both = excess - levelling
-    if first > second:
-        return [first - levelling - both // 2, second - (both - both // 2)]
-    return [first - both // 2, second - levelling - (both - both // 2)]
-
-
-def _concatenate(parts: Sequence[_Tokens]) -> _Tokens:
-    return _Tokens(
-        **{
-            name: np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)])
-            for name, dtype in _DTYPES.items()
-        }
     )
 
 

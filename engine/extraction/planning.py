@@ -308,8 +308,7 @@ def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
 
 
 def _notes(corpus: Corpus, split: str, encoding: Encoding) -> dict[str, int]:
-    own = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
-    return own | dict(corpus.notes.get(split, {}))
+    return encoding.notes | dict(corpus.notes.get(split, {}))
 
 
 def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:

@@ -264,8 +264,7 @@ class _Finetuning:
         return scores.assign(curve.variables()).assign(train_samples=self.spec.train_samples)
 
     def _origin(self, encoding: Encoding) -> Origin:
-        notes = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
-        notes |= self._material.corpus.notes.get("train", {})
+        notes = encoding.notes | dict(self._material.corpus.notes.get("train", {}))
         notes |= {f"duplicates_in_{split}": count for split, count in self._subset.duplicates.items()}
         return Origin(
             base_source=self._source.source.base,
