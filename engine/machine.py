@@ -2,9 +2,13 @@
 
 import os
 import random
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,7 @@ __all__ = [
     "device_name",
     "isolated",
     "machine_memory",
+    "origin",
     "seeded",
     "used_memory",
 ]
@@ -53,6 +58,17 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def origin(device: str, *libraries: str) -> dict[str, Any]:
+    """Return what provenance says of this process: ``device``, ``created``, ``host`` and ``versions`` of libraries."""
+    named = ("biocache", "torch", "transformers", "tokenizers", *libraries)
+    return {
+        "device": device_name(device),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "versions": {name: version(name) for name in named},
+    }
 
 
 def available_cores() -> int:

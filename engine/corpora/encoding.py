@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.task import Sample, Task
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoding", "encode"]
+__all__ = ["CorpusEncoder", "Encoding", "encode"]
 
 # Samples tokenised at a time: the tokenizer's own objects are some hundred bytes a token, arrays are 20.
 _CHUNK = 1024
@@ -362,3 +364,34 @@ def _refuse_empty(encoding: Encoding, samples: Sequence[Sample], tokenizer: "Pre
             f"sample {samples[empty[0]].id!r} has no tokens in view {encoding.view!r} with tokenizer "
             f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the dataset"
         )
+
+
+class CorpusEncoder:
+    """Encodes a corpus, each view of a split once per tokenizer: the training sizes of a model share theirs.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        #: Return the digest of a split of the corpus.
+        self.digest = cache(corpus.digest)
+        #: Return the tokenizer in a folder or hub id, and its digest.
+        self.tokenizer = cache(_tokenizer)
+        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
+
+    def encode(self, tokenizer: str, view: str, split: str, max_length: int) -> Encoding:
+        """Return the encoding of a view of a split, with the tokenizer in a folder or hub id."""
+        loaded, digest = self.tokenizer(tokenizer)
+        key = (digest, view, split, max_length)
+        if key not in self._encodings:
+            self._encodings[key] = encode(loaded, self.corpus.splits[split], self.corpus.task, view, max_length)
+        return self._encodings[key]
+
+
+def _tokenizer(source: str) -> tuple["PreTrainedTokenizerBase", str]:
+    tokenizer = load_tokenizer(source)
+    return tokenizer, tokenizer_digest(tokenizer)

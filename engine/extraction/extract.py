@@ -1,10 +1,7 @@
 """`extract`: a corpus and a model in, runs of a store out."""
 
 import os
-import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from biocache.engine.executor import Executor
@@ -18,7 +15,7 @@ from biocache.engine.extraction.planning import (
 )
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.machine import device_name
+from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
 from biocache.engine.request import in_words_of
 from biocache.store.errors import (
@@ -163,12 +160,9 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         tokenizer_source=model.source.tokenizer,
         random_weights=model.source.random_weights,
         dataset_source=plan.corpus.source,
-        device=device_name(plan.device),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=socket.gethostname(),
-        versions={name: version(name) for name in ("biocache", "torch", "transformers", "tokenizers")},
         notes=run.notes,
         task_head=model.shape.task_head,
+        **origin(plan.device),
     )
 
 

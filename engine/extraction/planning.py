@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
-from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.encoding import CorpusEncoder, Encoding
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
@@ -145,7 +144,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         limit=request.limit,
     )
     sources = list(_find_sources(request, models, corpus))
-    encoder = _Encoder(corpus)
+    encoder = CorpusEncoder(corpus)
     planned = []
     for source in sources:
         shape = load_shape(source)
@@ -197,38 +196,6 @@ def _check_keys(plan: ExtractionPlan) -> None:
         seen.add(run.key)
 
 
-class _Encoder:
-    """Encodes views of a corpus, each once per tokenizer: training sizes of a model share theirs."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self._tokenizers: dict[str, tuple[Any, str]] = {}
-        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
-        self._digests: dict[str, str] = {}
-
-    def digest(self, split: str) -> str:
-        """Return the digest of a split of the corpus."""
-        if split not in self._digests:
-            self._digests[split] = self.corpus.digest(split)
-        return self._digests[split]
-
-    def tokenizer(self, source: ModelSource) -> tuple[Any, str]:
-        """Return the tokenizer and its digest."""
-        if source.tokenizer not in self._tokenizers:
-            tokenizer = load_tokenizer(source.tokenizer)
-            self._tokenizers[source.tokenizer] = (tokenizer, tokenizer_digest(tokenizer))
-        return self._tokenizers[source.tokenizer]
-
-    def encode(self, source: ModelSource, view: str, split: str, max_length: int) -> Encoding:
-        """Return the encoding of a view of a split."""
-        tokenizer, digest = self.tokenizer(source)
-        key = (digest, view, split, max_length)
-        if key not in self._encodings:
-            samples = self.corpus.splits[split]
-            self._encodings[key] = encode(tokenizer, samples, self.corpus.task, view, max_length)
-        return self._encodings[key]
-
-
 def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
     if request.layers is None:
         return tuple(range(shape.layers + 1))
@@ -250,9 +217,9 @@ def _kept(request: ExtractionRequest, view: str, split: str, layers: tuple[int, 
 
 
 def _plan_runs(
-    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: _Encoder
+    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: CorpusEncoder
 ) -> Iterator[RunPlan]:
-    tokenizer, digest = encoder.tokenizer(source)
+    tokenizer, digest = encoder.tokenizer(source.tokenizer)
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     layers = _layers(request, source, shape)
@@ -262,7 +229,7 @@ def _plan_runs(
             keep = _kept(request, view, split, layers)
             if not keep:
                 continue
-            encoding = encoder.encode(source, view, split, max_length)
+            encoding = encoder.encode(source.tokenizer, view, split, max_length)
             require_vocabulary(source, shape, encoding.token_id)
             spec = RunSpec(
                 key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),

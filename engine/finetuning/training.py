@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import (
@@ -34,7 +35,7 @@ from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
 from biocache.store.metadata import MetadataError, Natural, read_json
 
-__all__ = ["Curve", "Training"]
+__all__ = ["Training"]
 
 # Points of a loss curve, about.
 _CURVE_POINTS = 100
@@ -43,51 +44,6 @@ _EVALUATION_BATCH = 32
 _UNREADABLE = (*UNREADABLE, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 _NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """How a training went.
-
-    Attributes
-    ----------
-    step
-        Optimiser steps at which the loss was noted, int64 (step).
-    loss
-        Mean cross-entropy of the batches since the step before, in nats, float64 (step).
-    learning_rate
-        Learning rate at that step, float64 (step).
-    evaluation_step, validation_loss
-        Loss on the validation split, where it decided when to stop, in nats (evaluation_step): the mean over samples of
-        the mean cross-entropy of the batch that each is in.
-    seconds
-        Wall time of the training in this process.
-    samples_per_second
-        Samples that this process trained on in a second, each epoch counted.
-    """
-
-    step: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    learning_rate: NDArray[np.float64]
-    evaluation_step: NDArray[np.int64]
-    validation_loss: NDArray[np.float64]
-    seconds: float
-    samples_per_second: float
-
-    def variables(self) -> dict[str, Any]:
-        """Return the curve as variables and coordinates of a dataset."""
-        evaluated = {
-            "evaluation_step": self.evaluation_step,
-            "validation_loss": ("evaluation_step", self.validation_loss, {"units": "nat"}),
-        }
-        return {
-            "step": self.step,
-            "loss": ("step", self.loss, {"units": "nat"}),
-            "learning_rate": ("step", self.learning_rate, {"units": "1"}),
-            "seconds": ((), self.seconds, {"units": "s"}),
-            "samples_per_second": ((), self.samples_per_second, {"units": "s-1"}),
-            **(evaluated if len(self.evaluation_step) else {}),
-        }
 
 
 class Training:
@@ -145,13 +101,21 @@ class Training:
             # Its prints would go to stdout.
             self._trainer.remove_callback(PrinterCallback)
 
-    def run(self, resume_from: Path | None) -> Curve:
+    def run(self, resume_from: Path | None) -> xr.Dataset:
         """Train to the end.
 
         Parameters
         ----------
         resume_from
-            Folder of the saved step to go on from; None to begin.
+            Folder of the saved step to resume; None to begin.
+
+        Returns
+        -------
+        xarray.Dataset
+            float64: ``loss`` (step), the mean cross-entropy of the batches since the step before, in nats;
+            ``learning_rate`` (step); ``seconds``, the wall time of the training in this process, and
+            ``samples_per_second`` that it trained on, each epoch counted. With `patience` also ``validation_loss``
+            (evaluation_step) in nats: the mean over samples of the mean cross-entropy of the batch that each is in.
 
         Raises
         ------
@@ -183,8 +147,8 @@ class Training:
         Returns
         -------
         numpy.ndarray
-            int64 (example,) for a sequence classifier; (example, token) for a token classifier, as long along ``token``
-            as the longest sample; what is beyond a sample's end says nothing.
+            int64 (sample,) for a sequence classifier; (sample, token) for a token classifier, as long along ``token``
+            as the longest sample; values beyond a sample's end have no meaning. In the order of the samples.
 
         Raises
         ------
@@ -193,7 +157,7 @@ class Training:
         """
         with self._explained("scoring"), quiet_transformers(), _silent_loggers():
             predicted: NDArray[np.int64] = self._trainer.predict(examples).predictions
-        return predicted
+        return predicted[np.argsort(examples.order)]
 
     def save(self, folder: Path) -> None:
         """Write the weights and the configuration.
@@ -206,19 +170,24 @@ class Training:
         with self._explained("writing the checkpoint"), quiet_transformers():
             self._trainer.model.save_pretrained(folder)
 
-    def _curve(self) -> Curve:
+    def _curve(self) -> xr.Dataset:
         history = self._trainer.state.log_history
         noted = [entry for entry in history if "loss" in entry]
         evaluated = [entry for entry in history if "eval_loss" in entry]
-        return Curve(
-            step=np.array([entry["step"] for entry in noted], np.int64),
-            loss=np.array([entry["loss"] for entry in noted], np.float64),
-            learning_rate=np.array([entry["learning_rate"] for entry in noted], np.float64),
-            evaluation_step=np.array([entry["step"] for entry in evaluated], np.int64),
-            validation_loss=np.array([entry["eval_loss"] for entry in evaluated], np.float64),
-            seconds=self._pace.seconds,
-            samples_per_second=self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9),
+        rate = self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9)
+        curve = xr.Dataset(
+            {
+                "loss": ("step", [entry["loss"] for entry in noted], {"units": "nat"}),
+                "learning_rate": ("step", [entry["learning_rate"] for entry in noted], {"units": "1"}),
+                "seconds": ((), self._pace.seconds, {"units": "s"}),
+                "samples_per_second": ((), rate, {"units": "s-1"}),
+            },
+            {"step": [entry["step"] for entry in noted]},
         )
+        if not evaluated:
+            return curve
+        losses = ("evaluation_step", [entry["eval_loss"] for entry in evaluated], {"units": "nat"})
+        return curve.assign(validation_loss=losses, evaluation_step=[entry["step"] for entry in evaluated])
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
