@@ -1,7 +1,7 @@
 """From a request to the runs it makes: everything that is known before a model is loaded."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, find_source, parse_model
+from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
+from biocache.store.schema import ACTIVATIONS
 from biocache.store.spec import RunSpec
 
 __all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
@@ -33,10 +35,6 @@ class RunPlan:
         Its spec; the model's digest is empty until the weights are loaded.
     layout
         Where its samples lie.
-    encoding
-        Its tokens and words.
-    sizes
-        Bytes kept of it.
     columns
         The tables by variable path.
     notes
@@ -45,8 +43,6 @@ class RunPlan:
 
     spec: RunSpec
     layout: PackPlan
-    encoding: Encoding
-    sizes: KeptSizes
     columns: dict[str, NDArray[Any]]
     notes: dict[str, int]
 
@@ -56,15 +52,19 @@ class RunPlan:
         return self.spec.key
 
     @property
+    def sizes(self) -> KeptSizes:
+        """Bytes kept of it."""
+        return KeptSizes.of(self.spec)
+
+    @property
     def tokens(self) -> int:
         """Tokens of the run."""
-        return int(self.layout.tokens.count.sum())
+        return self.layout.tokens.total
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        pairs = int(self.layout.entries.count.sum())
-        return self.tokens * self.sizes.hidden_row + pairs * self.sizes.map_row
+        return self.sizes.total(self.tokens, self.layout.entries.total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,20 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         label_scheme=request.label_scheme,
         limit=request.limit,
     )
-    sources = list(_find_sources(request, models, corpus))
+    sources = [
+        find_source(
+            name,
+            base,
+            task=request.task,
+            dataset=corpus.name,
+            training_size=size,
+            seed=request.seed,
+            checkpoints=request.checkpoints,
+            random_weights=request.random_weights,
+        )
+        for name, base in models
+        for size in request.training_sizes
+    ]
     encoder = CorpusEncoder(corpus)
     planned = []
     for source in sources:
@@ -165,35 +178,8 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         )
         planned.append(ModelPlan(source, shape, runs, budget))
     plan = ExtractionPlan(request, corpus, device, tuple(planned))
-    _check_keys(plan)
+    refuse_repeats("run", (str(run.key) for run in plan.runs))
     return plan
-
-
-def _find_sources(
-    request: ExtractionRequest, models: Sequence[tuple[str, str]], corpus: Corpus
-) -> Iterator[ModelSource]:
-    for name, base in models:
-        for size in request.training_sizes:
-            yield find_source(
-                name,
-                base,
-                task=request.task,
-                dataset=corpus.name,
-                training_size=size,
-                seed=request.seed,
-                checkpoints=request.checkpoints,
-                random_weights=request.random_weights,
-            )
-
-
-def _check_keys(plan: ExtractionPlan) -> None:
-    seen: set[RunKey] = set()
-    for run in plan.runs:
-        if run.key in seen:
-            raise SettingError(
-                f"run {run.key} is asked for twice; give two models of one name different names: NAME=..."
-            )
-        seen.add(run.key)
 
 
 def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
@@ -209,11 +195,10 @@ def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) 
 
 def _kept(request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...]) -> tuple[str, ...]:
     asked = request.keeps(view, split)
-    if layers != (0,):
-        return asked
-    if asked == ("attention",):
+    kept = tuple(name for name in asked if ACTIVATIONS[name].layers(layers))
+    if asked and not kept:
         raise SettingError("layer 0 is the embedding output and has no attention; add a layer from 1 to --layers")
-    return tuple(name for name in asked if name != "attention")
+    return kept
 
 
 def _plan_runs(
@@ -223,7 +208,7 @@ def _plan_runs(
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     layers = _layers(request, source, shape)
-    itemsize = np.dtype(request.dtype).itemsize
+    capacity = token_capacity(shape.features, np.dtype(request.dtype).itemsize)
     for view in request.all_views:
         for split in request.splits:
             keep = _kept(request, view, split, layers)
@@ -252,15 +237,9 @@ def _plan_runs(
                 attention_implementation="eager",
             )
             lengths = encoding.token_count.astype(np.int64)
-            layout = plan_packs(lengths, spec.entry_count(lengths), token_capacity(shape.features, itemsize))
-            yield RunPlan(
-                spec,
-                layout,
-                encoding,
-                KeptSizes.of(keep, layers, shape, itemsize),
-                _columns(corpus, split, encoding, layout),
-                _notes(corpus, split, encoding),
-            )
+            layout = plan_packs(lengths, spec.entry_count(lengths), capacity)
+            notes = encoding.notes | dict(corpus.notes.get(split, {}))
+            yield RunPlan(spec, layout, _columns(corpus, split, encoding, layout), notes)
 
 
 def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
@@ -272,10 +251,6 @@ def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
             "cannot feed this model from its store"
         )
     return True
-
-
-def _notes(corpus: Corpus, split: str, encoding: Encoding) -> dict[str, int]:
-    return encoding.notes | dict(corpus.notes.get(split, {}))
 
 
 def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
@@ -311,8 +286,3 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "words/token_count": encoding.word_token_count,
         f"{corpus.task.labelled}/label": np.array([code[label] for s in samples for label in s.labels], np.int16),
     }
-
-
-def with_digest(plan: RunPlan, digest: str) -> RunPlan:
-    """Return a run's plan with the digest of the loaded weights in its spec."""
-    return replace(plan, spec=replace(plan.spec, model_digest=digest))

@@ -19,7 +19,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The share of one process: every `count`-th window, beginning with the `index`-th, from 1."""
+    """The windows of one process: every `count`-th, beginning with the `index`-th, from 1."""
 
     index: int
     count: int
@@ -30,6 +30,9 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+    def __contains__(self, window: object) -> bool:
+        return isinstance(window, int) and window % self.count == self.index - 1
 
     @classmethod
     def parse(cls, text: str) -> "Partition":

@@ -9,9 +9,10 @@ from biocache.engine.corpora.task import Sample
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
 from biocache.engine.machine import choose_device, seeded
-from biocache.engine.models.loading import LoadedModel, load_model, pooler_digest
+from biocache.engine.models.loading import LoadedModel, load_model, weights_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
+from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import DataError, SettingError
 
 __all__ = ["Material", "Source"]
@@ -49,10 +50,7 @@ class Material:
     def sources(self) -> list["Source"]:
         """Return the pre-trained models."""
         named = [parse_model(text) for text in self.request.models]
-        names = [name for name, _ in named]
-        for name in names:
-            if names.count(name) > 1:
-                raise SettingError(f"model {name!r} is asked for twice; give the two different names: NAME=...")
+        refuse_repeats("model", (name for name, _ in named))
         return [Source(self, ModelSource(name, base, 0, self.request.seed)) for name, base in named]
 
 
@@ -88,7 +86,8 @@ class Source:
     def digests(self) -> tuple[str, str | None]:
         """Digest of the encoder's weights, and of the pooler's where the task has a head that reads it."""
         encoder = self.load_encoder()
-        return encoder.digest, None if self._material.corpus.task.labels_words else pooler_digest(encoder.model)
+        by_word = self._material.corpus.task.labels_words
+        return encoder.digest, None if by_word else weights_digest(encoder.model, pooler=True)
 
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""
