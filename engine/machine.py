@@ -1,5 +1,6 @@
 """The machine: its devices, cores and memory, and random numbers drawn from a seed."""
 
+import logging
 import os
 import random
 import socket
@@ -22,6 +23,7 @@ __all__ = [
     "isolated",
     "machine_memory",
     "origin",
+    "quiet_loggers",
     "seeded",
     "used_memory",
 ]
@@ -148,3 +150,17 @@ def isolated() -> Iterator[None]:
     finally:
         random.setstate(of_python)
         np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+@contextmanager
+def quiet_loggers(*names: str, level: int = logging.ERROR) -> Iterator[None]:
+    """Keep messages of libraries below a level out of the user's terminal."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)

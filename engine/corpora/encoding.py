@@ -33,10 +33,6 @@ class Encoding:
 
     Attributes
     ----------
-    view
-        The view that was encoded.
-    max_length
-        Most tokens a sample can have, special tokens included.
     token_count
         int32 (sample,). Tokens of a sample, special tokens included.
     truncated
@@ -49,8 +45,6 @@ class Encoding:
         int8 (token,). What the model is fed as ``token_type_ids``; None for a model that takes none.
     token_text
         object (token,). The tokenizer's own spelling of a token.
-    special
-        bool (token,). True for tokens that the tokenizer's template added; they belong to no word.
     segment
         int8 (token,). 0 in the first text, 1 in the second. A special token has the segment of the text it
         closes, or of the first text where it opens one.
@@ -67,21 +61,23 @@ class Encoding:
         int32 (word,). Tokens of a word; 0 where all were cut or the tokenizer's normaliser left nothing.
     """
 
-    view: str
-    max_length: int
     token_count: NDArray[np.int32]
     truncated: NDArray[np.bool_]
     word_count: NDArray[np.int32]
     token_id: NDArray[np.int32]
     token_type: NDArray[np.int8] | None
     token_text: NDArray[np.object_]
-    special: NDArray[np.bool_]
     segment: NDArray[np.int8]
     word: NDArray[np.int32]
     word_text: NDArray[np.object_]
     word_segment: NDArray[np.int8]
     word_token_start: NDArray[np.int64]
     word_token_count: NDArray[np.int32]
+
+    @property
+    def special(self) -> NDArray[np.bool_]:
+        """Whether the tokenizer's template added a token, which then belongs to no word; bool (token,)."""
+        return self.word < 0
 
     @property
     def notes(self) -> dict[str, int]:
@@ -191,9 +187,8 @@ def encode(
     tokens = _Tokens(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Tokens)))
     if separator is not None:
         tokens = _insert_separator(tokens, separator)
-    encoding = _assemble(tokenizer, tokens, samples, positions, view, max_length)
-    _refuse_empty(encoding, samples, tokenizer)
-    return encoding
+    _refuse_empty(tokens, samples, view, tokenizer)
+    return _assemble(tokenizer, tokens, samples, positions)
 
 
 def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
@@ -293,12 +288,7 @@ def _insert_separator(tokens: _Tokens, separator: int) -> _Tokens:
 
 
 def _assemble(
-    tokenizer: "PreTrainedTokenizerBase",
-    tokens: _Tokens,
-    samples: Sequence[Sample],
-    positions: tuple[int, ...],
-    view: str,
-    max_length: int,
+    tokenizer: "PreTrainedTokenizerBase", tokens: _Tokens, samples: Sequence[Sample], positions: tuple[int, ...]
 ) -> Encoding:
     lengths = np.array([[len(s.texts[i]) for i in positions] for s in samples], np.int64)
     lengths = lengths.reshape(len(samples), len(positions))
@@ -306,8 +296,7 @@ def _assemble(
     # Row of the first word of every (sample, text).
     first_word = (np.cumsum(lengths) - lengths.ravel()).reshape(lengths.shape)
     sample = np.repeat(np.arange(len(samples)), tokens.count)
-    special = tokens.word < 0
-    word = np.where(special, -1, first_word[sample, tokens.text] + tokens.word).astype(np.int32)
+    word = np.where(tokens.word < 0, -1, first_word[sample, tokens.text] + tokens.word).astype(np.int32)
     word_text = np.array([w for s in samples for i in positions for w in s.texts[i]], dtype=np.object_)
     word_token_start, word_token_count = _tokens_of_words(word, word_count, tokens.count)
     distinct, inverse = np.unique(tokens.id, return_inverse=True)
@@ -315,15 +304,12 @@ def _assemble(
     takes_types = "token_type_ids" in tokenizer.model_input_names
     word_segment = np.tile(np.arange(len(positions), dtype=np.int8), len(samples))
     return Encoding(
-        view=view,
-        max_length=max_length,
         token_count=tokens.count,
         truncated=tokens.truncated,
         word_count=word_count.astype(np.int32),
         token_id=tokens.id,
         token_type=tokens.type if takes_types else None,
         token_text=texts[inverse],
-        special=special,
         segment=_segments(tokens, sample, takes_types and len(positions) > 1),
         word=word,
         word_text=word_text,
@@ -355,13 +341,13 @@ def _tokens_of_words(
     return np.minimum(np.append(place, word.size)[left], last), (right - left).astype(np.int32)
 
 
-def _refuse_empty(encoding: Encoding, samples: Sequence[Sample], tokenizer: "PreTrainedTokenizerBase") -> None:
-    sample = np.repeat(np.arange(len(samples)), encoding.token_count)
-    content = np.bincount(sample[~encoding.special], minlength=len(samples))
+def _refuse_empty(tokens: _Tokens, samples: Sequence[Sample], view: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+    sample = np.repeat(np.arange(len(samples)), tokens.count)
+    content = np.bincount(sample[tokens.word >= 0], minlength=len(samples))
     empty = np.flatnonzero(content == 0)
     if empty.size:
         raise DataError(
-            f"sample {samples[empty[0]].id!r} has no tokens in view {encoding.view!r} with tokenizer "
+            f"sample {samples[empty[0]].id!r} has no tokens in view {view!r} with tokenizer "
             f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the dataset"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from biocache.engine.corpora.task import LinePlace, RawSplit, Row, Task
+from biocache.engine.corpora.task import Place, RawSplit, Row, Task
 from biocache.store.errors import DataError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
@@ -92,13 +92,13 @@ def _read_conll(path: Path, _task: Task) -> RawSplit:
     rows: list[Row] = []
     words: list[str] = []
     tags: list[str] = []
-    document_starts = 0
+    source, document_starts = f"{path}:", 0
     for number, line in enumerate(chain(_read_lines(path), [""]), start=1):
         document_start = line.startswith(_DOCUMENT_START) and line.split()[0] == _DOCUMENT_START
         if document_start or not line.strip(" "):
             document_starts += document_start
             if words:
-                rows.append(Row(LinePlace(path, number - len(words)), {"words": words, "tags": tags}))
+                rows.append(Row(Place(source, number - len(words), step=1), {"words": words, "tags": tags}))
                 words, tags = [], []
             continue
         columns = line.split("\t")
@@ -118,13 +118,13 @@ def _column_problem(columns: list[str]) -> str:
 
 
 def _read_jsonl(path: Path, task: Task) -> RawSplit:
-    columns = {field: names[0] for field, names in task.columns.items()}
+    source, columns = f"{path}:", {field: names[0] for field, names in task.columns.items()}
     rows: list[Row] = []
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
             values = _json_object(path, number, line)
             fields = {field: values[name] for field, name in columns.items() if name in values}
-            rows.append(Row(LinePlace(path, number), fields))
+            rows.append(Row(Place(source, number), fields))
     return RawSplit(f"{path}:1", rows, columns)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from biocache.engine.corpora.folder import SPLIT_NAMES
-from biocache.engine.corpora.task import Place, RawSplit, Row, RowPlace, Task
+from biocache.engine.corpora.task import Place, RawSplit, Row, Task
+from biocache.engine.machine import quiet_loggers
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
@@ -56,24 +57,20 @@ def read_hub(hub_id: str, task: Task) -> dict[str, RawSplit]:
 def _load(hub_id: str) -> Mapping[str, Any]:
     import datasets
 
-    hub_log = logging.getLogger("huggingface_hub")
-    level = hub_log.level
-    # The retries of an unreachable hub would each log a line beside the one error that says it all.
-    hub_log.setLevel(logging.CRITICAL)
     try:
-        if hub_id.startswith("tner/"):
-            return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
-        try:
-            return dict(datasets.load_dataset(hub_id))
-        except RuntimeError:  # a loading script, which the library no longer runs
-            return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
+        # Each retry of an unreachable hub would log a line beside the one error that says it all.
+        with quiet_loggers("huggingface_hub", level=logging.CRITICAL):
+            if hub_id.startswith("tner/"):
+                return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
+            try:
+                return dict(datasets.load_dataset(hub_id))
+            except RuntimeError:  # a loading script, which the library no longer runs
+                return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
     # The library has no common error: the network, the id, the configuration and the files each have theirs.
     except Exception as error:
         reason = " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
         problem = f"neither a folder nor a dataset that the Hugging Face hub could give ({reason})"
         raise DataError(f"{hub_id}: {problem}; check the id and the network, or pass a folder") from None
-    finally:
-        hub_log.setLevel(level)
 
 
 def _splits(hub_id: str, tables: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -98,7 +95,7 @@ def _read_table(hub_id: str, task: Task, split: str, table: Any) -> RawSplit:
     data = table.select_columns(list(columns.values())).to_dict()
     rows: list[Row] = []
     for number, values in enumerate(zip(*(data[column] for column in columns.values()), strict=True)):
-        row = Row(RowPlace(place, number), dict(zip(columns, values, strict=True)))
+        row = Row(Place(f"{place} row ", number), dict(zip(columns, values, strict=True)))
         label = row.fields[task.label_column]
         if not task.labels_words:
             label = _decode(label, names, row.place, task.unlabelled)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-__all__ = ["LinePlace", "Place", "RawSplit", "ReadSplit", "Row", "RowPlace", "Sample", "Task"]
+__all__ = ["Place", "RawSplit", "ReadSplit", "Row", "Sample", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +38,27 @@ class Sample:
         return self.word_labels or (self.label or "",)
 
 
-class Place(Protocol):
-    """Where a row came from, in words that an error message can begin with."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row came from, for messages.
+
+    Attributes
+    ----------
+    source
+        What comes before the number: ``path:`` of a file, or ``hub_id[split] row``.
+    number
+        The row's first line in a file, from 1; or its number in a dataset of the hub, from 0.
+    step
+        1 where the words of a row are on consecutive lines; 0 where a row has one place.
+    """
+
+    source: str
+    number: int
+    step: int = 0
 
     def at(self, offset: int = 0) -> str:
         """Return the place of the row's word number `offset`."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinePlace:
-    """A row of a text file, whose words (if it has any) stand on consecutive lines.
-
-    Attributes
-    ----------
-    path
-        The file.
-    line
-        The row's first line, counted from 1.
-    """
-
-    path: Path
-    line: int
-
-    def at(self, offset: int = 0) -> str:
-        """Return ``path:line`` of the row's word number `offset`."""
-        return f"{self.path}:{self.line + offset}"
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlace:
-    """A row of a hub dataset's split.
-
-    Attributes
-    ----------
-    table
-        ``hub_id[split]``.
-    row
-        The row, counted from 0 as the `datasets` library does.
-    """
-
-    table: str
-    row: int
-
-    def at(self, offset: int = 0) -> str:
-        """Return ``hub_id[split] row N``, the same for every `offset`."""
-        return f"{self.table} row {self.row}"
+        return f"{self.source}{self.number + self.step * offset}"
 
 
 @dataclass(frozen=True, slots=True)

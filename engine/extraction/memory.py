@@ -135,10 +135,10 @@ def peak_memory(
     for plan, kept in runs:
         planned = plan_windows(plan, budget.window_tokens)
         # Neighbours as a rule; where another process has the windows between, any two.
-        packs = sum(sorted(len(window.packs) for window in planned)[-budget.windows :])
+        packs = sum(sorted(len(window) for window in planned)[-budget.windows :])
         held = packs * kept.total(plan.tokens.chunk, plan.entries.chunk)
         chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
-        batches = (batch for window in planned for batch in plan_batches(plan, window.packs, budget.batch_tokens))
+        batches = (batch for window in planned for batch in plan_batches(plan, window, budget.batch_tokens))
         largest = max(_batch_bytes(batch, shape, kept, budget.lanes, on_device=on_device) for batch in batches)
         running = max(running, held + largest + budget.writers * _CHUNK_COPIES * chunk)
     return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)

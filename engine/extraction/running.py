@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from biocache.engine.extraction.batches import Batch, Window, plan_batches, plan_windows
+from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import Activations, Forward, TokenTable
 from biocache.engine.extraction.memory import Budget
 from biocache.engine.models.loading import LoadedModel
@@ -65,12 +65,12 @@ class RunReport:
 
     run: str
     packs: int
-    packs_written: int
-    packs_done: int
-    tokens_written: int
-    tokens_computed: int
-    tokens_padded: int
-    bytes_written: int
+    packs_written: int = 0
+    packs_done: int = 0
+    tokens_written: int = 0
+    tokens_computed: int = 0
+    tokens_padded: int = 0
+    bytes_written: int = 0
 
     def __add__(self, other: "RunReport") -> "RunReport":
         counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "bytes_written")
@@ -132,7 +132,7 @@ def fill_run(
     filler = _Filler(run, loaded, budget, on_progress)
     with closing(filler.writer):
         planned = plan_windows(run.plan, budget.window_tokens)
-        return filler.fill([window for window in planned if windows is None or window.index in windows])
+        return filler.fill([packs for index, packs in enumerate(planned) if windows is None or index in windows])
 
 
 @dataclass(eq=False)
@@ -180,7 +180,7 @@ class _Filler:
         # Buffers of written packs are used again: touching new memory takes longer than filling it.
         self._free: list[PackBuffer] = []
 
-    def fill(self, share: list[Window]) -> RunReport:
+    def fill(self, share: list[range]) -> RunReport:
         pending = set(self.writer.pending())
         batches = (batch for window in share for batch in self._batches(window, pending))
         self._tokens_total = int(sum(batch.lengths.sum() for batch in batches))
@@ -203,9 +203,9 @@ class _Filler:
             bytes_written=sum(record.stored_bytes for record in self._written.values()),
         )
 
-    def _sweep(self, windows: list[Window], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[Window]:
+    def _sweep(self, windows: list[range], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[range]:
         """Compute windows; return those that another process holds."""
-        busy: list[Window] = []
+        busy: list[range] = []
         begun: deque[_Filling] = deque()
         writing: deque[_Filling] = deque()
         batches = self._claimed_batches(windows, begun, busy, held, wait=wait)
@@ -227,18 +227,18 @@ class _Filler:
         return busy
 
     def _claimed_batches(
-        self, windows: list[Window], begun: deque[_Filling], busy: list[Window], held: ExitStack, *, wait: bool
+        self, windows: list[range], begun: deque[_Filling], busy: list[range], held: ExitStack, *, wait: bool
     ) -> Iterator[Batch]:
         """Claim windows one after the other and yield their batches."""
         for window in windows:
             claim = ExitStack()
-            if not claim.enter_context(self.writer.claim(window.packs, wait=wait)):
+            if not claim.enter_context(self.writer.claim(window, wait=wait)):
                 claim.close()
                 busy.append(window)
                 continue
             held.push(claim)
             # Asked only once the claim is held: who held it before may have committed some.
-            pending = set(self.writer.pending()) & set(window.packs)
+            pending = set(self.writer.pending()) & set(window)
             batches = list(self._batches(window, pending))
             if not batches:
                 claim.close()
@@ -246,16 +246,16 @@ class _Filler:
             begun.append(_Filling(claim, pending, len(batches)))
             yield from batches
 
-    def _batches(self, window: Window, pending: set[int]) -> Iterator[Batch]:
+    def _batches(self, window: range, pending: set[int]) -> Iterator[Batch]:
         """Yield the batches of a window that hold a sample of a pending pack.
 
         All packs of the window take part in the batching, so that the batches, and with them the numbers, are
         those of an extraction that was never interrupted.
         """
-        if pending.isdisjoint(window.packs):
+        if pending.isdisjoint(window):
             return
         packs = self.run.plan.sample_pack
-        for batch in plan_batches(self.run.plan, window.packs, self._budget.batch_tokens):
+        for batch in plan_batches(self.run.plan, window, self._budget.batch_tokens):
             if not pending.isdisjoint(packs[batch.samples].tolist()):
                 yield batch
 

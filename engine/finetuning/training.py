@@ -1,6 +1,5 @@
 """Training: transformers' `Trainer`, with every failure told by its step."""
 
-import logging
 import math
 import pickle
 import time
@@ -30,6 +29,7 @@ from transformers.trainer_callback import PrinterCallback
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.machine import quiet_loggers
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
@@ -43,6 +43,8 @@ _EVALUATION_BATCH = 32
 # What the readers of torch, safetensors and JSON raise at a file that is damaged.
 _UNREADABLE = (*UNREADABLE, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+# Libraries that warn about their own insides.
+_LOUD = ("accelerate", "torch")
 _NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
 
 
@@ -129,7 +131,7 @@ class Training:
         self._resumed = resume_from
         if resume_from is not None:
             _require_state(resume_from)
-        with self._explained("saving a step"), quiet_transformers(), _silent_loggers():
+        with self._explained("saving a step"), quiet_transformers(), quiet_loggers(*_LOUD):
             self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
         for name, weight in self._trainer.model.named_parameters():
             if not torch.isfinite(weight).all():
@@ -155,7 +157,7 @@ class Training:
         ResourceError
             If memory does not suffice.
         """
-        with self._explained("scoring"), quiet_transformers(), _silent_loggers():
+        with self._explained("scoring"), quiet_transformers(), quiet_loggers(*_LOUD):
             predicted: NDArray[np.int64] = self._trainer.predict(examples).predictions
         return predicted[np.argsort(examples.order)]
 
@@ -318,42 +320,28 @@ class _Pace(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, on_step: Callable[[int, int], None]) -> None:
         self._on_step = on_step
-        self._begun = self._ended = time.perf_counter()
-        self._first_epoch = self._last_epoch = 0.0
+        # Time and epoch.
+        self._begun = self._ended = (time.perf_counter(), 0.0)
         self.done = 0
         self.stepped = False
 
     @property
     def seconds(self) -> float:
-        return self._ended - self._begun
+        return self._ended[0] - self._begun[0]
 
     @property
     def epochs(self) -> float:
-        return self._last_epoch - self._first_epoch
+        return self._ended[1] - self._begun[1]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._begun = self._ended = time.perf_counter()
-        self._first_epoch = self._last_epoch = float(state.epoch or 0)
-        self.done = state.global_step
-        self._on_step(state.global_step, state.max_steps)
+        self._note(state)
+        self._begun = self._ended
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._ended = time.perf_counter()
-        self._last_epoch = float(state.epoch)
+        self._note(state)
         self.stepped = True
+
+    def _note(self, state: Any) -> None:
+        self._ended = (time.perf_counter(), float(state.epoch or 0))
         self.done = state.global_step
         self._on_step(state.global_step, state.max_steps)
-
-
-@contextmanager
-def _silent_loggers() -> Iterator[None]:
-    """Keep warnings of accelerate and torch about their own insides out of the user's terminal."""
-    loggers = [logging.getLogger(name) for name in ("accelerate", "torch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

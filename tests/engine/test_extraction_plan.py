@@ -339,13 +339,13 @@ def test_partitions_are_parsed():
 def test_windows_cover_all_packs_in_order(lengths, capacity, window):
     plan = layout(lengths, capacity)
     windows = plan_windows(plan, window)
-    assert [pack for one in windows for pack in one.packs] == list(range(plan.pack_count))
+    assert [pack for one in windows for pack in one] == list(range(plan.pack_count))
     assert [one.index for one in windows] == list(range(len(windows)))
     for one in windows:
-        assert len(one.packs) == 1 or plan.tokens.pack_sizes[list(one.packs)].sum() <= window
+        assert len(one) == 1 or plan.tokens.pack_sizes[list(one)].sum() <= window
     # No two neighbours would fit one window.
     for left, right in itertools.pairwise(windows):
-        assert plan.tokens.pack_sizes[list(left.packs)].sum() + plan.tokens.pack_sizes[right.packs[0]] > window
+        assert plan.tokens.pack_sizes[list(left)].sum() + plan.tokens.pack_sizes[right[0]] > window
 
 
 @given(lengths=LENGTHS, capacity=st.integers(1, 100), budget=st.integers(1, 200), data=st.data())
@@ -373,7 +373,7 @@ def test_sorting_by_length_keeps_padding_small(seed):
     lengths = np.random.default_rng(seed).integers(5, 80, 2000)
     plan = layout(lengths, 1024)
     windows = plan_windows(plan, 2**15)
-    padded = sum(batch.padded_tokens for w in windows for batch in plan_batches(plan, w.packs, 512))
+    padded = sum(batch.padded_tokens for w in windows for batch in plan_batches(plan, w, 512))
     assert 1 <= padded / lengths.sum() < 1.05
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from biocache.engine.corpora.nli import read_pairs
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.task import RawSplit, Row, RowPlace
+from biocache.engine.corpora.task import Place, RawSplit, Row
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
@@ -18,7 +18,7 @@ LABELS = st.sampled_from(["entailment", "neutral", "contradiction", "-"])
 
 
 def split_of(*rows: dict[str, object], columns: dict[str, str] | None = None) -> RawSplit:
-    places = [Row(RowPlace("t", number), fields) for number, fields in enumerate(rows)]
+    places = [Row(Place("t row ", number), fields) for number, fields in enumerate(rows)]
     return RawSplit("t", places, columns or {name: name for name in ("premise", "hypothesis", "label", "id")})
 
 
