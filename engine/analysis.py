@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from biocache.engine.executor import Executor, OnProgress, Task
+    from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
 
 __all__ = ["ANALYSES", "GROUP", "Analysis", "Found", "Registry", "compute", "find"]
@@ -107,6 +108,12 @@ class Analysis(ABC, Generic[R, Runs]):
     def draw(self, name: str, result: "xr.Dataset", request: R) -> "Figure | None":
         """Return one of the figures that `plots` names; None where a result has nothing to draw in it."""
         raise NotImplementedError(f"{type(self).__name__} does not draw {name!r} of {request} and {result}")
+
+    def section(self) -> "SectionBuilder":
+        """Return how the report shows the results: by default each alone, its table and the figures of `draw`."""
+        from biocache.engine.report.section import AnalysisSection
+
+        return AnalysisSection(self)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,28 @@
 """A figure of the page: what is drawn, its numbers, and how to make it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Figure", "Key", "Panel", "Recipe", "Scale", "Table", "Variant", "plain"]
+__all__ = [
+    "Figure",
+    "Key",
+    "Panel",
+    "Recipe",
+    "Row",
+    "Scale",
+    "Table",
+    "Variant",
+    "by",
+    "interval",
+    "plain",
+    "written",
+]
+
+#: Names and values of the cells of a table's row.
+Row = Mapping[str, Any]
 
 # Significant digits of the numbers on the page: those of float32.
 _DIGITS = 7
@@ -14,14 +30,14 @@ _DIGITS = 7
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers under titles; what a figure's CSV holds."""
+    """Numbers under titles, as in the CSV of a figure."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> "Table":
-        """Make a table of rows that name their cells; what a row lacks is None."""
+    def of(cls, rows: Sequence[Row]) -> "Table":
+        """Make a table of rows that name their cells; a cell that a row lacks is None."""
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
         return cls(columns, [tuple(plain(row.get(name)) for name in columns) for row in rows])
 
@@ -42,11 +58,11 @@ class Panel:
     Attributes
     ----------
     title
-        What stands above it.
+        Heading above it.
     item
         The plot, as Bokeh embeds it.
     width
-        Most pixels that it is wide; None for all there are.
+        Maximum width in pixels; None for no limit.
     """
 
     title: str
@@ -56,7 +72,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours of a heat map mean: `colors` from the value `low` to `high`."""
+    """The colour scale of a heat map: `colors` from the value `low` to `high`."""
 
     title: str
     low: float
@@ -66,7 +82,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a figure can be switched to: another score, another metric."""
+    """One view of a figure, such as one score or one metric; the reader switches between them."""
 
     name: str
     panels: Sequence[Panel]
@@ -80,7 +96,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a figure's key; `marker` and `dash` as `biocache.engine.report.plots` names them."""
+    """An entry of a figure's key: how a curve or a line is drawn; `marker` and `dash` are Bokeh's names."""
 
     text: str
     color: str
@@ -90,16 +106,16 @@ class Key:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a result is made again.
+    """How to compute a result again.
 
     Attributes
     ----------
     command
-        For a shell.
+        Command line for a shell.
     python
         The same in Python.
     note
-        What to know before; empty where the command finds the very result in the store.
+        A caveat; empty where the command finds exactly this result in the store.
     """
 
     command: str
@@ -109,54 +125,83 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and all that stands with it.
+    """A figure with its numbers, its settings and its recipes.
 
     Attributes
     ----------
-    name
-        What it is called in the page and in the names of its files: letters, digits and dashes.
     title, settings, reading
         Heading, the settings of its numbers, and a sentence on how to read it.
+    data
+        All its numbers; its CSV file.
     variants
-        What it shows, the first of them at first.
+        Interactive views, the first shown first; empty for none.
     switch
-        What tells the variants apart, such as ``score``.
+        What distinguishes the variants, such as ``score``.
     keys
         Entries of its key.
-    data
-        All its numbers.
+    images
+        Names of static images and the images as data URLs.
     extra
-        A table that stands below it, with a title; such as that of the most changed heads.
-    recipes
-        How its results are made.
+        A table below the figure, with a title, such as that of the most changed heads.
+    findings
+        Numbers that the rule of the section picks from it.
     shown_runs
         Which runs of the viewer it is about; None for none.
+    recipes
+        How to compute its results again.
+    name
+        Its name in the page and in the names of its files: letters, digits and dashes; the section numbers its figures.
     """
 
-    name: str
     title: str
     settings: str
     reading: str
-    variants: Sequence[Variant]
-    switch: str
     data: Table
+    variants: Sequence[Variant] = ()
+    switch: str = ""
     keys: Sequence[Key] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[str, Table] | None = None
-    recipes: Sequence[Recipe] = field(default_factory=tuple)
+    findings: Sequence[Row] = ()
     shown_runs: Mapping[str, Any] | None = None
+    recipes: Sequence[Recipe] = ()
+    name: str = ""
 
     def viewer_group(self, index: Mapping[str, Any]) -> int | None:
-        """Return which runs of the viewer, by position, are those of this figure; None where they are not there."""
-        if self.shown_runs is None:
-            return None
-        for place, group in enumerate(index["groups"]):
-            if all(group[name] == value for name, value in self.shown_runs.items()):
-                return place
-        return None
+        """Return the position of the group of the viewer that shows the runs of this figure; None if there is none."""
+        wanted = self.shown_runs
+        shown = (wanted is not None and wanted.items() <= group.items() for group in index["groups"])
+        return next((place for place, is_shown in enumerate(shown) if is_shown), None)
+
+
+def by(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Group rows by the values of some of their cells, in the order of the first row of each group."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def written(settings: Mapping[str, Any]) -> str:
+    """Write settings as text; those that are None are left out."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_as_text(value)}" for name, value in settings.items() if value is not None
+    )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return " and ".join(map(_as_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def interval(low: float | None, high: float | None) -> str | None:
+    """Write an interval; None where there is none."""
+    return None if low is None or high is None or np.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: numbers to the digits of the page, not-a-numbers as None."""
+    """Return a value as JSON has it: numbers to the digits of the page, NaN and infinities as None."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

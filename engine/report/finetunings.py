@@ -1,22 +1,24 @@
-"""Scores of fine-tuned checkpoints as figures: one for all checkpoints of the same settings."""
+"""The section of fine-tuning: scores of checkpoints over training sizes, one figure for all of the same settings."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
-from biocache.engine.report.palette import Palette
-from biocache.engine.report.plots import GREY, Curve, curve_plot
+from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Row, Table, Variant, by, plain, written
+from biocache.engine.report.inventory import Inventory
+from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
+from biocache.engine.report.recipes import finetune_recipe
 from biocache.engine.report.request import ReportRequest
-from biocache.engine.report.statements import Finding
+from biocache.engine.report.section import Asked, Kept, SectionBuilder, grouped
 from biocache.engine.scoring import SCORE_TITLES
+from biocache.store.metadata import MetadataError
 from biocache.store.results import StoredResult
 
-__all__ = ["FinetuneGroup", "group_finetunings"]
+__all__ = ["FinetuneSection"]
 
 _SETTINGS = (
     *("task", "dataset", "label_scheme", "limit", "epochs", "learning_rate", "batch_size", "gradient_accumulation"),
@@ -31,138 +33,120 @@ _READING = (
 )
 
 
-@dataclass
-class FinetuneGroup:
-    """Checkpoints that differ in model, training size and seed only.
+_VALIDATION = Key("validation", GREY, "dashed")
 
-    Attributes
-    ----------
-    settings
-        What they share.
-    rows
-        By (model, training size, seed, split).
-    specs
-        Specs of the checkpoints, by (model, training size, seed).
-    """
 
-    settings: Mapping[str, Any]
-    rows: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
-    specs: dict[tuple[Any, ...], Mapping[str, Any]] = field(default_factory=dict)
+class FinetuneSection(SectionBuilder):
+    """Scores of fine-tuned checkpoints: a curve a model and split over training sizes."""
 
-    def add(self, spec: Mapping[str, Any], dataset: xr.Dataset) -> None:
-        """Take the scores of a checkpoint."""
-        place = (spec["model"], spec["training_size"], spec["seed"])
-        self.specs[place] = spec
-        for split in dataset.split.values.tolist():
-            own = dataset.sel(split=split)
-            self.rows[*place, split] = {
-                "model": spec["model"],
-                "training_size": spec["training_size"],
-                "seed": spec["seed"],
+    kind = "finetune"
+    title = "Fine-tuning"
+    rule = (
+        "Fine-tuning: the best training size",
+        "The training size of the highest score on the test split, for each model.",
+    )
+
+    def is_current(self, stored: StoredResult) -> bool:
+        """Return whether this release reads the spec of the checkpoint."""
+        from biocache.engine.finetuning.spec import FinetuneSpec
+
+        with suppress(MetadataError):
+            return bool(FinetuneSpec.from_json(stored.inputs.get("checkpoint")))
+        return False
+
+    def wants(self, kept: Kept, request: ReportRequest) -> bool:
+        """Return whether a checkpoint is asked for."""
+        return request.wants(**{name: _spec(kept)[name] for name in ("task", "dataset", "model", "training_size")})
+
+    def suggestion(self, inventory: Inventory) -> tuple[str, FinetuneRequest]:
+        """Fine-tune the first model of the store."""
+        return self.kind, FinetuneRequest(**inventory.corpus)
+
+    def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
+        """Return a recipe for each seed."""
+        specs = by(map(_spec, results), "seed").values()
+        return [finetune_recipe(asked.store, own, asked.inventory) for own in specs]
+
+    def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
+        """Yield a figure of all checkpoints that differ only in model, training size and seed."""
+        keys = keys_of(_spec(kept)["model"] for kept in results)
+        for settings, shown in grouped(results, lambda kept: {name: _spec(kept)[name] for name in _SETTINGS}):
+            yield _figure(settings, _rows(shown), keys), shown
+
+
+def _spec(kept: Kept) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = kept.stored.inputs["checkpoint"]
+    return spec
+
+
+def _rows(results: Sequence[Kept]) -> list[Row]:
+    """Return a row a checkpoint and split, in order; of the same checkpoint, the newest."""
+    rows: dict[tuple[Any, ...], Row] = {}
+    for kept in results:
+        spec = _spec(kept)
+        for split in kept.dataset.split.values.tolist():
+            own = kept.dataset.sel(split=split)
+            rows[spec["model"], spec["training_size"], spec["seed"], split] = {
+                **{name: spec[name] for name in ("model", "training_size", "seed")},
                 "split": split,
                 "train_samples": spec["train_samples"],
-                **{name: own[name].item() for name in _NUMBERS if name in own},
-                "samples_per_second": own["samples_per_second"].item(),
+                **{name: own[name].item() for name in (*_NUMBERS, "samples_per_second") if name in own},
             }
+    return [rows[place] for place in sorted(rows)]
 
-    @property
-    def table(self) -> list[dict[str, Any]]:
-        """All rows, in order."""
-        return [self.rows[key] for key in sorted(self.rows)]
 
-    @property
-    def scores(self) -> list[str]:
-        """Names of the scores, the one that models are told apart by first."""
-        return [name for name in _SCORES if any(name in row for row in self.rows.values())]
+def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[str, Key]) -> Figure:
+    scores = [name for name in _SCORES if any(name in row for row in rows)]
+    return Figure(
+        title=f"Fine-tuning for {settings['task']} on {settings['dataset']}",
+        settings=written({name: value for name, value in settings.items() if name not in ("task", "dataset")}),
+        reading=_READING,
+        data=Table.of(rows),
+        variants=[
+            Variant(SCORE_TITLES[score], [Panel(SCORE_TITLES[score], _plot(rows, score, keys))]) for score in scores
+        ],
+        switch="score",
+        keys=[*(keys[model] for (model,) in by(rows, "model")), _VALIDATION],
+        extra=("Checkpoints", Table.of([{n: v for n, v in row.items() if n != "samples_per_second"} for row in rows])),
+        findings=list(_findings(settings, rows, scores[0])),
+    )
 
-    def figure(self, name: str, palette: Palette, recipes: Sequence[Recipe]) -> Figure:
-        """Draw the scores over training sizes."""
-        rows = self.table
-        models = list(dict.fromkeys(row["model"] for row in rows))
-        text = ", ".join(
-            f"{part.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{part.replace('_', ' ')} {value}"
-            for part, value in self.settings.items()
-            if value is not None and part not in ("task", "dataset")
+
+def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
+    """Pick the training size at which each model scores highest on the test split; the smallest of equals."""
+    tested = [row for row in rows if row["split"] == "test" and np.isfinite(row.get(score, np.nan))]
+    for (model, seed), own in by(tested, "model", "seed").items():
+        best = max(own, key=lambda row: (row[score], -row["training_size"]))
+        yield {
+            "task": settings["task"],
+            "data set": settings["dataset"],
+            "model": model,
+            "seed": seed,
+            "fine-tuned on": ", ".join(f"{row['training_size']} %" for row in own),
+            "best training size": f"{best['training_size']} %",
+            "score": SCORE_TITLES[score],
+            "value": plain(best[score]),
+        }
+
+
+def _plot(rows: Sequence[Row], score: str, keys: Mapping[str, Key]) -> dict[str, Any]:
+    known = [row for row in rows if np.isfinite(row.get(score, np.nan))]
+    curves = [
+        Curve(
+            f"{model}, {split}, seed {seed}",
+            replace(keys[model], dash="solid" if split == "test" else _VALIDATION.dash),
+            own,
         )
-        return Figure(
-            name=name,
-            title=f"Fine-tuning for {self.settings['task']} on {self.settings['dataset']}",
-            settings=text,
-            reading=_READING,
-            variants=[
-                Variant(SCORE_TITLES[score], [Panel(SCORE_TITLES[score], _plot(rows, score, palette))])
-                for score in self.scores
-            ],
-            switch="score",
-            keys=[*(palette.model_key(model) for model in models), Key("validation", GREY, "dashed")],
-            data=Table.of(rows),
-            extra=("Checkpoints", _shown(rows)),
-            recipes=recipes,
-        )
-
-    def findings(self, figure: str) -> Iterator[Finding]:
-        """Pick the training size at which each model scores highest on the test split; the smallest of equals."""
-        score = self.scores[0]
-        tested = [row for row in self.table if row["split"] == "test" and np.isfinite(row.get(score, np.nan))]
-        for model, seed in dict.fromkeys((row["model"], row["seed"]) for row in tested):
-            rows = [row for row in tested if (row["model"], row["seed"]) == (model, seed)]
-            best = max(rows, key=lambda row: (row[score], -row["training_size"]))
-            yield Finding(
-                {
-                    "task": self.settings["task"],
-                    "data set": self.settings["dataset"],
-                    "model": model,
-                    "seed": seed,
-                    "fine-tuned on": ", ".join(f"{row['training_size']} %" for row in rows),
-                    "best training size": f"{best['training_size']} %",
-                    "score": SCORE_TITLES[score],
-                    "value": plain(float(best[score])),
-                },
-                figure,
-            )
-
-
-def group_finetunings(loaded: Sequence[tuple[StoredResult, xr.Dataset]], request: ReportRequest) -> list[FinetuneGroup]:
-    """Put the scores of checkpoints of the same settings together, in the order of tasks and data sets."""
-    groups: dict[str, FinetuneGroup] = {}
-    for result, dataset in loaded:
-        spec = result.inputs["checkpoint"]
-        if request.wants(**{name: spec[name] for name in ("task", "dataset", "model", "training_size")}):
-            settings = {name: spec[name] for name in _SETTINGS}
-            groups.setdefault(json.dumps(list(settings.items())), FinetuneGroup(settings)).add(spec, dataset)
-    return [groups[key] for key in sorted(groups)]
-
-
-def _plot(rows: Sequence[Mapping[str, Any]], score: str, palette: Palette) -> dict[str, Any]:
-    known = [row for row in rows if score in row and np.isfinite(row[score])]
-    curves = []
-    for model, seed, split in dict.fromkeys((row["model"], row["seed"], row["split"]) for row in known):
-        own = [row for row in known if (row["model"], row["seed"], row["split"]) == (model, seed, split)]
-        key: Key = palette.model_key(model)
-        curves.append(
-            Curve(
-                name=f"{model}, {split}, seed {seed}",
-                x=[row["training_size"] for row in own],
-                y=[row[score] for row in own],
-                low=[None] * len(own),
-                high=[None] * len(own),
-                color=key.color,
-                marker=key.marker,
-                dash="solid" if split == "test" else "dashed",
-            )
-        )
+        for (model, seed, split), own in by(known, "model", "seed", "split").items()
+    ]
     values = [row[score] for row in known] or [0.0]
-    # Scores that are close are not to look far apart.
+    # A minimum range, so that scores that are close do not look far apart.
     middle = (min(values) + max(values)) / 2
     low, high = min(*values, max(0.0, middle - _SPAN / 2)), max(*values, min(1.0, middle + _SPAN / 2))
     return curve_plot(
         curves,
-        [],
+        axes=("training_size", score),
         titles=("training size, % of the train split", SCORE_TITLES[score]),
         bounds=(low, high),
         ticks=sorted({row["training_size"] for row in rows}),
     )
-
-
-def _shown(rows: Sequence[Mapping[str, Any]]) -> Table:
-    return Table.of([{name: value for name, value in row.items() if name != "samples_per_second"} for row in rows])

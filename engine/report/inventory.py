@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
 from biocache.store.errors import BiocacheError
@@ -24,11 +25,11 @@ class ListedRun:
     key
         Its name.
     facts
-        Its row of `Store.catalog`; None for what is not known.
+        Its row of `Store.catalog`; None for unknown values.
     state
         ``complete``, ``incomplete``, ``damaged`` or ``newer``, as in the catalog.
     provenance
-        What it says of itself, name and text.
+        Names and texts of its provenance.
     """
 
     key: RunKey
@@ -70,8 +71,40 @@ class Inventory:
         return sum(run.facts[name] or 0 for run in self.runs)
 
     @property
+    def complete(self) -> list[RunKey]:
+        """Keys of the complete runs."""
+        return [run.key for run in self.runs if run.state == "complete"]
+
+    @property
+    def with_attention(self) -> list[RunKey]:
+        """Keys of the complete runs that keep attention."""
+        return [run.key for run in self.runs if run.state == "complete" and "attention" in str(run.facts["keep"])]
+
+    def source(self, kind: str, task: str, name: str) -> str:
+        """Name a data set or a model with its source, as ``--dataset`` and ``--model`` take it: ``NAME=SOURCE``.
+
+        Parameters
+        ----------
+        kind
+            ``dataset`` or ``model``.
+        task, name
+            Which one.
+        """
+        source = self.sources.get((kind, task, name), name)
+        return name if source == name else f"{name}={source}"
+
+    @property
+    def corpus(self) -> dict[str, Any]:
+        """The corpus and the model of the first run, as requests take them that read both."""
+        if not self.runs:
+            return {"task": next(iter(TASKS))}
+        key = self.runs[0].key
+        model = self.source("model", key.task, key.model)
+        return {"task": key.task, "dataset": self.source("dataset", key.task, key.dataset), "models": (model,)}
+
+    @property
     def notes(self) -> list[str]:
-        """What is incomplete, damaged or of a newer release, and which models are not what their size says."""
+        """What is incomplete, damaged or of a newer release, and which models were trained for a task before."""
         notes = [
             f"model {model} at training size 0 was trained for a task: its configuration names the head {head}"
             for model, head in self.task_heads.items()
@@ -86,16 +119,14 @@ class Inventory:
 
 
 def take_inventory(store: Store, request: ReportRequest) -> Inventory:
-    """List the runs of a store that are asked for, damaged ones among them."""
+    """List the runs of a store that are asked for, including damaged ones."""
     listed = []
     sources: dict[tuple[str, str, str], str] = {}
     versions: dict[str, dict[str, None]] = {}
     task_heads: dict[str, str] = {}
-    rows = store.catalog(**request.selection).to_dict("records")
-    for row in rows:
+    for row in store.catalog(**request.selection).to_dict("records"):
         facts: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        parts: dict[str, Any] = {name: facts[name] for name in RunKey.names()}
-        key = RunKey(**parts)
+        key = RunKey(**{name: facts[name] for name in RunKey.names()})
         try:
             run = Run.open(store.path, key)
             provenance = run.facts()

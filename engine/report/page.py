@@ -1,4 +1,4 @@
-"""The page: what stands on it, and the templates that write it."""
+"""The page: its contents, and the templates that render them."""
 
 import base64
 import hashlib
@@ -13,47 +13,22 @@ from bokeh.resources import Resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from biocache.engine.report.figure import Figure
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
-from biocache.engine.report.statements import Findings
+from biocache.engine.report.section import Section
 from biocache.engine.report.viewer import Viewer
 from biocache.store.paths import resolved
 from biocache.store.text import format_bytes
 
-__all__ = ["Page", "Section", "render"]
+__all__ = ["Page", "render"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("page.js", "figures.js", "viewer.js")
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes
-    ----------
-    name
-        Its name: ``probes``, ``attention`` or ``fine-tuning``.
-    figures
-        Its figures.
-    absent
-        Where it has none, the command that makes results for it; else empty.
-    """
-
-    name: str
-    figures: Sequence[Figure]
-    absent: str = ""
-
-    @property
-    def title(self) -> str:
-        """Its heading."""
-        return {"probes": "Probes", "attention": "Attention", "fine-tuning": "Fine-tuning"}[self.name]
-
-
-@dataclass(frozen=True)
 class Page:
-    """All that stands on a page.
+    """The contents of a page.
 
     Attributes
     ----------
@@ -62,21 +37,23 @@ class Page:
     inventory
         Its runs.
     sections
-        Its results.
-    findings
-        What they show.
+        The results.
     viewer
         Single samples.
-    notes
-        What is absent, incomplete, damaged or left out.
+    other_notes
+        What is absent, incomplete, damaged or left out, of runs and results.
     """
 
     store: Path
     inventory: Inventory
     sections: Sequence[Section]
-    findings: Sequence[Findings]
     viewer: Viewer
-    notes: tuple[str, ...]
+    other_notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is absent, incomplete, damaged or left out, also of the viewer."""
+        return (*self.other_notes, *self.viewer.notes)
 
 
 def render(page: Page) -> str:

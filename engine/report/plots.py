@@ -1,7 +1,7 @@
-"""Plots of the page: curves and heat maps by Bokeh, without text from data but names that a path can hold."""
+"""Plots of the page: curves and heat maps by Bokeh. Names that a path can hold are their only text from data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,44 +15,40 @@ from bokeh.palettes import Cividis256, PuOr11
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
-from biocache.engine.report.figure import Scale, plain
+from biocache.engine.report.figure import Key, Row, Scale, interval, plain
 
 __all__ = [
     "GREY",
     "SIGNED",
     "UNSIGNED",
     "Curve",
-    "Line",
-    "color_of",
     "curve_plot",
     "heat_plot",
     "heat_width",
-    "marker_of",
+    "keys_of",
 ]
 
-# Okabe M, Ito K. Color universal design, 2008: told apart by the colour-blind, and seen on white and on black.
+# Okabe M, Ito K. Color universal design, 2008: distinguishable for the colour-blind, visible on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-# And without any colour.
+# Markers distinguish the curves without any colour.
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
 GREY = "#8a8f98"
 
 UNSIGNED: Sequence[str] = tuple(Cividis256[::8])
 SIGNED: Sequence[str] = tuple(PuOr11)
 
-# Pixels: of a plot, of a cell across and down, and of what stands beside the cells.
+# Pixels: height of a curve plot; width and height of a cell, and of the axes and margins around the cells.
 _HEIGHT, _CELL, _FRAME = 300, (44, 20), (90, 76)
-# The least that some layers are high together, so that two of them are no hairlines.
+# Minimum height of all layers together, so that cells of two layers do not become hairlines.
 _LEAST = 120
 
 
-def color_of(place: int) -> str:
-    """Return the colour of the training size, or model, that has this place among all of the page."""
-    return _COLORS[place % len(_COLORS)]
-
-
-def marker_of(place: int) -> str:
-    """Return the marker that goes with `color_of`."""
-    return _MARKERS[place % len(_MARKERS)]
+def keys_of(values: Iterable[Any], unit: str = "") -> dict[Any, Key]:
+    """Return the key entry of each value, such as a training size or a model, by its place in sorted order."""
+    return {
+        value: Key(f"{value}{unit}", _COLORS[place % len(_COLORS)], marker=_MARKERS[place % len(_MARKERS)])
+        for place, value in enumerate(sorted(set(values)))
+    }
 
 
 @dataclass(frozen=True)
@@ -62,36 +58,24 @@ class Curve:
     Attributes
     ----------
     name
-        What the pointer is told.
-    x, y, low, high
-        Its points; low and high are None where there is no interval.
-    color, marker, dash
+        Shown in its tooltip.
+    key
         How it is drawn.
+    rows
+        Its points: rows with the two coordinates; those with ``_ci_low`` and ``_ci_high`` of the vertical one have an
+        interval.
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float | None]
-    high: Sequence[float | None]
-    color: str
-    marker: str = "circle"
-    dash: str = "solid"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A level, drawn across."""
-
-    y: float
-    color: str
-    dash: str
+    key: Key
+    rows: Sequence[Row]
 
 
 def curve_plot(
     curves: Sequence[Curve],
-    lines: Sequence[Line],
+    lines: Iterable[tuple[float, Key]] = (),
     *,
+    axes: tuple[str, str],
     titles: tuple[str, str],
     bounds: tuple[float, float],
     ticks: Sequence[int],
@@ -100,12 +84,16 @@ def curve_plot(
 
     Parameters
     ----------
-    curves, lines
-        What is drawn.
+    curves
+        The curves.
+    lines
+        Horizontal lines: the value, and how each is drawn.
+    axes
+        Names of the horizontal and of the vertical coordinate in the rows of the curves.
     titles
-        Of the two axes.
+        Titles of the two axes.
     bounds
-        Of the vertical axis, that panels share.
+        Range of the vertical axis, which panels share.
     ticks
         Whole numbers of the horizontal axis.
 
@@ -118,42 +106,42 @@ def curve_plot(
     plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
     plot.x_range = _range(*_margin((min(ticks), max(ticks)), 0.04))
     plot.xgrid.visible = False
-    for line in lines:
+    for value, key in lines:
         plot.add_layout(
-            Span(location=line.y, dimension="width", line_color=line.color, line_dash=line.dash, line_width=1.2)
+            Span(location=value, dimension="width", line_color=key.color, line_dash=key.dash, line_width=1.2)
         )
     drawn = []
     for curve in curves:
-        # Glyphs added one by one: the methods of a figure make three more of each, for states that nothing here has.
-        source = ColumnDataSource(_columns(curve))
-        if any(low is not None for low in curve.low):
-            plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=curve.color, fill_alpha=0.16))
-        plot.add_glyph(source, Stroke(x="x", y="y", line_color=curve.color, line_width=2, line_dash=curve.dash))
-        points = Scatter(x="x", y="y", marker=curve.marker, size=7, fill_color=curve.color, line_color=curve.color)
+        color = curve.key.color
+        # Glyphs added one by one: the methods of a figure make three more of each, for states that are not used here.
+        columns = _columns(curve, *axes)
+        source = ColumnDataSource(columns)
+        if any(text != "-" for text in columns["interval"]):
+            plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=color, fill_alpha=0.16))
+        plot.add_glyph(source, Stroke(x="x", y="y", line_color=color, line_width=2, line_dash=curve.key.dash))
+        points = Scatter(x="x", y="y", marker=curve.key.marker, size=7, fill_color=color, line_color=color)
         drawn.append(plot.add_glyph(source, points))
     tips = [("", "@name"), (titles[0], "@x"), (titles[1], "@y{0.000}"), ("95 % interval", "@interval")]
     plot.add_tools(HoverTool(renderers=drawn, tooltips=tips))
     return _item(plot)
 
 
-def _columns(curve: Curve) -> dict[str, Any]:
+def _columns(curve: Curve, x: str, y: str) -> dict[str, Any]:
+    values = [plain(row[y]) for row in curve.rows]
+    bounds = [(row.get(f"{y}_ci_low"), row.get(f"{y}_ci_high")) for row in curve.rows]
     return {
-        "x": list(curve.x),
-        "y": [plain(value) for value in curve.y],
-        # A band needs both its ends: without an interval it has no height.
-        "low": [plain(y if low is None else low) for low, y in zip(curve.low, curve.y, strict=True)],
-        "high": [plain(y if high is None else high) for high, y in zip(curve.high, curve.y, strict=True)],
-        "interval": [_interval(*bounds) for bounds in zip(curve.low, curve.high, strict=True)],
-        "name": [curve.name] * len(curve.x),
+        "x": [row[x] for row in curve.rows],
+        "y": values,
+        # A band needs both bounds: without an interval its height is zero.
+        "low": [value if low is None else plain(low) for (low, _), value in zip(bounds, values, strict=True)],
+        "high": [value if high is None else plain(high) for (_, high), value in zip(bounds, values, strict=True)],
+        "interval": [interval(*each) or "-" for each in bounds],
+        "name": [curve.name] * len(values),
     }
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-
-
 def heat_plot(
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[Row],
     *,
     value: str,
     across: str,
@@ -165,13 +153,13 @@ def heat_plot(
     Parameters
     ----------
     cells
-        The cells: ``layer``, `across`, `value` and what the pointer is told.
+        The cells: ``layer``, `across`, `value` and what the tooltip shows.
     value, across
-        Names of the number that colours a cell, and of what lies beside the layers.
+        Names of the number that colours a cell, and of the horizontal coordinate.
     scale
         The colours.
     tips
-        What the pointer is told: titles and Bokeh's placeholders.
+        Contents of the tooltip: titles and Bokeh's placeholders.
 
     Returns
     -------
@@ -194,7 +182,7 @@ def heat_plot(
     return item
 
 
-# Bokeh takes some 50 ms to describe a plot, and the many heat maps of a page differ in their numbers alone.
+# Bokeh takes about 50 ms to describe a plot, and the many heat maps of a page differ only in their numbers.
 @lru_cache(maxsize=256)
 def _frame(
     layers: tuple[int, ...],
@@ -221,7 +209,7 @@ def _frame(
 
 
 def heat_width(columns: int) -> int:
-    """Return the most pixels that a heat map of so many columns is wide."""
+    """Return the maximum width in pixels of a heat map of some columns."""
     return _FRAME[0] + _CELL[0] * max(columns, 4)
 
 
@@ -231,7 +219,7 @@ def _plot(height: int, titles: tuple[str, str], vertical: Range1d) -> Any:
         sizing_mode="stretch_width",
         min_width=200,
         tools="box_zoom,reset,save",
-        # A finger that scrolls the page is not to zoom.
+        # Disable drag zoom so that touch scrolling works.
         active_drag=None,
         y_range=vertical,
         x_axis_label=titles[0],
@@ -251,7 +239,7 @@ def _plot(height: int, titles: tuple[str, str], vertical: Range1d) -> Any:
 
 
 def _item(plot: Any) -> dict[str, Any]:
-    # As `bokeh.embed.json_item`, which writes the document twice.
+    # Equal to `bokeh.embed.json_item`, which serialises the document twice.
     document = Document(title="")
     document.add_root(plot)
     written = document.to_json(deferred=False)
@@ -268,6 +256,6 @@ def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:
 
 
 def _thinned(ticks: Sequence[int]) -> list[int]:
-    """Leave out ticks whose labels would touch each other in a narrow panel."""
+    """Drop ticks whose labels would overlap in a narrow panel."""
     step = -(-len(ticks) // 13)
     return list(ticks)[::step]

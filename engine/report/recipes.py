@@ -1,6 +1,7 @@
-"""How a stored result is made again: the request it came from, the command of it, and the lines of Python."""
+"""How to compute a stored result again: its request as a command line and as lines of Python."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import xarray as xr
@@ -9,11 +10,12 @@ from biocache.engine.analysis import ANALYSES, find
 from biocache.engine.commands import command_line, python_lines
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.report.figure import Recipe
+from biocache.engine.report.inventory import Inventory
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
 from biocache.store.results import StoredResult
 
-__all__ = ["analysis_recipe", "finetune_recipe", "with_source"]
+__all__ = ["analysis_recipe", "finetune_recipe"]
 
 _CHANGED = (
     "The runs of the store have changed since: the same call would now compute another result, or say what is missing."
@@ -25,37 +27,19 @@ _FINETUNE_SETTINGS = (
 )
 
 
-def with_source(sources: Mapping[tuple[str, str, str], str], kind: str, task: str, name: str) -> str:
-    """Name a data set or model with where it came from, as commands take it that read it: ``NAME=SOURCE``.
-
-    Parameters
-    ----------
-    sources
-        By kind, task and name.
-    kind
-        ``dataset`` or ``model``.
-    task, name
-        Which one.
-    """
-    source = sources.get((kind, task, name), name)
-    return name if source == name else f"{name}={source}"
-
-
 def analysis_recipe(store: Store, result: StoredResult, dataset: xr.Dataset) -> Recipe:
-    """Return how the result of an analysis is made: by the request that it was made by."""
+    """Return how to compute the result of an analysis, from the request in its attributes."""
     analysis = ANALYSES[result.kind]
     request = analysis.Request.from_json(dataset.attrs["request"])
-    return Recipe(
-        command=command_line(analysis.name, store.path, request),
-        python=python_lines(analysis.name, store.path, request),
-        note=_note(lambda: find(analysis, store, request).inputs == result.inputs),
-    )
+    note = _CHANGED
+    with suppress(BiocacheError):
+        note = "" if find(analysis, store, request).inputs == result.inputs else _CHANGED
+    command, python = (write(analysis.name, store.path, request) for write in (command_line, python_lines))
+    return Recipe(command, python, note)
 
 
-def finetune_recipe(
-    store: Store, specs: list[Mapping[str, Any]], sources: Mapping[tuple[str, str, str], str]
-) -> Recipe:
-    """Return how checkpoints of the same settings are made, and how their scores are read.
+def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory: Inventory) -> Recipe:
+    """Return how to make checkpoints of the same settings, and how to read their scores.
 
     Parameters
     ----------
@@ -63,17 +47,16 @@ def finetune_recipe(
         The store.
     specs
         Specs of the checkpoints, as `FinetuneSpec.to_json` writes them.
-    sources
-        Where data sets and models came from, as far as the runs of the store say; as `with_source`.
+    inventory
+        The runs of the store, which name the sources of data sets and models.
     """
     first = specs[0]
     task, dataset = first["task"], first["dataset"]
-    models = _each(with_source(sources, "model", task, spec["model"]) for spec in specs)
     request = FinetuneRequest(
         task=task,
-        dataset=with_source(sources, "dataset", task, dataset),
-        models=models,
-        training_sizes=_each(sorted(spec["training_size"] for spec in specs)),
+        dataset=inventory.source("dataset", task, dataset),
+        models=tuple(inventory.source("model", task, spec["model"]) for spec in specs),
+        training_sizes=tuple(sorted(spec["training_size"] for spec in specs)),
         seed=first["seed"],
         **{name: first[name] for name in _FINETUNE_SETTINGS},
     )
@@ -90,17 +73,6 @@ def finetune_recipe(
     return Recipe(
         command=command_line("finetune", store.path, request),
         python="\n".join(lines),
-        note="Checkpoints go to --checkpoints, by default the folder checkpoints; those that are there are not made "
-        "again. The lines of Python read the scores that the store keeps.",
+        note="Checkpoints go to --checkpoints, by default the folder checkpoints; existing ones are not made again. "
+        "The lines of Python read the scores that the store keeps.",
     )
-
-
-def _each(values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(values))
-
-
-def _note(is_current: Callable[[], bool]) -> str:
-    try:
-        return "" if is_current() else _CHANGED
-    except BiocacheError:
-        return _CHANGED

@@ -1,6 +1,7 @@
 """What a report is asked for, and what became of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class ReportRequest(Request):
         20 * 2**20, low=1, form="bytes", help="Most that the page takes; it shows fewer samples, so as to fit."
     )
 
-    @property
+    @cached_property
     def selection(self) -> dict[str, Any]:
         """Parts of a run's key that are asked for, as `Store.keys` takes them."""
         parts = {

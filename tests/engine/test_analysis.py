@@ -1,5 +1,6 @@
 """Analyses by name, those of other packages among them: command, options, results, workers, table and figure."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from report_factory import Page
 
 from biocache.cli.main import biocache
-from biocache.engine import ANALYSES, AttentionRequest, ProbeRequest, compute
+from biocache.engine import ANALYSES, AttentionRequest, ProbeRequest, compute, write_report
 from biocache.engine import analysis as module
 from biocache.engine.executor import Executor
 from biocache.engine.report.recipes import analysis_recipe
@@ -95,6 +97,57 @@ def test_its_result_says_how_it_is_made_again(store: Path) -> None:
     exec(recipe.python, names)
     assert names["result"].identical(result)
     assert recipe.note == ""
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_result_has_a_section_in_the_report(store: Path, tmp_path: Path) -> None:
+    result = compute("lengths", store, ANALYSES["lengths"].Request(order=4))
+    path = tmp_path / "report.html"
+    assert write_report(store, path).figures == 1
+    page = Page(path)
+    assert [attributes["id"] for tag, attributes in page.elements if tag == "article"] == ["lengths-1"]
+    assert "order 4" in page.text
+    assert "Measure how long the hidden states of each layer are, over all tokens." in page.text
+    # The table, on the page and as a file.
+    rows = page.rows("lengths-1")
+    np.testing.assert_allclose([row["length"] for row in rows], np.ravel(expected(store, 4)), rtol=1e-6)
+    assert all(f"{row['length']:.3f}" in page.text and row["run"] in page.text for row in rows)
+    # The figure.
+    (image,) = (attributes["src"] for tag, attributes in page.elements if tag == "img")
+    assert image is not None
+    kind, _, data = image.partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+    # The recipe.
+    opened = Store.open(store)
+    recipe = analysis_recipe(opened, opened.results("lengths")[0], result)
+    assert page.codes().count(recipe.command) == page.codes().count(recipe.python) == 1
+
+
+def test_a_result_of_a_package_that_is_broken_is_said(installed: Path, store: Path, tmp_path: Path) -> None:
+    compute("lengths", store, ANALYSES["lengths"].Request())
+    (installed / "lengths.py").write_text("import nothing_of_this_name")
+    sys.modules.pop("lengths", None)
+    module._loaded.cache_clear()
+    made = write_report(store, tmp_path / "report.html")
+    assert made.figures == 0
+    assert made.notes[0].startswith("analysis 'lengths' of lengths cannot be loaded")
+
+
+@pytest.mark.parametrize("trouble", ["frame", "draw"])
+@pytest.mark.usefixtures("installed")
+def test_a_result_that_its_analysis_cannot_show_costs_itself_alone(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no way")
+
+    compute("lengths", store, ANALYSES["lengths"].Request())
+    compute("probe", store, ProbeRequest(task="ner", layers=(0,), resamples=9))
+    monkeypatch.setattr(type(ANALYSES["lengths"]), trouble, fail)
+    made = write_report(store, tmp_path / "report.html")
+    assert made.figures == 1
+    assert "has not the shape of a result of lengths (RuntimeError: no way); it is left out" in made.notes[0]
 
 
 def test_help_lists_it_without_importing_it(installed: Path) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from biocache.engine.analyses.attention.runs import ComparedRuns
     from biocache.engine.executor import Task
+    from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
 
 __all__ = ["METHOD", "AttentionComparison"]
@@ -90,3 +91,9 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         from biocache.engine.analyses.attention.figures import above_chance_figure, mean_figure
 
         return mean_figure(result) if name == "means" else above_chance_figure(result)
+
+    def section(self) -> "SectionBuilder":
+        """Return interactive heat maps of layers and heads."""
+        from biocache.engine.analyses.attention.section import AttentionSection
+
+        return AttentionSection(self)

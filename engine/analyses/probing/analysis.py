@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from biocache.engine.analyses.probing.fitting import Fit
     from biocache.engine.analyses.probing.grid import Cell
     from biocache.engine.executor import Task
+    from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
     from biocache.store.reading import Run
 
@@ -189,6 +190,12 @@ class Probing(ProbeAnalysis):
 
         draw = draw_scores if name == "scores" else draw_confusion
         return draw(result, self.score_of(request, result.score.to_numpy().tolist()))
+
+    def section(self) -> "SectionBuilder":
+        """Return interactive curves over layers."""
+        from biocache.engine.analyses.probing.section import ProbeSection
+
+        return ProbeSection(self)
 
 
 class ProbeComparison(ProbeAnalysis):

@@ -65,7 +65,7 @@
     }
   });
   (async () => {
-    for (const figure of figures) await draw(figure, figure.querySelector(".switch")?.value ?? 0);
+    for (const figure of figures.filter((each) => each.dataset.variants !== "0")) await draw(figure, figure.querySelector(".switch")?.value ?? 0);
     document.documentElement.dataset.figures = "drawn";
   })();
 })();

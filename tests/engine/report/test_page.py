@@ -18,7 +18,7 @@ from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, arguments_
 from shapes import STRANGE, places, replaced
 
 from biocache.cli.main import biocache
-from biocache.engine import Report, ReportRequest, write_report
+from biocache.engine import ANALYSES, ProbeRequest, Report, ReportRequest, compare_probes, write_report
 from biocache.engine.report import report as module
 from biocache.store import Store
 from biocache.store.errors import RunNotFoundError, SettingError
@@ -139,6 +139,21 @@ def test_results_alone_are_reported(tmp_path: Path) -> None:
     made = write_report(tmp_path / "scores.zarr", tmp_path / "report.html")
     assert (made.runs, made.figures) == (0, 1)
     assert "The store holds no run that is asked for" in Page(tmp_path / "report.html").text
+
+
+def test_an_analysis_without_figures_of_its_own_has_its_table(store: Path, tmp_path: Path) -> None:
+    request = ProbeRequest(task="ner", models=("bert",), layers=(0, 2), resamples=400)
+    pairs = ANALYSES["compare-probes"].frame(compare_probes(store, request), request)
+    assert write_report(store, tmp_path / "report.html").figures == 1
+    page = Page(tmp_path / "report.html")
+    assert [name for name in page.names if name.endswith("-data")] == ["compare-probes-1-data"]
+    rows = page.rows("compare-probes-1")
+    assert [row["difference"] for row in rows] == pytest.approx(pairs.difference.tolist(), abs=1e-7)
+    assert f"of {len(rows):,} pairs differ in merged-entity F1" in page.text
+    assert [text.split(" --")[0] for text in page.codes() if "compare-probes" in text] == ["biocache compare-probes"]
+    write_report(store, tmp_path / "report.html", ReportRequest(training_sizes=(0,)))
+    assert Page(tmp_path / "report.html").rows("compare-probes-1") == rows
+    assert write_report(store, tmp_path / "report.html", ReportRequest(models=("gpt2",))).figures == 0
 
 
 def test_an_incomplete_run_is_listed_as_such(tmp_path: Path) -> None:

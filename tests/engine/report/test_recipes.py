@@ -13,6 +13,7 @@ from biocache.engine import AttentionRequest, ProbeRequest, analysis
 from biocache.engine.analyses.probing.request import ClassifierOptions
 from biocache.engine.executor import Executor
 from biocache.engine.finetuning import finetune as finetuning
+from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import analysis_recipe, finetune_recipe
 from biocache.store import Store
 from biocache.store.errors import SettingError
@@ -73,7 +74,7 @@ def test_the_command_of_fine_tuning_has_all_its_settings(tmp_path: Path, monkeyp
         ("dataset", "nli", "corpus"): "/data/another",
         ("model", "ner", "bert"): "bert",
     }
-    command = finetune_recipe(store, specs, sources).command
+    command = finetune_recipe(store, specs, Inventory([], sources, {}, {})).command
     requests = []
 
     def seen(_store: Path, request: Any, **_: Any) -> None:

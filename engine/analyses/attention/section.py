@@ -1,0 +1,194 @@
+"""The section of `compare-attention` in the report: heat maps of layers and heads, one figure for all of one kind."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from biocache.engine.analyses.attention.figures import mean_best_match
+from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.report.figure import Figure, Panel, Row, Scale, Table, Variant, by, interval, plain
+from biocache.engine.report.inventory import Inventory
+from biocache.engine.report.plots import SIGNED, UNSIGNED, heat_plot, heat_width
+from biocache.engine.report.request import ReportRequest
+from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
+from biocache.engine.request import Request
+
+__all__ = ["AttentionSection"]
+
+# Heads in the table of those that changed most, of each metric and training size.
+_MOST_CHANGED = 5
+_NUMBERS = ("mean", "std", "ci_low", "ci_high", "chance", "above_chance", "count")
+_READING = (
+    "Each cell is a head of a layer, its colour the mean over test samples of how alike its attention maps are in the "
+    "two models. Point at a cell for its interval and chance level, which is the mean of mismatched heads of the "
+    "layer; “above chance” puts that level at 0 and equal maps at 1."
+)
+_PAIRS = (
+    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean of best matches: over "
+    "the baseline's heads, the value of the head of the other layer that is most like it."
+)
+_ATTRIBUTES = (
+    "task",
+    "dataset",
+    "view",
+    "split",
+    "model",
+    "baseline_model",
+    "baseline_training_size",
+    "level",
+    "samples",
+)
+# What else was kept beside the means does not change them.
+_FLAGS = ("exclude_special", "all_pairs", "resamples", "resampling_seed")
+
+
+_PLACE = ("metric", "training_size", "layer")
+_SHOWN = ("mean", "ci_low", "ci_high", "chance", "above_chance")
+
+
+class AttentionSection(AnalysisSection):
+    """Compared attention: a heat map a training size, for each metric and for what is above its chance level."""
+
+    title = "Attention"
+    rule = (
+        "Attention: the farthest layer",
+        "The training size and layer whose mean over samples and heads is farthest from that of equal maps.",
+    )
+
+    def wants(self, kept: Kept, request: ReportRequest) -> bool:
+        """Return whether all the models of a comparison are asked for; its rows are of single training sizes."""
+        return all(request.wants(task=key.task, dataset=key.dataset, model=key.model) for key in kept.runs)
+
+    def suggestion(self, inventory: Inventory) -> tuple[str, Request]:
+        """Compare fine-tuned with pre-trained runs; without any, two models; else extract what is to be compared."""
+        keys = [key for key in inventory.with_attention if key.split == "test"]
+        for first in keys:
+            same = [key for key in keys if (key.task, key.dataset, key.view) == (first.task, first.dataset, first.view)]
+            named: dict[str, Any] = {name: getattr(first, name) for name in ("task", "dataset", "model", "view")}
+            if first.training_size == 0 and any(key.model == first.model and key.training_size for key in same):
+                return self.kind, AttentionRequest(**named)
+            # Keys are in the order of models: a pair of models is found only where no sizes of the first are.
+            others = [key for key in same if key.model != first.model and key.training_size == first.training_size == 0]
+            if others and not any(key.training_size for key in keys):
+                return self.kind, AttentionRequest(**named, against=others[0].model, all_pairs=True)
+        return "extract", ExtractionRequest(**inventory.corpus, training_sizes=(0, 10, 100))
+
+    def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
+        """Yield a figure of all comparisons that differ only in training sizes and metrics."""
+        for settings, shown in grouped(results, _settings):
+            across = "other_layer" if settings["all_pairs"] else "head"
+            # Of the same place, the newest result's.
+            rows = {
+                tuple(row[name] for name in (*_PLACE, across)): row
+                for kept in shown
+                for row in self.rows_of(kept, asked, across)
+            }
+            if rows:
+                yield _figure(settings, across, [rows[place] for place in sorted(rows)]), shown
+
+    def rows_of(self, kept: Kept, asked: Asked, across: str) -> list[Row]:
+        """Return rows of layers and heads; of all pairs, of layers of both runs with the ``mean`` of best matches."""
+        result = kept.dataset
+        if across == "other_layer":
+            result = result.assign(mean=mean_best_match(result))
+        return self.rows(kept, asked, result.drop_dims([dim for dim in result.dims if dim not in (*_PLACE, across)]))
+
+
+def _settings(kept: Kept) -> dict[str, Any]:
+    chosen = kept.stored.inputs["settings"]
+    return {
+        **{name: kept.dataset.attrs[name] for name in _ATTRIBUTES},
+        "seed": kept.runs[0].seed,
+        **{name: chosen[name] for name in _FLAGS},
+    }
+
+
+def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Figure:
+    model, baseline = settings["model"], settings["baseline_model"]
+    against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
+    special = ", special positions left out" if settings["exclude_special"] else ""
+    pairs = across == "other_layer"
+    columns = [*_PLACE, across, *(name for name in _NUMBERS if name in rows[0])]
+    return Figure(
+        title=f"Attention of {model} against {against}: {settings['task']} on {settings['dataset']}",
+        settings=f"view {settings['view']}, {settings['split']} split, {settings['samples']:,} samples, "
+        f"seed {settings['seed']}, by {settings['level']}{special}, {settings['resamples']:,} bootstrap resamples",
+        reading=_PAIRS if pairs else _READING,
+        data=Table.of([{name: row[name] for name in columns} for row in rows]),
+        variants=list(_variants(rows, across)),
+        switch="metric",
+        extra=None if pairs else ("Most changed heads", _most_changed(rows)),
+        findings=[] if pairs else list(_findings(settings, rows)),
+        shown_runs={name: settings[name] for name in ("task", "dataset", "model", "view", "seed")},
+    )
+
+
+def _distance(row: Row, name: str = "mean") -> float:
+    """Return how far a mean is from that of equal maps."""
+    return float(abs(row[name] - row["identity"]))
+
+
+def _most_changed(rows: Sequence[Row]) -> Table:
+    """Return, of each metric and training size, the heads whose mean is farthest from that of equal maps."""
+    known = [row for row in rows if np.isfinite(row["mean"])]
+    groups = by(known, "metric", "training_size").values()
+    found = [row for own in groups for row in sorted(own, key=_distance, reverse=True)[:_MOST_CHANGED]]
+    return Table.of([{name: row[name] for name in (*_PLACE, "head", *_SHOWN)} for row in found])
+
+
+def _findings(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Row]:
+    """Pick the training size and layer of each metric whose mean over heads is farthest from that of equal maps."""
+    for own in by((row for row in rows if np.isfinite(row["layer_mean"])), "metric").values():
+        row = max(own, key=lambda row: _distance(row, "layer_mean"))
+        yield {
+            "task": settings["task"],
+            "data set": settings["dataset"],
+            "view": f"{settings['view']}{', no special' if settings['exclude_special'] else ''}",
+            "model": settings["model"],
+            "against": f"{settings['baseline_model']} at {settings['baseline_training_size']} %",
+            "metric": row["metric"] if row["unit"] == "1" else f"{row['metric']}, {row['unit']}",
+            "of equal maps": row["identity"],
+            "training size": f"{row['training_size']} %",
+            "layer": row["layer"],
+            "mean over heads": plain(row["layer_mean"]),
+            "95 % interval": interval(row["layer_ci_low"], row["layer_ci_high"]),
+        }
+
+
+def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
+    for (metric, title, unit), own in by(rows, "metric", "title", "unit").items():
+        scale = _scale(own, title if unit == "1" else f"{title}, {unit}")
+        yield Variant(metric, list(_panels(own, across, "mean", scale)), scale)
+        if any(np.isfinite(row.get("above_chance", np.nan)) for row in own):
+            signed = Scale("0: chance, 1: equal maps", -1.0, 1.0, SIGNED)
+            yield Variant(f"{metric}, above chance", list(_panels(own, across, "above_chance", signed)), signed)
+
+
+def _scale(rows: Sequence[Row], title: str) -> Scale:
+    """Return the colours: of a change symmetric about 0, else from the farthest value to that of equal maps."""
+    identity = rows[0]["identity"]
+    known = [row["mean"] for row in rows if np.isfinite(row["mean"])]
+    low, high = min([*known, identity]), max([*known, identity])
+    # A change may fall on either side of equal maps.
+    if identity not in (low, high) or (low < 0 and identity == 0):
+        farthest = max(-low, high)
+        return Scale(title, -farthest, farthest, SIGNED)
+    # Dark is changed, bright is equal, whichever end equal maps are at.
+    colors = UNSIGNED if identity == high else UNSIGNED[::-1]
+    return Scale(title, low, high if high > low else low + 1.0, colors)
+
+
+def _panels(rows: Sequence[Row], across: str, value: str, scale: Scale) -> Iterator[Panel]:
+    tips = [("layer", "@layer"), (across.replace("_", " "), f"@{across}"), ("mean", "@mean{0.000}")]
+    if across == "head":
+        tips += [("95 % interval", "@ci_low{0.000} to @ci_high{0.000}"), ("chance", "@chance{0.000}")]
+        tips += [("above chance", "@above_chance{0.000}"), ("samples", "@count")]
+    for (size,), own in by(rows, "training_size").items():
+        names = [name for name in ("layer", across, *_SHOWN, "count") if name in own[0]]
+        cells = [{name: row[name] for name in names} for row in own]
+        width = heat_width(len({cell[across] for cell in cells}))
+        yield Panel(
+            f"training size {size} %", heat_plot(cells, value=value, across=across, scale=scale, tips=tips), width
+        )

@@ -1,0 +1,211 @@
+"""The section of `probe` in the report: curves over layers, one figure for all results of the same settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.corpora.base import TASKS
+from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
+from biocache.engine.report.inventory import Inventory
+from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
+from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
+from biocache.engine.scoring import SCORE_TITLES, main_score
+from biocache.store.keys import RunKey
+from biocache.store.schema import LABELLED
+
+__all__ = ["ProbeSection"]
+
+_BAND = (0.0, 1.0)
+_READING = (
+    "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
+    "intervals over test samples. The dotted line is the majority class, dashed ones continue the score of layer 0, "
+    "which knows the tokens but no context."
+)
+_MERGED = (
+    " Merged-entity F1 takes a stretch of words of one type for one entity, in the truth as in the predictions, since "
+    "these runs hold merged types: entities of one type that touch count as one."
+)
+_SELECTIVITY = {
+    "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
+    "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
+    "frequent label, little was memorised, whatever the selectivity.",
+    "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
+    "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
+}
+_RANDOM = Key("random weights", GREY, "dashed", "circle")
+_LAYER_0 = Key("layer 0", GREY, "dashed")
+_MAJORITY = Key("majority", GREY, "dotted")
+_PLACE = ("model", "training_size", "seed")
+
+
+class ProbeSection(AnalysisSection):
+    """Probes over layers: a panel a model, a curve a training size."""
+
+    title = "Probes"
+    rule = (
+        "Probes: the best layer",
+        "The layer of the highest score, for each model and training size. It describes the test split: the interval "
+        "of the best of many layers is too favourable.",
+    )
+
+    def suggestion(self, inventory: Inventory) -> tuple[str, ProbeRequest]:
+        """Probe the first corpus with complete runs."""
+        if not inventory.complete:
+            return self.kind, ProbeRequest(task=next(iter(TASKS)))
+        key = inventory.complete[0]
+        views = {other.view for other in inventory.complete if (other.task, other.dataset) == (key.task, key.dataset)}
+        features = "pair" if views == {"pair"} else "separate"
+        return self.kind, ProbeRequest(task=key.task, dataset=key.dataset, features=features)
+
+    def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
+        """Yield a figure of all results of the same settings, with a panel a model for each score."""
+        groups = [(settings, shown, self._merged(shown, asked)) for settings, shown in grouped(results, _settings)]
+        sizes = [row["training_size"] for *_, rows in groups for row in rows]
+        keys = keys_of([*sizes, *(run.key.training_size for run in asked.inventory.runs)], " %")
+        for settings, shown, rows in groups:
+            if rows:
+                yield _figure(settings, rows, keys), shown
+
+    def _merged(self, results: Sequence[Kept], asked: Asked) -> list[Row]:
+        """Return the rows of some results, in order; of the same place those of the newest."""
+        merged: dict[tuple[Any, ...], tuple[Any, Row]] = {}
+        for kept in results:
+            origins = {_place(cell): [cell["train"], cell["test"]] for cell in kept.stored.inputs["cells"]}
+            for row in self.rows(kept, asked):
+                place = tuple(row[name] for name in _PLACE)
+                origin, known = merged.get((*place, row["layer"]), (None, {}))
+                # A later call without a control takes nothing away from what an earlier one said of the same runs.
+                same = known if origin == origins.get(place) else {}
+                # The best layer of a result is not that of the figure.
+                own = {name: value for name, value in row.items() if name != "best"}
+                merged[*place, row["layer"]] = (origins.get(place), {**same, **own})
+        return [merged[place][1] for place in sorted(merged)]
+
+
+def _settings(kept: Kept) -> dict[str, Any]:
+    """Return what the results of a figure share; runs of one data set may have labels of two schemes: other scores."""
+    inputs = kept.stored.inputs
+    return {
+        "task": kept.dataset.attrs["task"],
+        "dataset": kept.dataset.attrs["dataset"],
+        "views": kept.dataset.attrs["views"],
+        "backend": inputs["backend"],
+        **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
+        "scores": kept.dataset.score.to_numpy().tolist(),
+    }
+
+
+def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int, Key]) -> Figure:
+    main = main_score(settings["scores"])
+    scores = [main, *(score for score in settings["scores"] if score != main)]
+    selectivity = list(_selectivity(rows, keys))
+    return Figure(
+        title=f"Probe of {settings['task']} on {settings['dataset']}: {settings['probe']}",
+        settings=_written(settings),
+        reading=_READING
+        + (_MERGED if "merged_entity_f1" in scores else "")
+        + (_SELECTIVITY[LABELLED[settings["task"]]] if selectivity else ""),
+        data=Table.of(rows),
+        variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
+        switch="score",
+        keys=[
+            *(keys[size] for size in sorted({row["training_size"] for row in rows if not row["random_weights"]})),
+            *([_RANDOM] if any(row["random_weights"] for row in rows) else []),
+            _LAYER_0,
+            _MAJORITY,
+        ],
+        findings=list(_findings(settings, rows, main)),
+    )
+
+
+def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
+    """Pick the layer of the highest score of each model, training size and seed; the first of equals."""
+    for (model, size, seed), own in by((row for row in rows if np.isfinite(row[score])), *_PLACE).items():
+        best = max(own, key=lambda row: (row[score], -row["layer"]))
+        yield {
+            "task": settings["task"],
+            "data set": settings["dataset"],
+            "probe": settings["probe"],
+            "model": model,
+            "training size": f"{size} %",
+            "seed": seed,
+            "best layer": best["layer"],
+            "score": SCORE_TITLES[score],
+            "value": plain(best[score]),
+            "95 % interval": interval(best[f"{score}_ci_low"], best[f"{score}_ci_high"]),
+            "majority": plain(best[f"{score}_majority"]),
+        }
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
+    key = RunKey.from_path(cell["test"][0]["run"])
+    return key.model, key.training_size, key.seed
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    of_words = LABELLED[settings["task"]] == "words"
+    rows = "words" if of_words else f"views {settings['views']} ({settings['combine']})"
+    known = {
+        "C": settings.get("c"),
+        **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
+        "most iterations": settings.get("max_iterations"),
+        "most train samples": settings["max_train_samples"],
+        "seeds of the probe": settings["seeds"],
+        "resamples": settings["resamples"],
+    }
+    return ", ".join([rows, f"{settings['pooling']} of tokens", settings["backend"], written(known)])
+
+
+def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw the score of every model, with its baselines."""
+    values = [row[f"{score}{part}"] for row in rows for part in ("", "_ci_low", "_ci_high", "_majority")]
+    known = [value for value in values if np.isfinite(value)]
+    bounds = max(_BAND[0], min(known, default=0.0)), min(_BAND[1], max(known, default=1.0))
+    for model, own in _of_panels(rows).items():
+        lines = [
+            (row[score], replace(_LAYER_0, color=keys[row["training_size"]].color))
+            for row, *_ in by(own, *_PLACE).values()
+            if row["layer"] == 0 and not row["random_weights"]
+        ]
+        lines += [(majority, _MAJORITY) for (majority,) in by(own, f"{score}_majority")]
+        yield Panel(model, _plot(own, score, lines, f"test {SCORE_TITLES[score]}", bounds, keys))
+
+
+def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw the selectivity of every model that has one."""
+    known = [row for row in rows if np.isfinite(row.get("selectivity", np.nan))]
+    values = [0.0, *(row["selectivity"] for row in known)]
+    for model, own in _of_panels(known).items():
+        bounds, title = (min(values), max(values)), "accuracy minus control"
+        yield Panel(f"{model}: selectivity", _plot(own, "selectivity", [(0.0, _MAJORITY)], title, bounds, keys))
+
+
+def _of_panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of every model, with those of its randomly initialised twin."""
+    names = {row["model"] for row in rows}
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        owner = row["model"].removesuffix("-random") if row["random_weights"] else row["model"]
+        panels.setdefault(owner if owner in names else row["model"], []).append(row)
+    return panels
+
+
+def _plot(
+    rows: Sequence[Row],
+    score: str,
+    lines: Sequence[tuple[float, Key]],
+    title: str,
+    bounds: tuple[float, float],
+    keys: Mapping[int, Key],
+) -> dict[str, Any]:
+    # Later curves are drawn on top.
+    ordered = sorted(rows, key=lambda row: not row["random_weights"])
+    curves = [
+        Curve(f"{model}, {size} %, seed {seed}", _RANDOM if own[0]["random_weights"] else keys[size], own)
+        for (model, size, seed), own in by(ordered, *_PLACE).items()
+    ]
+    ticks = sorted({row["layer"] for row in rows})
+    return curve_plot(curves, lines, axes=("layer", score), titles=("layer", title), bounds=bounds, ticks=ticks)

@@ -1,0 +1,249 @@
+"""Sections of the page: the results of one kind as figures, with their numbers and their recipes."""
+
+import base64
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import xarray as xr
+
+from biocache.engine.analysis import Analysis
+from biocache.engine.commands import command_line
+from biocache.engine.report.figure import Figure, Recipe, Row, Table, written
+from biocache.engine.report.inventory import Inventory
+from biocache.engine.report.recipes import analysis_recipe
+from biocache.engine.report.request import ReportRequest
+from biocache.engine.request import Request
+from biocache.store.catalog import Store
+from biocache.store.keys import RunKey
+from biocache.store.results import StoredResult
+from biocache.store.text import one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+__all__ = ["AnalysisSection", "Asked", "Kept", "Section", "SectionBuilder", "grouped"]
+
+# Rows of a table that the page shows; the CSV file has all.
+_MOST_ROWS = 200
+_DOTS_PER_INCH = 110
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A result of the store, with its values."""
+
+    stored: StoredResult
+    dataset: xr.Dataset
+
+    @property
+    def runs(self) -> list[RunKey]:
+        """The runs that it was computed from, by the identities in its inputs."""
+        return list(dict.fromkeys(_runs_in(self.stored.inputs)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the page is of: a store, its runs, and what of them is asked for."""
+
+    store: Store
+    inventory: Inventory
+    request: ReportRequest
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of results.
+
+    Attributes
+    ----------
+    name, title
+        Its name in the page, and its heading.
+    rule
+        Title of the numbers that are picked from its figures, and how they are picked; empty where none are.
+    figures
+        Its figures.
+    absent
+        Where it has no figures, the command that makes results for it; else empty.
+    """
+
+    name: str
+    title: str
+    rule: tuple[str, str]
+    figures: Sequence[Figure]
+    absent: str = ""
+
+    @property
+    def findings(self) -> list[tuple[str, Row]]:
+        """The numbers that the rule picks, each with the name of its figure."""
+        return [(figure.name, row) for figure in self.figures for row in figure.findings]
+
+    @property
+    def findings_table(self) -> Table:
+        """The same numbers as a table."""
+        return Table.of([row for _, row in self.findings])
+
+
+class SectionBuilder(ABC):
+    """How the results of one kind become a section.
+
+    Attributes
+    ----------
+    kind
+        Kind of the results.
+    title, rule
+        As in `Section`.
+    """
+
+    kind: str
+    title: str
+    rule: ClassVar[tuple[str, str]] = ("", "")
+
+    @abstractmethod
+    def is_current(self, stored: StoredResult) -> bool:
+        """Return whether this release computes a result in the same way, and so knows its shape."""
+
+    @abstractmethod
+    def wants(self, kept: Kept, request: ReportRequest) -> bool:
+        """Return whether a result is asked for."""
+
+    @abstractmethod
+    def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
+        """Yield figures, each with the results that it shows."""
+
+    @abstractmethod
+    def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
+        """Return how the results of a figure are computed again."""
+
+    def suggestion(self, inventory: Inventory) -> tuple[str, Request] | None:
+        """Return a command and its request that make results for an empty section; None to leave the section out."""
+        return None
+
+    def section(self, results: Sequence[Kept], asked: Asked) -> Section:
+        """Build the section of some results, the oldest first."""
+        name = "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+        wanted = [kept for kept in results if self.wants(kept, asked.request)]
+        figures = [
+            replace(figure, name=f"{name}-{place}", recipes=self.recipes(shown, asked))
+            for place, (figure, shown) in enumerate(self.figures(wanted, asked), start=1)
+        ]
+        suggested = None if figures else self.suggestion(asked.inventory)
+        absent = "" if suggested is None else command_line(suggested[0], asked.store.path, suggested[1])
+        return Section(name, self.title, self.rule, figures, absent)
+
+    def sound_section(self, results: Sequence[Kept], asked: Asked) -> tuple[Section, list[str]]:
+        """Build the section of the results that can be shown, and say which cannot: one of another shape costs itself.
+
+        Another release, or other code, may have kept results of any shape, so any exception is caught.
+        """
+        try:
+            return self.section(results, asked), []
+        except Exception:
+            sound: list[Kept] = []
+        notes = []
+        for kept in results:
+            try:
+                self.section([*sound, kept], asked)
+                sound.append(kept)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {one_line(error)}"
+                notes.append(
+                    f"result {kept.stored.path} has not the shape of a result of {self.kind} ({reason}); it is left out"
+                )
+        return self.section(sound, asked), notes
+
+
+class AnalysisSection(SectionBuilder):
+    """The section of an analysis: of each result the table and the figures that its command writes.
+
+    An analysis with interactive figures returns a subclass from `Analysis.section`, with its own `figures`.
+    """
+
+    def __init__(self, analysis: Analysis[Any, Any]) -> None:
+        self.analysis = analysis
+        self.kind = analysis.name
+        self.title = getattr(type(self), "title", analysis.name)
+
+    def is_current(self, stored: StoredResult) -> bool:
+        """Return whether the result is of this version of the analysis."""
+        return bool(stored.inputs.get("version") == self.analysis.version)
+
+    def wants(self, kept: Kept, request: ReportRequest) -> bool:
+        """Return whether one of the runs of a result is asked for."""
+        return not kept.runs or any(
+            request.wants(task=key.task, dataset=key.dataset, model=key.model, training_size=key.training_size)
+            for key in kept.runs
+        )
+
+    def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
+        """Return a recipe for each request, once."""
+        made = [analysis_recipe(asked.store, kept.stored, kept.dataset) for kept in results]
+        return list({recipe.command: recipe for recipe in made}.values())
+
+    def request_of(self, kept: Kept) -> Any:
+        """Return the request that a result was computed for."""
+        return self.analysis.Request.from_json(kept.dataset.attrs["request"])
+
+    def rows(self, kept: Kept, asked: Asked, dataset: xr.Dataset | None = None) -> list[Row]:
+        """Return the rows of `Analysis.frame` that are asked for, of a result or of a part of it."""
+        return _rows(self.analysis.frame(kept.dataset if dataset is None else dataset, self.request_of(kept)), asked)
+
+    def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
+        """Yield a figure of each result."""
+        for kept in results:
+            request, runs = self.request_of(kept), kept.runs
+            corpora = " and ".join(dict.fromkeys(f"{key.task} on {key.dataset}" for key in runs))
+            shown = _rows(self.analysis.summary(kept.dataset, request), asked)
+            heading = f"First {_MOST_ROWS} of {len(shown):,} rows" if len(shown) > _MOST_ROWS else "Numbers"
+            drawn = {name: self.analysis.draw(name, kept.dataset, request) for name in self.analysis.plots}
+            description = " ".join((type(self.analysis).__doc__ or "").partition("\n\n")[0].split())
+            notes = [f"Note: {text}." for text in self.analysis.notes(kept.dataset, request)]
+            figure = Figure(
+                title=f"{self.title}: {corpora}" if corpora else self.title,
+                settings=written(self.analysis.settings(request)),
+                reading=" ".join([description, *notes]),
+                data=Table.of(self.rows(kept, asked)),
+                images={name: _image(drawing) for name, drawing in drawn.items() if drawing is not None},
+                extra=(heading, Table.of(shown[:_MOST_ROWS])),
+            )
+            yield figure, [kept]
+
+
+def grouped(
+    results: Iterable[Kept], settings_of: Callable[[Kept], Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], list[Kept]]]:
+    """Group results by their settings, in the order of the settings."""
+    groups: dict[str, tuple[Mapping[str, Any], list[Kept]]] = {}
+    for kept in results:
+        settings = settings_of(kept)
+        groups.setdefault(json.dumps(list(settings.items())), (settings, []))[1].append(kept)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _rows(frame: "pd.DataFrame", asked: Asked) -> list[Row]:
+    """Return the rows of a table that are asked for."""
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    return [row for row in rows if asked.request.wants(**row)]
+
+
+def _runs_in(value: Any) -> Iterator[RunKey]:
+    """Yield the keys of the identities of runs in the inputs of a result; see `run_identity`."""
+    if isinstance(value, Mapping) and {"run", "spec"} <= value.keys():
+        yield RunKey.from_path(value["run"])
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _runs_in(part)
+
+
+def _image(drawing: "Drawing") -> str:
+    """Return a figure as a data URL; forget it where pyplot keeps it."""
+    from matplotlib import pyplot
+
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    pyplot.close(drawing)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
