@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from biocache.engine.metrics import SCORE_TITLES
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, curve_plot
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.statements import Finding
-from biocache.engine.scoring import SCORE_TITLES
 from biocache.store.results import StoredResult
 
 __all__ = ["FinetuneGroup", "group_finetunings"]

@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.analyses.probing.table import layer_rows
+from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Table, Variant, plain
 from biocache.engine.report.palette import Palette
 from biocache.engine.report.plots import GREY, Curve, Line, curve_plot
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.statements import Finding, interval
-from biocache.engine.scoring import SCORE_TITLES, main_score
 from biocache.store.keys import RunKey
 from biocache.store.results import StoredResult
 
