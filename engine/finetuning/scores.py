@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.corpora.ner import OUTSIDE
 from biocache.engine.corpora.task import Sample
-from biocache.engine.scoring import as_iob2, score_classes, score_entities
+from biocache.engine.metrics import as_iob2, score_classes, score_entities
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 
@@ -79,7 +79,7 @@ def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], labe
         float64 in [0, 1] with dims split: ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``,
         ``entity_precision``, ``entity_recall``, ``entity_f1``; with dims (split, label): ``precision``, ``recall``,
         ``f1``. int64 counts: ``items`` and, for ``ner``, ``entities`` (split), ``support`` (split, label) and
-        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.scoring`.
+        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.metrics`.
     """
     parts = {split: _score(part, labels, label_scheme) for split, part in predicted.items()}
     made = next(iter(parts.values()))
