@@ -1,4 +1,4 @@
-"""What fine-tuning works on: the corpus with its subsets, and pre-trained models with their encodings."""
+"""Inputs of fine-tuning: the corpus with its subsets, and pre-trained models with their encodings."""
 
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -39,7 +39,9 @@ class Material:
         if "train" not in self.corpus.splits:
             raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the dataset")
         if request.patience is not None and "validation" not in self.corpus.splits:
-            raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
+            raise DataError(
+                f"{self.corpus.source}: no split 'validation' for --patience; add it, or leave --patience out"
+            )
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
@@ -60,7 +62,7 @@ class Source:
     Parameters
     ----------
     material
-        What it is to be fine-tuned on.
+        What to fine-tune it on.
     source
         Where it is.
 
@@ -109,7 +111,7 @@ def _choose_device(request: FinetuneRequest) -> str:
     device = choose_device(request.device)
     if device not in ("cpu", "cuda"):
         raise SettingError(
-            f"device {device!r} cannot be named for fine-tuning; pass --device=cpu or cuda, and choose one of several "
+            f"device {device!r} cannot be named for fine-tuning; pass --device=cpu or cuda, and select one of several "
             "GPUs with the variable CUDA_VISIBLE_DEVICES"
         )
     return device

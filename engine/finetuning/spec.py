@@ -95,7 +95,7 @@ class FinetuneSpec:
         return as_type(values, cls)
 
     def require_equal(self, stored: Self, what: str, remedy: str) -> None:
-        """Refuse another spec.
+        """Refuse a spec that differs.
 
         Parameters
         ----------
