@@ -57,7 +57,6 @@ def attach_head(
     by_word = TASKS[task].labels_words
     kind = AutoModelForTokenClassification if by_word else AutoModelForSequenceClassification
     config = load_config(source)
-    config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: position for position, label in enumerate(labels)}
     config.pad_token_id = tokenizer.pad_token_id

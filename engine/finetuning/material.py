@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from functools import cache, cached_property
 
-from biocache.engine.corpora.encoding import CorpusEncoder, Encoding, encode
+from biocache.engine.corpora.encoding import Encoding, encode
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.corpora.task import Sample
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
 from biocache.engine.machine import choose_device, seeded
@@ -45,7 +46,6 @@ class Material:
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
-        self.encoder = CorpusEncoder(self.corpus)
         #: Return the samples of a training size.
         self.subset = cache(lambda size: draw_subset(self.corpus, size, request.seed))
 
@@ -75,9 +75,12 @@ class Source:
     def __init__(self, material: Material, source: ModelSource) -> None:
         self.source = source
         self._material = material
-        self.tokenizer, self.tokenizer_digest = material.encoder.tokenizer(source.tokenizer)
+        self.tokenizer = load_tokenizer(source.tokenizer)
+        self.tokenizer_digest = tokenizer_digest(self.tokenizer)
         self.shape = load_shape(source)
         self.max_length = choose_max_length(material.request.max_length, source, self.shape, self.tokenizer)
+        #: Encode a whole split, once for all training sizes.
+        self.encode_split = cache(lambda split: self.encode(material.corpus.splits[split]))
 
     def load_encoder(self) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
@@ -95,14 +98,6 @@ class Source:
         """Encode samples as extraction does."""
         task = self._material.corpus.task
         encoding = encode(self.tokenizer, samples, task, task.whole_view, self.max_length)
-        require_vocabulary(self.source, self.shape, encoding.token_id)
-        return encoding
-
-    def encode_split(self, split: str) -> Encoding:
-        """Encode a whole split, once for all training sizes."""
-        material = self._material
-        view = material.corpus.task.whole_view
-        encoding = material.encoder.encode(self.source.tokenizer, view, split, self.max_length)
         require_vocabulary(self.source, self.shape, encoding.token_id)
         return encoding
 

@@ -7,7 +7,7 @@ import xarray as xr
 from biocache.engine.analysis import ANALYSES
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
-from biocache.store.metadata import MetadataError
+from biocache.store.metadata import MetadataError, as_type
 from biocache.store.results import StoredResult
 
 __all__ = ["KINDS", "load_results"]
@@ -43,6 +43,6 @@ def _is_current(result: StoredResult) -> bool:
     inputs = result.inputs
     if result.kind == "finetune":
         with suppress(MetadataError):
-            return bool(FinetuneSpec.from_json(inputs.get("checkpoint")))
+            return bool(as_type(inputs.get("checkpoint"), FinetuneSpec))
         return False
     return bool(inputs.get("version") == ANALYSES[result.kind].version)
