@@ -93,15 +93,16 @@ def _read_table(hub_id: str, task: Task, split: str, table: Any) -> RawSplit:
     columns = _columns(task, table.column_names, place)
     names = _class_names(table, columns[task.label_column]) or PUBLISHED_TAGS.get(hub_id.lower())
     data = table.select_columns(list(columns.values())).to_dict()
+    source = f"{place} row "
     rows: list[Row] = []
     for number, values in enumerate(zip(*(data[column] for column in columns.values()), strict=True)):
-        row = Row(Place(f"{place} row ", number), dict(zip(columns, values, strict=True)))
-        label = row.fields[task.label_column]
+        at, fields = Place(source, number), dict(zip(columns, values, strict=True))
+        label = fields[task.label_column]
         if not task.labels_words:
-            label = _decode(label, names, row.place, task.unlabelled)
+            fields[task.label_column] = _decode(label, names, at, task.unlabelled)
         elif isinstance(label, list):
-            label = [_decode(one, names, row.place, task.unlabelled) for one in label]
-        rows.append(Row(row.place, {**row.fields, task.label_column: label}))
+            fields[task.label_column] = [_decode(one, names, at, task.unlabelled) for one in label]
+        rows.append(Row(at, fields))
     return RawSplit(place, rows, columns)
 
 

@@ -32,7 +32,7 @@ class Batch:
         return int(self.lengths[0]) * len(self.samples)
 
     @property
-    def padded_pairs(self) -> int:
+    def padded_entries(self) -> int:
         """Entries of one head's maps that the model computes, padding included."""
         return int(self.lengths[0]) * self.padded_tokens
 

@@ -100,14 +100,14 @@ class KeptSizes:
 
 
 def _batch_bytes(batch: Batch, shape: ModelShape, kept: KeptSizes, lanes: int, *, on_device: bool) -> int:
-    tokens, pairs = batch.padded_tokens, batch.padded_pairs
+    tokens, entries = batch.padded_tokens, batch.padded_entries
     # Besides each lane's own: batches that wait, and the one that is copied into its packs.
-    gathered = (AHEAD * lanes + 1) * kept.total(tokens, pairs)
+    gathered = (AHEAD * lanes + 1) * kept.total(tokens, entries)
     if on_device:
         return gathered
     states = tokens * shape.features * (shape.layers + 1) * 4
-    maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
-    inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
+    maps = entries * shape.heads * shape.layers * 4 if kept.map_row else 0
+    inner = tokens * shape.inner_features * _INNER_COPIES * 4 + entries * shape.heads * _MAP_COPIES * 4
     return gathered + lanes * (states + maps + inner)
 
 

@@ -360,7 +360,7 @@ def test_batches_hold_every_sample_once_within_the_budget(lengths, capacity, bud
     assert ordered == [lengths[sample] for sample in samples] == sorted(ordered, reverse=True)
     for batch in batches:
         assert batch.padded_tokens == max(batch.lengths) * len(batch.lengths)
-        assert batch.padded_pairs == max(batch.lengths) ** 2 * len(batch.lengths)
+        assert batch.padded_entries == max(batch.lengths) ** 2 * len(batch.lengths)
         assert batch.padded_tokens <= budget or len(batch.samples) == 1
     # Full: the next sample, padded to the batch's length, would not have fitted.
     for batch in batches[:-1]:
