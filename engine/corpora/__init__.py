@@ -1,1 +1,1 @@
-"""The research questions asked of text: tasks, corpora and their readers."""
+"""Tasks, corpora and their readers."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CorpusEncoder", "Encoding", "encode"]
 
-# Samples tokenised at a time: the tokenizer's own objects are some hundred bytes a token, arrays are 20.
+# Samples tokenised at a time: the tokenizer's own objects take some hundred bytes a token, arrays 20.
 _CHUNK = 1024
 
 
@@ -206,7 +206,7 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
 def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    # Settings saved in a tokenizer.json would cut or pad without a word.
+    # Otherwise truncation and padding saved in a tokenizer.json would apply silently.
     backend.no_padding()
     backend.enable_truncation(limit, stride=0, strategy="longest_first", direction="right")
     try:
@@ -264,7 +264,7 @@ def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
 
     return _Tokens(
         count=count,
-        # Only a full sample can have lost tokens; the overflow is costly to look at.
+        # Only a sample of `limit` tokens can be truncated; reading the overflow is slow.
         truncated=np.array([len(one) == limit and len(one.overflowing) > 0 for one in encoded], np.bool_),
         id=column("ids", np.int32),
         type=column("type_ids", np.int8),
@@ -323,7 +323,7 @@ def _segments(tokens: _Tokens, sample: NDArray[np.int64], takes_types: bool) -> 
     known = tokens.text >= 0
     if takes_types and np.array_equal(tokens.type[known], tokens.text[known]):
         return (tokens.type > 0).astype(np.int8)
-    # Seen so far of the second text, counted from the start of the sample.
+    # Tokens of the second text before each position; those before the sample are subtracted.
     second = np.concatenate([[0], np.cumsum(tokens.text == 1)])
     start = np.cumsum(tokens.count) - tokens.count
     segment: NDArray[np.int8] = (second[1:] > second[start][sample]).astype(np.int8)

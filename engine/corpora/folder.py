@@ -69,7 +69,7 @@ def _read_lines(path: Path) -> Iterator[str]:
     begun = False
     try:
         with path.open("rb") as file:
-            # Lines end at a line feed, and not at U+2028 and the like, which may be inside a text.
+            # Lines end at line feeds only: U+2028 and similar characters may be part of a text.
             for number, data in enumerate(file, start=1):
                 line = data.removeprefix(codecs.BOM_UTF8) if number == 1 else data
                 begun = begun or bool(line)
@@ -104,7 +104,7 @@ def _read_conll(path: Path, _task: Task) -> RawSplit:
         columns = line.split("\t")
         if len(columns) != 2:
             raise DataError(f"{path}:{number}: {_column_problem(columns)}")
-        # A corpus repeats its words: one copy of each is kept.
+        # Words repeat: one copy of each is enough.
         words.append(sys.intern(columns[0]))
         tags.append(sys.intern(columns[1]))
     notes = {"docstart_lines": document_starts}
@@ -131,7 +131,7 @@ def _read_jsonl(path: Path, task: Task) -> RawSplit:
 def _json_object(path: Path, number: int, line: str) -> dict[str, object]:
     try:
         value = json.loads(line)
-    # ValueError also covers numbers of too many digits.
+    # ValueError also covers numbers with too many digits.
     except (ValueError, RecursionError):
         raise DataError(f"{path}:{number}: {shown(line)} is not JSON; write one object a line") from None
     if not isinstance(value, dict):

@@ -12,10 +12,10 @@ from biocache.store.text import shown
 
 __all__ = ["PUBLISHED_TAGS", "read_hub"]
 
-# The branch on which the hub keeps a dataset whose own files are a loading script.
+# The hub's branch with the converted files of a dataset that is a loading script.
 _PARQUET = "refs/convert/parquet"
 
-#: Tag names that a dataset's page publishes and its files do not hold.
+#: Tag names that are on a dataset's page and not in its files.
 PUBLISHED_TAGS: Mapping[str, tuple[str, ...]] = {
     "tner/bionlp2004": (
         *("O", "B-DNA", "I-DNA", "B-protein", "I-protein", "B-cell_type", "I-cell_type"),
@@ -66,7 +66,7 @@ def _load(hub_id: str) -> Mapping[str, Any]:
                 return dict(datasets.load_dataset(hub_id))
             except RuntimeError:  # a loading script, which the library no longer runs
                 return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
-    # The library has no common error: the network, the id, the configuration and the files each have theirs.
+    # The library has no common error for the network, the id, the configuration and the files.
     except Exception as error:
         reason = " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
         problem = f"neither a folder nor a dataset that the Hugging Face hub could give ({reason})"
@@ -93,15 +93,16 @@ def _read_table(hub_id: str, task: Task, split: str, table: Any) -> RawSplit:
     columns = _columns(task, table.column_names, place)
     names = _class_names(table, columns[task.label_column]) or PUBLISHED_TAGS.get(hub_id.lower())
     data = table.select_columns(list(columns.values())).to_dict()
+    source = f"{place} row "
     rows: list[Row] = []
     for number, values in enumerate(zip(*(data[column] for column in columns.values()), strict=True)):
-        row = Row(Place(f"{place} row ", number), dict(zip(columns, values, strict=True)))
-        label = row.fields[task.label_column]
+        at, fields = Place(source, number), dict(zip(columns, values, strict=True))
+        label = fields[task.label_column]
         if not task.labels_words:
-            label = _decode(label, names, row.place, task.unlabelled)
+            fields[task.label_column] = _decode(label, names, at, task.unlabelled)
         elif isinstance(label, list):
-            label = [_decode(one, names, row.place, task.unlabelled) for one in label]
-        rows.append(Row(row.place, {**row.fields, task.label_column: label}))
+            fields[task.label_column] = [_decode(one, names, at, task.unlabelled) for one in label]
+        rows.append(Row(at, fields))
     return RawSplit(place, rows, columns)
 
 

@@ -12,7 +12,7 @@ __all__ = ["LABEL_SCHEMES", "NER", "OUTSIDE", "entity_type", "read_sentences", "
 LABEL_SCHEMES = ("type", "bio")
 OUTSIDE = "O"
 
-# A type called O would be one class with the words outside of every entity.
+# A type named O would be merged with the class of words outside of entities.
 _TAG = re.compile(r"O|[BI]-(?!O\Z)\S+")
 
 
@@ -22,7 +22,7 @@ def entity_type(tag: str) -> str:
 
 
 def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
-    """Make every entity of a sentence begin with its ``B-`` tag.
+    """Make every entity of a sentence begin with a ``B-`` tag.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
     repaired
         The tags, in which every ``I-X`` follows a ``B-X`` or ``I-X`` of its own type; shape (word,).
     count
-        How many ``I-X`` became ``B-X``.
+        Number of ``I-X`` that became ``B-X``.
     """
     repaired = list(tags)
     count = 0
@@ -125,7 +125,7 @@ def _text_list(row: Row, name: str) -> list[str]:
 def _check_words(place: Place, words: list[str], tags: list[str]) -> None:
     if len(words) != len(tags):
         raise DataError(f"{place.at()}: {len(words)} words but {len(tags)} tags; give every word one tag")
-    # One split a sentence finds out whether there is anything to look for: corpora have many words.
+    # Fast path: one split checks all words of a sentence.
     if " ".join(words).split() == words:
         return
     for offset, word in enumerate(words):

@@ -108,7 +108,7 @@ def _text(row: Row, field: str, columns: Mapping[str, str]) -> str:
 
 
 def _encodable(row: Row, column: str, value: str) -> str:
-    # JSON can escape half a surrogate pair, which no tokenizer accepts.
+    # JSON can escape half of a surrogate pair, which no tokenizer accepts.
     try:
         value.encode()
     except UnicodeEncodeError as error:

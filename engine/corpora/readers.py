@@ -1,4 +1,4 @@
-"""From what a user calls a dataset to a checked corpus."""
+"""Find the dataset that a user names, and read and check it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """What a dataset is called and where it is.
+    """The name and the place of a dataset.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def read_corpus(
 ) -> Corpus:
     """Read and check a corpus.
 
-    All splits that exist are read, whatever is asked for: the labels are those of the train split, or of all
+    All existing splits are read, whichever are asked for: the labels are those of the train split, or of all
     splits when there is no train split.
 
     Parameters
@@ -59,9 +59,9 @@ def read_corpus(
     splits
         The splits to keep; None for all that exist.
     label_scheme
-        ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; of no effect for ``nli``.
+        ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect for ``nli``.
     limit
-        Keep the first samples of every split, this many at most; the labels do not depend on it.
+        Most samples to keep of every split, from its start; the labels do not depend on it.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def _check_settings(task: str, splits: Sequence[str] | None, label_scheme: str, 
 
 
 def locate(task: str, dataset: str | None) -> DatasetSource:
-    """Tell a folder from a hub id, and name the dataset; nothing is read.
+    """Resolve a dataset to a name and a folder or hub id, without reading it.
 
     Parameters
     ----------

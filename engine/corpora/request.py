@@ -1,4 +1,4 @@
-"""What extraction and fine-tuning are both asked for: a corpus, models, and how far samples are read."""
+"""The part of a request that extraction and fine-tuning share: a corpus, models and sample limits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ _DEFAULTS = ", ".join(f"{task.default_dataset} for {task.name}" for task in TASK
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusRequest(Request):
-    """A corpus and models, for the requests of what runs one through the others.
+    """A corpus and models; the base of `ExtractionRequest` and `FinetuneRequest`.
 
     Attributes
     ----------

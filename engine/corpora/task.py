@@ -145,7 +145,7 @@ class Task:
     unlabelled
         Label that stands for a class number of -1; None where that number is an error.
     label_schemes
-        Label schemes that make a difference; the first is recorded where another is asked for.
+        Label schemes that the task distinguishes; the first is recorded in place of any other.
     labels
         Labels that every corpus has, whatever its samples.
     default_dataset

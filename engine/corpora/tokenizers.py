@@ -1,4 +1,4 @@
-"""Tokenizers of every family, made ready for words that are already split."""
+"""Tokenizers of every family, prepared for words that are already split."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ __all__ = ["load_tokenizer", "tokenizer_digest"]
 
 
 def load_tokenizer(source: str | Path) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer, made ready for words that are already split.
+    """Load a tokenizer and prepare it for words that are already split.
 
     Padding and truncation are on the right, a missing pad token becomes the end-of-text token, settings
     for truncation and padding saved with the tokenizer are dropped, and byte-level tokenizers put a space
@@ -40,14 +40,14 @@ def load_tokenizer(source: str | Path) -> "PreTrainedTokenizerBase":
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    # A damaged or foreign file surfaces as whatever its parser raises.
+    # A damaged or foreign file raises the errors of its parser.
     except Exception as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"no tokenizer can be loaded from {str(source)!r} ({cause}): give a folder with the files of a "
             "tokenizer or the id of a model on the Hugging Face hub, and check the connection"
         ) from error
-    # A folder with a model only gives, without an error, a tokenizer that knows its special tokens alone.
+    # A folder without a tokenizer gives, without an error, one that has only special tokens.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ModelError(
             f"the tokenizer of {str(source)!r} has no vocabulary: save the tokenizer beside the model "
@@ -87,7 +87,7 @@ def _put_space_before_words(tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return the SHA-256 (hexadecimal) of everything that decides which ids a text becomes.
+    """Return the SHA-256 (hexadecimal) of everything that decides the token ids of a text.
 
     Settings for truncation and padding, which `encode` overrides, do not count.
 
@@ -102,7 +102,7 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
         backend = json.loads(tokenizer.backend_tokenizer.to_str())
         state["backend"] = backend | {"truncation": None, "padding": None}
         if (backend["post_processor"] or {}).get("type") == "RobertaProcessing":
-            # It decides offsets alone, and follows the pre-tokenizer's when a tokenizer is saved and loaded again.
+            # It affects offsets only, and takes the pre-tokenizer's value when a tokenizer is saved and loaded again.
             del backend["post_processor"]["add_prefix_space"]
     else:
         state["added"] = tokenizer.get_added_vocab()

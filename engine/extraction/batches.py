@@ -32,7 +32,7 @@ class Batch:
         return int(self.lengths[0]) * len(self.samples)
 
     @property
-    def padded_pairs(self) -> int:
+    def padded_entries(self) -> int:
         """Entries of one head's maps that the model computes, padding included."""
         return int(self.lengths[0]) * self.padded_tokens
 
@@ -67,7 +67,7 @@ def plan_windows(plan: PackPlan, window_tokens: int) -> list[range]:
 def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> list[Batch]:
     """Sort the samples of some packs by length and cut them into batches.
 
-    The batches depend on the packs and the budget alone, so that an interrupted window is computed again in the
+    The batches depend only on the packs and the budget, so that an interrupted window is computed again in the
     same batches and gives the same numbers.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Extraction on a cluster: windows as tasks, each worker loading a model once."""
+"""Extraction on a cluster: a window is a task, and each worker loads a model once."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from biocache.store.reading import Run
 
 __all__ = ["digest_on_cluster", "fill_runs_on_cluster"]
 
-# A worker's threads share its model, and would take each other's memory and cores if they ran it together.
+# Threads of a worker share its model and run it one at a time: they would compete for memory and cores.
 _FORWARD = threading.Lock()
 
 
@@ -42,7 +42,7 @@ def digest_on_cluster(executor: Executor, source: ModelSource, device: str, comp
     ModelError
         If it cannot be loaded there.
     ResourceError
-        If the worker dies over it.
+        If the worker dies.
     """
     return str(executor.run([Task("digest", _digest, (source, device, compute_dtype))])["digest"])
 
@@ -75,9 +75,9 @@ def fill_runs_on_cluster(
     Parameters
     ----------
     executor
-        What runs them. Its workers see the store and the model under the same paths.
+        Runs the tasks. Its workers see the store and the model under the same paths.
     runs
-        The runs, created.
+        The runs; they exist in the store.
     source, device, compute_dtype
         The model, as every worker loads it.
     budget
@@ -93,7 +93,7 @@ def fill_runs_on_cluster(
     Raises
     ------
     ResourceError
-        If workers die under their work.
+        If workers die.
     """
     tasks: list[Task] = []
     todo: dict[RunKey, int] = {}

@@ -43,8 +43,8 @@ def extract(
 ) -> list[RunReport]:
     """Run a corpus through models and keep the activations of every layer.
 
-    What is in the store already is not computed again: a finished run is left alone, an interrupted one is
-    finished.
+    Packs that are in the store are not computed again: a complete run stays as it is, an interrupted one is
+    completed.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def extract(
     Returns
     -------
     list of RunReport
-        What was done, one a run.
+        What was done, one for each run.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def run_plan(
     scheduler_address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[RunReport]:
-    """Do what a plan says; see `extract`."""
+    """Execute a plan; see `extract`."""
     root = local_path(store, "store")
     refuse_foreign(root)
     check_disk(root, plan)
@@ -114,7 +114,7 @@ def _fill(
 
 
 def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
-    """Create or resume all runs of a model, after looking that none of them is refused."""
+    """Create or resume all runs of a model, after checking that none of them is refused."""
     runs = [replace(run, spec=replace(run.spec, model_digest=digest)) for run in model.runs]
     refuse_foreign(root)
     doomed = []
@@ -155,7 +155,7 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
 def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
     """Refuse a plan that would write more than its request allows.
 
-    What counts is what is not in the store yet, before compression.
+    Counts the bytes that are not in the store yet, before compression.
 
     Raises
     ------
@@ -179,10 +179,10 @@ def bytes_left(root: Path, run: RunPlan) -> int:
 
 
 def _packs_that_stay(root: Path, run: RunPlan) -> list[int]:
-    """Return the committed packs of a run, none of one that will be replaced."""
+    """Return the committed packs of a run; none if it will be replaced."""
     try:
         stored = Run.open(root, run.key)
     except (RunNotFoundError, StoreFormatError):
         return []
-    # The digest of the weights is not known before they are loaded.
+    # The digest of the weights is unknown until they are loaded.
     return [] if set(run.spec.difference(stored.spec)) - {"model_digest"} else stored.committed()

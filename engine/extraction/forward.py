@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AHEAD", "Activations", "Forward", "TokenTable"]
 
-# Batches begun for each lane before one is awaited: one that is computed and one for when it is done.
+# Batches started for each lane before one is awaited: one that runs and one that is queued.
 AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
 class TokenTable:
-    """What the model is fed, for all samples of a run.
+    """Model inputs of all samples of a run.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class TokenTable:
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """What a batch gave, in the order of its samples.
+    """The activations of a batch, in the order of its samples.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Forward:
     tokens
         The run's tokens.
     lanes
-        Batches computed at once on a CPU, each with its share of the cores that torch may use.
+        Batches computed at once on a CPU, each with an equal share of torch's threads.
     """
 
     def __init__(self, model: "PreTrainedModel", spec: RunSpec, tokens: TokenTable, *, lanes: int = 1) -> None:
@@ -89,13 +89,13 @@ class Forward:
     def run(self, batches: Iterable[Batch]) -> Iterator[Activations]:
         """Yield the activations of batches, in their order.
 
-        The next batches are begun before the activations of this one are awaited, so that their way to the store
-        overlaps with the computation: on a GPU they are queued, on a CPU every lane has its own.
+        The next batches are started before the activations of this one are awaited, so that copying and writing
+        overlap with computation: on a GPU they are queued, on a CPU every lane has its own.
 
         Raises
         ------
         ModelError
-            If the model does not return what its configuration promises.
+            If the model does not return what its configuration says.
         ResourceError
             If the device has not enough memory for a batch.
         """
@@ -110,7 +110,7 @@ class Forward:
 
     @contextmanager
     def _starter(self) -> Iterator[Callable[[Batch], Callable[[], Activations]]]:
-        """Give a function that begins a batch and returns one that waits for it."""
+        """Yield a function that starts a batch and returns a function that waits for it."""
         import torch
 
         if self._model.device.type != "cpu":
@@ -123,11 +123,11 @@ class Forward:
             yield lambda batch: pool.submit(lambda: self._launch(batch)()).result
         finally:
             pool.shutdown(cancel_futures=True)
-            # A lane's number is also that of every thread begun later, which may be the caller's.
+            # The limit of a lane also applies to threads that start later, such as the caller's.
             torch.set_num_threads(allowed)
 
     def _launch(self, batch: Batch) -> Callable[[], Activations]:
-        """Begin a batch, and return a function that waits for its activations."""
+        """Start a batch, and return a function that waits for its activations."""
         import torch
 
         try:
@@ -137,7 +137,8 @@ class Forward:
                     output_hidden_states=HIDDEN in self._spec.kept,
                     output_attentions=ATTENTION in self._spec.kept,
                     return_dict=True,
-                    **self._without_cache(),
+                    # Decoders would otherwise keep all keys and values for a generation that does not follow.
+                    **({"use_cache": False} if self._spec.causal else {}),
                 )
                 gathered = {kept: self._gather(kept, outputs, batch) for kept in self._spec.kept}
                 del outputs
@@ -150,19 +151,15 @@ class Forward:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, BiocacheError):
                 raise
-            # A model that its files do not fit fails in its own way.
+            # A model whose files do not belong together raises one of many errors.
             raise ModelError(
                 f"the model ({self._model.config.model_type}) of run {self._spec.key} failed on {len(batch.samples)} "
                 f"samples, the first number {batch.samples[0]} of {batch.lengths[0]} tokens ({one_line(error)}); "
                 "check that its configuration, weights and tokenizer belong together"
             ) from error
 
-    def _without_cache(self) -> dict[str, bool]:
-        # Decoders would otherwise keep every layer's keys and values for a generation that never comes.
-        return {"use_cache": False} if self._spec.causal else {}
-
     def inputs(self, batch: Batch) -> "dict[str, torch.Tensor]":
-        """Return what the model is fed for a batch, on its device, padded on the right."""
+        """Return the model inputs of a batch on its device, padded on the right."""
         import torch
 
         width = int(batch.lengths[0])
@@ -230,7 +227,7 @@ class Forward:
         return maps[:, :, query, key]
 
     def _refuse_acausal(self, maps: "tuple[torch.Tensor, ...]") -> None:
-        # What an architecture does to one batch it does to all; looking at each would stall a GPU.
+        # It depends on the architecture, so one batch is checked; checking each would stall a GPU.
         if any(bool(layer_maps.triu(1).any()) for layer_maps in maps):
             raise ModelError(
                 f"the model ({self._model.config.model_type}) attends to later tokens though it was taken for a "
@@ -252,7 +249,7 @@ def _copied(
     """Begin the copy to the host, and return a function that waits for it."""
     import torch
 
-    # From CUDA it goes to pinned memory and does not wait.
+    # A copy from CUDA goes to pinned memory and does not wait.
     copies = {kept: values.to("cpu", non_blocking=values.is_cuda) for kept, values in gathered.items()}
     event = None
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""How much memory an extraction takes: arithmetic, done before anything is loaded."""
+"""Memory of an extraction: arithmetic that is done before anything is loaded."""
 
 import os
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ import numpy as np
 
 from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import AHEAD
+from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import machine_memory, used_memory
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
@@ -22,8 +23,8 @@ __all__ = ["Budget", "KeptSizes", "choose_budget", "peak_memory"]
 # of 16,384 tokens pad by 3 %, of 32,768 by 2 % at twice the memory. A GPU fills one window while another is written; a
 # CPU has the same cores for both, and computes some batches ahead until the buffers of the last window are free.
 _CPU, _GPU = (512, 1 << 14, 1), (1 << 13, 1 << 17, 2)
-# Batches that a CPU computes at once, at most. Each lane of single-threaded products is faster than all cores on one
-# product (by 5 % on two cores), and loses nothing where writers take a core for a while; but each holds a batch.
+# Maximum of batches that a CPU computes at once. One thread a batch is faster than all threads on one batch (by 5 % on
+# two cores) and is not slowed down while writers use a core, but each lane holds a batch in memory.
 _MOST_LANES = 8
 # Compute values alive at once for each token of a batch inside a block: inputs of the widest product, its result,
 # the activation's temporaries, and queries, keys, values and contexts.
@@ -32,13 +33,13 @@ _INNER_COPIES = 4
 _MAP_COPIES = 4
 # Chunks alive in a writer thread: the chunk, its contiguous copy for the codec, the compressed bytes.
 _CHUNK_COPIES = 3
-# What a process grows by that is none of the above: thread stacks, allocator slack, code paged in at the first forward.
+# Other growth of a process: thread stacks, allocator slack, code paged in at the first forward pass.
 _SLACK = 160 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How the work is cut, and what that takes.
+    """Batch and window sizes, and the memory that they take.
 
     Attributes
     ----------
@@ -99,14 +100,14 @@ class KeptSizes:
 
 
 def _batch_bytes(batch: Batch, shape: ModelShape, kept: KeptSizes, lanes: int, *, on_device: bool) -> int:
-    tokens, pairs = batch.padded_tokens, batch.padded_pairs
-    # Beside the lanes' own: those that wait, and the one that is placed into its packs.
-    gathered = (AHEAD * lanes + 1) * kept.total(tokens, pairs)
+    tokens, entries = batch.padded_tokens, batch.padded_entries
+    # Besides each lane's own: batches that wait, and the one that is copied into its packs.
+    gathered = (AHEAD * lanes + 1) * kept.total(tokens, entries)
     if on_device:
         return gathered
     states = tokens * shape.features * (shape.layers + 1) * 4
-    maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
-    inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
+    maps = entries * shape.heads * shape.layers * 4 if kept.map_row else 0
+    inner = tokens * shape.inner_features * _INNER_COPIES * 4 + entries * shape.heads * _MAP_COPIES * 4
     return gathered + lanes * (states + maps + inner)
 
 
@@ -122,11 +123,11 @@ def peak_memory(
     shape
         Sizes of the model.
     budget
-        How the work is cut.
+        Batch and window sizes.
     on_device
         Whether the model computes on another device than the host.
     base_bytes
-        What the process uses already.
+        Memory that the process uses already.
     """
     weights = shape.parameters * 4
     # While weights are loaded, the file is mapped beside the tensors that are filled from it.
@@ -134,7 +135,7 @@ def peak_memory(
     running = 0
     for plan, kept in runs:
         planned = plan_windows(plan, budget.window_tokens)
-        # Neighbours as a rule; where another process has the windows between, any two.
+        # Usually neighbours; any windows where other processes compute those between.
         packs = sum(sorted(len(window) for window in planned)[-budget.windows :])
         held = packs * kept.total(plan.tokens.chunk, plan.entries.chunk)
         chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
@@ -145,15 +146,9 @@ def peak_memory(
 
 
 def choose_budget(
-    runs: list[tuple[PackPlan, KeptSizes]],
-    shape: ModelShape,
-    *,
-    device_kind: str,
-    batch_tokens: int | None,
-    window_tokens: int | None,
-    max_memory: int | None,
+    runs: list[tuple[PackPlan, KeptSizes]], shape: ModelShape, device: str, request: ExtractionRequest
 ) -> Budget:
-    """Choose batch and window sizes that suit the device and fit the memory.
+    """Choose the batch and window sizes that a request leaves open, to suit the device and fit the memory.
 
     Parameters
     ----------
@@ -161,42 +156,40 @@ def choose_budget(
         Layout and kept sizes of the runs that the model makes.
     shape
         Sizes of the model.
-    device_kind
-        ``cpu`` or another kind of torch.
-    batch_tokens, window_tokens
-        Sizes that were asked for; None for a choice.
-    max_memory
-        Bytes the process may use; None for a quarter of the machine's.
+    device
+        Device name of torch.
+    request
+        The request.
 
     Raises
     ------
     ResourceError
-        If even windows of one pack take more; the message says how much.
+        If windows of one pack do not fit; the message says how much memory they take.
     """
-    on_device = device_kind != "cpu"
+    on_device = device.partition(":")[0] != "cpu"
     preferred = _GPU if on_device else _CPU
-    allowed = machine_memory() // 4 if max_memory is None else max_memory
+    allowed = request.max_memory or machine_memory() // 4
     budget = Budget(
-        batch_tokens=batch_tokens or preferred[0],
-        window_tokens=window_tokens or preferred[1],
+        batch_tokens=request.batch_tokens or preferred[0],
+        window_tokens=request.window_tokens or preferred[1],
         windows=preferred[2],
         lanes=1 if on_device else cpu_lanes(),
         writers=max(2, min(8, (os.cpu_count() or 2) // 2)),
     )
-    smallest = window_tokens or max((plan.tokens.chunk for plan, _ in runs), default=1)
+    smallest = request.window_tokens or max((plan.tokens.chunk for plan, _ in runs), default=1)
     base = used_memory()
     while True:
         peak = peak_memory(runs, shape, budget, on_device=on_device, base_bytes=base)
-        if peak <= allowed or (window_tokens is not None and max_memory is None):
+        if peak <= allowed or (request.window_tokens is not None and request.max_memory is None):
             return replace(budget, peak_bytes=peak)
         if budget.window_tokens > smallest:
             budget = replace(budget, window_tokens=max(smallest, budget.window_tokens // 2))
         elif budget.lanes > 1:
             budget = replace(budget, lanes=budget.lanes // 2)
         else:
+            named = "--max-memory" if request.max_memory else "a quarter of the machine"
             raise ResourceError(
                 f"extraction takes {format_bytes(peak)} of memory with windows of {budget.window_tokens} tokens, and "
-                f"{'--max-memory' if max_memory else 'a quarter of the machine'} is {format_bytes(allowed)}; pass "
-                f"--max-memory={-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than "
-                f"{budget.batch_tokens}"
+                f"{named} is {format_bytes(allowed)}; pass --max-memory={-(-peak // 2**20)}M or more, fewer --layers, "
+                f"or a smaller --batch-tokens than {budget.batch_tokens}"
             )

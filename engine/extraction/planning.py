@@ -1,4 +1,4 @@
-"""From a request to the runs it makes: everything that is known before a model is loaded."""
+"""Plan an extraction: everything about its runs that is known before a model is loaded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ __all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
 
 @dataclass(frozen=True, eq=False)
 class RunPlan:
-    """One run, laid out.
+    """One run and its layout.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class RunPlan:
     columns
         The tables by variable path.
     notes
-        What was counted: truncated samples, lost words, the reader's repairs.
+        Counts of truncated samples, lost words and the reader's repairs.
     """
 
     spec: RunSpec
@@ -69,7 +69,7 @@ class RunPlan:
 
 @dataclass(frozen=True, eq=False)
 class ModelPlan:
-    """All runs of one model at one training size; they share one loading of its weights."""
+    """All runs of one model at one training size; its weights are loaded once for them."""
 
     source: ModelSource
     shape: ModelShape
@@ -79,7 +79,7 @@ class ModelPlan:
 
 @dataclass(frozen=True, eq=False)
 class ExtractionPlan:
-    """All that a request makes.
+    """All runs of a request.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class ExtractionPlan:
     device
         Device name of torch.
     models
-        A plan a model and training size.
+        A plan for each model and training size.
     """
 
     request: ExtractionRequest
@@ -125,7 +125,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     Returns
     -------
     ExtractionPlan
-        Complete but for the digests of the weights. No weights have been loaded.
+        Complete except for the digests of the weights. No weights are loaded.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         memory does not suffice.
     """
     device = choose_device(request.device)
-    # Names first: to read a corpus takes longer.
+    # Names are checked first: reading a corpus takes longer.
     models = [parse_model(text) for text in request.models]
     corpus = read_corpus(
         request.task,
@@ -168,14 +168,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
                 f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
                 "split to --attention-split"
             )
-        budget = choose_budget(
-            [(run.layout, run.sizes) for run in runs],
-            shape,
-            device_kind=device.partition(":")[0],
-            batch_tokens=request.batch_tokens,
-            window_tokens=request.window_tokens,
-            max_memory=request.max_memory,
-        )
+        budget = choose_budget([(run.layout, run.sizes) for run in runs], shape, device, request)
         planned.append(ModelPlan(source, shape, runs, budget))
     plan = ExtractionPlan(request, corpus, device, tuple(planned))
     refuse_repeats("run", (str(run.key) for run in plan.runs))

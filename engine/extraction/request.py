@@ -1,4 +1,4 @@
-"""What an extraction is asked for."""
+"""The request of an extraction."""
 
 import re
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class ExtractionRequest(CorpusRequest):
     partition
         Share of the windows to compute; None for all.
     random_weights
-        Whether to extract a randomly initialised twin of each model.
+        Whether to extract a randomly initialised copy of each model.
     overwrite
         Whether to replace runs of another spec.
 
@@ -153,7 +153,7 @@ class ExtractionRequest(CorpusRequest):
     partition: Partition | None = option(
         None, metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
     )
-    random_weights: bool = option(False, help="Extract randomly initialised twins of the models.")
+    random_weights: bool = option(False, help="Extract randomly initialised copies of the models.")
     overwrite: bool = option(False, help="Replace runs that were made with other settings or inputs.")
 
     def check(self) -> None:
@@ -172,8 +172,8 @@ class ExtractionRequest(CorpusRequest):
     def keeps(self, view: str, split: str) -> tuple[str, ...]:
         """Return what is kept of one run: ``hidden``, ``attention``, both or nothing.
 
-        A view or split has attention only where it is asked for, since maps are large: one head's map of n
-        tokens has n * n entries.
+        Attention is kept only for the views and splits that are asked for, because maps are large: one head's map
+        of n tokens has n * n entries.
         """
         maps = split in self.attention_splits and view in (self.attention_views or (TASKS[self.task].whole_view,))
         return tuple(name for name in KEEP if name in self.keep and (name == HIDDEN.name or maps))

@@ -22,7 +22,7 @@ __all__ = ["Progress", "RunReport", "fill_run"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; handed to the caller's callback.
+    """Progress of a run, passed to the caller's callback.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class RunReport:
 
 
 def token_table(run: Run) -> TokenTable:
-    """Read what the model is fed from the run's own tables."""
+    """Read the model inputs from the run's own tables."""
     counts = run.plan.tokens.count
     return TokenTable(
         run.token_column("tokens/token_id"),
@@ -137,20 +137,20 @@ def fill_run(
 
 @dataclass(eq=False)
 class _Filling:
-    """A claimed window on its way through the model to disk.
+    """A claimed window between the model and the disk.
 
     Attributes
     ----------
     claim
-        Ends when the window's packs are committed.
+        Held until the window's packs are committed.
     pending
         Packs without a record.
     left
-        Batches whose activations are not placed yet.
+        Number of batches whose activations are not in the buffers yet.
     buffers
-        Activations of the pending packs; none before the first batch is there.
+        Activations of the pending packs; empty before the first batch.
     futures
-        The packs that are being written.
+        Packs that are being written.
     """
 
     claim: ExitStack
@@ -161,10 +161,10 @@ class _Filling:
 
 
 class _Filler:
-    """Takes the windows of one run through the model, and hands each to the threads that write.
+    """Runs the windows of one run through the model, and passes each to the writer threads.
 
-    Batches follow each other without a gap between windows: the model is at the next window while the last is
-    written, whose buffers then take what the model gives.
+    There is no pause between windows: the model computes the next window while the last is written, and its buffers
+    are reused after that.
     """
 
     def __init__(
@@ -177,14 +177,14 @@ class _Filler:
         self._on_progress = on_progress
         self._written: dict[int, PackRecord] = {}
         self._tokens_computed = self._tokens_padded = self._tokens_total = 0
-        # Buffers of written packs are used again: touching new memory takes longer than filling it.
+        # Buffers of written packs are reused: touching new memory takes longer than filling it.
         self._free: list[PackBuffer] = []
 
     def fill(self, share: list[range]) -> RunReport:
         pending = set(self.writer.pending())
         batches = (batch for window in share for batch in self._batches(window, pending))
         self._tokens_total = int(sum(batch.lengths.sum() for batch in batches))
-        # On an error the writers end before the claims: nobody else computes what they are committing.
+        # On an error the writers end before the claims, so that no other process computes what they commit.
         with (
             ExitStack() as held,
             ThreadPoolExecutor(self._budget.writers, thread_name_prefix="biocache-write") as pool,
@@ -212,7 +212,7 @@ class _Filler:
         for activations in self._forward.run(batches):
             filling = begun[0]
             if not filling.buffers:
-                # Windows in memory are this one and, where the device computes on without the host, one more.
+                # In memory are this window and, on a device that computes without the host, one more.
                 while len(writing) >= self._budget.windows:
                     self._finish(writing.popleft())
                 filling.buffers = {pack: self._buffer() for pack in sorted(filling.pending)}
@@ -237,7 +237,7 @@ class _Filler:
                 busy.append(window)
                 continue
             held.push(claim)
-            # Asked only once the claim is held: who held it before may have committed some.
+            # Read while the claim is held: its last holder may have committed some.
             pending = set(self.writer.pending()) & set(window)
             batches = list(self._batches(window, pending))
             if not batches:
@@ -249,8 +249,8 @@ class _Filler:
     def _batches(self, window: range, pending: set[int]) -> Iterator[Batch]:
         """Yield the batches of a window that hold a sample of a pending pack.
 
-        All packs of the window take part in the batching, so that the batches, and with them the numbers, are
-        those of an extraction that was never interrupted.
+        All packs of the window are batched, so that the batches and the numbers are those of an extraction that was
+        never interrupted.
         """
         if pending.isdisjoint(window):
             return
@@ -271,7 +271,7 @@ class _Filler:
             self._on_progress(Progress(str(self.run.key), self._tokens_computed, self._tokens_total))
 
     def _finish(self, filling: _Filling) -> None:
-        # An error leaves the claim to the end of all writing: other packs of the window may still be on their way.
+        # On an error the claim stays until all writing ends: other packs of the window may still be written.
         for pack, future in filling.futures.items():
             self._written[pack] = future.result()
         filling.claim.close()

@@ -1,4 +1,4 @@
-"""What a classifier is fed: encoded samples with the label of each token or sequence."""
+"""Inputs of a classifier: encoded samples with the label of each token or sequence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from biocache.engine.corpora.task import Sample
 
 __all__ = ["IGNORED", "Examples"]
 
-#: Label of tokens that neither teach nor count: all but the first of each word, and special tokens.
+#: Label of tokens that the loss ignores: special tokens and all but the first of each word.
 IGNORED = -100
 
 
 class Examples:
-    """Samples as torch's data loaders take them: a sequence of what the model is fed for one sample.
+    """Samples for the data loaders of torch: a sequence of the model's inputs for each sample.
 
     Parameters
     ----------

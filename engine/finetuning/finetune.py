@@ -37,7 +37,7 @@ RESULT_KIND = "finetune"
 
 @dataclass(frozen=True, slots=True)
 class FinetuneProgress:
-    """How far a checkpoint is; handed to the caller's callback.
+    """Progress of a checkpoint, passed to the caller's callback.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def finetune(
 ) -> xr.Dataset:
     """Fine-tune models on parts of a train split, score them, and keep checkpoints and scores.
 
-    A checkpoint that is there already is not made again; an interrupted one is finished from its last saved step.
+    An existing checkpoint is not made again; an interrupted one is resumed from its last saved step.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def finetune(
     on_progress
         Called after every step.
     on_checkpoint
-        Called with every checkpoint once it is complete, and whether it was there already.
+        Called with every complete checkpoint, and whether it existed before.
 
     Returns
     -------
     xarray.Dataset
-        What `score_splits` says of the validation and test splits that there are, with the dims model and
-        training_size before its own. Beside it ``train_samples``, ``seconds`` and ``samples_per_second``
+        The scores of `score_splits` for the validation and test splits, with the dims model and training_size before
+        its own; and ``train_samples``, ``seconds`` and ``samples_per_second``
         (model, training_size) and the loss curve: ``loss`` in nats and ``learning_rate`` (model, training_size, step),
         with ``validation_loss`` (model, training_size, evaluation_step), NaN at the steps of other checkpoints.
 
@@ -89,7 +89,7 @@ def finetune(
     ------
     BiocacheError
         If the input is malformed, a model is missing, a checkpoint exists with other settings, the training diverges,
-        or memory or disk does not suffice. What was complete before stays whole.
+        or memory or disk does not suffice. Complete checkpoints stay as they are.
     """
     sizes = [size for size in dict.fromkeys(request.training_sizes) if size > 0]
     if not sizes:
@@ -107,7 +107,7 @@ def finetune(
             f"--checkpoints {request.checkpoints} lies in the Zarr folder {around}; choose a place outside of it"
         )
     material = Material(request)
-    # All that can be refused is refused before the first training, which may take hours.
+    # Everything is checked before the first training, which may take hours.
     todo = [[_Finetuning(material, source, size) for size in sizes] for source in material.sources()]
     for one in itertools.chain.from_iterable(todo):
         one.find()
@@ -138,7 +138,7 @@ class _Finetuning:
         on_progress: Callable[[FinetuneProgress], None] | None,
         on_checkpoint: Callable[[Checkpoint, bool], None] | None,
     ) -> xr.Dataset:
-        """Return the scores of the checkpoint, made now if it is not there."""
+        """Return the scores of the checkpoint, after making it if it does not exist."""
         found = self.find()
         checkpoint = found or self._make(on_progress)
         inputs = {"checkpoint": self.spec.to_json()}
@@ -150,12 +150,12 @@ class _Finetuning:
         return kept
 
     def find(self) -> Checkpoint | None:
-        """Return the checkpoint if it is there; None if it is not, or is to be replaced.
+        """Return the checkpoint; None if it does not exist or will be replaced.
 
         Raises
         ------
         SpecMismatchError
-            If another one stands in its place.
+            If another checkpoint is in its place.
         IntegrityError
             If it is damaged.
         """
@@ -179,7 +179,7 @@ class _Finetuning:
         return checkpoint
 
     def _intact(self, folder: Path) -> Checkpoint | None:
-        """Return the checkpoint if it is there, whole and made with these settings; all else is to be replaced."""
+        """Return the checkpoint if it is whole and was made with these settings; anything else will be replaced."""
         try:
             checkpoint = Checkpoint.read(folder)
             checkpoint.require_whole()
@@ -201,7 +201,7 @@ class _Finetuning:
                 with isolated():
                     return self._train(workplace, step, on_progress)
         except TrainingError:
-            # To go on from its steps would diverge again.
+            # Resuming from its steps would diverge again.
             workplace.forget()
             raise
         except OSError as error:

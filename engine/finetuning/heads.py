@@ -24,8 +24,8 @@ def attach_head(
 ) -> "PreTrainedModel":
     """Put a new head on a pre-trained encoder.
 
-    A head that the checkpoint has is not used: its labels may be others. The model learns the tokenizer's pad token,
-    without which a sequence classifier of a decoder reads the padding's last position.
+    A head in the checkpoint is not used: its labels may differ. The configuration gets the tokenizer's pad token,
+    without which a sequence classifier of a decoder would read the last padding position.
 
     Parameters
     ----------
@@ -57,7 +57,6 @@ def attach_head(
     by_word = TASKS[task].labels_words
     kind = AutoModelForTokenClassification if by_word else AutoModelForSequenceClassification
     config = load_config(source)
-    config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: position for position, label in enumerate(labels)}
     config.pad_token_id = tokenizer.pad_token_id
@@ -71,7 +70,7 @@ def attach_head(
                 f"in transformers, which task {task} needs; choose another model"
             ) from error
     copied = model.base_model.load_state_dict(encoder.state_dict(), strict=False)
-    # A pooler is a part of the encoder in some families and of the head in others.
+    # A pooler is part of the encoder in some families and of the head in others.
     apart = [name for name in (*copied.missing_keys, *copied.unexpected_keys) if not name.startswith(POOLER)]
     if apart:
         raise ModelError(

@@ -1,11 +1,12 @@
-"""What fine-tuning works on: the corpus with its subsets, and pre-trained models with their encodings."""
+"""Inputs of fine-tuning: the corpus with its subsets, and pre-trained models with their encodings."""
 
 from collections.abc import Sequence
 from functools import cache, cached_property
 
-from biocache.engine.corpora.encoding import CorpusEncoder, Encoding, encode
+from biocache.engine.corpora.encoding import Encoding, encode
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.corpora.task import Sample
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
 from biocache.engine.machine import choose_device, seeded
@@ -39,11 +40,12 @@ class Material:
         if "train" not in self.corpus.splits:
             raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the dataset")
         if request.patience is not None and "validation" not in self.corpus.splits:
-            raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
+            raise DataError(
+                f"{self.corpus.source}: no split 'validation' for --patience; add it, or leave --patience out"
+            )
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
-        self.encoder = CorpusEncoder(self.corpus)
         #: Return the samples of a training size.
         self.subset = cache(lambda size: draw_subset(self.corpus, size, request.seed))
 
@@ -60,7 +62,7 @@ class Source:
     Parameters
     ----------
     material
-        What it is to be fine-tuned on.
+        What to fine-tune it on.
     source
         Where it is.
 
@@ -73,9 +75,12 @@ class Source:
     def __init__(self, material: Material, source: ModelSource) -> None:
         self.source = source
         self._material = material
-        self.tokenizer, self.tokenizer_digest = material.encoder.tokenizer(source.tokenizer)
+        self.tokenizer = load_tokenizer(source.tokenizer)
+        self.tokenizer_digest = tokenizer_digest(self.tokenizer)
         self.shape = load_shape(source)
         self.max_length = choose_max_length(material.request.max_length, source, self.shape, self.tokenizer)
+        #: Encode a whole split, once for all training sizes.
+        self.encode_split = cache(lambda split: self.encode(material.corpus.splits[split]))
 
     def load_encoder(self) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
@@ -96,20 +101,12 @@ class Source:
         require_vocabulary(self.source, self.shape, encoding.token_id)
         return encoding
 
-    def encode_split(self, split: str) -> Encoding:
-        """Encode a whole split, once for all training sizes."""
-        material = self._material
-        view = material.corpus.task.whole_view
-        encoding = material.encoder.encode(self.source.tokenizer, view, split, self.max_length)
-        require_vocabulary(self.source, self.shape, encoding.token_id)
-        return encoding
-
 
 def _choose_device(request: FinetuneRequest) -> str:
     device = choose_device(request.device)
     if device not in ("cpu", "cuda"):
         raise SettingError(
-            f"device {device!r} cannot be named for fine-tuning; pass --device=cpu or cuda, and choose one of several "
+            f"device {device!r} cannot be named for fine-tuning; pass --device=cpu or cuda, and select one of several "
             "GPUs with the variable CUDA_VISIBLE_DEVICES"
         )
     return device

@@ -1,4 +1,4 @@
-"""What a fine-tuning is asked for."""
+"""The request of a fine-tuning."""
 
 from dataclasses import dataclass
 
@@ -30,9 +30,9 @@ class FinetuneRequest(CorpusRequest):
     checkpoints
         Folder that the checkpoints go to, as ``TASK/DATASET/MODEL/size-SSS/seed-N``.
     label_scheme
-        ``bio``: the head tells IOB2 tags apart; ``type``: entity types. Says nothing for ``nli``.
+        ``bio``: the head classifies IOB2 tags; ``type``: entity types. No effect for ``nli``.
     epochs
-        Times that the subset is gone through.
+        Training epochs over the subset.
     learning_rate
         Largest learning rate of AdamW, reached after the warm-up; then it falls linearly to 0.
     batch_size
@@ -40,7 +40,7 @@ class FinetuneRequest(CorpusRequest):
     gradient_accumulation
         Forward passes of an optimiser step.
     warmup
-        Share of the steps over which the learning rate rises, in [0, 1).
+        Share of the steps for the warm-up of the learning rate, in [0, 1).
     weight_decay
         Weight decay of AdamW.
     max_length
@@ -51,18 +51,18 @@ class FinetuneRequest(CorpusRequest):
         Largest share of the samples of the validation and test splits whose words may be in the train split too, in
         [0, 1]; more is refused.
     patience
-        Epochs without a lower loss on the validation split after which to stop, and to go back to the lowest; None to
-        train for all epochs and keep the last.
+        Early stopping: epochs without a lower loss on the validation split after which to stop and keep the lowest;
+        None to train for all epochs and keep the last.
     compute_dtype
         ``float32``, or ``bfloat16`` for products in bfloat16 with weights in float32.
     device
         ``cpu`` or ``cuda``; None for CUDA where there is one.
     save_steps
-        Steps after which what is needed to resume is saved; with `patience` it is saved after each epoch instead.
+        Steps between saves to resume from; with `patience` each epoch is saved instead.
     restart
-        Whether to begin anew where an interrupted fine-tuning is found, instead of going on from its last saved step.
+        Whether to start an interrupted fine-tuning again, instead of resuming it from its last saved step.
     overwrite
-        Whether to replace checkpoints, whole or begun, that were made with other settings.
+        Whether to replace checkpoints, complete or interrupted, that were made with other settings.
 
     Raises
     ------
@@ -78,14 +78,14 @@ class FinetuneRequest(CorpusRequest):
         help="Percents of the train split to fine-tune on; 0 is the pre-trained model, which needs nothing.",
     )
     label_scheme: str = option("bio", choices=LABEL_SCHEMES, help="Labels of ner: IOB2 tags, or merged by entity type.")
-    epochs: float = option(3.0, low=0, above=True, help="Times to go through the samples.")
+    epochs: float = option(3.0, low=0, above=True, help="Training epochs.")
     learning_rate: float = option(
         2e-5, low=0, above=True, help="Largest learning rate of AdamW; it falls linearly to 0."
     )
     batch_size: int = option(16, low=1, help="Samples of a forward pass.")
     gradient_accumulation: int = option(1, low=1, help="Forward passes of an optimiser step.")
     warmup: float = option(
-        0.1, low=0, high=1, below=True, help="Share of the steps over which the learning rate rises."
+        0.1, low=0, high=1, below=True, help="Share of the steps for the warm-up of the learning rate."
     )
     weight_decay: float = option(0.01, low=0, help="Weight decay of AdamW.")
     max_duplicates: float = option(
@@ -102,12 +102,10 @@ class FinetuneRequest(CorpusRequest):
     )
     compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type of products.")
     device: str | None = option(None, help="Device of torch: cpu or cuda.", unset="cuda where there is one")
-    save_steps: int = option(
-        500, low=1, help="Steps after which to save what going on needs; with --patience each epoch."
-    )
+    save_steps: int = option(500, low=1, help="Save a step to resume from every N steps; with --patience every epoch.")
     restart: bool = option(
         False,
         flag="--restart/--resume",
-        help="Begin anew, or go on from the last saved step of an interrupted fine-tuning.",
+        help="Start an interrupted fine-tuning again, or resume it from its last saved step.",
     )
-    overwrite: bool = option(False, help="Replace what was made with other settings.")
+    overwrite: bool = option(False, help="Replace checkpoints that were made with other settings.")

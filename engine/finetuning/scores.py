@@ -21,7 +21,7 @@ _UNIT = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a classifier says of one split.
+    """Predictions of a classifier for one split.
 
     Attributes
     ----------
@@ -70,8 +70,8 @@ def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], labe
     labels
         Names of the classes.
     label_scheme
-        How entities are predicted: ``bio``, as IOB2 tags, or ``type``, as entity types, of which a stretch is one
-        entity. The truth is the corpus's own entities for both.
+        How entities are predicted: ``bio``, as IOB2 tags, or ``type``, as entity types, where consecutive words of one
+        type are one entity. The truth is the corpus's own entities for both.
 
     Returns
     -------
@@ -114,7 +114,7 @@ _COUNTS = {"items", "entities", "support", "confusion"}
 
 
 def check_scores(scores: xr.Dataset) -> None:
-    """Refuse a dataset that does not look like the scores and the loss curve of a checkpoint.
+    """Refuse a dataset that is not the scores and the loss curve of a checkpoint.
 
     Raises
     ------

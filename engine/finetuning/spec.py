@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from biocache.engine.models.sources import checkpoint_path
 from biocache.store.errors import SpecMismatchError
-from biocache.store.metadata import Natural, as_type
+from biocache.store.metadata import Natural
 from biocache.store.text import shortened
 
 __all__ = ["HYPERPARAMETERS", "FinetuneSpec"]
@@ -83,19 +83,8 @@ class FinetuneSpec:
         """Return the spec as plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-    @classmethod
-    def from_json(cls, values: Any) -> Self:
-        """Rebuild a spec from what `to_json` returned.
-
-        Raises
-        ------
-        MetadataError
-            If the values are not those of a spec.
-        """
-        return as_type(values, cls)
-
     def require_equal(self, stored: Self, what: str, remedy: str) -> None:
-        """Refuse another spec.
+        """Refuse a spec that differs.
 
         Parameters
         ----------

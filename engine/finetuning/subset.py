@@ -64,9 +64,9 @@ def draw_subset(corpus: Corpus, training_size: int, seed: int) -> Subset:
 
 
 def refuse_duplicates(corpus: Corpus, share: float) -> None:
-    """Refuse a corpus of whose validation or test split too much is in its train split, whatever the ids.
+    """Refuse a corpus if too much of its validation or test split is also in its train split, whatever the ids.
 
-    The whole train split is looked at: of a smaller training size a part of them would still be seen.
+    All training sizes are compared with the whole train split: smaller ones still see a part of the duplicates.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def refuse_duplicates(corpus: Corpus, share: float) -> None:
     Raises
     ------
     DataError
-        If it is more; the message lists some of them.
+        If the share is larger; the message lists some of the samples.
     """
     for name, split in _held_out(corpus):
         found = _duplicates(corpus.splits["train"], split)
@@ -87,8 +87,8 @@ def refuse_duplicates(corpus: Corpus, share: float) -> None:
             more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
             raise DataError(
                 f"{corpus.source}: {len(found):,} of {len(split):,} samples of the {name} split are in the train split "
-                f"too, word for word ({listed}{more}), so that its score would be one of seen text; that is more than "
-                f"the share of {share:g} that --max-duplicates allows: remove them from one of the splits, or raise it"
+                f"too, word for word ({listed}{more}), which makes scores too high; --max-duplicates allows a share of "
+                f"{share:g}: remove them from one of the splits, or raise it"
             )
 
 
@@ -97,13 +97,13 @@ def _held_out(corpus: Corpus) -> list[tuple[str, Sequence[Sample]]]:
 
 
 def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Sample]:
-    """Return the samples of a split whose texts, all of them, are those of one of some samples."""
+    """Return the samples of a split whose texts all equal those of one of some samples."""
     texts = {sample.texts for sample in samples}
     return [sample for sample in split if sample.texts in texts]
 
 
 def strata(samples: Sequence[Sample]) -> list[str]:
-    """Return the class by which each sample is drawn.
+    """Return the stratum of each sample.
 
     For ``nli`` it is the label. For ``ner`` it is the entity type of the sentence that the fewest sentences
     hold, so that rare types keep their share, and ``O`` for a sentence without entities.
@@ -201,6 +201,6 @@ def _windows(classes: Sequence[str], seed: int) -> list[tuple[int, int, float, i
 
 
 def _stream(name: str, seed: int) -> np.random.Generator:
-    # Keyed by the class's name: one more class in the data leaves the order of the others alone.
+    # Keyed by the class's name, so that another class in the data does not change this order.
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return np.random.default_rng([seed, key])

@@ -1,4 +1,4 @@
-"""Training: transformers' `Trainer`, with every failure told by its step."""
+"""Training with the `Trainer` of transformers; errors name the step."""
 
 import math
 import pickle
@@ -40,7 +40,7 @@ __all__ = ["Training"]
 # Points of a loss curve, about.
 _CURVE_POINTS = 100
 _EVALUATION_BATCH = 32
-# What the readers of torch, safetensors and JSON raise at a file that is damaged.
+# What torch, safetensors and JSON raise for a damaged file.
 _UNREADABLE = (*UNREADABLE, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 # Libraries that warn about their own insides.
@@ -58,9 +58,9 @@ class Training:
     tokenizer
         Its tokenizer; it pads on the right.
     train
-        What to learn from.
+        Training samples.
     validation
-        What decides when to stop; needed where the request has `patience`.
+        Samples that decide when to stop; needed where the request has `patience`.
     request
         The settings.
     device
@@ -100,7 +100,7 @@ class Training:
                 compute_loss_func=_mean_cross_entropy,
                 preprocess_logits_for_metrics=_predicted,
             )
-            # Its prints would go to stdout.
+            # It prints to stdout.
             self._trainer.remove_callback(PrinterCallback)
 
     def run(self, resume_from: Path | None) -> xr.Dataset:
@@ -122,7 +122,7 @@ class Training:
         Raises
         ------
         TrainingError
-            If the loss or a weight is no longer a number.
+            If the loss or a weight is not finite.
         ResourceError
             If memory or disk does not suffice.
         IntegrityError
@@ -193,13 +193,13 @@ class Training:
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
-        """Turn what the libraries raise when memory or disk is short into one line that says the step."""
+        """Turn errors of the libraries about memory or disk into one line that names the step."""
         try:
             yield
         except BiocacheError:
             raise
         except Exception as error:
-            # The libraries have no common error: torch, its files and safetensors each have theirs.
+            # torch, its files and safetensors have no common error.
             text = " ".join(str(error).split())
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in _NO_MEMORY):
                 raise self._out_of_memory(text) from error
@@ -209,7 +209,7 @@ class Training:
                 raise
             raise ResourceError(
                 f"the disk is full or cannot be written while {doing} at step {self._pace.done} ({text[:160]}); "
-                "checkpoints that are complete stay whole: free space and run the same command again to go on"
+                "complete checkpoints stay as they are: free space and run the same command again to go on"
             ) from error
 
     def _out_of_memory(self, text: str) -> ResourceError:
@@ -221,7 +221,7 @@ class Training:
 
 @dataclass(frozen=True)
 class _State:
-    """What a `Trainer` says of a saved step, as far as a resumed training reads it."""
+    """The part of the state of a saved step that a resumed training reads."""
 
     global_step: Natural
     max_steps: Natural
@@ -230,7 +230,7 @@ class _State:
 
 
 def _require_state(step: Path) -> None:
-    """Refuse a saved step whose state is of another shape: the curve of the loss goes on from it."""
+    """Refuse a saved step with a malformed state: the loss curve continues from it."""
     try:
         read_json(step / "trainer_state.json", _State)
     except (FileNotFoundError, MetadataError) as error:
@@ -238,7 +238,7 @@ def _require_state(step: Path) -> None:
 
 
 def _unreadable(step: Path, fault: str) -> IntegrityError:
-    return IntegrityError(f"the saved step {step} cannot be read ({fault}); pass --restart to begin anew")
+    return IntegrityError(f"the saved step {step} cannot be read ({fault}); pass --restart to start again")
 
 
 def _diverged(what: str) -> TrainingError:
@@ -259,7 +259,7 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
         per_device_train_batch_size=request.batch_size,
         per_device_eval_batch_size=_EVALUATION_BATCH,
         gradient_accumulation_steps=request.gradient_accumulation,
-        # At least one step: below one it is a share.
+        # At least one step: transformers takes a number below one as a share.
         warmup_steps=math.ceil(steps * request.warmup),
         weight_decay=request.weight_decay,
         optim="adamw_torch",
@@ -267,14 +267,14 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
         logging_steps=max(1, steps // _CURVE_POINTS),
-        # A loss that is not a number would be left out of the curve.
+        # Otherwise a NaN loss would be left out of the curve.
         logging_nan_inf_filter=False,
         eval_strategy=by_epoch or "no",
         save_strategy=by_epoch or "steps",
         save_steps=request.save_steps,
         save_total_limit=1,
         load_best_model_at_end=by_epoch is not None,
-        # Else the epochs that patience has waited for are forgotten.
+        # Otherwise a resumed training counts the epochs of its patience from 0.
         restore_callback_states_from_checkpoint=True,
         metric_for_best_model="eval_loss" if by_epoch else None,
         greater_is_better=False if by_epoch else None,
@@ -282,7 +282,7 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
         disable_tqdm=True,
     )
     if arguments.n_gpu > 1:
-        # Several would each get a part of every batch; one checkpoint is made by one device.
+        # Otherwise every batch is split over the GPUs; one device trains a checkpoint.
         arguments._n_gpu = 1
     return arguments
 
@@ -293,10 +293,10 @@ def _predicted(logits: Any, _labels: Any) -> "torch.Tensor":
 
 
 def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-    """Return the mean over the labelled items of an optimiser step, of which a forward pass may be a part.
+    """Return the cross-entropy of a forward pass, divided by the labelled items of its optimiser step.
 
-    The heads' own loss is the mean of a forward pass, which a `Trainer` that accumulates takes for its part of the
-    step's: gradients and losses would be as many times too large as there are passes.
+    The heads' own loss is the mean over a forward pass. `Trainer` adds the losses of the passes of a step, so that with
+    gradient accumulation losses and gradients would be too large by the number of passes.
     """
     logits = outputs.logits.float()
     total = torch.nn.functional.cross_entropy(
@@ -306,7 +306,7 @@ def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: 
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
-    """A `Trainer` that stops at a loss that is not a number."""
+    """A `Trainer` that stops at a loss that is not finite."""
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **options)

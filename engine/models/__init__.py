@@ -1,1 +1,1 @@
-"""Models: where they are, what their configuration says of them, and their weights."""
+"""Models: their sources, configurations and weights."""

@@ -1,4 +1,4 @@
-"""A model's weights: loaded whole or not at all."""
+"""Load a model's weights completely, or refuse them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
 
-#: How the names of a pooler's weights begin: fresh where a checkpoint has none, and not on the way to hidden states or
-#: attention.
+#: Prefix of the names of a pooler's weights. They are new where a checkpoint has none, and do not affect hidden
+#: states or attention.
 POOLER = "pooler."
 
 
@@ -58,7 +58,7 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     Raises
     ------
     ModelError
-        If it cannot be found, is not whole, or holds weights of another shape.
+        If it cannot be found, is incomplete, or holds weights of another shape.
     """
     import torch
 
@@ -105,8 +105,8 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
         else:
             model, info = AutoModel.from_pretrained(source.weights, config=config, trust_remote_code=False, **settings)
     except Exception as error:
-        # Whatever a damaged or foreign file makes the loaders raise (pickle, zip, safetensors, runtime
-        # errors with no common base), the user's next step is the same.
+        # A damaged or foreign file raises errors without a common base (pickle, zip, safetensors, runtime); the user's
+        # next step is the same.
         raise ModelError(
             f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_cause(error)}); give "
             "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
@@ -115,7 +115,7 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
 
 
 def _cause(error: Exception) -> str:
-    # What torch advises is to run whatever code the file holds.
+    # torch advises to run the code that the file holds.
     more = "weights_only" in str(error)
     return "it holds more than tensors, and no code of a file is run" if more else one_line(error)
 

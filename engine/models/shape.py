@@ -1,4 +1,4 @@
-"""What a model's configuration says of it, before a weight is loaded."""
+"""What a model's configuration says, before weights are loaded."""
 
 import re
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class ModelShape:
     inner_features
         Length of the widest activation inside a block.
     vocabulary
-        Number of token ids that it has an embedding of; None where it does not say.
+        Number of token ids with an embedding; None where it is unknown.
     task_head
         Class of its head that was trained for a task, as its configuration names it; empty for a pre-trained model.
     """
@@ -65,7 +65,7 @@ class ModelShape:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars and printing load reports: what matters is checked and raised."""
+    """Silence progress bars and load reports of transformers; errors that matter are checked and raised."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -92,7 +92,7 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
     try:
         with quiet_transformers():
             return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-    # A damaged or foreign file surfaces as whatever its parser raises.
+    # A damaged or foreign file raises the errors of its parser.
     except Exception as error:
         raise ModelError(
             f"model {source.name!r} cannot be loaded from {source.folder!r} ({one_line(error)}); check the name, go "
@@ -136,7 +136,7 @@ def load_shape(source: ModelSource) -> ModelShape:
         )
         with torch.device("meta"), quiet_transformers():
             model = AutoModel.from_config(config, trust_remote_code=False)
-    # What a family makes of a setting that it cannot use has no common error.
+    # Families raise different errors for settings that they cannot use.
     except Exception as error:
         raise ModelError(
             f"model {source.name!r} ({config.model_type}) is not one biocache can read ({one_line(error)}); choose a "
@@ -160,7 +160,7 @@ def _given(config: "PreTrainedConfig", name: str) -> bool:
 
 
 def _size(config: "PreTrainedConfig", name: str) -> int:
-    """Return a size of a configuration; a model of another is never built."""
+    """Return a size of a configuration, checked before a model is built with it."""
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _SIZES.get(name, _MOST_POSITIONS):
         raise ValueError(f"its {name} is {shown(value)}")
@@ -195,7 +195,7 @@ def choose_max_length(
         If the tokenizer gives no number.
     """
     longest = tokenizer.model_max_length
-    # So written that it holds for NaN as well.
+    # Written so that NaN is refused too.
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _LEAST_POSITIONS:
         raise ModelError(
             f"the tokenizer of model {source.name!r} gives {shown(longest)} as its model_max_length, which is not a "
@@ -213,7 +213,7 @@ def choose_max_length(
 
 
 def require_vocabulary(source: ModelSource, shape: ModelShape, token_id: NDArray[np.integer]) -> None:
-    """Refuse token ids that a model has no embedding of.
+    """Refuse token ids without an embedding in the model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a model is: what its name means, and its checkpoint at a training size."""
+"""Find a model by its name, and its checkpoint at a training size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +60,8 @@ class ModelSource:
     @property
     def tokenizer(self) -> str:
         """Hub id or folder that holds the tokenizer."""
-        own = self.checkpoint is not None and self.checkpoint.is_dir()
         names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
-        if own and not any((Path(self.folder) / name).exists() for name in names):
-            return self.base
-        return self.folder
+        return self.folder if any((Path(self.folder) / name).exists() for name in names) else self.base
 
 
 def parse_model(text: str) -> tuple[str, str]:
@@ -126,18 +123,18 @@ def find_source(
     name, base
         As `parse_model` returns them.
     task, dataset, training_size, seed
-        What the model was fine-tuned on; at size 0 it is the pre-trained model.
+        What the model was fine-tuned on; size 0 is the pre-trained model.
     checkpoints
         Folder of fine-tuned checkpoints. Looked for, in this order, are the folder
         ``TASK/DATASET/MODEL/size-SSS/seed-N``, and state dicts named ``model_MODEL_SIZE.bin`` in ``TASK/DATASET``,
         ``TASK`` and the folder itself.
     random_weights
-        Whether to initialise the weights from the seed; the name gets ``-random`` at its end.
+        Whether to initialise the weights from the seed; ``-random`` is appended to the name.
 
     Raises
     ------
     ModelError
-        If there is no checkpoint of this size; the message lists where it was looked for.
+        If there is no checkpoint of this size; the message lists the places searched.
     SettingError
         If random weights are asked for at another size than 0.
     """
@@ -147,14 +144,12 @@ def find_source(
         return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
     if training_size == 0:
         return ModelSource(name, base, 0, seed)
-    root = checkpoints
-    folder = root / checkpoint_path(task, dataset, name, training_size, seed)
-    files = [place / f"model_{name}_{training_size}.bin" for place in (root / task / dataset, root / task, root)]
-    if (folder / "config.json").is_file():
-        return ModelSource(name, base, training_size, seed, resolved(folder))
-    for file in files:
-        if file.is_file():
-            return ModelSource(name, base, training_size, seed, resolved(file))
+    folder = checkpoints / checkpoint_path(task, dataset, name, training_size, seed)
+    places = (checkpoints / task / dataset, checkpoints / task, checkpoints)
+    files = [place / f"model_{name}_{training_size}.bin" for place in places]
+    found = [folder] if (folder / "config.json").is_file() else [file for file in files if file.is_file()]
+    if found:
+        return ModelSource(name, base, training_size, seed, resolved(found[0]))
     looked = ", ".join(map(str, [folder, *files]))
     raise ModelError(
         f"no checkpoint of model {name!r} at training size {training_size} (seed {seed}); looked for {looked}; put "

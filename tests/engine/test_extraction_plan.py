@@ -136,8 +136,9 @@ def test_larger_windows_take_more_memory(packs, window):
 
 
 def choose(lengths, capacity=64, **changes):
-    asked = {"device_kind": "cpu", "batch_tokens": None, "window_tokens": None, "max_memory": None}
-    return choose_budget([(layout(lengths, capacity), KEPT)], SHAPE, **(asked | changes))
+    device = changes.pop("device", "cpu")
+    asked = ExtractionRequest(task="ner", **changes)
+    return choose_budget([(layout(lengths, capacity), KEPT)], SHAPE, device, asked)
 
 
 def test_windows_are_halved_until_they_fit(monkeypatch):
@@ -175,7 +176,7 @@ def test_lanes_are_halved_where_the_smallest_windows_do_not_fit(monkeypatch):
     smallest = choose(lengths, window_tokens=64, max_memory=2**50)
     tight = choose(lengths, max_memory=smallest.peak_bytes - 1)
     assert (tight.window_tokens, tight.lanes) == (64, 4)
-    assert choose(lengths, device_kind="cuda", max_memory=2**50).lanes == 1
+    assert choose(lengths, device="cuda", max_memory=2**50).lanes == 1
 
 
 def test_asked_sizes_are_kept():
@@ -340,7 +341,6 @@ def test_windows_cover_all_packs_in_order(lengths, capacity, window):
     plan = layout(lengths, capacity)
     windows = plan_windows(plan, window)
     assert [pack for one in windows for pack in one] == list(range(plan.pack_count))
-    assert [one.index for one in windows] == list(range(len(windows)))
     for one in windows:
         assert len(one) == 1 or plan.tokens.pack_sizes[list(one)].sum() <= window
     # No two neighbours would fit one window.
@@ -360,7 +360,7 @@ def test_batches_hold_every_sample_once_within_the_budget(lengths, capacity, bud
     assert ordered == [lengths[sample] for sample in samples] == sorted(ordered, reverse=True)
     for batch in batches:
         assert batch.padded_tokens == max(batch.lengths) * len(batch.lengths)
-        assert batch.padded_pairs == max(batch.lengths) ** 2 * len(batch.lengths)
+        assert batch.padded_entries == max(batch.lengths) ** 2 * len(batch.lengths)
         assert batch.padded_tokens <= budget or len(batch.samples) == 1
     # Full: the next sample, padded to the batch's length, would not have fitted.
     for batch in batches[:-1]:
