@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from biocache.store.schema import LABELLED
+
 __all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "Sample", "Task", "digest_samples"]
 
 SPLITS = ("train", "validation", "test")
@@ -24,6 +26,16 @@ class Task:
 
     name: str
     views: Mapping[str, tuple[int, ...]]
+
+    @property
+    def whole_view(self) -> str:
+        """The view that encodes all texts of a sample; classifiers and attention maps use it."""
+        return max(self.views, key=lambda view: len(self.views[view]))
+
+    @property
+    def labels_words(self) -> bool:
+        """Whether words have the labels, not samples."""
+        return LABELLED[self.name] == "words"
 
 
 TASKS: Mapping[str, Task] = {

@@ -102,9 +102,9 @@ def curve_plot(
     dict
         What `Bokeh.embed.embed_item` takes.
     """
-    plot = _plot(_HEIGHT, titles, _range(*_margin(bounds, 0.05)))
+    plot = _plot(_HEIGHT, titles, _range(bounds, 0.05))
     plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
-    plot.x_range = _range(*_margin((min(ticks), max(ticks)), 0.04))
+    plot.x_range = _range((min(ticks), max(ticks)), 0.04)
     plot.xgrid.visible = False
     for value, key in lines:
         plot.add_layout(
@@ -194,8 +194,8 @@ def _frame(
 ) -> str:
     """Describe a heat map without its numbers, as JSON."""
     titles = (across.replace("_", " "), "layer")
-    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, _range(len(layers) - 0.5, -0.5))
-    plot.x_range = _range(-0.5, len(columns) - 0.5)
+    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, Range1d(start=len(layers) - 0.5, end=-0.5))
+    plot.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
     for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
         ticks = _thinned(range(len(found)))
         axis.ticker = FixedTicker(ticks=ticks)
@@ -246,13 +246,10 @@ def _item(plot: Any) -> dict[str, Any]:
     return {"target_id": None, "root_id": plot.id, "doc": written, "version": bokeh.__version__}
 
 
-def _range(start: float, end: float) -> Range1d:
-    return Range1d(start=start, end=end)
-
-
-def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:
-    room = (bounds[1] - bounds[0]) * share or 0.5 * share or 0.05
-    return bounds[0] - room, bounds[1] + room
+def _range(bounds: tuple[float, float], share: float) -> Range1d:
+    """Return the range of an axis: bounds, widened on both sides by a share of their distance."""
+    room = (bounds[1] - bounds[0]) * share or 0.5 * share
+    return Range1d(start=bounds[0] - room, end=bounds[1] + room)
 
 
 def _thinned(ticks: Sequence[int]) -> list[int]:

@@ -14,7 +14,6 @@ from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.engine.scoring import SCORE_TITLES, main_score
 from biocache.store.keys import RunKey
-from biocache.store.schema import LABELLED
 
 __all__ = ["ProbeSection"]
 
@@ -28,11 +27,12 @@ _MERGED = (
     " Merged-entity F1 takes a stretch of words of one type for one entity, in the truth as in the predictions, since "
     "these runs hold merged types: entities of one type that touch count as one."
 )
+# By whether words have the labels.
 _SELECTIVITY = {
-    "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
+    True: " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
     "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
     "frequent label, little was memorised, whatever the selectivity.",
-    "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
+    False: " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
     "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
 }
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
@@ -107,7 +107,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
-        + (_SELECTIVITY[LABELLED[settings["task"]]] if selectivity else ""),
+        + (_SELECTIVITY[TASKS[settings["task"]].labels_words] if selectivity else ""),
         data=Table.of(rows),
         variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
         switch="score",
@@ -146,8 +146,7 @@ def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    of_words = LABELLED[settings["task"]] == "words"
-    rows = "words" if of_words else f"views {settings['views']} ({settings['combine']})"
+    rows = "words" if TASKS[settings["task"]].labels_words else f"views {settings['views']} ({settings['combine']})"
     known = {
         "C": settings.get("c"),
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
