@@ -23,14 +23,14 @@ _WORD_PROBE, _SAMPLE_PROBE = "bilstm-crf", "svc"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model on one data set.
+    """One model on one dataset.
 
     Attributes
     ----------
     task
         Name of the task.
     dataset, model
-        As the user gave them: a folder, a hub id, ``NAME=...``; the task's default data set is None.
+        As the user gave them: a folder, a hub id, ``NAME=...``; the task's default dataset is None.
     dataset_name, model_name
         Their names in run keys.
     """
@@ -51,7 +51,7 @@ class StudyRequest(Request):
     tasks
         The tasks.
     datasets
-        A data set for each task, in the same order; None for the default data sets of the tasks.
+        A dataset for each task, in the same order; None for the default datasets of the tasks.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
     training_sizes
@@ -63,7 +63,7 @@ class StudyRequest(Request):
     steps
         Which of `STEPS` to run.
     finetuning, extraction
-        Settings of these steps; the fields that the grid decides (task, data set, model, size, seed, checkpoints) are
+        Settings of these steps; the fields that the grid decides (task, dataset, model, size, seed, checkpoints) are
         replaced.
     probe
         Classifier of all tasks; None for those of the original study, ``bilstm-crf`` for ``ner`` and ``svc`` for
@@ -129,7 +129,7 @@ class StudyRequest(Request):
 
     @property
     def corpora(self) -> tuple[tuple[str, str | None], ...]:
-        """The task and the data set of each corpus; None for the task's default."""
+        """The task and the dataset of each corpus; None for the task's default."""
         return tuple(zip(self.tasks, self.datasets or (None,) * len(self.tasks), strict=True))
 
     @property

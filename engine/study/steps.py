@@ -25,7 +25,7 @@ class Step:
     kind
         ``finetune``, ``extract``, ``probe`` or ``compare-attention``.
     cell
-        The model and the data set.
+        The model and the dataset.
     sizes
         Training sizes of the call.
     """
@@ -57,14 +57,14 @@ class PlannedStep:
 
 
 def cells(request: StudyRequest) -> list[Cell]:
-    """Return every model on every data set.
+    """Return every model on every dataset.
 
     Raises
     ------
     SettingError
-        If two data sets or two models would have one name.
+        If two datasets or two models would have one name.
     DataError
-        If a task has no default data set.
+        If a task has no default dataset.
     """
     found: dict[tuple[str, str, str], Cell] = {}
     for task, dataset in request.corpora:
@@ -138,7 +138,7 @@ def has_foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> bool
     request
         The grid.
     cell
-        The model and the data set.
+        The model and the dataset.
     size
         The training size.
     """

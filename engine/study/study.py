@@ -48,7 +48,7 @@ def run_study(
     on_step: Callable[[Step], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Outcome]:
-    """Fine-tune, extract, probe and compare attention over a grid of data sets, models and training sizes.
+    """Fine-tune, extract, probe and compare attention over a grid of datasets, models and training sizes.
 
     Finished steps are found and not run again. A failed step stops only the steps that need it.
 
