@@ -61,10 +61,10 @@ def write_corpus(
         _write(folder / "nli" / f"{name}.jsonl", "".join(lines))
 
 
-def read_before(domain: str, count: int, *, seed: int = 1) -> list[str]:
+def read_before(domain: str, count: int) -> list[str]:
     """Make the texts that a model is pre-trained on: ``biomedical``, from the grammars of the corpora, or ``general``.
 
-    With another seed than that of the corpora, few of their sentences occur again.
+    The seed differs from that of the corpora, so few of their sentences occur again.
 
     Parameters
     ----------
@@ -72,10 +72,8 @@ def read_before(domain: str, count: int, *, seed: int = 1) -> list[str]:
         ``biomedical`` or ``general``.
     count
         Number of texts.
-    seed
-        Seed of the grammar's choices.
     """
-    choices = random.Random(f"{domain} {seed}")
+    choices = random.Random(f"{domain} 1")
     if domain == "general":
         return [everyday(choices) for _ in range(count)]
     return [text_of(abstracts.sentence(choices)) if number % 2 else _note(choices) for number in range(count)]
