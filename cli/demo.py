@@ -61,12 +61,11 @@ def _shown(step: "Step") -> str:
 
 def _print_scores(demo: "Demo") -> None:
     """Write what fine-tuning came to, a row a model."""
-    from biocache.engine.demo.demo import SIZES
-    from biocache.engine.demo.outcome import SCORES, test_scores
+    from biocache.engine.demo.demo import SCORES, SIZES
 
     rows = [
         (task, SCORES[task].replace("_f1", " F1"), model, *(scores[size] for size in SIZES))
-        for task, model, scores in test_scores(demo)
+        for task, model, scores in demo.scores()
     ]
     echo("\nFine-tuned models on the test split\n")
     print_table(("task", "score", "model", *(f"{size} %" for size in SIZES)), rows)

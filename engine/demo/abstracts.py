@@ -1,4 +1,4 @@
-"""Sentences as abstracts of molecular biology have them, with the types of their entities."""
+"""Sentences like those of molecular biology abstracts, with the types of their entities."""
 
 # ruff: noqa: RUF001 - Greek letters are part of the names.
 
@@ -6,13 +6,11 @@ import random
 
 from biocache.engine.demo.grammar import Rules, Tagged, fill
 
-__all__ = ["TYPES", "sentence"]
+__all__ = ["sentence"]
 
-TYPES = ("protein", "DNA", "RNA", "cell_type", "cell_line")
-
-# A gene, its transcript and its protein have one name: the words around it tell which is meant, before the name or
-# after it, at once or some words away.
-RULES: Rules = {
+# A gene, its transcript and its protein share one name: which is meant follows from the words around it, before or
+# after the name, adjacent or some words away.
+_RULES: Rules = {
     "gene": (
         "IL-2", "IL-4", "IL-6", "IL-10", "IL-12", "TNF-α", "IFN-γ", "TGF-β1", "GM-CSF", "p53", "p21", "p27", "c-Myc",
         "c-Fos", "c-Jun", "c-Rel", "GATA-1", "GATA-3", "CD4", "CD28", "CD40", "CD69", "STAT1", "STAT5", "STAT6",
@@ -42,7 +40,7 @@ RULES: Rules = {
         "[cell_line {line}]", "[cell_line {line} cells]", "[cell_line {line} cells]", "[cell_line {lineage} cell line]",
         "[cell_line {lineage} cell clones]",
     ),
-    # One name, told apart by what stands before it, after it, or both.
+    # One name, disambiguated by the words before it, after it, or both.
     "bare": (
         "transcription of [DNA {gene}]", "methylation of [DNA {gene}]", "a deletion in [DNA {gene}]",
         "translation of [RNA {gene}]", "splicing of [RNA {gene}]", "the half-life of [RNA {gene}]",
@@ -102,6 +100,6 @@ _MOST_WORDS = 45
 def sentence(choices: random.Random) -> Tagged:
     """Make a sentence of at most 45 words, with its entities."""
     while True:
-        made = fill(choices, choices.choice(_TEMPLATES), RULES)
+        made = fill(choices, choices.choice(_TEMPLATES), _RULES)
         if len(made) <= _MOST_WORDS:
             return made

@@ -5,7 +5,6 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +22,6 @@ _Symbols = tuple[str, ...]
 _Merge = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """What a tiny model has of everything."""
-
-    hidden_size: int
-    layers: int
-    heads: int
-    max_positions: int
-    initializer_range: float
-
-
 def write_checkpoint(
     family: str,
     folder: Path,
@@ -49,17 +37,17 @@ def write_checkpoint(
 ) -> Path:
     """Write a small model with random weights and a tokenizer trained on some texts.
 
-    The folder loads with ``AutoModel`` and ``AutoTokenizer``, without a network. It is complete or absent: a
-    sibling is written and then renamed. The same arguments give the same tokenizer and the same weights.
+    The folder loads offline with ``AutoModel`` and ``AutoTokenizer``. It is complete or absent. The same arguments
+    give the same tokenizer and the same weights.
 
     Parameters
     ----------
     family
         ``bert``, ``gpt2`` or ``biogpt``.
     folder
-        Where to write; must not exist.
+        The new folder; must not exist.
     texts
-        Word lists that the tokenizer's vocabulary is learned from.
+        Word lists from which the tokenizer's vocabulary is learned.
     seed
         Seed of the weights.
     hidden_size
@@ -69,12 +57,12 @@ def write_checkpoint(
     heads
         Attention heads of a block.
     max_positions
-        Longest input, in tokens.
+        Maximum length of an input, in tokens.
     vocab_size
-        Most tokens of the vocabulary. Never less than the special tokens and the single characters need.
+        Maximum size of the vocabulary; special tokens and single characters are always in it.
     initializer_range
-        Standard deviation of the weights. The usual 0.02 gives layers that are alike and uniform attention, which says
-        nothing of a model that is not trained afterwards.
+        Standard deviation of the weights. With the usual 0.02, untrained layers are nearly equal and attention is
+        nearly uniform.
 
     Returns
     -------
@@ -90,15 +78,29 @@ def write_checkpoint(
         raise SettingError(f"model family {family!r} is not known: choose from {', '.join(FAMILIES)}")
     if folder.exists():
         raise SettingError(f"folder {str(folder)!r} exists: remove it, or choose another")
+    from transformers import AutoConfig
+
     words = Counter(word for text in texts for word in text)
-    make_tokenizer, make_config = FAMILIES[family]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as made:
         made.mkdir()
-        tokenizer = make_tokenizer(words, vocab_size, made.parent)
+        tokenizer = FAMILIES[family](words, vocab_size, made.parent)
         tokenizer.model_max_length = max_positions
         tokenizer.save_pretrained(made)
-        config = make_config(tokenizer, _Shape(hidden_size, layers, heads, max_positions, initializer_range))
+        config = AutoConfig.for_model(
+            family,
+            vocab_size=len(tokenizer),
+            hidden_size=hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=max_positions,
+            initializer_range=initializer_range,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            # GPT-2 has no such setting: its inner layer is four times as wide as the others.
+            **({} if family == "gpt2" else {"intermediate_size": 2 * hidden_size}),
+        )
         _write_model(config, seed, made)
     return folder
 
@@ -123,21 +125,6 @@ def _bert_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "Pre
     return BertTokenizer(vocab=vocab, do_lower_case=False)
 
 
-def _bert_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
-    from transformers import BertConfig
-
-    return BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=2 * shape.hidden_size,
-        max_position_embeddings=shape.max_positions,
-        initializer_range=shape.initializer_range,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
 def _gpt2_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import GPT2Tokenizer
@@ -150,21 +137,6 @@ def _gpt2_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "Pre
     special = ["<|endoftext|>", *sorted(ByteLevel.alphabet())]
     vocab, merges = _learn(pieces, special, vocab_size, lambda left, right: left + right)
     return GPT2Tokenizer(vocab=vocab, merges=merges)
-
-
-def _gpt2_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
-    from transformers import GPT2Config
-
-    return GPT2Config(
-        vocab_size=len(tokenizer),
-        n_embd=shape.hidden_size,
-        n_layer=shape.layers,
-        n_head=shape.heads,
-        n_positions=shape.max_positions,
-        initializer_range=shape.initializer_range,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
 
 
 def _biogpt_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "PreTrainedTokenizerBase":
@@ -184,28 +156,11 @@ def _biogpt_tokenizer(words: Counter[str], vocab_size: int, scratch: Path) -> "P
     return BioGptTokenizer(str(vocab_file), str(merges_file))
 
 
-def _biogpt_config(tokenizer: "PreTrainedTokenizerBase", shape: _Shape) -> "PreTrainedConfig":
-    from transformers import BioGptConfig
-
-    return BioGptConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=2 * shape.hidden_size,
-        max_position_embeddings=shape.max_positions,
-        initializer_range=shape.initializer_range,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-# The trainers of the tokenizers library number tokens in the order of a hash table, new in every process.
+# The trainers of the tokenizers library number tokens in the order of a hash table, which differs between processes.
 def _learn(
     pieces: Counter[_Symbols], special: Sequence[str], size: int, join: Callable[[str, str], str]
 ) -> tuple[dict[str, int], list[_Merge]]:
-    """Learn byte-pair merges, the most frequent first and equals in alphabetical order."""
+    """Learn byte-pair merges, the most frequent first, ties in alphabetical order."""
     rows = [list(piece) for piece in sorted(pieces)]
     weights = [pieces[tuple(row)] for row in rows]
     found = {symbol for row in rows for symbol in row} - set(special)
@@ -256,11 +211,9 @@ def _merged(row: list[str], pair: _Merge, joined: str) -> list[str]:
     return out
 
 
-_MakeTokenizer = Callable[[Counter[str], int, Path], "PreTrainedTokenizerBase"]
-_MakeConfig = Callable[["PreTrainedTokenizerBase", _Shape], "PreTrainedConfig"]
-
-FAMILIES: dict[str, tuple[_MakeTokenizer, _MakeConfig]] = {
-    "bert": (_bert_tokenizer, _bert_config),
-    "gpt2": (_gpt2_tokenizer, _gpt2_config),
-    "biogpt": (_biogpt_tokenizer, _biogpt_config),
+#: Model family to what makes its tokenizer of counted words, a vocabulary size and a folder for scratch files.
+FAMILIES: dict[str, Callable[[Counter[str], int, Path], "PreTrainedTokenizerBase"]] = {
+    "bert": _bert_tokenizer,
+    "gpt2": _gpt2_tokenizer,
+    "biogpt": _biogpt_tokenizer,
 }

@@ -1,4 +1,4 @@
-"""The corpora of the demo, one a task, and the texts that its models have read before."""
+"""The corpora of the demo, one per task, and the texts that its models are pre-trained on."""
 
 import json
 import random
@@ -11,10 +11,10 @@ from biocache.engine.demo.everyday import everyday
 from biocache.engine.demo.grammar import text_of
 from biocache.store.errors import SettingError
 
-__all__ = ["NER_SIZES", "NLI_SIZES", "read_before", "write_corpus"]
+__all__ = ["SIZES", "read_before", "write_corpus"]
 
-NER_SIZES: Mapping[str, int] = {"train": 120, "validation": 30, "test": 40}
-NLI_SIZES: Mapping[str, int] = {"train": 120, "validation": 30, "test": 40}
+#: Samples of each split.
+SIZES: Mapping[str, int] = {"train": 120, "validation": 30, "test": 40}
 
 _TRIES = 1000
 
@@ -25,12 +25,12 @@ def write_corpus(
     folder: Path,
     *,
     seed: int = 42,
-    ner_sizes: Mapping[str, int] = NER_SIZES,
-    nli_sizes: Mapping[str, int] = NLI_SIZES,
+    ner_sizes: Mapping[str, int] = SIZES,
+    nli_sizes: Mapping[str, int] = SIZES,
 ) -> None:
     """Write ``ner/SPLIT.conll`` and ``nli/SPLIT.jsonl`` under a folder.
 
-    No sentence or pair occurs twice, in one split or in two. The same arguments give the same bytes.
+    All sentences and pairs are distinct, over all splits. The same arguments give the same bytes.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def write_corpus(
     Raises
     ------
     SettingError
-        If more sentences are asked for than the grammar can make.
+        If the sizes are larger than the grammar can supply.
     """
     choices = random.Random(seed)
     for name, sentences in _split(lambda _: abstracts.sentence(choices), ner_sizes):
@@ -61,10 +61,10 @@ def write_corpus(
         _write(folder / "nli" / f"{name}.jsonl", "".join(lines))
 
 
-def read_before(domain: str, count: int, *, seed: int = 1) -> list[str]:
-    """Make the texts that a model is pre-trained on: ``biomedical``, of the grammars of the corpora, or ``general``.
+def read_before(domain: str, count: int) -> list[str]:
+    """Make the texts that a model is pre-trained on: ``biomedical``, from the grammars of the corpora, or ``general``.
 
-    The seed is another than that of the corpora, whose sentences are too many kinds to come again often.
+    The seed differs from that of the corpora, so few of their sentences occur again.
 
     Parameters
     ----------
@@ -72,10 +72,8 @@ def read_before(domain: str, count: int, *, seed: int = 1) -> list[str]:
         ``biomedical`` or ``general``.
     count
         Number of texts.
-    seed
-        Seed of the grammar's choices.
     """
-    choices = random.Random(f"{domain} {seed}")
+    choices = random.Random(f"{domain} 1")
     if domain == "general":
         return [everyday(choices) for _ in range(count)]
     return [text_of(abstracts.sentence(choices)) if number % 2 else _note(choices) for number in range(count)]

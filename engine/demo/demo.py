@@ -1,25 +1,30 @@
-"""What the demo is: where its parts are, and what is asked for in it."""
+"""The demo: the places of its parts, its requests, and the scores of its fine-tuned models."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.demo.models import MODELS
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.store import Store
 
-__all__ = ["DATASET", "SIZES", "Demo"]
+__all__ = ["DATASET", "SCORES", "SIZES", "Demo"]
 
 DATASET = "demo"
 #: Percents of the train split that the models are fine-tuned on.
 SIZES = (10, 30, 50, 100)
+#: The main score of each task.
+SCORES = {"ner": "entity_f1", "nli": "accuracy"}
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """Where the parts of a demo are, and what is asked for in it.
+    """The places of the parts of a demo, and its requests.
 
     Attributes
     ----------
@@ -36,7 +41,7 @@ class Demo:
 
     @property
     def models(self) -> dict[str, Path]:
-        """Name of a model to the folder of its pre-trained checkpoint."""
+        """Folders of the pre-trained checkpoints, by the names of the models."""
         return {name: self.folder / "models" / name for name in MODELS}
 
     @property
@@ -55,7 +60,7 @@ class Demo:
         return self.folder / "report.html"
 
     def finetune_request(self, task: str, *models: str) -> FinetuneRequest:
-        """Return how models, by default all, are fine-tuned: as larger ones are, but faster."""
+        """Return the request that fine-tunes models, by default all; tiny ones need a high learning rate."""
         return FinetuneRequest(
             **self._shared(task, models),
             training_sizes=SIZES,
@@ -66,24 +71,35 @@ class Demo:
         )
 
     def extraction_request(self, task: str, *models: str) -> ExtractionRequest:
-        """Return what is extracted of models, by default of all: every layer at every training size."""
+        """Return the request that extracts models, by default all: every layer at every training size."""
         return ExtractionRequest(
             **self._shared(task, models),
             training_sizes=(0, *SIZES),
             # Pairs are probed and compared as they were fine-tuned: encoded together.
-            views=("pair",) if task == "nli" else None,
+            views=(TASKS[task].whole_view,),
             checkpoints=self.checkpoints,
         )
 
     def probe_request(self, task: str) -> ProbeRequest:
-        """Return what is probed: every layer, with a control task."""
-        if task == "ner":
+        """Return the request that probes every layer, with a control task."""
+        if TASKS[task].labels_words:
             return ProbeRequest(task=task, max_train_samples=100, control=True)
         return ProbeRequest(task=task, features="pair", control=True)
 
     def attention_request(self, task: str, model: str) -> AttentionRequest:
-        """Return how the attention of a fine-tuned model is compared with that of the pre-trained one."""
+        """Return the request that compares the attention of a fine-tuned model with that of the pre-trained one."""
         return AttentionRequest(task=task, model=model, training_sizes=SIZES)
+
+    def scores(self) -> Iterator[tuple[str, str, dict[int, float]]]:
+        """Yield each task and model of a finished demo, with its score on the test split at each training size."""
+        found = {}
+        for result in Store.open(self.store).results("finetune"):
+            spec = result.inputs["checkpoint"]
+            score = result.load()[SCORES[spec["task"]]].sel(split="test")
+            found[spec["task"], spec["model"], spec["training_size"]] = score.item()
+        for task in TASKS:
+            for model in MODELS:
+                yield task, model, {size: found[task, model, size] for size in SIZES}
 
     def _shared(self, task: str, models: tuple[str, ...]) -> dict[str, Any]:
         named = tuple(f"{name}={self.models[name]}" for name in models or MODELS)

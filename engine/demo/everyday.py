@@ -1,4 +1,4 @@
-"""Sentences about everyday life: what a model has read that knows nothing of biology."""
+"""Sentences about everyday life, for models pre-trained without biology."""
 
 import random
 

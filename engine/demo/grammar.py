@@ -1,4 +1,4 @@
-"""A grammar: templates whose slots are filled from lists, with a seed, and brackets that tag what they hold."""
+"""A grammar: templates with slots, filled at random from lists, and brackets around tagged entities."""
 
 import random
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 __all__ = ["Rules", "Tagged", "fill", "text_of"]
 
-#: A slot's name to what it may become; a rule may hold slots and brackets of its own.
+#: Name of a slot to its possible texts, which may hold slots and brackets themselves.
 Rules = Mapping[str, tuple[str, ...]]
 #: A sentence: its words with their IOB2 tags.
 Tagged = tuple[tuple[str, str], ...]
@@ -15,24 +15,24 @@ _PIECE = re.compile(r"\{(?P<slot>\w+)\}|\[(?P<kind>\w+) |(?P<close>\])|(?P<text>
 
 
 def fill(choices: random.Random, template: str, rules: Rules) -> Tagged:
-    """Make a sentence of a template.
+    """Make a sentence from a template.
 
     Parameters
     ----------
     choices
-        Draws the rules; a name that the sentence has already is not drawn again while there are others.
+        Draws the texts of the slots; a text that the sentence already has is drawn again only if there is no other.
     template
         Words, slots ``{name}``, and brackets ``[type words]`` around an entity.
     rules
-        What slots become.
+        Possible texts of the slots.
 
     Returns
     -------
     Tagged
-        The words, the first with a capital letter unless it is of an entity, and their tags.
+        The words with their tags; the first word is capitalised unless it is part of an entity.
     """
     used: set[str] = set()
-    # A bracket may stand within a rule and a slot within a bracket, so slots go first.
+    # Rules may hold brackets, and brackets slots, so the slots are filled first.
     words = list(_tagged(_expanded(choices, template, rules, used)))
     if words and words[0][1] == "O":
         words[0] = (words[0][0][:1].upper() + words[0][0][1:], "O")
@@ -40,7 +40,7 @@ def fill(choices: random.Random, template: str, rules: Rules) -> Tagged:
 
 
 def text_of(sentence: Tagged) -> str:
-    """Return the words of a sentence, with spaces between them."""
+    """Return the words of a sentence, joined by spaces."""
     return " ".join(word for word, _ in sentence)
 
 

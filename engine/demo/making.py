@@ -1,5 +1,6 @@
 """`make_demo`: the whole study in small, in one folder."""
 
+import gc
 import json
 import os
 import shutil
@@ -8,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from biocache import engine
 from biocache.engine.analysis import Found, find
 from biocache.engine.commands import command_line
 from biocache.engine.corpora.base import TASKS
-from biocache.engine.demo.demo import DATASET, SIZES, Demo
+from biocache.engine.demo.demo import DATASET, Demo
 from biocache.engine.demo.models import MODELS, write_model
 from biocache.engine.executor import Executor, Task
 from biocache.engine.extraction.request import ExtractionRequest
@@ -38,18 +41,18 @@ _MARK = {"biocache_demo": 2}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a demo does.
+    """One step of a demo.
 
     Attributes
     ----------
     name
         What it makes.
     command
-        The command that does the same, for a shell; empty where there is none.
+        The equivalent command for a shell; empty where there is none.
     found
-        Whether it was there already; None before that is known.
+        Whether an earlier call made it; None before that is known.
     seconds
-        Wall time that it took; None before it is done.
+        Wall time; None before it is done.
     """
 
     name: str
@@ -65,20 +68,20 @@ def make_demo(
     on_step: Callable[[Step], None] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Demo:
-    """Do a whole study in small: corpora, four pre-trained models, and every command of biocache on them.
+    """Run a small study: corpora, four pre-trained models, and every command of biocache on them.
 
-    Everything is made offline. What an earlier call made, whole or in part, is kept and completed.
+    Everything is made offline. Results of an earlier call, whole or partial, are kept and completed.
 
     Parameters
     ----------
     folder
-        Where to put it; made where it is missing.
+        Folder of the demo; made where it is missing.
     workers
-        Processes that train and extract models at the same time; None to do it in this one.
+        Processes that train and extract models at the same time; None to do it in this process.
     on_step
         Called with each step as it begins, and again when it has ended.
     on_progress
-        Called with a step's name, how many of its parts are done, and how many it has.
+        Called with a step's name, the number of its parts that are done, and the number of all its parts.
 
     Returns
     -------
@@ -88,9 +91,9 @@ def make_demo(
     Raises
     ------
     SettingError
-        If the folder holds something else than a demo, or one of another version.
+        If the folder holds other files, or a demo of another version.
     ResourceError
-        If another process is making it, or memory or disk does not suffice.
+        If another process is making the demo, or memory or disk space is too small.
     """
     demo = Demo(local_path(folder, "folder"))
     _claim(demo.folder)
@@ -136,7 +139,7 @@ def _mark() -> str:
 
 @dataclass
 class _Maker:
-    """Does the steps in their order, several models at a time."""
+    """Runs the steps in order, several models at a time."""
 
     demo: Demo
     workers: int | None
@@ -151,14 +154,15 @@ class _Maker:
         missing = [name for name, place in demo.models.items() if not place.is_dir()]
         self._do(Step("pre-trained models"), not missing, lambda: self._write_models(missing))
         for task in TASKS:
-            self._finetune(task)
+            self._fill("finetune", task, demo.finetune_request, _is_finetuned)
         for task in TASKS:
-            self._extract(task)
+            self._fill("extract", task, demo.extraction_request, _is_extracted)
         for task in TASKS:
-            self._probe(task)
+            # In the processes that trained: small fits in threads of one process wait for each other.
+            self._analyse("probe", task, demo.probe_request(task), self.executor)
         for task in TASKS:
             for model in MODELS:
-                self._compare(task, model)
+                self._analyse("compare-attention", f"{task} {model}", demo.attention_request(task, model), None)
         self._report()
 
     def _do(self, step: Step, found: bool, work: Callable[[], object]) -> None:
@@ -170,7 +174,7 @@ class _Maker:
         self.on_step(replace(step, found=found, seconds=time.perf_counter() - begun))
 
     def _each(self, name: str, work: Callable[..., object], parts: list[tuple[Any, ...]]) -> None:
-        """Do the parts of a step, as many at a time as there are workers; without workers one after the other."""
+        """Do the parts of a step, in the workers; without workers one after the other."""
         tell = partial(self.on_progress, name)
         if self.workers is not None:
             self.executor.run([Task(place, work, part) for place, part in enumerate(parts)], on_progress=tell)
@@ -194,38 +198,25 @@ class _Maker:
         chains = [([name, *begun_with[name]], place) for name in missing if name not in heirs]
         self._each("pre-trained models", _write_chain, sorted(chains, key=lambda chain: -len(chain[0])))
 
-    def _finetune(self, task: str) -> None:
-        demo = self.demo
-        missing = [name for name in MODELS if not all(_is_made(demo, task, name, size) for size in SIZES)]
-        step = Step(f"finetune {task}", command_line("finetune", demo.store, demo.finetune_request(task)))
-        parts = [(demo.store, demo.finetune_request(task, name)) for name in missing]
-        self._do(step, not missing, lambda: self._each(step.name, _finetune, parts))
-
-    def _extract(self, task: str) -> None:
-        demo = self.demo
-        missing = [name for name in MODELS if not all(_complete(demo.store, key) for key in _keys(demo, task, name))]
-        step = Step(f"extract {task}", command_line("extract", demo.store, demo.extraction_request(task)))
-        parts = [(demo.store, demo.extraction_request(task, name)) for name in missing]
-        self._do(step, not missing, lambda: self._each(step.name, _extract, parts))
-
-    def _probe(self, task: str) -> None:
-
-        # By the processes that trained: small fits in threads of one wait for each other.
-        self._analyse(f"probe {task}", "probe", self.demo.probe_request(task), self.executor)
-
-    def _compare(self, task: str, model: str) -> None:
-        name = "compare-attention"
-        self._analyse(f"{name} {task} {model}", name, self.demo.attention_request(task, model), None)
-
-    def _analyse(self, title: str, name: str, request: Request, executor: Executor | None) -> None:
+    def _fill(
+        self,
+        command: str,
+        task: str,
+        request_of: Callable[..., Request],
+        is_done: Callable[[Demo, str, Any], bool],
+    ) -> None:
+        """Fine-tune or extract the models that are not done yet."""
         store = self.demo.store
-        step = Step(title, command_line(name, store, request))
-        found: Found[Any, Any] = find(name, store, request)
-        self._do(
-            step,
-            found.result() is not None,
-            lambda: found.compute(executor, on_progress=partial(self.on_progress, step.name)),
-        )
+        requests = {model: request_of(task, model) for model in MODELS}
+        parts = [(command, store, each) for model, each in requests.items() if not is_done(self.demo, model, each)]
+        step = Step(f"{command} {task}", command_line(command, store, request_of(task)))
+        self._do(step, not parts, lambda: self._each(step.name, _call, parts))
+
+    def _analyse(self, name: str, what: str, request: Request, executor: Executor | None) -> None:
+        step = Step(f"{name} {what}", command_line(name, self.demo.store, request))
+        found: Found[Any, Any] = find(name, self.demo.store, request)
+        tell = partial(self.on_progress, step.name)
+        self._do(step, found.result() is not None, lambda: found.compute(executor, on_progress=tell))
 
     def _report(self) -> None:
         from biocache.engine.report.report import write_report
@@ -241,29 +232,27 @@ def _write_chain(names: list[str], folder: Path) -> None:
         write_model(name, folder)
 
 
-def _finetune(store: Path, request: FinetuneRequest) -> None:
-    from biocache.engine.finetuning.finetune import finetune
-
-    finetune(store, request)
-
-
-def _extract(store: Path, request: ExtractionRequest) -> None:
-    from biocache.engine.extraction.extract import extract
-
-    extract(store, request)
-
-
-def _is_made(demo: Demo, task: str, model: str, size: int) -> bool:
-    seed = demo.finetune_request(task).seed
-    return (demo.checkpoints / checkpoint_path(task, DATASET, model, size, seed)).is_dir()
+def _call(command: str, store: Path, request: Request) -> None:
+    """Call `finetune` or `extract`, imported here: they load torch, which only the workers need."""
+    call = getattr(engine, command)
+    # Trainer collects garbage for each checkpoint, which takes a tenth as long as so small a training: freezing leaves
+    # the many objects of the imported libraries out of it.
+    gc.freeze()
+    try:
+        call(store, request)
+    finally:
+        gc.unfreeze()
 
 
-def _keys(demo: Demo, task: str, model: str) -> Iterator[RunKey]:
-    request = demo.extraction_request(task, model)
-    for size in request.training_sizes:
-        for view in request.all_views:
-            for split in request.splits:
-                yield RunKey(task, DATASET, model, size, request.seed, view, split)
+def _is_finetuned(demo: Demo, model: str, request: FinetuneRequest) -> bool:
+    places = (checkpoint_path(request.task, DATASET, model, size, request.seed) for size in request.training_sizes)
+    return all((demo.checkpoints / place).is_dir() for place in places)
+
+
+def _is_extracted(demo: Demo, model: str, request: ExtractionRequest) -> bool:
+    parts = product(request.training_sizes, request.all_views, request.splits)
+    keys = (RunKey(request.task, DATASET, model, size, request.seed, view, split) for size, view, split in parts)
+    return all(_complete(demo.store, key) for key in keys)
 
 
 def _complete(store: Path, key: RunKey) -> bool:

@@ -1,4 +1,4 @@
-"""The four models of the demo: a BERT and a GPT that have read of everyday life, and their biomedical twins."""
+"""The four models of the demo: a BERT and a GPT pre-trained on everyday texts, and their biomedical twins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from biocache.store.atomic import temporary_folder
 __all__ = ["MODELS", "PretrainedModel", "write_model"]
 
 _TEXTS = 4000
-# All tokenizers know the words of both domains, so that twins read a text in pieces of one size.
+# All tokenizers are trained on both domains, so that twins split a text into equally many tokens.
 _TOKENIZER_TEXTS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainedModel:
-    """How a model of the demo comes about.
+    """How a model of the demo is pre-trained.
 
     Attributes
     ----------
     family
         ``bert``, ``gpt2`` or ``biogpt``.
     domain
-        What it reads: ``general`` or ``biomedical``.
+        Domain of its texts: ``general`` or ``biomedical``.
     steps
-        Optimiser steps of its pre-training.
+        Optimiser steps.
     begins_with
-        Model whose weights it begins with; None for random ones.
+        Model whose weights it starts from; None for random weights.
     """
 
     family: str
@@ -38,7 +38,7 @@ class PretrainedModel:
     begins_with: str | None = None
 
 
-# As the real ones: BioBERT goes on from BERT, BioGPT begins anew.
+# As the real models: BioBERT continues from BERT, BioGPT starts from random weights.
 MODELS: Mapping[str, PretrainedModel] = {
     "bert": PretrainedModel("bert", "general", 400),
     "biobert": PretrainedModel("bert", "biomedical", 400, begins_with="bert"),
@@ -55,7 +55,7 @@ def write_model(name: str, folder: Path) -> Path:
     name
         One of `MODELS`.
     folder
-        Where the models are; one that this begins with must be there.
+        Folder of all models; it must hold the model that this one starts from.
 
     Returns
     -------

@@ -36,7 +36,7 @@ _RULES: Rules = {
         "the history is notable for {condition} , for which {who} takes {drug} .",
         "{who} {history} has {finding} but no sign of {other} .",
     ),
-    # The same words, in another order: what is said to be there and what is not decides.
+    # The same words in another order: the label depends on which finding is affirmed and which denied.
     "entailment": (
         "{exam} {finding} rather than {absent} .", "{exam} {finding} , not {absent} .",
         "{exam} {finding} and no longer {absent} .", "not {absent} but {finding} was seen .",
@@ -57,15 +57,9 @@ _RULES: Rules = {
 
 def pair(choices: random.Random, label: str) -> tuple[str, str]:
     """Make a premise and a hypothesis of a label."""
-    rules = _about(choices)
-    return text_of(fill(choices, "{premise}", rules)), text_of(fill(choices, f"{{{label}}}", rules))
-
-
-def _about(choices: random.Random) -> Rules:
-    """Return the rules for one condition."""
     condition, wider, drug, finding, absent = choices.choice(_CONDITIONS)
     other, _, other_drug, other_finding, _ = choices.choice([row for row in _CONDITIONS if row[0] != condition])
-    return {
+    rules = {
         **_RULES,
         "condition": (condition,),
         "wider": (wider,),
@@ -77,3 +71,4 @@ def _about(choices: random.Random) -> Rules:
         "other_drug": (other_drug,),
         "other_finding": (other_finding,),
     }
+    return text_of(fill(choices, "{premise}", rules)), text_of(fill(choices, f"{{{label}}}", rules))

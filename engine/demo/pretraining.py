@@ -1,10 +1,12 @@
-"""Language modelling, for long enough that a tiny model knows how its texts go on."""
+"""Language modelling: makes a tiny pre-trained language model."""
 
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.encoding import encode
 from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.machine import capped_threads, seeded
 from biocache.engine.models.shape import quiet_transformers
@@ -18,17 +20,17 @@ __all__ = ["pretrain"]
 
 _BATCH = 16
 _LEARNING_RATE = 5e-3
-# More than the usual 15 %, since a step of so few texts else has little to learn from (Wettig et al. 2023,
+# More than the usual 15 %, so that a step of few texts has enough masked tokens to learn from (Wettig et al. 2023,
 # doi:10.18653/v1/2023.eacl-main.217).
 _MASKED = 0.4
 _IGNORED = -100
 
 
 def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, seed: int = 42) -> Path:
-    """Go on with the pre-training of a checkpoint, and write it with its language-model head and tokenizer.
+    """Continue the pre-training of a checkpoint, and write it with its language-model head and tokenizer.
 
-    A BERT learns to fill masked tokens, a causal model to go on; without dropout, since a tiny model has nothing to
-    spare. The folder is complete or absent. The same arguments give the same weights on the same machine.
+    A BERT learns to fill masked tokens, a causal model to predict the next one; without dropout, which a tiny model
+    does not need. The folder is complete or absent. The same arguments give the same weights on the same machine.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
     folder
         Where to write; must not exist.
     texts
-        What to learn from, at least 16 texts.
+        The training texts, at least 16.
     steps
         Optimiser steps of 16 texts.
     seed
@@ -51,7 +53,7 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, get_linear_schedule_with_warmup
 
-    # One thread: so small a model gains nothing by more, and sums in another order with them.
+    # One thread: more do not help so small a model, and would sum in another order.
     with seeded(seed), capped_threads(1), quiet_transformers():
         tokenizer = load_tokenizer(source)
         masked = tokenizer.mask_token_id is not None
@@ -75,24 +77,26 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
 def _batches(
     tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], steps: int, seed: int
 ) -> Iterator[dict[str, "torch.Tensor"]]:
-    """Yield what a causal model takes of each step: token ids, mask and labels (text, token)."""
+    """Yield the inputs of a causal model for each step: token ids, mask and labels (text, token)."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    choices = random.Random(seed)
-    rows = [tokenizer(text.split(), is_split_into_words=True, truncation=True)["input_ids"] for text in texts]
+    samples = [Sample(str(place), (tuple(text.split()),)) for place, text in enumerate(texts)]
+    encoding = encode(tokenizer, samples, TASKS["ner"], "sentence", tokenizer.model_max_length)
+    rows = list(torch.split(torch.from_numpy(encoding.token_id).long(), encoding.token_count.tolist()))
     rows.sort(key=len)
+    choices = random.Random(seed)
     for _ in range(steps):
-        # Neighbours are of one length, so little is padding.
+        # Neighbours have similar lengths, so there is little padding.
         first = choices.randrange(len(rows) - _BATCH + 1)
         batch = rows[first : first + _BATCH]
-        length = len(batch[-1])
-        ids = torch.tensor([[*row, *[tokenizer.pad_token_id] * (length - len(row))] for row in batch])
-        seen = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in batch])
+        ids = pad_sequence(batch, batch_first=True, padding_value=tokenizer.pad_token_id)
+        seen = pad_sequence([torch.ones_like(row) for row in batch], batch_first=True)
         yield {"input_ids": ids, "attention_mask": seen, "labels": ids.masked_fill(seen == 0, _IGNORED)}
 
 
 def _hide(batch: dict[str, "torch.Tensor"], tokenizer: "PreTrainedTokenizerBase") -> dict[str, "torch.Tensor"]:
-    """Mask some tokens, and leave only those to be told."""
+    """Mask some tokens, and keep only their labels."""
     import torch
 
     ids = batch["input_ids"]

@@ -48,7 +48,7 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as JSON holds it."""
-        return {"columns": list(self.columns), "rows": [list(row) for row in self.rows]}
+        return {"columns": self.columns, "rows": self.rows}
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class Variant:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plots as the page embeds them."""
-        scale = None if self.scale is None else vars(self.scale) | {"colors": list(self.scale.colors)}
-        return {"panels": [{**vars(panel), "item": dict(panel.item)} for panel in self.panels], "scale": scale}
+        return {"panels": [vars(panel) for panel in self.panels], "scale": self.scale and vars(self.scale)}
 
 
 @dataclass(frozen=True)

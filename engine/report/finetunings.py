@@ -1,4 +1,4 @@
-"""The section of fine-tuning: scores of checkpoints over training sizes, one figure for all of the same settings."""
+"""The report section of fine-tuning: scores over training sizes, one figure per group of equal settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,8 +28,8 @@ _SCORES = ("entity_f1", "accuracy", "macro_f1", "micro_f1")
 _NUMBERS = (*_SCORES, "entity_precision", "entity_recall")
 _SPAN = 0.2
 _READING = (
-    "Each point is a checkpoint, fine-tuned on that percentage of the train split and scored whole, with its own head: "
-    "lines are the test split, dashed ones validation. One training a point: differences between them have no interval."
+    "Each point is a checkpoint, fine-tuned on that percentage of the train split and scored with its own head: solid "
+    "lines are the test split, dashed lines validation. Each point is one training run, so it has no interval."
 )
 
 
@@ -37,13 +37,13 @@ _VALIDATION = Key("validation", GREY, "dashed")
 
 
 class FinetuneSection(SectionBuilder):
-    """Scores of fine-tuned checkpoints: a curve a model and split over training sizes."""
+    """Scores of fine-tuned checkpoints over training sizes: one curve per model and split."""
 
     kind = "finetune"
     title = "Fine-tuning"
     rule = (
         "Fine-tuning: the best training size",
-        "The training size of the highest score on the test split, for each model.",
+        "The training size with the highest score on the test split, for each model.",
     )
 
     def is_current(self, stored: StoredResult) -> bool:
@@ -55,7 +55,7 @@ class FinetuneSection(SectionBuilder):
         return False
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
-        """Return whether a checkpoint is asked for."""
+        """Return whether the page asks for a checkpoint."""
         return request.wants(**{name: _spec(kept)[name] for name in ("task", "dataset", "model", "training_size")})
 
     def suggestion(self, inventory: Inventory) -> tuple[str, FinetuneRequest]:
@@ -68,7 +68,7 @@ class FinetuneSection(SectionBuilder):
         return [finetune_recipe(asked.store, own, asked.inventory) for own in specs]
 
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
-        """Yield a figure of all checkpoints that differ only in model, training size and seed."""
+        """Yield a figure for each group of checkpoints that differ only in model, training size and seed."""
         keys = keys_of(_spec(kept)["model"] for kept in results)
         for settings, shown in grouped(results, lambda kept: {name: _spec(kept)[name] for name in _SETTINGS}):
             yield _figure(settings, _rows(shown), keys), shown
@@ -80,7 +80,7 @@ def _spec(kept: Kept) -> Mapping[str, Any]:
 
 
 def _rows(results: Sequence[Kept]) -> list[Row]:
-    """Return a row a checkpoint and split, in order; of the same checkpoint, the newest."""
+    """Return one row per checkpoint and split, sorted; for each checkpoint the newest."""
     rows: dict[tuple[Any, ...], Row] = {}
     for kept in results:
         spec = _spec(kept)
@@ -113,13 +113,13 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[str,
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
-    """Pick the training size at which each model scores highest on the test split; the smallest of equals."""
+    """Pick the training size with the highest test score of each model; ties go to the smallest."""
     tested = [row for row in rows if row["split"] == "test" and np.isfinite(row.get(score, np.nan))]
     for (model, seed), own in by(tested, "model", "seed").items():
         best = max(own, key=lambda row: (row[score], -row["training_size"]))
         yield {
             "task": settings["task"],
-            "data set": settings["dataset"],
+            "dataset": settings["dataset"],
             "model": model,
             "seed": seed,
             "fine-tuned on": ", ".join(f"{row['training_size']} %" for row in own),

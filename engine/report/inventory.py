@@ -46,19 +46,18 @@ class ListedRun:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a store holds.
+    """The runs of a store.
 
     Attributes
     ----------
     runs
         The runs, in the order of their paths.
     sources
-        Where data sets and models came from, by what they are, their task and their name: corpora of two tasks may
-        have one name.
+        Sources of datasets and models, by kind, task and name: corpora of two tasks may share a name.
     versions
-        Versions of the libraries that made the runs, each with all its values.
+        All versions of each library that the runs were made with.
     task_heads
-        Models at training size 0 whose configuration names a head that was trained for a task, and that head.
+        Models at training size 0 whose configuration names a trained task head, with that head.
     """
 
     runs: Sequence[ListedRun]
@@ -81,7 +80,7 @@ class Inventory:
         return [run.key for run in self.runs if run.state == "complete" and "attention" in str(run.facts["keep"])]
 
     def source(self, kind: str, task: str, name: str) -> str:
-        """Name a data set or a model with its source, as ``--dataset`` and ``--model`` take it: ``NAME=SOURCE``.
+        """Name a dataset or a model with its source, as ``--dataset`` and ``--model`` take it: ``NAME=SOURCE``.
 
         Parameters
         ----------
@@ -95,7 +94,7 @@ class Inventory:
 
     @property
     def corpus(self) -> dict[str, Any]:
-        """The corpus and the model of the first run, as requests take them that read both."""
+        """The corpus and the model of the first run, as fields of the requests that read both."""
         if not self.runs:
             return {"task": next(iter(TASKS))}
         key = self.runs[0].key

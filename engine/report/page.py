@@ -75,7 +75,7 @@ def render(page: Page) -> str:
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("biocache"),
         policy=_policy(scripts),
-        # Sources of this package and of Bokeh, and text that cannot hold markup.
+        # Markup of this package and of Bokeh, and text that cannot hold markup.
         style=Markup(_source("style.css")),
         scripts=[Markup(script) for script in scripts],
         viewer_index=Markup(script_json(page.viewer.index)),
@@ -95,7 +95,7 @@ def _blobs(page: Page) -> Mapping[str, str]:
 
 
 def _bokeh() -> str:
-    # The core alone: no widgets, tables, WebGL or MathJax.
+    # Only the core: no widgets, tables, WebGL or MathJax.
     return "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
 
 
@@ -104,7 +104,7 @@ def _source(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Return the page's Content-Security-Policy: nothing is fetched, and no script runs but these."""
+    """Return the page's Content-Security-Policy: nothing is fetched, and only these scripts run."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )

@@ -1,7 +1,7 @@
 """Plots of the page: curves and heat maps by Bokeh. Names that a path can hold are their only text from data."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -102,28 +102,45 @@ def curve_plot(
     dict
         What `Bokeh.embed.embed_item` takes.
     """
-    plot = _plot(_HEIGHT, titles, _range(*_margin(bounds, 0.05)))
+    lines = list(lines)
+    drawn = [_columns(curve, *axes) for curve in curves]
+    has_band = [any(text != "-" for text in columns["interval"]) for columns in drawn]
+    keys = tuple((curve.key, banded) for curve, banded in zip(curves, has_band, strict=True))
+    item: dict[str, Any] = json.loads(_curve_frame(keys, tuple(key for _, key in lines), titles, tuple(ticks)))
+    plot = item["doc"]["roots"][0]["attributes"]
+    plot["y_range"]["attributes"] = dict(zip(("start", "end"), _widened(bounds, 0.05), strict=True))
+    spans = [part["attributes"] for part in plot["center"] if part["name"] == "Span"]
+    for span, (value, _) in zip(spans, lines, strict=True):
+        span["location"] = value
+    _fill(plot, drawn)
+    return item
+
+
+# Bokeh takes 50 to 150 ms to describe a plot, and the many plots of a page differ mostly in their numbers.
+@lru_cache(maxsize=256)
+def _curve_frame(
+    curves: tuple[tuple[Key, bool], ...], lines: tuple[Key, ...], titles: tuple[str, str], ticks: tuple[int, ...]
+) -> str:
+    """Describe curves, some with a band, and lines without their numbers, as JSON."""
+    plot = _plot(_HEIGHT, titles, Range1d(start=0.0, end=1.0))
     plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
-    plot.x_range = _range(*_margin((min(ticks), max(ticks)), 0.04))
+    start, end = _widened((min(ticks), max(ticks)), 0.04)
+    plot.x_range = Range1d(start=start, end=end)
     plot.xgrid.visible = False
-    for value, key in lines:
-        plot.add_layout(
-            Span(location=value, dimension="width", line_color=key.color, line_dash=key.dash, line_width=1.2)
-        )
+    for key in lines:
+        plot.add_layout(Span(location=0.0, dimension="width", line_color=key.color, line_dash=key.dash, line_width=1.2))
     drawn = []
-    for curve in curves:
-        color = curve.key.color
+    for key, has_band in curves:
         # Glyphs added one by one: the methods of a figure make three more of each, for states that are not used here.
-        columns = _columns(curve, *axes)
-        source = ColumnDataSource(columns)
-        if any(text != "-" for text in columns["interval"]):
-            plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=color, fill_alpha=0.16))
-        plot.add_glyph(source, Stroke(x="x", y="y", line_color=color, line_width=2, line_dash=curve.key.dash))
-        points = Scatter(x="x", y="y", marker=curve.key.marker, size=7, fill_color=color, line_color=color)
+        source = ColumnDataSource({name: [] for name in ("x", "y", "low", "high", "interval", "name")})
+        if has_band:
+            plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=key.color, fill_alpha=0.16))
+        plot.add_glyph(source, Stroke(x="x", y="y", line_color=key.color, line_width=2, line_dash=key.dash))
+        points = Scatter(x="x", y="y", marker=key.marker, size=7, fill_color=key.color, line_color=key.color)
         drawn.append(plot.add_glyph(source, points))
     tips = [("", "@name"), (titles[0], "@x"), (titles[1], "@y{0.000}"), ("95 % interval", "@interval")]
     plot.add_tools(HoverTool(renderers=drawn, tooltips=tips))
-    return _item(plot)
+    return json.dumps(_item(plot))
 
 
 def _columns(curve: Curve, x: str, y: str) -> dict[str, Any]:
@@ -169,22 +186,21 @@ def heat_plot(
     layers = sorted({int(cell["layer"]) for cell in cells})
     columns = sorted({int(cell[across]) for cell in cells})
     item: dict[str, Any] = json.loads(
-        _frame(tuple(layers), tuple(columns), value, across, tuple(scale.colors), tuple(tips))
+        _heat_frame(tuple(layers), tuple(columns), value, across, tuple(scale.colors), tuple(tips))
     )
     names = dict.fromkeys(name for cell in cells for name in cell)
     data: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in names}
     data["_x"] = [columns.index(int(cell[across])) for cell in cells]
     data["_y"] = [layers.index(int(cell["layer"])) for cell in cells]
-    drawn = item["doc"]["roots"][0]["attributes"]["renderers"][0]["attributes"]
-    drawn["data_source"]["attributes"]["data"]["entries"] = [list(column) for column in data.items()]
-    mapper = drawn["glyph"]["attributes"]["fill_color"]["transform"]["attributes"]
+    plot = item["doc"]["roots"][0]["attributes"]
+    _fill(plot, [data])
+    mapper = plot["renderers"][0]["attributes"]["glyph"]["attributes"]["fill_color"]["transform"]["attributes"]
     mapper["low"], mapper["high"] = scale.low, scale.high
     return item
 
 
-# Bokeh takes about 50 ms to describe a plot, and the many heat maps of a page differ only in their numbers.
 @lru_cache(maxsize=256)
-def _frame(
+def _heat_frame(
     layers: tuple[int, ...],
     columns: tuple[int, ...],
     value: str,
@@ -194,8 +210,8 @@ def _frame(
 ) -> str:
     """Describe a heat map without its numbers, as JSON."""
     titles = (across.replace("_", " "), "layer")
-    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, _range(len(layers) - 0.5, -0.5))
-    plot.x_range = _range(-0.5, len(columns) - 0.5)
+    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, Range1d(start=len(layers) - 0.5, end=-0.5))
+    plot.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
     for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
         ticks = _thinned(range(len(found)))
         axis.ticker = FixedTicker(ticks=ticks)
@@ -246,12 +262,18 @@ def _item(plot: Any) -> dict[str, Any]:
     return {"target_id": None, "root_id": plot.id, "doc": written, "version": bokeh.__version__}
 
 
-def _range(start: float, end: float) -> Range1d:
-    return Range1d(start=start, end=end)
+def _fill(plot: Mapping[str, Any], data: Sequence[Mapping[str, Any]]) -> None:
+    """Put columns into the data sources of a described plot, in their order."""
+    found = [renderer["attributes"]["data_source"] for renderer in plot.get("renderers", ())]
+    # Later renderers of the same source name it by its id alone.
+    sources = [source["attributes"]["data"] for source in found if "attributes" in source]
+    for source, columns in zip(sources, data, strict=True):
+        source["entries"] = [list(column) for column in columns.items()]
 
 
-def _margin(bounds: tuple[float, float], share: float) -> tuple[float, float]:
-    room = (bounds[1] - bounds[0]) * share or 0.5 * share or 0.05
+def _widened(bounds: tuple[float, float], share: float) -> tuple[float, float]:
+    """Widen a range on both sides by a share of its length."""
+    room = (bounds[1] - bounds[0]) * share or 0.5 * share
     return bounds[0] - room, bounds[1] + room
 
 

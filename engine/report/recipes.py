@@ -48,7 +48,7 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
     specs
         Specs of the checkpoints, as `FinetuneSpec.to_json` writes them.
     inventory
-        The runs of the store, which name the sources of data sets and models.
+        The runs of the store, which name the sources of datasets and models.
     """
     first = specs[0]
     task, dataset = first["task"], first["dataset"]

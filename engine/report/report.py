@@ -88,7 +88,7 @@ def write_report(
 
 
 def _sections(asked: Asked) -> tuple[list[Section], list[str]]:
-    """Build the sections of all kinds of results that have figures or a suggestion, and say what they leave out."""
+    """Build all sections that have figures or a suggestion, and return notes on the results that they leave out."""
     sections: list[Section] = []
     left_out: list[str] = []
     unreadable: list[BiocacheError] = []
@@ -110,7 +110,7 @@ def _sections(asked: Asked) -> tuple[list[Section], list[str]]:
 
 
 def _builders(store: Store, left_out: list[str]) -> Iterator[SectionBuilder]:
-    """Yield the builders of all analyses that can be loaded, and of fine-tuning."""
+    """Yield the section builders of all analyses that can be loaded, and of fine-tuning."""
     for name in ANALYSES:
         try:
             yield ANALYSES[name].section()

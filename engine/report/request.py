@@ -1,4 +1,4 @@
-"""What a report is asked for, and what became of it."""
+"""The request for a report, and the report that was written."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +14,16 @@ __all__ = ["Report", "ReportRequest"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest(Request):
-    """What of a store to report.
+    """Which part of a store to report.
 
     Attributes
     ----------
     tasks, datasets, models, training_sizes
-        Parts of the keys of the runs, and of the results, that are shown; None for all.
+        Parts of the keys of the runs and results that are shown; None for all.
     samples
-        Samples that the viewer of attention maps offers of each model and view; 0 leaves the viewer out.
+        Samples of each model and view in the viewer of attention maps; 0 leaves the viewer out.
     max_bytes
-        Most bytes of the page. The viewer takes fewer samples, so as to fit.
+        Maximum size of the page; the viewer drops samples to fit.
 
     Raises
     ------
@@ -34,7 +34,7 @@ class ReportRequest(Request):
     tasks: tuple[str, ...] | None = option(
         None, flag="--task", choices=tuple(TASKS), help="Tasks.", unset="all in the store"
     )
-    datasets: tuple[str, ...] | None = option(None, flag="--dataset", help="Data sets.", unset="all in the store")
+    datasets: tuple[str, ...] | None = option(None, flag="--dataset", help="Datasets.", unset="all in the store")
     models: tuple[str, ...] | None = option(None, flag="--model", help="Models.", unset="all in the store")
     training_sizes: tuple[int, ...] | None = option(
         None,
@@ -44,16 +44,12 @@ class ReportRequest(Request):
         help="Percents of the train split that the models were fine-tuned on.",
         unset="all",
     )
-    samples: int = option(
-        6, low=0, help="Samples whose attention maps the page shows, of each model and view; 0 for none."
-    )
-    max_bytes: int = option(
-        20 * 2**20, low=1, form="bytes", help="Most that the page takes; it shows fewer samples, so as to fit."
-    )
+    samples: int = option(6, low=0, help="Samples of each model and view whose attention maps are shown; 0 for none.")
+    max_bytes: int = option(20 * 2**20, low=1, form="bytes", help="Maximum size of the page; drops samples to fit.")
 
     @cached_property
     def selection(self) -> dict[str, Any]:
-        """Parts of a run's key that are asked for, as `Store.keys` takes them."""
+        """The selected parts of a run's key, as `Store.keys` takes them."""
         parts = {
             "task": self.tasks,
             "dataset": named("dataset", self.datasets),
@@ -63,7 +59,7 @@ class ReportRequest(Request):
         return {name: list(values) for name, values in parts.items() if values is not None}
 
     def wants(self, **parts: Any) -> bool:
-        """Return whether all these parts of a key are among those that are asked for."""
+        """Return whether all these parts of a key are selected; other names are ignored."""
         chosen = self.selection
         return all(value in chosen[name] for name, value in parts.items() if name in chosen)
 
@@ -79,7 +75,7 @@ class Report:
     bytes
         Its size.
     runs, figures, samples
-        How many runs it lists, figures it draws and samples its viewer offers.
+        Number of runs in the catalog, of figures, and of samples in the viewer.
     notes
         What is absent, incomplete, damaged or left out.
     """

@@ -1,7 +1,7 @@
 """Attention between the words of single samples, as bytes that a page can hold.
 
 Between words as in `biocache.engine.analyses.attention.alignment`: to a word the sum over its tokens, from a word the
-mean over its tokens. Rows are not scaled: what goes to special tokens is a last column.
+mean over its tokens. Rows are not rescaled: the last column is the attention to special tokens.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,13 @@ from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import BiocacheError
-from biocache.store.keys import RunKey
 
-__all__ = ["LEVELS", "MAX_WORDS", "ShownRuns", "ShownSample", "choose_samples", "find_shown", "read_maps"]
+__all__ = ["LEVELS", "ShownSample", "choose_samples", "find_shown", "read_maps"]
 
-#: The largest byte, which stands for the attention 1.
+#: The byte that stands for an attention of 1.
 LEVELS = 255
-#: Words of the longest sample that is shown, if there are shorter ones.
-MAX_WORDS = 40
-
-
-@dataclass(frozen=True, eq=False)
-class ShownRuns:
-    """Runs of one model whose maps are shown side by side: its smallest training size, then the others."""
-
-    runs: tuple[Run, ...]
-
-    @property
-    def key(self) -> RunKey:
-        """Name of the first."""
-        return self.runs[0].key
+# Maximum words of a sample that is shown, if there are such samples.
+_MAX_WORDS = 40
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class ShownSample:
     Attributes
     ----------
     position, sample_id
-        Which one it is.
+        Its position in the run, and its id in the corpus.
     words, segments
         Its words that have tokens, and the text that each belongs to.
     labels
@@ -62,8 +49,11 @@ class ShownSample:
     label: str | None
 
 
-def find_shown(store: Store, request: ReportRequest) -> tuple[list[ShownRuns], list[str]]:
-    """Find the test runs with attention, those of one model together; and say which of them cannot be shown."""
+def find_shown(store: Store, request: ReportRequest) -> tuple[list[list[Run]], list[str]]:
+    """Find the complete test runs with attention, and say which of them cannot be shown.
+
+    Runs of one model and view, whose maps are shown side by side, are together: the smallest training size first.
+    """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     notes = []
     for key in store.keys(split="test", **request.selection):
@@ -89,7 +79,7 @@ def find_shown(store: Store, request: ReportRequest) -> tuple[list[ShownRuns], l
             notes += [
                 f"the viewer leaves {r.key} out: it has other tokens than {own[0].key}" for r in own if r not in alike
             ]
-            shown.append(ShownRuns(tuple(alike)))
+            shown.append(alike)
     return shown, notes
 
 
@@ -98,20 +88,19 @@ def _comparable(first: Run, other: Run) -> bool:
     return all(getattr(first.spec, name) == getattr(other.spec, name) for name in names)
 
 
-def choose_samples(runs: ShownRuns, count: int) -> list[ShownSample]:
-    """Choose samples evenly from the first packs that have enough of them: a pack is read whole for each that is shown.
+def choose_samples(run: Run, count: int) -> list[ShownSample]:
+    """Choose samples evenly from the first packs that hold enough of them, since packs are read whole.
 
     Parameters
     ----------
-    runs
-        The runs.
+    run
+        The run.
     count
-        Most samples to choose.
+        Maximum number of samples.
     """
-    run = runs.runs[0]
     kept = run.column("words/token_count") > 0
     size = np.bincount(run.column("words/sample")[kept], minlength=run.counts.samples)
-    places = np.flatnonzero((size > 1) & (size <= MAX_WORDS))
+    places = np.flatnonzero((size > 1) & (size <= _MAX_WORDS))
     if not places.size:
         places = np.argsort(size, kind="stable")[:count]
     packs = run.plan.sample_pack[places]
@@ -126,7 +115,7 @@ def _described(run: Run, sample: int) -> ShownSample:
     words = np.arange(start, start + int(run.column("samples/word_count")[sample]))
     words = words[run.column("words/token_count")[words] > 0]
     names = run.spec.label_names
-    of_words = run.key.task == "ner"
+    of_words = run.labelled == "words"
     return ShownSample(
         position=sample,
         sample_id=str(run.column("samples/sample_id")[sample]),
@@ -180,7 +169,7 @@ def _between_words(maps: NDArray[np.float32], group: NDArray[np.int32]) -> NDArr
     """Gather maps (head, query, key) into words (head, word, word + 1); `group` is each token's word, -1 for none."""
     words = int(group.max(initial=-1)) + 1
     member = np.zeros((len(group), words + 1), np.float32)
-    # The last column gathers what belongs to no word.
+    # The last column sums tokens of no word.
     member[np.arange(len(group)), group] = 1.0
     mean = member[:, :words] / np.maximum(member[:, :words].sum(axis=0), 1.0)
     between = mean.T @ (maps @ member)

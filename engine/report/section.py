@@ -1,4 +1,4 @@
-"""Sections of the page: the results of one kind as figures, with their numbers and their recipes."""
+"""Sections of the page: the results of one kind as figures, with their numbers and recipes."""
 
 import base64
 import io
@@ -42,13 +42,13 @@ class Kept:
 
     @property
     def runs(self) -> list[RunKey]:
-        """The runs that it was computed from, by the identities in its inputs."""
+        """Keys of the runs that it was computed from, from the identities in its inputs."""
         return list(dict.fromkeys(_runs_in(self.stored.inputs)))
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the page is of: a store, its runs, and what of them is asked for."""
+    """What a page shows: a store, its runs, and the selection."""
 
     store: Store
     inventory: Inventory
@@ -64,11 +64,11 @@ class Section:
     name, title
         Its name in the page, and its heading.
     rule
-        Title of the numbers that are picked from its figures, and how they are picked; empty where none are.
+        Title of the numbers that are picked from its figures, and the rule that picks them; empty for none.
     figures
         Its figures.
     absent
-        Where it has no figures, the command that makes results for it; else empty.
+        The command that makes results for a section without figures; else empty.
     """
 
     name: str
@@ -109,7 +109,7 @@ class SectionBuilder(ABC):
 
     @abstractmethod
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
-        """Return whether a result is asked for."""
+        """Return whether the page asks for a result."""
 
     @abstractmethod
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
@@ -117,7 +117,7 @@ class SectionBuilder(ABC):
 
     @abstractmethod
     def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
-        """Return how the results of a figure are computed again."""
+        """Return how to compute the results of a figure again."""
 
     def suggestion(self, inventory: Inventory) -> tuple[str, Request] | None:
         """Return a command and its request that make results for an empty section; None to leave the section out."""
@@ -136,9 +136,9 @@ class SectionBuilder(ABC):
         return Section(name, self.title, self.rule, figures, absent)
 
     def sound_section(self, results: Sequence[Kept], asked: Asked) -> tuple[Section, list[str]]:
-        """Build the section of the results that can be shown, and say which cannot: one of another shape costs itself.
+        """Build the section from the results that can be shown, and return notes on the others.
 
-        Another release, or other code, may have kept results of any shape, so any exception is caught.
+        Another release or other code may have kept results of any shape, so any exception is caught.
         """
         try:
             return self.section(results, asked), []
@@ -158,9 +158,9 @@ class SectionBuilder(ABC):
 
 
 class AnalysisSection(SectionBuilder):
-    """The section of an analysis: of each result the table and the figures that its command writes.
+    """The section of an analysis: for each result the table and the figures that its command writes.
 
-    An analysis with interactive figures returns a subclass from `Analysis.section`, with its own `figures`.
+    An analysis with interactive figures overrides `Analysis.section` and returns a subclass with its own `figures`.
     """
 
     def __init__(self, analysis: Analysis[Any, Any]) -> None:
@@ -173,14 +173,14 @@ class AnalysisSection(SectionBuilder):
         return bool(stored.inputs.get("version") == self.analysis.version)
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
-        """Return whether one of the runs of a result is asked for."""
+        """Return whether the page asks for one of the runs of a result."""
         return not kept.runs or any(
             request.wants(task=key.task, dataset=key.dataset, model=key.model, training_size=key.training_size)
             for key in kept.runs
         )
 
     def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
-        """Return a recipe for each request, once."""
+        """Return one recipe for each request."""
         made = [analysis_recipe(asked.store, kept.stored, kept.dataset) for kept in results]
         return list({recipe.command: recipe for recipe in made}.values())
 
@@ -189,7 +189,7 @@ class AnalysisSection(SectionBuilder):
         return self.analysis.Request.from_json(kept.dataset.attrs["request"])
 
     def rows(self, kept: Kept, asked: Asked, dataset: xr.Dataset | None = None) -> list[Row]:
-        """Return the rows of `Analysis.frame` that are asked for, of a result or of a part of it."""
+        """Return the selected rows of `Analysis.frame`, of a result or of a part of it."""
         return _rows(self.analysis.frame(kept.dataset if dataset is None else dataset, self.request_of(kept)), asked)
 
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
@@ -225,13 +225,13 @@ def grouped(
 
 
 def _rows(frame: "pd.DataFrame", asked: Asked) -> list[Row]:
-    """Return the rows of a table that are asked for."""
+    """Return the selected rows of a table."""
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     return [row for row in rows if asked.request.wants(**row)]
 
 
 def _runs_in(value: Any) -> Iterator[RunKey]:
-    """Yield the keys of the identities of runs in the inputs of a result; see `run_identity`."""
+    """Yield the keys of the runs in the inputs of a result; see `run_identity`."""
     if isinstance(value, Mapping) and {"run", "spec"} <= value.keys():
         yield RunKey.from_path(value["run"])
     elif isinstance(value, Mapping | list | tuple):
@@ -240,7 +240,7 @@ def _runs_in(value: Any) -> Iterator[RunKey]:
 
 
 def _image(drawing: "Drawing") -> str:
-    """Return a figure as a data URL; forget it where pyplot keeps it."""
+    """Return a figure as a data URL, and close it if pyplot manages it."""
     from matplotlib import pyplot
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Which grid a study covers, and the request of each of its steps."""
+"""The grid of a study, and the requests of its steps."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,20 +17,20 @@ __all__ = ["STEPS", "Cell", "StudyRequest"]
 
 STEPS = ("finetune", "extract", "probe", "compare-attention")
 
-#: The probes of the study that biocache replaces.
-STUDY_PROBES = {"ner": "bilstm-crf", "nli": "svc"}
+# The probes of the original study: for labels of words, and for labels of samples.
+_WORD_PROBE, _SAMPLE_PROBE = "bilstm-crf", "svc"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model on one data set.
+    """One model on one dataset.
 
     Attributes
     ----------
     task
-        ``ner`` or ``nli``.
+        Name of the task.
     dataset, model
-        As the user gave them: a folder, a hub id, ``NAME=...``; the task's default data set is None.
+        As the user gave them: a folder, a hub id, ``NAME=...``; the task's default dataset is None.
     dataset_name, model_name
         Their names in run keys.
     """
@@ -44,14 +44,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest(Request):
-    """The grid, and the settings that all of it shares.
+    """The grid, and the settings of all its steps.
 
     Attributes
     ----------
     tasks
         The tasks.
     datasets
-        A data set for each task, in their order; None for the defaults of the tasks.
+        A dataset for each task, in the same order; None for the default datasets of the tasks.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
     training_sizes
@@ -61,19 +61,19 @@ class StudyRequest(Request):
     checkpoints
         Folder of fine-tuned checkpoints.
     steps
-        Which of `STEPS` to do.
+        Which of `STEPS` to run.
     finetuning, extraction
-        Requests whose settings are taken; what the grid decides (task, data set, model, size, seed, checkpoints) is
+        Settings of these steps; the fields that the grid decides (task, dataset, model, size, seed, checkpoints) are
         replaced.
     probe
         Classifier of all tasks; None for those of the original study, ``bilstm-crf`` for ``ner`` and ``svc`` for
         ``nli``.
     max_train_samples
-        Most samples that a probe is fitted on; None for all.
+        Maximum number of samples that a probe is fitted on; None for all.
     metrics
-        Metrics of the comparison of attention.
+        Metrics of the attention comparison.
     max_disk
-        Bytes that checkpoints and activations may take together, before compression; None for no limit.
+        Maximum bytes of checkpoints and activations together, before compression; None for no limit.
 
     Raises
     ------
@@ -88,7 +88,7 @@ class StudyRequest(Request):
         None,
         flag="--dataset",
         repeats=True,
-        help="A corpus for each task, in their order; NAME=FOLDER names it.",
+        help="A corpus for each task, in the same order; NAME=FOLDER names it.",
         unset="those of the tasks",
     )
     models: tuple[str, ...] = option(
@@ -103,7 +103,7 @@ class StudyRequest(Request):
     )
     seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
     checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
-    steps: tuple[str, ...] = option(STEPS, choices=STEPS, help="Steps to do.")
+    steps: tuple[str, ...] = option(STEPS, choices=STEPS, help="Steps to run.")
     finetuning: FinetuneRequest = field(default_factory=lambda: FinetuneRequest(task="ner"), metadata={"lends": False})
     extraction: ExtractionRequest = field(
         default_factory=lambda: ExtractionRequest(task="ner"), metadata={"lends": False}
@@ -124,12 +124,12 @@ class StudyRequest(Request):
         if self.datasets is not None and len(self.datasets) != len(self.tasks):
             raise SettingError(
                 f"--dataset names {len(self.datasets)} and --task {len(self.tasks)}; give a corpus for each task, in "
-                "their order"
+                "the same order"
             )
 
     @property
     def corpora(self) -> tuple[tuple[str, str | None], ...]:
-        """The task and the data set of each corpus; None for the task's default."""
+        """The task and the dataset of each corpus; None for the task's default."""
         return tuple(zip(self.tasks, self.datasets or (None,) * len(self.tasks), strict=True))
 
     @property
@@ -138,15 +138,15 @@ class StudyRequest(Request):
         return tuple(sorted(set(self.training_sizes)))
 
     def finetune_request(self, cell: Cell, size: int) -> FinetuneRequest:
-        """Return what makes the checkpoint of a cell at a size."""
+        """Return the request for the checkpoint of a cell at a size."""
         return replace(self.finetuning, **self._parts(cell, size))
 
     def extraction_request(self, cell: Cell, size: int) -> ExtractionRequest:
-        """Return what extracts the runs of a cell at a size."""
+        """Return the request for the runs of a cell at a size."""
         return replace(self.extraction, **self._parts(cell, size))
 
     def _parts(self, cell: Cell, size: int) -> dict[str, Any]:
-        """Return what the grid decides of a request."""
+        """Return the fields of a request that the grid decides."""
         return {
             "task": cell.task,
             "dataset": cell.dataset,
@@ -157,25 +157,25 @@ class StudyRequest(Request):
         }
 
     def probe_request(self, cell: Cell, sizes: tuple[int, ...]) -> ProbeRequest:
-        """Return what probes the runs of a cell at some sizes."""
+        """Return the request that probes a cell at some sizes."""
         return ProbeRequest(
             task=cell.task,
             dataset=cell.dataset_name,
             models=(cell.model_name,),
             training_sizes=sizes,
             run_seeds=(self.seed,),
-            probe=self.probe or STUDY_PROBES[cell.task],
+            probe=self.probe or (_WORD_PROBE if TASKS[cell.task].labels_words else _SAMPLE_PROBE),
             max_train_samples=self.max_train_samples,
         )
 
     def attention_request(self, cell: Cell, sizes: tuple[int, ...]) -> AttentionRequest:
-        """Return what compares the attention of a cell at some sizes with that of the smallest of the grid."""
+        """Return the request that compares the attention of a cell at some sizes with the smallest of the grid."""
         return AttentionRequest(
             task=cell.task,
             dataset=cell.dataset_name,
             model=cell.model_name,
             seed=self.seed,
-            view="sentence" if cell.task == "ner" else "pair",
+            view=TASKS[cell.task].whole_view,
             split="test",
             training_sizes=sizes,
             baseline=self.sizes[0],

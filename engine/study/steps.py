@@ -1,4 +1,4 @@
-"""The steps of a study: which there are, what is done of them and what they take."""
+"""The steps of a study: their order, which are finished, and the bytes they will write."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from biocache.engine.corpora.readers import locate
 from biocache.engine.extraction.extract import bytes_left
-from biocache.engine.extraction.planning import ModelPlan, plan_extraction
+from biocache.engine.extraction.planning import ModelPlan, RunPlan, plan_extraction
 from biocache.engine.finetuning.checkpoint import is_foreign
 from biocache.engine.models.sources import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest
@@ -18,14 +18,14 @@ __all__ = ["PlannedStep", "Step", "cells", "check_study_disk", "plan_study", "st
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of `finetune`, `extract`, `probe` or `compare_attention`.
+    """One call of the function that `kind` names.
 
     Attributes
     ----------
     kind
         ``finetune``, ``extract``, ``probe`` or ``compare-attention``.
     cell
-        The model and the data set.
+        The model and the dataset.
     sizes
         Training sizes of the call.
     """
@@ -41,14 +41,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step, and what is known before it is done.
+    """A step, and the bytes that it would write.
 
     Attributes
     ----------
     step
         The step.
     bytes_left
-        Bytes that it would still write, before compression: weights or activations; None where results are small.
+        Bytes that it would still write, before compression: weights or activations; None for analyses, whose results
+        are small.
     """
 
     step: Step
@@ -56,29 +57,28 @@ class PlannedStep:
 
 
 def cells(request: StudyRequest) -> list[Cell]:
-    """Return every model on every data set.
+    """Return every model on every dataset.
 
     Raises
     ------
     SettingError
-        If two data sets or two models would have one name.
+        If two datasets or two models would have one name.
     DataError
-        If a task has no default data set.
+        If a task has no default dataset.
     """
-    found = [
-        Cell(task, dataset, locate(task, dataset).name, model, parse_model(model)[0])
-        for task, dataset in request.corpora
-        for model in request.models
-    ]
-    names = [(cell.task, cell.dataset_name, cell.model_name) for cell in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingError(f"{'/'.join(name)} is asked for twice; give two of one name different names: NAME=...")
-    return found
+    found: dict[tuple[str, str, str], Cell] = {}
+    for task, dataset in request.corpora:
+        for model in request.models:
+            cell = Cell(task, dataset, locate(task, dataset).name, model, parse_model(model)[0])
+            name = (task, cell.dataset_name, cell.model_name)
+            if name in found:
+                raise SettingError(f"{'/'.join(name)} is asked for twice; give one of them another name: NAME=...")
+            found[name] = cell
+    return list(found.values())
 
 
 def steps(request: StudyRequest) -> Iterator[Step]:
-    """Yield the steps of a study in an order in which each finds what it needs."""
+    """Yield the steps of a study, each after those that it needs."""
     for cell in cells(request):
         for size in request.sizes:
             if "finetune" in request.steps and size > 0:
@@ -94,13 +94,13 @@ def steps(request: StudyRequest) -> Iterator[Step]:
 def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
     """Return the steps with the bytes that each would still write; no weights are loaded.
 
-    A checkpoint that is there counts as finished, whatever its settings. What is saved on the way to one, three times
-    its bytes, goes when it is complete and does not count.
+    An existing checkpoint counts as finished, whatever its settings. The optimiser states saved during training, three
+    times the bytes of the checkpoint, are deleted when it is complete and do not count.
 
     Parameters
     ----------
     store
-        Folder of the store; need not exist.
+        Folder of the store; it need not exist.
     request
         The grid.
 
@@ -121,35 +121,33 @@ def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
         if step.kind == "finetune":
             left = 0 if _checkpoint(request, cell, size) is not None else 4 * plans[cell].shape.parameters
         elif step.kind == "extract":
-            left = sum(_bytes_left(store, plans[cell], index, size) for index in range(len(plans[cell].runs)))
+            left = sum(bytes_left(store, _at_size(run, size)) for run in plans[cell].runs)
         planned.append(PlannedStep(step, left))
     return planned
 
 
-def _bytes_left(store: Path, plan: ModelPlan, index: int, size: int) -> int:
-    run = plan.runs[index]
-    key = replace(run.spec.key, training_size=size)
-    return bytes_left(store, replace(run, spec=replace(run.spec, key=key)))
+def _at_size(run: RunPlan, size: int) -> RunPlan:
+    return replace(run, spec=replace(run.spec, key=replace(run.spec.key, training_size=size)))
 
 
-def foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
-    """Return the checkpoint of a cell at a size that another tool made, None where there is none.
+def has_foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> bool:
+    """Return whether a cell at a size has a checkpoint that another tool made; extraction takes it as it is.
 
     Parameters
     ----------
     request
         The grid.
     cell
-        The model and the data set.
+        The model and the dataset.
     size
         The training size.
     """
     found = _checkpoint(request, cell, size)
-    return found if found is not None and (found.is_file() or is_foreign(found)) else None
+    return found is not None and (found.is_file() or is_foreign(found))
 
 
 def _checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
-    """Return what extraction would take for a cell at a size; None where there is nothing."""
+    """Return the checkpoint that extraction would read for a cell at a size; None if there is none."""
     try:
         return find_source(
             cell.model_name,

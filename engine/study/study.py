@@ -1,14 +1,14 @@
-"""`run_study`: every step of a grid, one after the other, each with its own fate."""
+"""`run_study`: every step of a grid in order; a failure stops only the steps that need it."""
 
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from biocache.engine.request import Request
 from biocache.engine.study.request import Cell, StudyRequest
-from biocache.engine.study.steps import Step, check_study_disk, foreign_checkpoint, plan_study, steps
+from biocache.engine.study.steps import Step, check_study_disk, has_foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
 from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import local_path
@@ -16,18 +16,19 @@ from biocache.store.paths import local_path
 __all__ = ["Outcome", "run_study"]
 
 OnProgress = Callable[[Step, str, int, int], None]
+Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     Attributes
     ----------
     step
-        The step, with the sizes that it was done for.
+        The step, with the sizes that it was run for.
     state
-        ``done``; ``found``, where nothing was left to do; ``failed``; ``left out``, where what it needs failed.
+        ``done``; ``found``, if nothing was left to do; ``failed``; ``left out``, if a step that it needs failed.
     seconds
         Wall time.
     message
@@ -47,9 +48,9 @@ def run_study(
     on_step: Callable[[Step], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Outcome]:
-    """Fine-tune, extract, probe and compare attention over a grid of data sets, models and training sizes.
+    """Fine-tune, extract, probe and compare attention over a grid of datasets, models and training sizes.
 
-    Finished steps are found and not done again. A step that fails does not stop those that do not need it.
+    Finished steps are found and not run again. A failed step stops only the steps that need it.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def run_study(
     on_step
         Called before each step.
     on_progress
-        Called with the step, what of it is being made, how much of that is done, and of how much.
+        Called with the step, the name of the part that is being made, how much of it is done, and its total.
 
     Returns
     -------
@@ -70,89 +71,69 @@ def run_study(
     Raises
     ------
     BiocacheError
-        If the grid itself cannot be used, or would take more than `StudyRequest.max_disk`.
+        If the grid itself is invalid, or would write more than `StudyRequest.max_disk`.
     """
     root = local_path(store, "store")
     refuse_foreign(root)
     todo = list(steps(request))
     if request.max_disk is not None:
         check_study_disk(plan_study(root, request), request.max_disk)
-    runner = _Runner(root, request, on_progress or (lambda *_: None))
+    missing: set[tuple[Cell, int]] = set()
     outcomes = []
     for step in todo:
         if on_step is not None:
             on_step(step)
-        outcomes.append(runner.run(step))
+        outcomes.append(_outcome(root, request, step, missing, on_progress or (lambda *_: None)))
     return outcomes
 
 
-class _Runner:
-    """Does steps and remembers what is missing for later ones."""
+def _outcome(
+    store: Path, request: StudyRequest, step: Step, missing: set[tuple[Cell, int]], on_progress: OnProgress
+) -> Outcome:
+    """Run a step for the sizes that earlier steps did not fail for; add those that it fails for to `missing`."""
+    sizes = tuple(size for size in step.sizes if (step.cell, size) not in missing)
+    if not sizes or (step.kind == "compare-attention" and (step.cell, request.sizes[0]) in missing):
+        return Outcome(step, "left out", 0.0, "an earlier step failed for its training sizes")
+    step = replace(step, sizes=sizes)
+    begun = time.perf_counter()
+    worked = False
 
-    def __init__(self, store: Path, request: StudyRequest, on_progress: OnProgress) -> None:
-        self._store = store
-        self._request = request
-        self._on_progress = on_progress
-        self._missing: set[tuple[Cell, int]] = set()
-        self._worked = False
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal worked
+        worked = True
+        on_progress(step, what, done, total)
 
-    def run(self, step: Step) -> Outcome:
-        """Do a step, for the sizes that earlier steps did not fail for."""
-        sizes = tuple(size for size in step.sizes if (step.cell, size) not in self._missing)
-        begun = time.perf_counter()
-        baseline = (step.cell, self._request.sizes[0])
-        if not sizes or (step.kind == "compare-attention" and baseline in self._missing):
-            return Outcome(step, "left out", 0.0, "an earlier step failed for its training sizes")
-        step = Step(step.kind, step.cell, sizes)
-        self._worked = False
-        try:
-            {
-                "finetune": self._finetune,
-                "extract": self._extract,
-                "probe": self._probe,
-                "compare-attention": self._compare,
-            }[step.kind](step)
-        except Exception as error:
-            # Whatever it is: hours of other steps do not depend on it.
-            if step.kind in ("finetune", "extract"):
-                self._missing.update((step.cell, size) for size in sizes)
-            message = error.message if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
-            return Outcome(step, "failed", time.perf_counter() - begun, " ".join(message.split()))
-        return Outcome(step, "done" if self._worked else "found", time.perf_counter() - begun)
+    try:
+        _CALLS[step.kind](store, request, step, tell)
+    except Exception as error:
+        # Any exception: hours of other steps do not depend on this one.
+        if step.kind in ("finetune", "extract"):
+            missing.update((step.cell, size) for size in sizes)
+        message = error.message if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
+        return Outcome(step, "failed", time.perf_counter() - begun, " ".join(message.split()))
+    return Outcome(step, "done" if worked else "found", time.perf_counter() - begun)
 
-    def _tell(self, step: Step, what: str, done: int, total: int) -> None:
-        self._worked = True
-        self._on_progress(step, what, done, total)
 
-    def _finetune(self, step: Step) -> None:
-        from biocache.engine.finetuning.finetune import finetune
+def _finetune(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+    from biocache.engine.finetuning.finetune import finetune
 
-        if foreign_checkpoint(self._request, step.cell, step.sizes[0]) is not None:
-            return  # Extraction takes it as it is.
-        finetune(
-            self._store,
-            self._request.finetune_request(step.cell, step.sizes[0]),
-            on_progress=lambda at: self._tell(step, at.checkpoint, at.steps_done, at.steps_total),
-        )
+    if not has_foreign_checkpoint(request, step.cell, step.sizes[0]):
+        made = request.finetune_request(step.cell, step.sizes[0])
+        finetune(store, made, on_progress=lambda at: tell(at.checkpoint, at.steps_done, at.steps_total))
 
-    def _extract(self, step: Step) -> None:
-        from biocache.engine.extraction.extract import extract
 
-        extract(
-            self._store,
-            self._request.extraction_request(step.cell, step.sizes[0]),
-            on_progress=lambda at: self._tell(step, at.run, at.tokens_done, at.tokens_total),
-        )
+def _extract(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+    from biocache.engine.extraction.extract import extract
 
-    def _probe(self, step: Step) -> None:
-        self._analyse(step, self._request.probe_request(step.cell, step.sizes))
+    made = request.extraction_request(step.cell, step.sizes[0])
+    extract(store, made, on_progress=lambda at: tell(at.run, at.tokens_done, at.tokens_total))
 
-    def _compare(self, step: Step) -> None:
-        self._analyse(step, self._request.attention_request(step.cell, step.sizes))
 
-    def _analyse(self, step: Step, request: Request) -> None:
-        from biocache.engine.analysis import compute
+def _analyse(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+    from biocache.engine.analysis import compute
 
-        compute(
-            step.kind, self._store, request, on_progress=lambda done, total: self._tell(step, str(step), done, total)
-        )
+    made = request.probe_request if step.kind == "probe" else request.attention_request
+    compute(step.kind, store, made(step.cell, step.sizes), on_progress=partial(tell, str(step)))
+
+
+_CALLS = {"finetune": _finetune, "extract": _extract, "probe": _analyse, "compare-attention": _analyse}

@@ -15,11 +15,9 @@ from biocache.cli.demo import python_lines
 from biocache.cli.main import COMMANDS
 from biocache.engine import compare_attention, probe
 from biocache.engine.analysis import ANALYSES
-from biocache.engine.demo.demo import SIZES, Demo
+from biocache.engine.demo.demo import SCORES, SIZES, Demo
 from biocache.engine.demo.making import Step, make_demo
 from biocache.engine.demo.models import MODELS, write_model
-from biocache.engine.demo.outcome import SCORES
-from biocache.engine.demo.outcome import test_scores as scores_of
 from biocache.store import Store
 from biocache.store.atomic import PARTIAL
 
@@ -94,7 +92,7 @@ def test_fine_tuning_on_all_is_better_than_on_a_tenth_and_than_none(made: Demo) 
     majority = {
         task: probe(made.store, made.probe_request(task)).majority.sel(score=READ[task]).max().item() for task in SCORES
     }
-    for task, model, scores in scores_of(made):
+    for task, model, scores in made.scores():
         assert scores[100] > scores[10] + 0.1, (task, model)
         assert scores[100] > majority[task] + 0.1, (task, model)
 

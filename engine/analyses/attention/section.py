@@ -1,4 +1,4 @@
-"""The section of `compare-attention` in the report: heat maps of layers and heads, one figure for all of one kind."""
+"""The report section of `compare-attention`: heat maps of layers and heads, one figure per pair of models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,17 +17,17 @@ from biocache.engine.request import Request
 
 __all__ = ["AttentionSection"]
 
-# Heads in the table of those that changed most, of each metric and training size.
+# Heads in the table of the most changed ones, for each metric and training size.
 _MOST_CHANGED = 5
 _NUMBERS = ("mean", "std", "ci_low", "ci_high", "chance", "above_chance", "count")
 _READING = (
-    "Each cell is a head of a layer, its colour the mean over test samples of how alike its attention maps are in the "
-    "two models. Point at a cell for its interval and chance level, which is the mean of mismatched heads of the "
-    "layer; “above chance” puts that level at 0 and equal maps at 1."
+    "Each cell is a head of a layer; its colour is the mean over test samples of the similarity of its attention maps "
+    "in the two models. Point at a cell for its interval and its chance level, the mean of mismatched heads of the "
+    "layer; “above chance” maps that level to 0 and identical maps to 1."
 )
 _PAIRS = (
-    "Each cell is a layer of the baseline and a layer of the other model, its colour the mean of best matches: over "
-    "the baseline's heads, the value of the head of the other layer that is most like it."
+    "Each cell is a layer of the baseline and a layer of the other model; its colour is the mean of best matches: the "
+    "mean, over the baseline's heads, of the value of the most similar head of the other layer."
 )
 _ATTRIBUTES = (
     "task",
@@ -40,29 +40,27 @@ _ATTRIBUTES = (
     "level",
     "samples",
 )
-# What else was kept beside the means does not change them.
+# The settings that change the means; others only add variables.
 _FLAGS = ("exclude_special", "all_pairs", "resamples", "resampling_seed")
-
-
 _PLACE = ("metric", "training_size", "layer")
 _SHOWN = ("mean", "ci_low", "ci_high", "chance", "above_chance")
 
 
 class AttentionSection(AnalysisSection):
-    """Compared attention: a heat map a training size, for each metric and for what is above its chance level."""
+    """Heat maps of compared attention: one per training size, for each metric and its value above chance."""
 
     title = "Attention"
     rule = (
-        "Attention: the farthest layer",
-        "The training size and layer whose mean over samples and heads is farthest from that of equal maps.",
+        "Attention: the most changed layer",
+        "The training size and layer whose mean over samples and heads is farthest from the value for identical maps.",
     )
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
-        """Return whether all the models of a comparison are asked for; its rows are of single training sizes."""
+        """Return whether the page asks for all models of a comparison; training sizes are selected by row."""
         return all(request.wants(task=key.task, dataset=key.dataset, model=key.model) for key in kept.runs)
 
     def suggestion(self, inventory: Inventory) -> tuple[str, Request]:
-        """Compare fine-tuned with pre-trained runs; without any, two models; else extract what is to be compared."""
+        """Compare fine-tuned with pre-trained runs; without those, two models; else extract runs to compare."""
         keys = [key for key in inventory.with_attention if key.split == "test"]
         for first in keys:
             same = [key for key in keys if (key.task, key.dataset, key.view) == (first.task, first.dataset, first.view)]
@@ -79,7 +77,7 @@ class AttentionSection(AnalysisSection):
         """Yield a figure of all comparisons that differ only in training sizes and metrics."""
         for settings, shown in grouped(results, _settings):
             across = "other_layer" if settings["all_pairs"] else "head"
-            # Of the same place, the newest result's.
+            # The newest result's row for each place.
             rows = {
                 tuple(row[name] for name in (*_PLACE, across)): row
                 for kept in shown
@@ -89,7 +87,7 @@ class AttentionSection(AnalysisSection):
                 yield _figure(settings, across, [rows[place] for place in sorted(rows)]), shown
 
     def rows_of(self, kept: Kept, asked: Asked, across: str) -> list[Row]:
-        """Return rows of layers and heads; of all pairs, of layers of both runs with the ``mean`` of best matches."""
+        """Return a row per layer and head; of all pairs, one per pair of layers, with the ``mean`` of best matches."""
         result = kept.dataset
         if across == "other_layer":
             result = result.assign(mean=mean_best_match(result))
@@ -126,12 +124,12 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Fi
 
 
 def _distance(row: Row, name: str = "mean") -> float:
-    """Return how far a mean is from that of equal maps."""
+    """Return the distance of a mean from the value for identical maps."""
     return float(abs(row[name] - row["identity"]))
 
 
 def _most_changed(rows: Sequence[Row]) -> Table:
-    """Return, of each metric and training size, the heads whose mean is farthest from that of equal maps."""
+    """Return the most changed heads of each metric and training size."""
     known = [row for row in rows if np.isfinite(row["mean"])]
     groups = by(known, "metric", "training_size").values()
     found = [row for own in groups for row in sorted(own, key=_distance, reverse=True)[:_MOST_CHANGED]]
@@ -139,17 +137,17 @@ def _most_changed(rows: Sequence[Row]) -> Table:
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Row]:
-    """Pick the training size and layer of each metric whose mean over heads is farthest from that of equal maps."""
+    """Pick the most changed training size and layer of each metric, by the mean over heads."""
     for own in by((row for row in rows if np.isfinite(row["layer_mean"])), "metric").values():
         row = max(own, key=lambda row: _distance(row, "layer_mean"))
         yield {
             "task": settings["task"],
-            "data set": settings["dataset"],
+            "dataset": settings["dataset"],
             "view": f"{settings['view']}{', no special' if settings['exclude_special'] else ''}",
             "model": settings["model"],
             "against": f"{settings['baseline_model']} at {settings['baseline_training_size']} %",
             "metric": row["metric"] if row["unit"] == "1" else f"{row['metric']}, {row['unit']}",
-            "of equal maps": row["identity"],
+            "identical maps": row["identity"],
             "training size": f"{row['training_size']} %",
             "layer": row["layer"],
             "mean over heads": plain(row["layer_mean"]),
@@ -162,20 +160,20 @@ def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
         scale = _scale(own, title if unit == "1" else f"{title}, {unit}")
         yield Variant(metric, list(_panels(own, across, "mean", scale)), scale)
         if any(np.isfinite(row.get("above_chance", np.nan)) for row in own):
-            signed = Scale("0: chance, 1: equal maps", -1.0, 1.0, SIGNED)
+            signed = Scale("0: chance, 1: identical maps", -1.0, 1.0, SIGNED)
             yield Variant(f"{metric}, above chance", list(_panels(own, across, "above_chance", signed)), signed)
 
 
 def _scale(rows: Sequence[Row], title: str) -> Scale:
-    """Return the colours: of a change symmetric about 0, else from the farthest value to that of equal maps."""
+    """Return the colours: symmetric about 0 for a change, else from the farthest value to that for identical maps."""
     identity = rows[0]["identity"]
     known = [row["mean"] for row in rows if np.isfinite(row["mean"])]
     low, high = min([*known, identity]), max([*known, identity])
-    # A change may fall on either side of equal maps.
+    # A change may be positive or negative.
     if identity not in (low, high) or (low < 0 and identity == 0):
         farthest = max(-low, high)
         return Scale(title, -farthest, farthest, SIGNED)
-    # Dark is changed, bright is equal, whichever end equal maps are at.
+    # Dark is changed, bright is identical, whichever end the identical maps are at.
     colors = UNSIGNED if identity == high else UNSIGNED[::-1]
     return Scale(title, low, high if high > low else low + 1.0, colors)
 

@@ -1,4 +1,4 @@
-"""The section of `probe` in the report: curves over layers, one figure for all results of the same settings."""
+"""The report section of `probe`: curves over layers, one figure for all results of the same settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,25 +14,25 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.store.keys import RunKey
-from biocache.store.schema import LABELLED
 
 __all__ = ["ProbeSection"]
 
 _BAND = (0.0, 1.0)
 _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
-    "intervals over test samples. The dotted line is the majority class, dashed ones continue the score of layer 0, "
-    "which knows the tokens but no context."
+    "intervals over test samples. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
+    "which sees the tokens without context."
 )
 _MERGED = (
-    " Merged-entity F1 takes a stretch of words of one type for one entity, in the truth as in the predictions, since "
-    "these runs hold merged types: entities of one type that touch count as one."
+    " Merged-entity F1 counts consecutive words of one type as one entity, in the truth and in the predictions, since "
+    "these runs hold merged types: adjacent entities of one type count as one."
 )
+# By whether words have the labels.
 _SELECTIVITY = {
-    "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
+    True: " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
     "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
     "frequent label, little was memorised, whatever the selectivity.",
-    "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
+    False: " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
     "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
 }
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
@@ -42,13 +42,13 @@ _PLACE = ("model", "training_size", "seed")
 
 
 class ProbeSection(AnalysisSection):
-    """Probes over layers: a panel a model, a curve a training size."""
+    """Probes over layers: one panel per model, one curve per training size."""
 
     title = "Probes"
     rule = (
         "Probes: the best layer",
-        "The layer of the highest score, for each model and training size. It describes the test split: the interval "
-        "of the best of many layers is too favourable.",
+        "The layer with the highest score, for each model and training size. It is chosen on the test split, so its "
+        "interval is too optimistic.",
     )
 
     def suggestion(self, inventory: Inventory) -> tuple[str, ProbeRequest]:
@@ -61,7 +61,7 @@ class ProbeSection(AnalysisSection):
         return self.kind, ProbeRequest(task=key.task, dataset=key.dataset, features=features)
 
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
-        """Yield a figure of all results of the same settings, with a panel a model for each score."""
+        """Yield a figure for each group of results of the same settings, with one panel per model and score."""
         groups = [(settings, shown, self._merged(shown, asked)) for settings, shown in grouped(results, _settings)]
         sizes = [row["training_size"] for *_, rows in groups for row in rows]
         keys = keys_of([*sizes, *(run.key.training_size for run in asked.inventory.runs)], " %")
@@ -70,23 +70,23 @@ class ProbeSection(AnalysisSection):
                 yield _figure(settings, rows, keys), shown
 
     def _merged(self, results: Sequence[Kept], asked: Asked) -> list[Row]:
-        """Return the rows of some results, in order; of the same place those of the newest."""
+        """Return the rows of some results, sorted; for each place the newest row."""
         merged: dict[tuple[Any, ...], tuple[Any, Row]] = {}
         for kept in results:
             origins = {_place(cell): [cell["train"], cell["test"]] for cell in kept.stored.inputs["cells"]}
             for row in self.rows(kept, asked):
                 place = tuple(row[name] for name in _PLACE)
                 origin, known = merged.get((*place, row["layer"]), (None, {}))
-                # A later call without a control takes nothing away from what an earlier one said of the same runs.
+                # A later result without a control keeps the selectivity that an earlier one has for the same runs.
                 same = known if origin == origins.get(place) else {}
-                # The best layer of a result is not that of the figure.
+                # The best layer of one result may not be the best of the figure.
                 own = {name: value for name, value in row.items() if name != "best"}
                 merged[*place, row["layer"]] = (origins.get(place), {**same, **own})
         return [merged[place][1] for place in sorted(merged)]
 
 
 def _settings(kept: Kept) -> dict[str, Any]:
-    """Return what the results of a figure share; runs of one data set may have labels of two schemes: other scores."""
+    """Return the settings that the results of a figure share; the scores depend on the label scheme of the runs."""
     inputs = kept.stored.inputs
     return {
         "task": kept.dataset.attrs["task"],
@@ -107,7 +107,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
-        + (_SELECTIVITY[LABELLED[settings["task"]]] if selectivity else ""),
+        + (_SELECTIVITY[TASKS[settings["task"]].labels_words] if selectivity else ""),
         data=Table.of(rows),
         variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
         switch="score",
@@ -122,12 +122,12 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
-    """Pick the layer of the highest score of each model, training size and seed; the first of equals."""
+    """Pick the layer with the highest score of each model, training size and seed; ties go to the first layer."""
     for (model, size, seed), own in by((row for row in rows if np.isfinite(row[score])), *_PLACE).items():
         best = max(own, key=lambda row: (row[score], -row["layer"]))
         yield {
             "task": settings["task"],
-            "data set": settings["dataset"],
+            "dataset": settings["dataset"],
             "probe": settings["probe"],
             "model": model,
             "training size": f"{size} %",
@@ -146,13 +146,12 @@ def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    of_words = LABELLED[settings["task"]] == "words"
-    rows = "words" if of_words else f"views {settings['views']} ({settings['combine']})"
+    rows = "words" if TASKS[settings["task"]].labels_words else f"views {settings['views']} ({settings['combine']})"
     known = {
         "C": settings.get("c"),
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
-        "most iterations": settings.get("max_iterations"),
-        "most train samples": settings["max_train_samples"],
+        "maximum iterations": settings.get("max_iterations"),
+        "maximum train samples": settings["max_train_samples"],
         "seeds of the probe": settings["seeds"],
         "resamples": settings["resamples"],
     }
@@ -184,7 +183,7 @@ def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel
 
 
 def _of_panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows of every model, with those of its randomly initialised twin."""
+    """Return the rows of every model, including those of its randomly initialised twin."""
     names = {row["model"] for row in rows}
     panels: dict[str, list[Row]] = {}
     for row in rows:

@@ -1,7 +1,7 @@
 "use strict";
-// What the whole page shares: packed data, files, tables, light and dark.
+// Shared by the whole page: packed data, files, tables, light and dark theme.
 const biocache = (() => {
-  // Data stands in the page as gzip in base64: small, and never markup.
+  // Data is embedded as gzip in base64: small and free of markup.
   const unpack = async (name) => {
     const text = document.getElementById(name).textContent.trim();
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -12,10 +12,10 @@ const biocache = (() => {
 
   const FORMULA = /^(?:[\s'"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/;
 
-  // RFC 4180: a cell with a comma, a quote or an end of line is quoted, its quotes doubled.
+  // RFC 4180: quote cells with commas, quotes or line ends; double the quotes.
   const cell = (value) => {
     if (value === null || value === undefined) return "";
-    // What a spreadsheet would compute is made text, as the commands do it.
+    // Formulas become text for spreadsheets, as in the CSV files of the commands.
     const text = typeof value === "string" && FORMULA.test(value) ? `'${value}` : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
@@ -37,7 +37,7 @@ const biocache = (() => {
   const tell = () => listeners.forEach((listener) => listener(theme()));
   const onTheme = (listener) => listeners.push(listener);
   dark.addEventListener("change", tell);
-  // Paper is white, whatever the screen is.
+  // Always print in the light theme.
   printing.addEventListener("change", tell);
   addEventListener("beforeprint", () => { paper = true; tell(); });
   addEventListener("afterprint", () => { paper = false; tell(); });
@@ -74,7 +74,7 @@ const biocache = (() => {
       try {
         await navigator.clipboard.writeText(code.textContent);
       } catch {
-        // A page from a file may not write to the clipboard: the text is marked instead.
+        // A local file may not write to the clipboard: select the text instead.
         getSelection().selectAllChildren(code);
         done = document.execCommand("copy") ? "Copied" : "Marked";
       }

@@ -1,12 +1,12 @@
 "use strict";
-// The viewer: the attention of a head between the words of a sample, the first training size beside another.
+// The viewer: the attention of a head between the words of a sample, at two training sizes side by side.
 (() => {
   const { levels, groups } = JSON.parse(document.getElementById("viewer-index").textContent);
   if (!groups.length) return;
   const at = (name) => document.getElementById(`view-${name}`);
   const selects = Object.fromEntries(["group", "sample", "layer", "head", "size"].map((name) => [name, at(name)]));
   const sides = ["left", "right"].map((side) => ({ canvas: at(side), title: at(`${side}-title`) }));
-  // From nothing to most, told apart without colour by how light they are.
+  // From zero to the maximum; the lightness alone shows the order.
   const RAMPS = {
     light: [[247, 249, 252], [184, 208, 232], [92, 149, 200], [22, 90, 155], [8, 40, 84]],
     dark: [[27, 32, 38], [52, 78, 104], [84, 134, 170], [156, 196, 208], [255, 243, 196]],
@@ -39,7 +39,7 @@
     if (sample().maps === wanted) maps = bytes;
   };
 
-  // The steps of one head's map: word after word, each with its columns.
+  // The values of one head's map, row by row.
   const matrix = (size) => {
     const { sizes, layers, heads } = group();
     const words = sample().words.length;
@@ -87,7 +87,7 @@
       context.fillStyle = color(steps[query * (words.length + 1) + key] / most);
       context.fillRect(room + key * step, room + query * row, Math.max(step - 0.5, 0.5), row - 0.5);
     }));
-    // Names that would touch are left out; the words above the maps and the pointer have them all.
+    // Labels that would overlap are dropped; the words above the maps and the tooltip show all.
     const every = (space) => Math.ceil((size + 1) / space);
     const label = (place, space) => place % every(space) === 0;
     context.fillStyle = ink;

@@ -249,7 +249,7 @@ def test_a_figure_switches_its_variant(tab: Tab) -> None:
     tab.page.wait_for_selector("#attention-1[data-drawn='3']")
     tab.until(lambda: tab.pixels("#attention-1 .plot").tobytes() != first)
     assert tab.page.locator("#attention-1 .plot").count() == 2
-    assert "0: chance, 1: equal maps" in tab.page.locator("#attention-1 .scale").inner_text()
+    assert "0: chance, 1: identical maps" in tab.page.locator("#attention-1 .scale").inner_text()
 
 
 def test_pointing_at_a_cell_of_a_heat_map_says_its_value(tab: Tab) -> None:

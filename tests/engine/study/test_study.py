@@ -14,7 +14,7 @@ from toys import ToyModels, write_toy
 from biocache.engine import StudyRequest, run_study
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.study.request import STEPS, STUDY_PROBES
+from biocache.engine.study.request import STEPS
 from biocache.engine.study.steps import Step, cells, check_study_disk, plan_study, steps
 from biocache.engine.study.study import Outcome
 from biocache.store import Store
@@ -214,7 +214,7 @@ def test_the_requests_of_the_steps_are_those_of_the_grid(material: tuple[Path, T
     read = request.extraction_request(nli, 30)
     assert (read.task, read.training_sizes, read.seed, read.layers) == ("nli", (30,), 7, (0, 1))
     probes = {cell.task: request.probe_request(cell, (0, 100)).probe for cell in (ner, nli)}
-    assert probes == STUDY_PROBES == {"ner": "bilstm-crf", "nli": "svc"}
+    assert probes == {"ner": "bilstm-crf", "nli": "svc"}
     attention = request.attention_request(nli, (100,))
     assert (attention.baseline, attention.view, attention.model, attention.dataset) == (0, "pair", "bert", "toy")
     assert [str(step) for step in steps(request) if step.kind == "compare-attention"] == [
