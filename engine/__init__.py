@@ -1,11 +1,11 @@
-"""The computations: what fills a store and what is read out of it."""
+"""The computations that fill a store, and those that analyse it."""
 
 from typing import TYPE_CHECKING
 
 from biocache.store.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from biocache.engine.analyses.attention.comparison import compare_attention
+    from biocache.engine.analyses.attention.analysis import compare_attention
     from biocache.engine.analyses.attention.request import AttentionRequest
     from biocache.engine.analyses.probing.analysis import compare_probes, probe
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
@@ -49,33 +49,29 @@ __all__ = [
     "write_report",
 ]
 
-# Those who analyse a store must not pay for, or need, what fills one.
+# Analysing a store must not need, or pay for, what fills it.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "ANALYSES": "analysis",
-        "Analysis": "analysis",
-        "AttentionRequest": "analyses.attention.request",
-        "ClassifierOptions": "analyses.probing.request",
-        "Executor": "executor",
-        "ExtractionRequest": "extraction.request",
-        "FinetuneRequest": "finetuning.request",
-        "ProbeRequest": "analyses.probing.request",
-        "Report": "report.request",
-        "ReportRequest": "report.request",
-        "Request": "request",
-        "RunsRequest": "selection",
-        "StudyRequest": "study.request",
-        "Task": "executor",
-        "chosen_runs": "selection",
-        "compare_attention": "analyses.attention.comparison",
-        "compare_probes": "analyses.probing.analysis",
-        "compute": "analysis",
-        "extract": "extraction.extract",
-        "finetune": "finetuning.finetune",
-        "option": "request",
-        "probe": "analyses.probing.analysis",
-        "run_study": "study.study",
-        "write_report": "report.report",
+        name: module
+        for module, names in {
+            "analyses.attention.analysis": ("compare_attention",),
+            "analyses.attention.request": ("AttentionRequest",),
+            "analyses.probing.analysis": ("compare_probes", "probe"),
+            "analyses.probing.request": ("ClassifierOptions", "ProbeRequest"),
+            "analysis": ("ANALYSES", "Analysis", "compute"),
+            "executor": ("Executor", "Task"),
+            "extraction.extract": ("extract",),
+            "extraction.request": ("ExtractionRequest",),
+            "finetuning.finetune": ("finetune",),
+            "finetuning.request": ("FinetuneRequest",),
+            "report.report": ("write_report",),
+            "report.request": ("Report", "ReportRequest"),
+            "request": ("Request", "option"),
+            "selection": ("RunsRequest", "chosen_runs"),
+            "study.request": ("StudyRequest",),
+            "study.study": ("run_study",),
+        }.items()
+        for name in names
     },
 )

@@ -1,4 +1,4 @@
-"""What is computed from runs: one life for every analysis, and the registry that finds them by name."""
+"""Analyses, the computations over runs: one life cycle for all of them, and the registry of their names."""
 
 import os
 from abc import ABC, abstractmethod
@@ -34,22 +34,22 @@ Runs = TypeVar("Runs")
 class Analysis(ABC, Generic[R, Runs]):
     """A computation over runs: a request, tasks, and a result that is kept in the store.
 
-    Its text is the help of its command. A subclass says which runs it is of, what decides its numbers, which tasks
-    compute them and how their results become one Dataset; the command, its options, `--json`, workers, progress and
-    the lines that repeat it come by themselves.
+    Its docstring is the help of its command. A subclass selects the runs, names what decides the numbers, makes the
+    tasks and combines their results into one Dataset. The command, its options, `--json`, workers, progress and the
+    lines that repeat it follow from that.
 
     Attributes
     ----------
     name
         Name of the command and kind of the results.
     version
-        A change of what is computed raises it: older results are then those of another question.
+        Raised by a change of what is computed, so that older results are not found any more.
     Request
         Type of the request.
     unit
-        What its tasks are, for the progress.
+        Name of its tasks, for the progress.
     lighter
-        The option that makes its tasks take less memory, for a message.
+        The option that reduces the memory of its tasks, for a message.
     plots
         Names of its figures; the first is what ``--plot`` draws, ``--plot-NAME`` the others.
     examples
@@ -66,11 +66,11 @@ class Analysis(ABC, Generic[R, Runs]):
 
     @abstractmethod
     def select(self, store: "Store", request: R) -> Runs:
-        """Return the runs of a request, complete and alike in what must agree; refuse what cannot be computed."""
+        """Return the runs of a request; refuse runs that are missing, incomplete or do not go together."""
 
     @abstractmethod
     def inputs(self, request: R, runs: Runs) -> Mapping[str, Any]:
-        """Return the identities of the runs, as JSON; what else decides the numbers is added by `compute`."""
+        """Return the identities of the runs, as JSON; `compute` adds the version and the settings."""
 
     @abstractmethod
     def tasks(self, store: "Store", request: R, runs: Runs) -> "list[Task]":
@@ -78,7 +78,7 @@ class Analysis(ABC, Generic[R, Runs]):
 
     @abstractmethod
     def combine(self, request: R, runs: Runs, parts: Mapping[Any, Any]) -> "xr.Dataset":
-        """Return the result, made of what the tasks computed, by their keys."""
+        """Return the result, made of the results of the tasks, by their keys."""
 
     def settings(self, request: R) -> dict[str, Any]:
         """Return the settings that decide the numbers, as JSON; see `Option.decides`."""
@@ -88,21 +88,21 @@ class Analysis(ABC, Generic[R, Runs]):
     def frame(self, result: "xr.Dataset", request: R) -> "pd.DataFrame":
         """Return the numbers of a result as a table: rows of ``--json``, of ``.csv`` and of the report.
 
-        A column ``x`` may have others beside it: ``x_ci_low`` and ``x_ci_high``, bounds of its interval, and
-        ``x_spread``, its standard deviation; a terminal shows them in one.
+        A column ``x`` may come with ``x_ci_low`` and ``x_ci_high``, the bounds of its interval, and ``x_spread``, its
+        standard deviation; a terminal shows them in one column.
         """
         return result.to_dataframe().reset_index()
 
     def summary(self, result: "xr.Dataset", request: R) -> "pd.DataFrame":
-        """Return what a terminal shows of a result; see `frame`."""
+        """Return the table that a terminal shows; see `frame`."""
         return self.frame(result, request)
 
     def notes(self, result: "xr.Dataset", request: R) -> Iterator[str]:
-        """Yield what must be known to read the numbers right."""
+        """Yield what a reader of the numbers must know."""
         yield from ()
 
     def draw(self, name: str, result: "xr.Dataset", request: R) -> "Figure | None":
-        """Return one of the figures that `plots` names; None where a result has nothing to draw in it."""
+        """Return one of the figures that `plots` names; None if the result has nothing to draw."""
         raise NotImplementedError(f"{type(self).__name__} does not draw {name!r} of {request} and {result}")
 
     def section(self) -> "SectionBuilder":
@@ -114,16 +114,16 @@ class Analysis(ABC, Generic[R, Runs]):
 
 @dataclass(frozen=True)
 class Found(Generic[R, Runs]):
-    """A request with the runs that it is of, as of now.
+    """A request with the runs that it selects now.
 
     Attributes
     ----------
     analysis, store, request
-        What is asked for, and of what.
+        The analysis, the store and the request.
     runs
-        What `Analysis.select` found.
+        The runs that `Analysis.select` returned.
     inputs
-        All that decides the numbers, as JSON.
+        Everything that decides the numbers, as JSON.
     """
 
     analysis: Analysis[R, Runs]
@@ -133,7 +133,7 @@ class Found(Generic[R, Runs]):
     inputs: dict[str, Any]
 
     def result(self) -> "xr.Dataset | None":
-        """Return the result that the store has; None where it has none."""
+        """Return the result that the store has; None if it has none."""
         from biocache.store.results import find_result
 
         return find_result(self.store.path, self.analysis.name, self.inputs)
@@ -141,7 +141,7 @@ class Found(Generic[R, Runs]):
     def compute(
         self, executor: "Executor | None" = None, *, force: bool = False, on_progress: "OnProgress | None" = None
     ) -> "xr.Dataset":
-        """Return the result, computed where the store does not have it; see `compute`."""
+        """Return the result, computed if the store does not have it; see `compute`."""
         from biocache.engine.executor import Executor
         from biocache.store.results import save_result
 
@@ -181,7 +181,7 @@ def compute(
     force: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> "xr.Dataset":
-    """Compute an analysis of a store, or find its result there.
+    """Compute an analysis of a store, or return the result that the store has.
 
     Parameters
     ----------
@@ -190,13 +190,13 @@ def compute(
     store
         The store, or its folder.
     request
-        What is computed, and how; of the type `Analysis.Request`.
+        Which runs, and how; of the type `Analysis.Request`.
     executor
-        What runs the tasks; None for threads of this process.
+        Runs the tasks; None for threads of this process.
     force
-        Whether to compute again what the store has the result of.
+        Whether to compute again what the store has.
     on_progress
-        Called with the tasks that are done and all there are.
+        Called with the number of tasks that are done and of all tasks.
 
     Returns
     -------
@@ -206,13 +206,13 @@ def compute(
     Raises
     ------
     BiocacheError
-        If there is no such analysis, runs are missing or unlike, or memory or disk does not suffice.
+        If there is no such analysis, runs are missing or differ, or memory or disk does not suffice.
     """
     return find(analysis, store, request).compute(executor, force=force, on_progress=on_progress)
 
 
 class Registry(Mapping[str, Analysis[Any, Any]]):
-    """Analyses by name: those of biocache, and those of installed packages; each imported when it is asked for.
+    """Analyses by name: those of biocache and those of installed packages, each imported on first use.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class Registry(Mapping[str, Analysis[Any, Any]]):
         Raises
         ------
         SettingError
-            If there is none of the name, or that of another package cannot be used.
+            If there is none of that name, or one of another package cannot be loaded.
         """
         return _loaded(self._point(name))
 
@@ -243,7 +243,7 @@ class Registry(Mapping[str, Analysis[Any, Any]]):
         return len(list(iter(self)))
 
     def titles(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each analysis and one line of what it does, nothing of it imported."""
+        """Yield the name of each analysis and one line of help, without importing it."""
         for name in self:
             yield name, self._own[name][1] if name in self._own else f"Analysis of the package {_package(name)}."
 
@@ -282,7 +282,7 @@ def _loaded(point: EntryPoint) -> Analysis[Any, Any]:
     return made
 
 
-#: All analyses by name. Another package adds its own by an entry point of the group ``biocache.analyses``.
+#: All analyses by name. A package adds its own by an entry point of the group ``biocache.analyses``.
 ANALYSES = Registry(
     {
         "probe": (

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,16 +15,16 @@ from biocache.store.text import format_bytes, one_line
 
 __all__ = ["Executor", "Memo", "OnProgress", "Plan", "Task"]
 
-# What loky and Dask raise where a process that computed is gone.
+# Names of the exceptions that loky and Dask raise when a worker process has died.
 _DEATHS = {"TerminatedWorkerError", "KilledWorker"}
 
-#: Told how many tasks are done, and how many there are.
+#: Called with the number of tasks that are done and of all tasks.
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Memo:
-    """Where the result of a task is kept by itself, so that no other call computes it again.
+    """Where the result of a single task is kept, so that no later call computes it again.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Memo:
     kind
         Kind of the result.
     inputs
-        All that decides it, as JSON.
+        Everything that decides it, as JSON.
     """
 
     root: str
@@ -43,16 +43,16 @@ class Memo:
 
 @dataclass(frozen=True)
 class Task:
-    """A part of a computation that runs by itself, in any process that sees the store.
+    """A part of a computation that runs alone, in any process that can read the store.
 
     Attributes
     ----------
     key
-        What its result is found by. The results of tasks of one key are added (``+``), in their order.
+        Key of its result. The results of tasks of one key are added (``+``), in their order.
     call, args
         A function that can be pickled, and its arguments.
     memory
-        Bytes that it takes at most, by arithmetic; 0 where that is of no account.
+        Upper bound of its memory in bytes, by arithmetic; 0 where it is negligible.
     memo
         Where its result, a Dataset, is kept; None for nowhere.
     """
@@ -71,33 +71,30 @@ class Plan:
     Attributes
     ----------
     at_once
-        Tasks beside each other.
+        Number of tasks that run at the same time.
     threads
-        Threads of the libraries below each.
-    peak_bytes
-        Projected peak memory of this process, where its threads compute.
+        Threads of numerical libraries in each task.
     """
 
     at_once: int
     threads: int
-    peak_bytes: int
 
 
 class Executor:
-    """Runs tasks; processes and connections are made when the first task needs them.
+    """Runs tasks; processes and connections are started when the first task needs them.
 
     Parameters
     ----------
     workers
         Worker processes to start on this machine, each with one thread; None for none.
     scheduler_address
-        Address of the scheduler of a running Dask cluster, whose workers see the store under the same path; None for
-        none. Certificates of a scheduler of TLS are taken from the settings of Dask.
+        Address of the scheduler of a running Dask cluster, whose workers find the store under the same path; None for
+        none. The certificates for TLS come from the settings of Dask.
 
     Raises
     ------
     SettingError
-        If both are given, or there are less than one worker.
+        If both are given, or `workers` is less than 1.
     """
 
     def __init__(self, workers: int | None = None, scheduler_address: str | None = None) -> None:
@@ -106,7 +103,7 @@ class Executor:
                 "--workers and --scheduler-address exclude each other: a running cluster has its workers"
             )
         if workers is not None and workers < 1:
-            raise SettingError(f"{workers} workers compute nothing; pass --workers=1 or more")
+            raise SettingError(f"--workers {workers}: there must be at least 1; pass --workers=1 or more")
         self.workers = workers
         self._address = scheduler_address
         self._client: Any = None
@@ -119,33 +116,31 @@ class Executor:
         self.close(kill=kind is not None)
 
     def close(self, *, kill: bool = False) -> None:
-        """End the processes and connections of this executor; with `kill` what runs in its processes ends at once."""
+        """End the processes and connections of this executor; with `kill`, also end running tasks."""
         pool, self._pool = self._pool, None
         if pool is not None and self.workers is not None:
             pool.shutdown(kill_workers=kill)  # type: ignore[call-arg]
-        elif pool is not None and self._client is None:
-            pool.shutdown(cancel_futures=True)
         if self._client is not None:
             self._client.close()
             self._client = None
 
     @property
     def is_remote(self) -> bool:
-        """Whether a running cluster computes."""
+        """Whether tasks run on a cluster."""
         return self._address is not None
 
     def plan(self, tasks: Sequence[Task], allowed: int | None = None, lighter: str = "") -> Plan:
-        """Say how many tasks run at once.
+        """Return how many tasks run at once.
 
         Parameters
         ----------
         tasks
-            The tasks; the largest decides.
+            The tasks; the one with the most memory decides.
         allowed
-            Bytes that they may take together with what this process has already; None for half of the machine's. On a
-            cluster it holds for one task.
+            Memory in bytes of all running tasks and of what this process holds already; None for half of the machine's.
+            On a cluster it limits one task.
         lighter
-            The option that makes tasks take less, for the message.
+            The option that reduces the memory of a task, for the message.
 
         Raises
         ------
@@ -163,12 +158,12 @@ class Executor:
                 f"is {format_bytes(limit)}; pass --max-memory={-(-(own + largest) // 2**20)}M or more{remedy}"
             )
         if self.is_remote:
-            # Machines of their own: each worker has a task at a time, whatever this one could hold together.
-            return Plan(max(1, min(len(self._connected().nthreads()) or 1, len(tasks))), 1, own)
+            # The memory of this machine does not limit the cluster: each worker runs one task at a time.
+            return Plan(max(1, min(len(self._connected().nthreads()) or 1, len(tasks))), 1)
         cores = available_cores()
         at_once = max(1, min(room, len(tasks), self.workers or cores))
         threads = 1 if self.workers is not None else max(1, cores // at_once)
-        return Plan(at_once, threads, own + at_once * largest)
+        return Plan(at_once, threads)
 
     def run(
         self,
@@ -180,14 +175,14 @@ class Executor:
         force: bool = False,
         lighter: str = "",
     ) -> dict[Hashable, Any]:
-        """Run tasks, but for those whose result is kept already.
+        """Run the tasks whose result is not kept already.
 
         Parameters
         ----------
         tasks, allowed, lighter
             As `plan`.
         on_progress
-            Called with the tasks that are done and all there are to do.
+            Called with the number of tasks that are done and of all tasks to run.
         on_part
             Called with the key and the result of each task as it ends.
         force
@@ -196,7 +191,7 @@ class Executor:
         Returns
         -------
         dict
-            By the keys of the tasks: their results, those of one key added.
+            Key of tasks to their result, or to the sum of their results.
 
         Raises
         ------
@@ -215,20 +210,20 @@ class Executor:
                 _add(found, task.key, kept)
         if not todo:
             return found
-        tell = on_progress or (lambda _done, _total: None)
-        tell(0, len(todo))
+        notify = on_progress or (lambda _done, _total: None)
+        notify(0, len(todo))
         plan = self.plan(todo, allowed, lighter)
         early: dict[int, Any] = {}
         added = 0
         for done, (place, part) in enumerate(self._done(todo, plan), start=1):
-            # In the order of the tasks, whichever ended first: sums of floats are the same every time.
+            # In the order of the tasks, not of their ends: sums of floats are the same every time.
             early[place] = part
             while added in early:
                 _add(found, todo[added].key, early.pop(added))
                 added += 1
             if on_part is not None:
                 on_part(todo[place].key, part)
-            tell(done, len(todo))
+            notify(done, len(todo))
         return found
 
     def _done(self, tasks: Sequence[Task], plan: Plan) -> Iterator[tuple[int, Any]]:
@@ -241,7 +236,10 @@ class Executor:
             while waiting or running:
                 while waiting and len(running) < plan.at_once:
                     place = waiting.pop()
-                    running[self._submit(pool, tasks[place], plan.threads)] = place
+                    with _deaths_explained():
+                        # Threads share the limits of the process, which are set around all tasks.
+                        future = pool.submit(_run, tasks[place], plan.threads if pool is self._pool else None)
+                    running[future] = place
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     place = running.pop(future)
                     with _deaths_explained():
@@ -250,26 +248,18 @@ class Executor:
                         raise answer
                     yield place, answer
 
-    def _submit(self, pool: Pool, task: Task, threads: int) -> Future[Any]:
-        with _deaths_explained():
-            # Threads of one process share its limits, which are set around all tasks.
-            return pool.submit(_run, task, None if pool is not self._pool else threads)
-
     def _started(self, plan: Plan, stack: ExitStack) -> Pool:
-        """Return what computes."""
+        """Return the threads, processes or cluster that compute."""
         if self._address is None and self.workers is None:
-            # Around all of them: the limit of linear algebra is the process's, and the first to end would lift it.
-            stack.enter_context(capped_threads(plan.threads))
-            # Solvers that stop early are counted in results; the filters of warnings are the process's as well.
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            return stack.enter_context(_threads(plan.at_once))
+            # Around all tasks: the limit is the process's, and the first task to end would lift it.
+            stack.enter_context(_quiet(plan.threads))
+            return stack.enter_context(ThreadPoolExecutor(plan.at_once))
         if self._pool is None and self._address is not None:
             self._pool = self._connected().get_executor(pure=False)
         elif self._pool is None:
             from loky import ProcessPoolExecutor
 
-            # Workers that have nothing to do stay until the executor is closed.
+            # Idle workers stay until the executor is closed.
             self._pool = ProcessPoolExecutor(self.workers, timeout=None)
         return self._pool
 
@@ -280,23 +270,18 @@ class Executor:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[Pool]:
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _quiet(threads: int) -> Iterator[None]:
+    """Limit the threads of numerical libraries, and ignore warnings: results count the solvers that stop early."""
+    with capped_threads(threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _run(task: Task, threads: int | None) -> Any:
-    """Return what a task computes, or the user's error: of one that is raised a worker prints the traceback."""
+    """Return the result of a task, or the user's error: a worker would print the traceback of a raised one."""
     from biocache.store.results import save_result
 
-    with ExitStack() as stack:
-        if threads is not None:
-            stack.enter_context(capped_threads(threads))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
+    with nullcontext() if threads is None else _quiet(threads):
         try:
             made = task.call(*task.args)
             if task.memo is None:
@@ -319,16 +304,16 @@ def _add(found: dict[Hashable, Any], key: Hashable, part: Any) -> None:
 
 @contextmanager
 def _deaths_explained() -> Iterator[None]:
-    """Say of a worker that died, in this process or on a cluster, what it mostly died of."""
+    """Explain the death of a worker, on this machine or on a cluster, by its most frequent cause."""
     try:
         yield
     except Exception as error:
-        # Named, since neither library is imported for it; a task that cannot be unpickled is no death.
+        # By name, so that neither library is imported; a task that cannot be unpickled is no death.
         if type(error).__name__ not in _DEATHS:
             raise
         raise ResourceError(
-            f"workers died under a task ({one_line(error)[:160]}), which is mostly a lack of memory; what is kept is "
-            "safe: pass fewer --workers, or give those of a cluster more memory, and run the same command again"
+            f"workers died under a task ({one_line(error)[:160]}), mostly for lack of memory; kept results are safe: "
+            "pass fewer --workers, or give those of a cluster more memory, and run the same command again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Recomputing: single samples through the model again, against what the store holds."""
+"""Recomputing: single samples pass the model again and are compared with the store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,30 +15,29 @@ from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
-from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.schema import HIDDEN
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
-# Relative step of the data types that a model computes in, beyond float32's.
+# Relative step of the data types that a model computes in.
 _COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
-# A batch of another shape sums in another order, and blocks pass the difference on: steps of the compute type
-# by which the largest value of a layer may move.
+# A batch of another shape sums in another order, and blocks pass the difference on: the largest value of a layer may
+# change by this number of steps of the compute type.
 _COMPUTE_STEPS = 64
 
 
 def rounding_tolerance(values: NDArray[np.floating], dtype: str, compute_dtype: str) -> NDArray[np.float64]:
-    """Return how far stored values may be from values computed again.
+    """Return the largest difference by rounding between stored values and values computed again.
 
     Parameters
     ----------
     values
         One layer of one sample, computed again (...).
     dtype
-        Data type of the store: a value moves by at most half a step of it, or half its smallest number.
+        Data type of the store, which rounds by at most half a step, or half its smallest number.
     compute_dtype
-        Data type the model computes in: other batches move a layer by some steps of its largest value.
+        Data type that the model computes in: other batches change a layer by some steps of its largest value.
     """
     info = np.finfo(dtype)
     stored = np.abs(values.astype(np.float64)) * float(info.eps) + float(info.smallest_subnormal)
@@ -56,13 +55,13 @@ def recompute_samples(
     run
         The run; its packs with the chosen samples must be committed.
     count
-        Number of samples; all of them if the run has fewer.
+        Number of samples; all samples if the run has fewer.
     seed
         Seed of the choice.
     model
-        Hub id, folder or state-dict file of the weights; None for where the run says they came from.
+        Hub id, folder or state-dict file of the weights; None for the source that the run names.
     device
-        Device of torch; None for CUDA where there is one.
+        Device of torch; None for CUDA if there is one.
 
     Yields
     ------
@@ -72,9 +71,9 @@ def recompute_samples(
     Raises
     ------
     ModelError
-        If the weights are no longer there.
+        If the weights are missing.
     SpecMismatchError
-        If they are not those of the run.
+        If the weights are not those of the run.
     SettingError
         If `count` is not positive.
     """
@@ -111,7 +110,6 @@ def _source_of(run: Run, model: str | None) -> ModelSource:
 
 
 def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
-    plan: PackPlan = run.plan
     stored = run.read_sample(name, sample)
     for index, layer in enumerate(run.spec.variable_layers(name)):
         values = computed[index].astype(np.float64)
@@ -121,7 +119,7 @@ def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating
             identifier = run.column("samples/sample_id")[sample]
             yield Problem(
                 str(run.key),
-                int(plan.sample_pack[sample]),
+                int(run.plan.sample_pack[sample]),
                 f"{name} of layer {layer} of sample {identifier!r} differs by up to {float(np.nanmax(off)):.3g} from "
                 "what the model gives now; extract the run again with --overwrite",
             )

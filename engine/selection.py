@@ -1,24 +1,41 @@
-"""Which runs of a store an analysis is of: found by name, complete, and alike in what must agree."""
+"""The selection of runs for an analysis: by the parts of their keys, complete, and equal in what must agree."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, option
 from biocache.engine.sources import named
-from biocache.store.catalog import Store
-from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SpecMismatchError
+from biocache.store.errors import RunNotFoundError, SpecMismatchError
 from biocache.store.keys import MAX_SEED
-from biocache.store.reading import Run
 from biocache.store.text import shortened
 
-__all__ = ["RunsRequest", "chosen_runs", "one_dataset", "opened", "refuse_unlike"]
+if TYPE_CHECKING:
+    from biocache.store.catalog import Store
+    from biocache.store.reading import Run
+
+__all__ = [
+    "RunsRequest",
+    "chosen_runs",
+    "refuse_unlike",
+    "seed_selector",
+    "selector",
+    "size_selector",
+]
+
+#: An option that selects runs. It does not decide the numbers of a result: the identities of the runs do.
+selector = partial(option, None, decides=False)
+#: `selector` for training sizes.
+size_selector = partial(selector, flag="--training-size", low=0, high=100)
+#: `selector` for seeds of runs.
+seed_selector = partial(selector, flag="--seed", low=0, high=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunsRequest(Request):
-    """Runs of a store by the parts of their keys; for the requests of analyses that take any runs.
+    """Runs of a store by the parts of their keys: the base of requests of analyses that take any runs.
 
     Attributes
     ----------
@@ -26,37 +43,21 @@ class RunsRequest(Request):
         Parts of the keys of the runs; None for all.
     """
 
-    tasks: tuple[str, ...] | None = option(
-        None, flag="--task", choices=tuple(TASKS), decides=False, help="Runs of these tasks.", unset="all"
+    tasks: tuple[str, ...] | None = selector(
+        flag="--task", choices=tuple(TASKS), help="Runs of these tasks.", unset="all"
     )
-    datasets: tuple[str, ...] | None = option(
-        None, flag="--dataset", decides=False, help="Runs of these data sets.", unset="all"
+    datasets: tuple[str, ...] | None = selector(flag="--dataset", help="Runs of these datasets.", unset="all")
+    models: tuple[str, ...] | None = selector(flag="--model", help="Runs of these models.", unset="all")
+    training_sizes: tuple[int, ...] | None = size_selector(
+        help="Runs of these percents of the train split.", unset="all"
     )
-    models: tuple[str, ...] | None = option(
-        None, flag="--model", decides=False, help="Runs of these models.", unset="all"
-    )
-    training_sizes: tuple[int, ...] | None = option(
-        None,
-        flag="--training-size",
-        low=0,
-        high=100,
-        decides=False,
-        help="Runs of these percents of the train split.",
-        unset="all",
-    )
-    run_seeds: tuple[int, ...] | None = option(
-        None, flag="--seed", low=0, high=MAX_SEED, decides=False, help="Runs of these seeds.", unset="all"
-    )
-    views: tuple[str, ...] | None = option(
-        None, flag="--view", choices=VIEWS, decides=False, help="Runs of these views.", unset="all"
-    )
-    splits: tuple[str, ...] | None = option(
-        None, flag="--split", choices=SPLITS, decides=False, help="Runs of these splits.", unset="all"
-    )
+    run_seeds: tuple[int, ...] | None = seed_selector(help="Runs of these seeds.", unset="all")
+    views: tuple[str, ...] | None = selector(flag="--view", choices=VIEWS, help="Runs of these views.", unset="all")
+    splits: tuple[str, ...] | None = selector(flag="--split", choices=SPLITS, help="Runs of these splits.", unset="all")
 
 
-def chosen_runs(store: Store, request: RunsRequest, keep: str) -> list[Run]:
-    """Return the runs of a request that keep an activation, complete, in the order of their keys.
+def chosen_runs(store: "Store", request: RunsRequest, keep: str) -> "list[Run]":
+    """Return the complete runs of a request that keep an activation, in the order of their keys.
 
     Parameters
     ----------
@@ -65,14 +66,14 @@ def chosen_runs(store: Store, request: RunsRequest, keep: str) -> list[Run]:
     request
         Which runs.
     keep
-        ``hidden`` or ``attention``.
+        Name of the activation, ``hidden`` or ``attention``.
 
     Raises
     ------
     RunNotFoundError
-        If there is none.
+        If there is no such run.
     IncompleteRunError
-        If one still has packs without a record.
+        If a run has packs without a record.
     """
     parts = {
         "task": request.tasks,
@@ -95,41 +96,25 @@ def chosen_runs(store: Store, request: RunsRequest, keep: str) -> list[Run]:
     return runs
 
 
-def opened(store: Store, key: Any, keep: str) -> Run:
-    """Open a run, and refuse one that is incomplete or does not keep an activation."""
-    run = Run.open(store.path, key)
-    run.require_complete()
-    run.require_kept(keep)
-    return run
-
-
-def one_dataset(store: Store, datasets: Iterable[str], task: str) -> None:
-    """Refuse runs of more than one data set."""
-    known = sorted(set(datasets))
-    if len(known) > 1:
-        raise AmbiguousRunError(f"{store.path} holds {task} runs of {', '.join(known)}; name one with --dataset")
-
-
-def refuse_unlike(runs: Sequence[Run], facts: Mapping[str, str] | Iterable[str], verb: str, what: str = "") -> None:
+def refuse_unlike(runs: "Sequence[Run]", remedies: Mapping[str, str], verb: str, what: str) -> None:
     """Refuse runs that differ in what must agree.
 
     Parameters
     ----------
     runs
         The runs; each is compared with the first.
-    facts
-        Names of parts of the spec; where a mapping, to what is to be done about it.
+    remedies
+        Names of parts of the spec, to the remedy that the message names.
     verb
-        What cannot be done with them together, such as ``probed``.
+        What cannot be done with the runs, such as ``probed``.
     what
-        What of the runs, such as ``attention of ``.
+        What of the runs is meant, such as ``attention of ``.
 
     Raises
     ------
     SpecMismatchError
-        If two differ; the message names in what.
+        If two differ; the message names the part and both values.
     """
-    remedies = facts if isinstance(facts, Mapping) else dict.fromkeys(facts, "extract both with the same settings")
     first = runs[0]
     for run in runs[1:]:
         for name, remedy in remedies.items():

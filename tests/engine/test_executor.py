@@ -90,7 +90,7 @@ def test_memory_decides_how_many_run_at_once(monkeypatch: pytest.MonkeyPatch) ->
     tasks = [Task(n, print, (), memory=1000) for n in range(5)]
     for allowed, at_once, threads in ((1300, 1, 8), (2300, 2, 4), (3299, 2, 4), (10**6, 5, 1)):
         plan = Executor().plan(tasks, allowed)
-        assert (plan.at_once, plan.threads, plan.peak_bytes) == (at_once, threads, 300 + at_once * 1000)
+        assert (plan.at_once, plan.threads) == (at_once, threads)
     assert Executor(2).plan(tasks, 10**6).at_once == 2
     with pytest.raises(ResourceError, match="one task takes 1000 B beside the 300 B of this process"):
         Executor().plan(tasks, 1299)
@@ -99,7 +99,7 @@ def test_memory_decides_how_many_run_at_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_cannot_compute_is_refused() -> None:
     with pytest.raises(SettingError, match="workers and scheduler_address exclude each other"):
         Executor(1, "tcp://127.0.0.1:1")
-    with pytest.raises(SettingError, match="0 workers"):
+    with pytest.raises(SettingError, match="workers 0: there must be at least 1"):
         Executor(0)
     for address, said in (
         ("nonsense://", "no Dask scheduler answers"),

@@ -147,7 +147,11 @@ def test_the_check_of_loaded_modules_works():
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
         ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.analyses.probing.analysis"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
-        ("from biocache.engine import AttentionRequest, compare_attention", MODELS | {"matplotlib"}, {"numba"}),
+        (
+            "from biocache.engine import AttentionRequest, compare_attention",
+            MODELS | {"matplotlib"},
+            {"biocache.engine.analyses.attention.analysis"},
+        ),
         ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import ReportRequest", MODELS | {"bokeh", "numba"}, {"biocache.engine"}),
         ("from biocache.engine import write_report", MODELS | {"matplotlib"}, {"bokeh", "jinja2"}),

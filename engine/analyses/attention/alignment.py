@@ -1,8 +1,8 @@
-"""How the maps of two runs are laid over each other: token by token, or word by word where their tokens differ.
+"""The alignment of the maps of two runs: token by token, or word by word where their tokens differ.
 
 By word, attention to a word is the sum over its tokens, attention from a word the mean over its tokens (Clark et al.
 2019, https://doi.org/10.18653/v1/W19-4828, section 4.1). Special tokens and words that a run lost are left out, and
-rows scaled to the sum 1.
+rows are scaled to the sum 1.
 """
 
 from dataclasses import dataclass
@@ -47,13 +47,17 @@ class Side:
         """Return the tokens of consecutive samples."""
         begin = int(self.start[samples.start])
         tokens = slice(begin, begin + int(self.count[samples].sum()))
-        # Copied, so that a task sent to a worker does not take the whole run with it.
+        # Copied, so that a task sent to a worker does not carry the whole run.
         return Side(self.count[samples].copy(), self.group[tokens].copy(), self.special[tokens].copy(), self.causal)
 
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Stored entries of the map of every sample, int64 (sample)."""
+        return _map_entries(self.count, self.causal)
+
     def tokens(self, pair_start: int) -> Tokens:
-        """Return the tokens as kernels take them, the maps lying one after another from an entry on."""
-        entries = self.count * (self.count + 1) // 2 if self.causal else self.count**2
-        start = pair_start + np.cumsum(entries) - entries
+        """Return the tokens as kernels take them, where the maps are stored one after another from an entry on."""
+        start = pair_start + np.cumsum(self.entries) - self.entries
         return Tokens(start, self.start, self.count, self.group, self.special, self.causal)
 
 
@@ -70,7 +74,7 @@ class Alignment:
     size
         Groups of every sample, int64 (sample).
     position
-        Where each group stands in its sample, in tokens or words, float32 (group).
+        Position of each group in its sample, in tokens or words, float32 (group).
     """
 
     level: str
@@ -86,7 +90,7 @@ class Alignment:
 
     @property
     def whole(self) -> bool:
-        """Whether every token of both runs is a group by itself, and their stored maps are laid out alike."""
+        """Whether every token of both runs is its own group, and both store maps in the same layout."""
         alike = self.level == "token" and self.first.causal == self.second.causal
         return alike and len(self.position) == len(self.first.group)
 
@@ -109,7 +113,7 @@ class Alignment:
 
     def layout(self) -> Layout:
         """Return where the prepared maps of the samples lie."""
-        entries = self.size * (self.size + 1) // 2 if self.triangular else self.size**2
+        entries = _map_entries(self.size, self.triangular)
         return Layout(self.size, self.start, np.cumsum(entries) - entries, self.position, self.triangular)
 
 
@@ -128,6 +132,12 @@ def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alig
     return (_by_token if level == "token" else _by_word)(first, second, exclude_special)
 
 
+def _map_entries(size: NDArray[np.int64], triangular: bool) -> NDArray[np.int64]:
+    """Return the entries of maps (sample) of some sizes, whole or triangular."""
+    entries: NDArray[np.int64] = size * (size + 1) // 2 if triangular else size**2
+    return entries
+
+
 def _positions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -138,7 +148,7 @@ def _special(run: Run) -> NDArray[np.bool_]:
 
 
 def _ranks(kept: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the rank of what is kept within its sample, else -1, and how much is kept: (member) and (sample)."""
+    """Return the rank of each kept member within its sample, else -1 (member), and the kept members (sample)."""
     samples = np.repeat(np.arange(len(counts)), counts)
     size = np.bincount(samples[kept], minlength=len(counts))
     ranks = np.full(len(kept), -1, np.int32)
@@ -178,6 +188,6 @@ def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
 
 
 def _word_side(run: Run, rank: NDArray[np.int32]) -> Side:
-    # The last entry is of tokens of no word.
+    # The last entry serves tokens without a word, whose word is -1.
     group = np.append(rank, np.int32(-1))[run.token_column("tokens/word")]
     return Side(run.plan.tokens.count, group, _special(run), run.spec.causal)

@@ -1,10 +1,11 @@
 """The analysis `compare-attention`: how alike the attention maps of runs are, head by head."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.attention.request import AttentionRequest
-from biocache.engine.analysis import Analysis
+from biocache.engine.analysis import Analysis, compute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,14 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from biocache.engine.analyses.attention.runs import ComparedRuns
-    from biocache.engine.executor import Task
+    from biocache.engine.executor import OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
 
-__all__ = ["METHOD", "AttentionComparison"]
-
-#: Version of the method: a change of what is computed makes older results those of another question.
-METHOD = 1
+__all__ = ["AttentionComparison", "compare_attention"]
 
 
 class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
@@ -30,7 +28,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
     """
 
     name = "compare-attention"
-    version = METHOD
+    version = 1
     Request = AttentionRequest
     unit = "blocks"
     plots = ("means", "above-chance")
@@ -59,13 +57,9 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
     def combine(self, request: AttentionRequest, runs: "ComparedRuns", parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return means, intervals, chance levels and matches; see `biocache.engine.compare_attention`."""
-        from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
-        from biocache.engine.analyses.attention.dataset import make_dataset
-        from biocache.engine.analyses.attention.outcome import finish
+        from biocache.engine.analyses.attention.result import make_dataset
 
-        measures = measures_of(runs, request)
-        numbers = [[finish(sums, measures) for sums in parts[pair].runs] for pair in layer_pairs(runs, request)]
-        return make_dataset(runs, request, measures, numbers)
+        return make_dataset(runs, request, parts)
 
     def summary(self, result: "xr.Dataset", request: AttentionRequest) -> "pd.DataFrame":
         """Return means over heads, a row a layer, and the head that changed most; of all pairs, a row two layers."""
@@ -91,3 +85,56 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         from biocache.engine.analyses.attention.section import AttentionSection
 
         return AttentionSection(self)
+
+
+def compare_attention(
+    store: str | os.PathLike[str],
+    request: AttentionRequest,
+    *,
+    workers: int | None = None,
+    scheduler_address: str | None = None,
+    force: bool = False,
+    on_progress: "OnProgress | None" = None,
+) -> "xr.Dataset":
+    """Compare the attention maps of runs with those of a baseline run, head by head, from the store alone.
+
+    Every chunk of the baseline is read once for all metrics and training sizes. The result is kept in the store; the
+    same request finds it there. It does not depend on packs, workers or their order.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    request
+        Which runs, and how.
+    workers
+        Processes to compute in; None for threads of this one.
+    scheduler_address
+        Address of a Dask scheduler whose workers compute and see the store under the same path; None to compute here.
+    force
+        Whether to compute again what the store has the result of.
+    on_progress
+        Called with the number of tasks that are done and of all tasks.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory, with the dimensions (metric, training_size, layer, head): ``mean`` over samples, ``std``, ``ci_low``
+        and ``ci_high`` (95 % bootstrap interval over samples), ``chance`` (mean of mismatched heads of the layer; NaN
+        for changes), ``above_chance`` (0 at the chance level, 1 for identical maps) and ``count``; and (metric,
+        training_size, layer): ``layer_mean``, ``layer_ci_low`` and ``layer_ci_high`` of the mean over heads. By label
+        also ``label_mean``, ``label_std``, ``label_ci_low``, ``label_ci_high`` and ``label_count``, with the dimension
+        label; matched, ``matched_head``, ``matched_mean`` and ``matched_std``; per sample, ``value`` with the dimension
+        sample. With all pairs only ``pair_mean``, ``pair_std`` and ``pair_count`` (metric, training_size,
+        layer, head, other_layer, other_head).
+
+    Raises
+    ------
+    BiocacheError
+        If a run is missing, incomplete, without attention, or of other samples or another max length than the baseline;
+        the message says what to extract.
+    """
+    from biocache.engine.executor import Executor
+
+    with Executor(workers, scheduler_address) as executor:
+        return compute("compare-attention", store, request, executor=executor, force=force, on_progress=on_progress)

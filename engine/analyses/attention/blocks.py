@@ -1,4 +1,4 @@
-"""One layer of one pack, compared: blocks in, sums out. It runs inside Dask tasks and travels to workers."""
+"""The comparison of one layer of one pack: blocks in, sums out. It runs inside tasks and is sent to workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from biocache.engine.analyses.attention.alignment import Alignment
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Part
 from biocache.engine.analyses.attention.resampling import head_shifts
-from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums, rounded
+from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
 from biocache.store.chunks import Chunks
 
 __all__ = ["Measures", "PackPair", "compare_packs"]
 
-# Prepared numbers of a run that stay in a processor's cache while all metrics are measured of them.
+# Prepared numbers of a run that fit a processor's cache while all metrics are measured.
 _TILE = 1 << 17
 
 
@@ -35,9 +35,9 @@ class Measures:
     labels
         Number of labels that samples are split by; None: they are not.
     resamples, seed
-        Of the bootstrap; the seed also pairs mismatched heads.
+        Resamples and seed of the bootstrap; the seed also pairs mismatched heads.
     diagonal
-        Whether heads are compared with their likes, and by chance; they are as many in both runs.
+        Whether equal head indices are compared, and mismatched heads; needs equal head counts.
     all_heads
         Whether every head is compared with every head.
     per_sample
@@ -60,7 +60,7 @@ class Measures:
 
 @dataclass(frozen=True, eq=False)
 class PackPair:
-    """Samples that lie in one pack of the baseline and in one of another run.
+    """Samples that are in one pack of the baseline and in one pack of another run.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class PackPair:
     packs
         The two packs.
     begins
-        Entry of either block that the samples' maps begin at.
+        First entry of the samples' maps in each of the two blocks.
     samples
         Positions of the samples in their runs, int64 (sample).
     group
@@ -88,58 +88,33 @@ class PackPair:
 
 
 def compare_packs(
-    runs: tuple[tuple[PackPair, ...], ...], layer: int, other_layer: int, measures: Measures
-) -> tuple[Sums, ...]:
-    """Compare a layer of one pack of the baseline with a layer of other runs.
+    packs: list[tuple[tuple[PackPair, ...], ...]], layer: int, other_layer: int, measures: Measures
+) -> RunSums:
+    """Compare a layer of some packs of the baseline with a layer of other runs.
 
     Parameters
     ----------
-    runs
-        For every other run, the pairs of packs that make up the baseline's pack.
+    packs
+        For every pack of the baseline and every other run, the pairs of packs that make up the baseline's pack.
     layer, other_layer
         Positions along ``layer`` in the baseline and in the others.
     measures
         What to measure.
-
-    Returns
-    -------
-    tuple of Sums
-        One for each other run.
     """
+    return reduce(add, (_compare_pack(runs, layer, other_layer, measures) for runs in packs))
+
+
+def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], layer: int, other_layer: int, measures: Measures) -> RunSums:
     first = runs[0][0]
     block = _block(first.first.read_committed(layer, first.packs[0]))
-    return tuple(_compare_run(block, pairs, other_layer, measures) for pairs in runs)
-
-
-def _compare_run(block: Block, pairs: tuple[PackPair, ...], other_layer: int, measures: Measures) -> Sums:
-    parts = (
-        _compare_blocks(block, _block(pair.second.read_committed(other_layer, pair.packs[1])), pair, measures)
-        for pair in pairs
-    )
-    return reduce(add, parts)
-
-
-def _zero(pair: PackPair, measures: Measures) -> Sums:
-    heads, other_heads, metrics = pair.first.width, pair.second.width, len(measures.metrics)
-    alike = measures.diagonal
-    return Sums(
-        own=Moments.zero((measures.groups, metrics, heads)) if alike else None,
-        chance=Moments.zero((metrics, heads)) if alike and heads > 1 else None,
-        resamples=Resamples.zero(measures.groups, measures.resamples, metrics, heads) if alike else None,
-        pairs=Moments.zero((metrics, heads, other_heads)) if measures.all_heads else None,
+    return RunSums(
+        tuple(reduce(add, (_compare_pair(block, pair, other_layer, measures) for pair in pairs)) for pairs in runs)
     )
 
 
-def _block(stored: NDArray[Any]) -> Block:
-    """Give compiled code what is stored (head, pair): halves as integers, and all heads with what lies between them."""
-    numbers = stored.view(np.uint16) if stored.dtype == np.float16 else stored
-    stride = numbers.strides[0] // numbers.itemsize
-    length = (len(numbers) - 1) * stride + numbers.shape[1]
-    return Block(as_strided(numbers, (length,), (numbers.itemsize,)), stride, len(numbers))
-
-
-def _compare_blocks(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
-    """Compare two blocks on the samples that lie in both."""
+def _compare_pair(block: Block, pair: PackPair, other_layer: int, measures: Measures) -> Sums:
+    """Compare two blocks on the samples that are in both."""
+    other = _block(pair.second.read_committed(other_layer, pair.packs[1]))
     sums = _zero(pair, measures)
     values = rounded(_measured(block, other, pair, measures))
     own, mismatched, all_heads = _by_kind(values, pair, measures)
@@ -158,8 +133,27 @@ def _compare_blocks(block: Block, other: Block, pair: PackPair, measures: Measur
     return sums
 
 
+def _zero(pair: PackPair, measures: Measures) -> Sums:
+    heads, other_heads, metrics = pair.first.width, pair.second.width, len(measures.metrics)
+    alike = measures.diagonal
+    return Sums(
+        own=Moments.zero((measures.groups, metrics, heads)) if alike else None,
+        chance=Moments.zero((metrics, heads)) if alike and heads > 1 else None,
+        resamples=Resamples.zero(measures.groups, measures.resamples, metrics, heads) if alike else None,
+        pairs=Moments.zero((metrics, heads, other_heads)) if measures.all_heads else None,
+    )
+
+
+def _block(stored: NDArray[Any]) -> Block:
+    """Return what is stored (head, entry) for compiled code: halves as integers, heads with the gaps between them."""
+    numbers = stored.view(np.uint16) if stored.dtype == np.float16 else stored
+    stride = numbers.strides[0] // numbers.itemsize
+    length = (len(numbers) - 1) * stride + numbers.shape[1]
+    return Block(as_strided(numbers, (length,), (numbers.itemsize,)), stride, len(numbers))
+
+
 def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) -> tuple[NDArray[np.float64], ...]:
-    """Split values (sample, metric, pair) into those of likes, of mismatched heads, and of all heads."""
+    """Split values (sample, metric, pair) into those of equal head indices, of mismatched heads, and of all heads."""
     heads, other_heads = pair.first.width, pair.second.width
     if not measures.all_heads:
         return values[..., :heads], values[..., heads:], values
@@ -174,7 +168,7 @@ def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) ->
 
 
 def _mismatched(pair: PackPair, measures: Measures) -> NDArray[np.int64]:
-    """Return another head for each sample and head: all are shifted alike, by a number drawn for the sample."""
+    """Return another head for each sample and head: all heads of a sample are shifted by one drawn number."""
     heads = pair.first.width
     shifts = head_shifts(measures.seed, heads, pair.samples)
     return np.asarray((np.arange(heads) + shifts[:, np.newaxis]) % heads)
@@ -193,44 +187,31 @@ def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
 
 def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) -> NDArray[np.float64]:
     """Measure all samples, tile by tile: (sample, metric, pair of heads)."""
-    whole, heads = _head_pairs(pair, measures), (block.heads, other.heads)
-    sides = pair.alignment.first.tokens(pair.begins[0]), pair.alignment.second.tokens(pair.begins[1])
-    layout = pair.alignment.layout()
+    whole, begins = _head_pairs(pair, measures), list(pair.begins)
     values = np.empty((len(pair.samples), len(measures.metrics), whole.left.shape[1]))
     rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
-    for tile, part in _tiles(layout, max(heads)):
+    for tile in _tiles(pair.alignment.layout(), max(block.heads, other.heads)):
+        aligned = pair.alignment.part(tile)
+        layout = aligned.layout()
         parts = []
-        for side, stored in enumerate((block, other)):
-            tokens = sides[side]
-            tokens = tokens._replace(
-                pair_start=tokens.pair_start[tile], start=tokens.start[tile], length=tokens.length[tile]
-            )
-            rooms[side] = _grown(rooms[side], heads[side] * _entries(part))
-            parts.append(_prepared(stored, tokens, part, rooms[side], whole=pair.alignment.whole))
+        for place, (stored, side) in enumerate(((block, aligned.first), (other, aligned.second))):
+            rooms[place] = _grown(rooms[place], stored.heads * _entries(layout))
+            tokens = side.tokens(begins[place])
+            parts.append(_prepared(stored, tokens, layout, rooms[place], whole=pair.alignment.whole))
+            begins[place] += int(side.entries.sum())
         pairs = Pairs(whole.left[tile], whole.right[tile])
         for column, name in enumerate(measures.metrics):
-            values[tile, column] = METRICS[name].measure(parts[0], parts[1], part, pairs)
+            values[tile, column] = METRICS[name].measure(parts[0], parts[1], layout, pairs)
     return values
 
 
-def _tiles(layout: Layout, heads: int) -> Iterator[tuple[slice, Layout]]:
-    """Cut a layout into runs of samples whose maps fit the cache; a larger sample is one by itself."""
+def _tiles(layout: Layout, heads: int) -> Iterator[slice]:
+    """Cut a layout into tiles of consecutive samples whose maps fit the cache; a larger sample is its own tile."""
     ends = np.append(layout.entry_start, _entries(layout)) * heads
     begin = 0
     while begin < len(layout.size):
         end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + _TILE, side="right")) - 1)
-        tile = slice(begin, end)
-        rows = slice(int(layout.row_start[begin]), int(layout.row_start[end - 1] + layout.size[end - 1]))
-        yield (
-            tile,
-            Layout(
-                layout.size[tile],
-                layout.row_start[tile] - layout.row_start[begin],
-                layout.entry_start[tile] - layout.entry_start[begin],
-                layout.position[rows],
-                layout.triangular,
-            ),
-        )
+        yield slice(begin, end)
         begin = end
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["above_chance_figure", "mean_figure", "mean_best_match"]
 
-# Inches, across and down: of a cell with its value, of a panel at least, and of what stands beside its cells.
+# Width and height in inches of a cell with its value, the minimum of a panel, and the margin of a panel.
 _CELL, _PANEL, _MARGIN = (0.42, 0.3), (2.4, 1.5), (0.9, 0.9)
 _SIGNED, _UNSIGNED = "RdBu", "viridis"
 
@@ -26,8 +26,8 @@ def mean_figure(dataset: xr.Dataset) -> "Figure":
     Parameters
     ----------
     dataset
-        From `compare_attention`. Of all pairs, the cells are layers of the two runs, with the mean over the baseline's
-        heads of the most alike head of the other run.
+        From `compare_attention`. With all pairs, the cells are layers of the two runs: the mean over the baseline's
+        heads of the most similar head of the other run.
     """
     if "pair_mean" in dataset:
         return _figure(dataset, mean_best_match(dataset), ("layer", "other_layer"), "mean of best matches")
@@ -35,7 +35,7 @@ def mean_figure(dataset: xr.Dataset) -> "Figure":
 
 
 def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
-    """Draw how far means are above the chance level, 0, towards that of equal maps, 1; None where nothing has one."""
+    """Draw means scaled to 0 at the chance level and 1 for identical maps; None without a chance level."""
     if "above_chance" not in dataset:
         return None
     known = dataset["above_chance"].notnull().any([dim for dim in dataset["above_chance"].dims if dim != "metric"])
@@ -46,7 +46,7 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
 
 
 def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
-    """Return, of all pairs, the mean over the baseline's heads of the value of each head's best match.
+    """Return the mean over the baseline's heads of the value of each head's best match.
 
     The best match of a head is the one of the other layer whose mean is nearest to the value for identical maps.
 
@@ -60,14 +60,9 @@ def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
     xarray.DataArray
         (metric, training_size, layer, other_layer), in the unit of the metric.
     """
-    parts = []
-    for name in dataset["metric"].values:
-        mean = dataset["pair_mean"].sel(metric=name)
-        alike = xr.apply_ufunc(METRICS[name].alikeness, mean)
-        best = mean.where(alike == alike.max("other_head"))
-        # What is said of one metric is no coordinate of all.
-        parts.append(best.mean("other_head").mean("head").reset_coords(drop=True))
-    return xr.concat(parts, dim=dataset["metric"], coords="minimal", compat="override")
+    mean = dataset["pair_mean"]
+    distance = abs(mean - dataset["identity"])
+    return mean.where(distance == distance.min("other_head")).mean("other_head").mean("head")
 
 
 def _figure(
@@ -106,7 +101,7 @@ def _figure(
 
 
 def _limits(values: NDArray[Any], identity: float, metric: str) -> tuple[float, float]:
-    """Return the range of colours: for a change even about 0, else from the farthest value to that of equal maps."""
+    """Return the range of colours: symmetric about 0 for a change, else including the value for identical maps."""
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     if not METRICS[metric].has_chance:

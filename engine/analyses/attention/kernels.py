@@ -1,7 +1,7 @@
-"""Kernels over ragged attention maps: their projection onto groups of tokens, and what metrics are made of.
+"""Kernels over ragged attention maps: their projection onto groups of tokens, and the sums of metrics.
 
-Sums run in float32 over one row, or 512 entries, and in float64 beyond. Every sample of every head is computed by
-itself, so that nothing depends on which samples stand beside it.
+Sums run in float32 over one row, or 512 entries, and in float64 beyond. Every sample of every head is computed
+alone, so that no value depends on its neighbours.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,8 @@ _ONE, _HALF, _TINY = _F(1), _F(0.5), _F(1e-30)
 _QUARTER_BITS = _F(0.25 / np.log(2))
 # Numbers that a sum in float32 may run over.
 _STRETCH = 512
+# Kinds of `_divergence`.
+_JENSEN_SHANNON, _HELLINGER, _TOTAL_VARIATION = range(3)
 
 
 def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +106,7 @@ def _row_offset(row: int, size: int, triangular: bool) -> int:
 
 @compiled
 def _room(layout: Layout) -> Array:
-    """Return a place for the terms of the largest map."""
+    """Return an empty array for the terms of the largest map."""
     largest = 0
     for size in layout.size:
         largest = max(largest, _entries(size, layout.triangular))
@@ -113,7 +115,7 @@ def _room(layout: Layout) -> Array:
 
 @compiled
 def _row_end(begin: Any, row: int, size: int, triangular: bool) -> Any:
-    # Unsigned, as all bounds of rows: what may be negative counts from the end, which costs a branch an entry.
+    # Unsigned, as all bounds of rows: a signed index may count from the end, which costs a branch an entry.
     return begin + _N(row + 1 if triangular else size)
 
 
@@ -134,7 +136,7 @@ def _normalise(maps: Array, size: int, triangular: bool, mass: Array) -> None:
 
 @compiled
 def widen(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
-    """Widen maps all of whose tokens stay, and scale their rows to the sum 1.
+    """Widen maps that keep all their tokens, and scale their rows to the sum 1.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def widen(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
     tokens
         The tokens; stored maps and layout are both triangular, or both are not.
     layout
-        Where the maps come to lie.
+        Where the prepared maps lie.
     maps
         Written.
     """
@@ -304,9 +306,24 @@ def _mean_of_rows(terms: Array, size: int, triangular: bool, x_mass: Array, y_ma
     return (total / rows, roots / rows) if rows else (np.nan, np.nan)
 
 
-@compiled
 def jensen_shannon(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
     """Jensen-Shannon divergence of rows in bits, averaged as in `row_cosine`; parameters as `cosine`."""
+    _divergence(_JENSEN_SHANNON, a, b, layout, pairs, out)
+
+
+def hellinger(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Hellinger distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
+    _divergence(_HELLINGER, a, b, layout, pairs, out)
+
+
+def total_variation(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Total variation distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
+    _divergence(_TOTAL_VARIATION, a, b, layout, pairs, out)
+
+
+@compiled
+def _divergence(kind: int, a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
+    """Average over rows the sum of the terms of one kind of divergence, or its root."""
     room = _room(layout)
     for s in range(layout.size.size):
         size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
@@ -314,9 +331,15 @@ def jensen_shannon(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -
         for p in range(out.shape[1]):
             i, j = pairs.left[s, p], pairs.right[s, p]
             x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
-            _jensen_shannon_terms(x, y, terms)
+            if kind == _JENSEN_SHANNON:
+                _jensen_shannon_terms(x, y, terms)
+            elif kind == _HELLINGER:
+                _hellinger_terms(x, y, terms)
+            else:
+                _total_variation_terms(x, y, terms)
             masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
-            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[0]
+            mean, mean_root = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])
+            out[s, p] = mean_root if kind == _HELLINGER else mean
 
 
 @compiled
@@ -335,40 +358,10 @@ def _jensen_shannon_terms(x: Array, y: Array, terms: Array) -> None:
 
 
 @compiled
-def hellinger(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Hellinger distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
-    room = _room(layout)
-    for s in range(layout.size.size):
-        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
-        terms = room[: _entries(size, layout.triangular)]
-        for p in range(out.shape[1]):
-            i, j = pairs.left[s, p], pairs.right[s, p]
-            x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
-            _hellinger_terms(x, y, terms)
-            masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
-            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[1]
-
-
-@compiled
 def _hellinger_terms(x: Array, y: Array, terms: Array) -> None:
     for i in range(x.size):
         d = np.sqrt(x[i]) - np.sqrt(y[i])
         terms[i] = _HALF * d * d
-
-
-@compiled
-def total_variation(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Total variation distance of rows, averaged as in `row_cosine`; parameters as `cosine`."""
-    room = _room(layout)
-    for s in range(layout.size.size):
-        size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
-        terms = room[: _entries(size, layout.triangular)]
-        for p in range(out.shape[1]):
-            i, j = pairs.left[s, p], pairs.right[s, p]
-            x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
-            _total_variation_terms(x, y, terms)
-            masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
-            out[s, p] = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])[0]
 
 
 @compiled
@@ -379,7 +372,7 @@ def _total_variation_terms(x: Array, y: Array, terms: Array) -> None:
 
 @compiled
 def entropy(maps: Maps, layout: Layout, out: Array) -> None:
-    """Entropy of rows over that of an even row, averaged over the rows that have mass and see two keys or more.
+    """Entropy of rows divided by that of an even row, averaged over rows with mass that see at least two keys.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Ragged attention maps: what kernels are given, plain arrays under names."""
+"""Ragged attention maps as kernels take them: named tuples of plain arrays."""
 
 from typing import Any, NamedTuple
 
@@ -31,9 +31,9 @@ class Tokens(NamedTuple):
     Attributes
     ----------
     pair_start
-        Where each map begins among the entries of a head, int64 (sample).
+        First entry of each map among the entries of a head, int64 (sample).
     start, length
-        Where each sample's tokens lie along ``token``, int64 (sample).
+        First token and number of tokens of each sample along ``token``, int64 (sample).
     group
         Row and key of the prepared map that a token is part of, never decreasing within a sample; -1: left out. int32
         (token).
@@ -52,18 +52,18 @@ class Tokens(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where the prepared maps of some samples lie, one after another; both runs have them alike.
+    """The places of the prepared maps of some samples, one after another; the same for both runs.
 
     Attributes
     ----------
     size
-        Rows of each map, as many as keys, int64 (sample).
+        Rows, and keys, of each map, int64 (sample).
     row_start, entry_start
-        Where its rows lie along ``row`` and its entries along ``entry``, int64 (sample).
+        First row along ``row`` and first entry along ``entry`` of each map, int64 (sample).
     position
-        Where the group of a row stands in its sample, in tokens or words, float32 (row).
+        Position of the group of a row in its sample, in tokens or words, float32 (row).
     triangular
-        Whether row `q` of a map has the keys 0 to `q` only, and not all.
+        Whether row `q` of a map has the keys 0 to `q` only.
     """
 
     size: NDArray[Any]
@@ -81,9 +81,9 @@ class Maps(NamedTuple):
     values
         Attention, each row scaled to the sum 1, float32 (head, entry).
     mass
-        What the sum was before; 0: the row is all zeros, float32 (head, row).
+        The sum of the row before scaling; 0 for a row of zeros, float32 (head, row).
     causal
-        Whether row `q` sees the keys 0 to `q` only, be the layout triangular or not.
+        Whether row `q` sees the keys 0 to `q` only, whether or not the layout is triangular.
     """
 
     values: NDArray[Any]
@@ -92,7 +92,7 @@ class Maps(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of heads to compare, for each sample.
+    """The pairs of heads to compare in each sample.
 
     Attributes
     ----------

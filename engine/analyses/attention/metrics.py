@@ -14,12 +14,11 @@ from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, 
 __all__ = ["METRICS", "Metric", "Part"]
 
 Values = NDArray[np.float64]
-_Kernel = Callable[[Maps, Maps, Layout, Pairs, Values], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some samples of one run, as metrics are given them.
+    """Some samples of one run, as metrics take them.
 
     Attributes
     ----------
@@ -45,17 +44,17 @@ class Metric(ABC):
     Attributes
     ----------
     name
-        How it is asked for.
+        Its name on the command line.
     title
-        What it is, in a figure or a file.
+        Its title in figures and files.
     unit
         Unit of its values, as UDUNITS has it; ``1`` for none.
     lowest, highest
         Range of its values.
     identity
-        Its value for a run and itself.
+        Its value for identical maps.
     has_chance
-        Whether mismatched heads tell what a value is worth. The zero of a change does that by itself.
+        Whether mismatched heads give a chance level to read values against. A change is read against 0.
     """
 
     name: ClassVar[str]
@@ -82,52 +81,47 @@ class Metric(ABC):
         Returns
         -------
         numpy.ndarray
-            float64 (sample, pair); NaN where a sample has nothing to measure, which then does not count.
+            float64 (sample, pair); NaN for a sample without anything to measure, which does not count.
         """
 
     def finalise(self, mean: Values) -> Values:
         """Return the metric of means over samples, of any shape: the mean itself, within the range."""
         return np.clip(mean, self.lowest, self.highest)
 
-    def alikeness(self, value: Values) -> Values:
-        """Return values that are greater the more alike two heads are, for matching them."""
-        return -np.abs(value - self.identity)
-
 
 class _PairMetric(Metric):
-    """A metric of two maps."""
+    """A metric of two maps, whose kernel writes the values of some samples (sample, pair)."""
 
-    @abstractmethod
-    def _kernel(self) -> _Kernel:
-        """Return what writes the values of some samples (sample, pair)."""
+    kernel: ClassVar[Callable[[Maps, Maps, Layout, Pairs, Values], None]]
 
     def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
         values = np.empty(pairs.left.shape)
-        self._kernel()(first.maps, second.maps, layout, pairs, values)
+        type(self).kernel(first.maps, second.maps, layout, pairs, values)
         return values
 
 
 class _Change(Metric):
-    """A change of what one map has: the second's less the first's."""
+    """A change of a property of single maps, the second's minus the first's; the kernel writes it (sample, head)."""
 
     lowest = -1.0
     has_chance = False
+    kernel: ClassVar[Callable[[Maps, Layout, Values], None]]
 
     def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
-        before, after = self._profile(first, layout), self._profile(second, layout)
+        before, after = self._property(first, layout), self._property(second, layout)
         return np.take_along_axis(after, pairs.right, axis=1) - np.take_along_axis(before, pairs.left, axis=1)
 
-    @abstractmethod
-    def _profile(self, part: Part, layout: Layout) -> Values:
-        """Return what each map has, float64 (sample, head)."""
+    def _property(self, part: Part, layout: Layout) -> Values:
+        values = np.empty((len(layout.size), part.stored.heads))
+        type(self).kernel(part.maps, layout, values)
+        return values
 
 
 class Cosine(_PairMetric):
     """Cosine similarity of flattened maps.
 
     ``sum(A * B) / sqrt(sum(A**2) * sum(B**2))`` over all queries and keys of a sample's maps A and B. Range [0, 1], 1
-    for equal maps, no unit. It is blind to much: maps of unrelated heads are far from 0, so read it beside its chance
-    level.
+    for equal maps, no unit. Maps of unrelated heads are far from 0 too, so read it beside its chance level.
 
     References
     ----------
@@ -137,16 +131,14 @@ class Cosine(_PairMetric):
 
     name, title = "cosine", "cosine similarity of maps"
     identity = 1.0
-
-    def _kernel(self) -> _Kernel:
-        return kernels.cosine
+    kernel = kernels.cosine
 
 
 class RowCosine(_PairMetric):
     """Cosine similarity of rows, averaged over queries.
 
     ``mean_q(sum_k(a_qk * b_qk) / sqrt(sum_k(a_qk**2) * sum_k(b_qk**2)))``. Range [0, 1], 1 for equal maps, no unit.
-    Unlike `Cosine`, every query weighs the same, be its attention even or on one key.
+    Unlike `Cosine`, every query has the same weight, whether its attention is even or on one key.
 
     References
     ----------
@@ -156,9 +148,7 @@ class RowCosine(_PairMetric):
 
     name, title = "row-cosine", "cosine similarity of rows"
     identity = 1.0
-
-    def _kernel(self) -> _Kernel:
-        return kernels.row_cosine
+    kernel = kernels.row_cosine
 
 
 class JensenShannon(_PairMetric):
@@ -176,9 +166,7 @@ class JensenShannon(_PairMetric):
     """
 
     name, title, unit = "js", "Jensen-Shannon divergence of rows", "bit"
-
-    def _kernel(self) -> _Kernel:
-        return kernels.jensen_shannon
+    kernel = kernels.jensen_shannon
 
 
 class Hellinger(_PairMetric):
@@ -193,9 +181,7 @@ class Hellinger(_PairMetric):
     """
 
     name, title = "hellinger", "Hellinger distance of rows"
-
-    def _kernel(self) -> _Kernel:
-        return kernels.hellinger
+    kernel = kernels.hellinger
 
 
 class TotalVariation(_PairMetric):
@@ -210,9 +196,7 @@ class TotalVariation(_PairMetric):
     """
 
     name, title = "tv", "total variation distance of rows"
-
-    def _kernel(self) -> _Kernel:
-        return kernels.total_variation
+    kernel = kernels.total_variation
 
 
 class EntropyChange(_Change):
@@ -230,11 +214,7 @@ class EntropyChange(_Change):
     """
 
     name, title = "entropy", "change of normalised row entropy"
-
-    def _profile(self, part: Part, layout: Layout) -> Values:
-        values = np.empty((len(layout.size), len(part.maps.values)))
-        kernels.entropy(part.maps, layout, values)
-        return values
+    kernel = kernels.entropy
 
 
 class DistanceChange(_Change):
@@ -252,11 +232,7 @@ class DistanceChange(_Change):
     name, title = "distance", "change of mean attended distance"
     unit = "token"
     lowest, highest = -np.inf, np.inf
-
-    def _profile(self, part: Part, layout: Layout) -> Values:
-        values = np.empty((len(layout.size), len(part.maps.values)))
-        kernels.distance(part.maps, layout, values)
-        return values
+    kernel = kernels.distance
 
 
 class SpecialMassChange(_Change):
@@ -275,7 +251,8 @@ class SpecialMassChange(_Change):
 
     name, title = "special-mass", "change of attention on special positions"
 
-    def _profile(self, part: Part, layout: Layout) -> Values:
+    def _property(self, part: Part, layout: Layout) -> Values:
+        # Of the maps as stored: preparing them may have left special positions out.
         values = np.empty((len(layout.size), part.stored.heads))
         kernels.special_mass(part.stored, part.tokens, values)
         return values

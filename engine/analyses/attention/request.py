@@ -1,15 +1,16 @@
-"""What a comparison of attention is asked for."""
+"""The request of a comparison of attention."""
 
 from dataclasses import dataclass
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, option
+from biocache.engine.selection import seed_selector, selector, size_selector
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
 
 __all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "AttentionRequest"]
 
-#: Names of `METRICS`, known before their compiled code is imported.
+#: Names of `METRICS`, available without importing compiled code.
 METRIC_NAMES = ("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance", "special-mass")
 DEFAULT_METRICS = ("cosine", "js")
 
@@ -18,14 +19,14 @@ DEFAULT_METRICS = ("cosine", "js")
 class AttentionRequest(Request):
     """Which runs to compare, and how.
 
-    Parts of a run's key that are None are those of the one run that the others leave.
+    Parts of a run's key may be None where only one run matches the others.
 
     Attributes
     ----------
     task, dataset, model, seed, view, split
-        Parts of the runs' key.
+        Parts of the keys of the runs.
     training_sizes
-        Training sizes that are compared with the baseline; None for all that the store has besides the baseline.
+        Training sizes to compare with the baseline; None for all others in the store.
     baseline
         Training size of the baseline run.
     against
@@ -39,7 +40,7 @@ class AttentionRequest(Request):
     match_heads
         Whether heads of a layer are also matched one to one.
     all_pairs
-        Whether every head of every layer is compared with every head of every layer, instead of with its own like.
+        Whether every head of every layer is compared with every head of every layer, instead of equal positions.
     per_sample
         Whether the values of every sample are kept.
     resamples
@@ -50,29 +51,21 @@ class AttentionRequest(Request):
     Raises
     ------
     SettingError
-        If a value is out of its range, or two exclude each other.
+        If a value is out of its range, or two settings exclude each other.
     """
 
-    task: str | None = option(None, choices=tuple(TASKS), decides=False, help="Task of the runs.")
-    dataset: str | None = option(None, metavar="NAME", decides=False, help="Data set of the runs.")
-    model: str | None = option(None, metavar="NAME", decides=False, help="Model that is compared.")
-    training_sizes: tuple[int, ...] | None = option(
-        None,
-        flag="--training-size",
-        low=0,
-        high=100,
-        decides=False,
-        help="Training sizes that are compared.",
-        unset="all in the store but the baseline",
+    task: str | None = selector(choices=tuple(TASKS), help="Task of the runs.")
+    dataset: str | None = selector(metavar="NAME", help="Dataset of the runs.")
+    model: str | None = selector(metavar="NAME", help="Model to compare.")
+    training_sizes: tuple[int, ...] | None = size_selector(
+        help="Training sizes to compare.", unset="all in the store but the baseline"
     )
-    seed: int | None = option(None, low=0, high=MAX_SEED, decides=False, help="Seed of the runs.")
-    view: str | None = option(None, choices=VIEWS, decides=False, help="View of the runs.")
-    split: str | None = option(None, choices=SPLITS, decides=False, help="Split of the runs.")
-    baseline: int = option(0, low=0, high=100, decides=False, help="Training size that they are compared with.")
-    against: str | None = option(
-        None, metavar="NAME", decides=False, help="Model that they are compared with.", unset="the same model"
-    )
-    metrics: tuple[str, ...] = option(DEFAULT_METRICS, flag="--metric", choices=METRIC_NAMES, help="What is measured.")
+    seed: int | None = seed_selector(help="Seed of the runs.")
+    view: str | None = selector(choices=VIEWS, help="View of the runs.")
+    split: str | None = selector(choices=SPLITS, help="Split of the runs.")
+    baseline: int = option(0, low=0, high=100, decides=False, help="Training size of the baseline run.")
+    against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
+    metrics: tuple[str, ...] = option(DEFAULT_METRICS, flag="--metric", choices=METRIC_NAMES, help="Metrics.")
     exclude_special: bool = option(False, help="Leave out special tokens and the first position of causal models.")
     by: str | None = option(None, choices=("label",), help="Also split means by the samples' label.")
     match_heads: bool = option(False, help="Also match the heads of each layer one to one.")
@@ -84,7 +77,7 @@ class AttentionRequest(Request):
     )
 
     def check(self) -> None:
-        """Refuse what excludes each other."""
+        """Refuse settings that exclude each other."""
         if self.exclude_special and "special-mass" in self.metrics:
             raise SettingError("--metric=special-mass is of what --exclude-special leaves out; leave one of them out")
         extras = {"--by=label": self.by, "--match-heads": self.match_heads, "--per-sample": self.per_sample}

@@ -1,9 +1,9 @@
-"""The bootstrap over samples, in sums that add: each resample weighs each sample by a Poisson number.
+"""The weights of the bootstrap over samples, for sums that add: each resample weighs each sample by a Poisson number.
 
-A resample draws n samples out of n with replacement; how often one is drawn is nearly Poisson with mean 1, and
-independent of the others. Weights are a function of the seed, the resample and the sample's position, so that any
-process computes those of its samples, and sums over packs add up to what one process would have (Hanley and MacGibbon
-2006).
+A resample draws n samples out of n with replacement; how often a sample is drawn is nearly Poisson with mean 1, and
+independent of the others (Hanley and MacGibbon 2006). A weight is a function of the seed, the resample and the position
+of the sample, so that every process computes the weights of its own samples, and sums over packs add to the sums of
+one process. Intervals are those of `biocache.engine.statistics`.
 
 References
 ----------
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from biocache.store.compiling import compiled
 
-__all__ = ["head_shifts", "poisson_weights", "resample"]
+__all__ = ["head_shifts", "resample"]
 
 _U = np.uint64
 _GOLDEN, _FIRST, _SECOND = _U(0x9E3779B97F4A7C15), _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
-# Upper ends of the intervals of a 64-bit number that mean 0, 1, 2, ...; what is beyond the last is 1 in 10^17.
+# Upper ends of the intervals of a 64-bit number that mean 0, 1, 2, ...; the rest has a probability of 1 in 10^17.
 _POISSON = np.array(
     [min(2**64 - 1, int(2**64 * sum(exp(-1) / factorial(k) for k in range(n + 1)))) for n in range(18)], np.uint64
 )
@@ -40,7 +40,7 @@ def _mixed(number: Any) -> Any:
 
 @compiled
 def _stream(seed: int, number: int) -> Any:
-    """Return where a stream of random numbers begins: stream 0 pairs heads, the others are of one resample each."""
+    """Return the start of a stream of random numbers: stream 0 pairs heads, each other one is of one resample."""
     return _mixed(_U(seed) + (_U(number) + _U(1)) * _GOLDEN)
 
 
@@ -51,33 +51,12 @@ def _drawn(stream: Any, sample: int) -> Any:
 
 @compiled
 def _poisson(number: Any) -> Any:
-    # Two comparisons decide nearly all, and have no branch to be guessed.
+    # Two comparisons decide nearly all draws, without a branch.
     count = np.int64(number >= _POISSON[0]) + np.int64(number >= _POISSON[1])
     if count == 2:
         while count < _POISSON.size and number >= _POISSON[count]:
             count += 1
     return count
-
-
-@compiled
-def poisson_weights(seed: int, resamples: int, samples: NDArray[Any]) -> NDArray[Any]:
-    """Return the weights of samples, int64 (resample, sample).
-
-    Parameters
-    ----------
-    seed
-        Seed of the bootstrap.
-    resamples
-        Number of resamples.
-    samples
-        Positions of the samples in their run, int64 (sample).
-    """
-    weights = np.empty((resamples, samples.size), np.int64)
-    for resample in range(resamples):
-        stream = _stream(seed, resample + 1)
-        for i in range(samples.size):
-            weights[resample, i] = _poisson(_drawn(stream, samples[i]))
-    return weights
 
 
 @compiled

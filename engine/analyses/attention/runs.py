@@ -1,4 +1,4 @@
-"""Which runs a comparison is of, and whether they can be compared."""
+"""The runs of a comparison: selected, and checked to be comparable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,13 @@ from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingEr
 __all__ = ["ComparedRuns", "find_runs"]
 
 _LISTED = 10
+# What of the data must agree, to the remedy.
+_DATA = {
+    "limit": "extract both with the same --limit",
+    "dataset_digest": "extract both from the same data",
+    "max_length": "extract both with the same --max-length",
+}
+_SHAPE = ("attention_layers", "head_count")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +31,7 @@ class ComparedRuns:
 
     @property
     def level(self) -> str:
-        """What maps are laid over each other by: ``token`` where all runs have the same tokens, else ``word``."""
+        """Level of the alignment: ``token`` where all runs have the same tokens, else ``word``."""
         digests = {run.spec.encoding_digest for run in (self.baseline, *self.others)}
         return "token" if len(digests) == 1 else "word"
 
@@ -64,11 +71,9 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     others = tuple(
         _one(store, {**selection, "training_size": size}) for size in _sizes(store, request, selection, baseline)
     )
-    for other in others:
-        _refuse_unlike(baseline, other)
-        if not request.all_pairs:
-            _refuse_other_shape(baseline, other, "compare all of them with --all-pairs")
-        _refuse_other_shape(others[0], other, "compare them one by one")
+    facts = _DATA if request.all_pairs else _DATA | dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
+    refuse_unlike([baseline, *others], facts, "compared", "attention of ")
+    refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", "attention of ")
     if request.by is not None and baseline.labelled != "samples":
         raise SettingError(f"samples of run {key} have no label, as those of nli have; leave --by=label out")
     return ComparedRuns(baseline, others)
@@ -116,20 +121,3 @@ def _command(selection: Mapping[str, Any]) -> str:
 def _named(part: str, text: str | None) -> Any:
     names = named(part, None if text is None else [text])
     return names if names is None or len(names) > 1 else names[0]
-
-
-_DATA = {
-    "limit": "extract both with the same --limit",
-    "dataset_digest": "extract both from the same data",
-    "max_length": "extract both with the same --max-length",
-}
-
-
-def _refuse_unlike(first: Run, second: Run) -> None:
-    refuse_unlike([first, second], _DATA, "compared", "attention of ")
-
-
-def _refuse_other_shape(first: Run, second: Run, remedy: str) -> None:
-    refuse_unlike(
-        [first, second], dict.fromkeys(("attention_layers", "head_count"), remedy), "compared", "attention of "
-    )

@@ -1,4 +1,4 @@
-"""Sums over samples from which every number of a comparison is made; those of any packs add.
+"""Sums over samples, from which every number of a comparison is made; sums of any packs add.
 
 Values are rounded to multiples of 2**-30 before they are summed. Sums of such numbers are exact in float64 below 2**23,
 so that means and intervals do not depend on the order of packs, not even in the last bit.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention.resampling import resample
 from biocache.engine.statistics import ratio
 
-__all__ = ["Moments", "Resamples", "Sums", "rounded"]
+__all__ = ["Moments", "Resamples", "RunSums", "Sums", "rounded"]
 
 _GRID = 2.0**30
 
@@ -55,9 +55,9 @@ class Moments:
     def __add__(self, other: Self) -> "Moments":
         return Moments(self.count + other.count, self.total + other.total, self.square + other.square)
 
-    def over(self, axis: int) -> "Moments":
-        """Return the moments of all samples of an axis of groups."""
-        return Moments(self.count.sum(axis=axis), self.total.sum(axis=axis), self.square.sum(axis=axis))
+    def over_groups(self) -> "Moments":
+        """Return the moments of all samples, as of one group: the first axis."""
+        return Moments(*(part.sum(axis=0, keepdims=True) for part in (self.count, self.total, self.square)))
 
     def mean(self) -> Values:
         """Return the mean; NaN where nothing counted."""
@@ -119,15 +119,15 @@ class Sums:
     Attributes
     ----------
     own
-        Of each head and its like (group, metric, head); None where all pairs are compared.
+        Moments of equal head indices (group, metric, head); None where all pairs are compared.
     chance
-        Of mismatched heads (metric, head); None as `own`, or where there is one head.
+        Moments of mismatched heads (metric, head); None as `own`, or where there is one head.
     resamples
-        Of the bootstrap; None as `own`.
+        Sums of the bootstrap; None as `own`.
     pairs
-        Of all pairs of heads (metric, head, other head); None where they are not asked for.
+        Moments of all pairs of heads (metric, head, other head); None where they are not asked for.
     samples
-        Values of every sample with its position, (sample, metric, head) and (sample); empty where they are not kept.
+        Positions of samples (sample) with their values (sample, metric, head); empty where they are not kept.
     """
 
     own: Moments | None
@@ -138,6 +138,16 @@ class Sums:
 
     def __add__(self, other: Self) -> "Sums":
         return Sums(*(_added(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class RunSums:
+    """Sums over some samples, one for each run that is compared with the baseline; those of any packs add."""
+
+    runs: tuple[Sums, ...]
+
+    def __add__(self, other: "RunSums") -> "RunSums":
+        return RunSums(tuple(own + more for own, more in zip(self.runs, other.runs, strict=True)))
 
 
 def _added(own: Any, other: Any) -> Any:

@@ -1,5 +1,7 @@
-"""The result of a comparison as a table for reading: a row a layer, or a row two layers."""
+"""The result of a comparison as a table for reading: a row a layer, or a row a pair of layers."""
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,16 +19,21 @@ def head_rows(result: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     result
-        From `compare_attention`, of heads and their likes.
+        From `compare_attention`, not of all pairs.
     """
     rows = []
-    for size in result["training_size"].values.tolist():
-        for layer in result["layer"].values.tolist():
-            row: dict[str, Any] = {"training_size": size, "layer": layer}
-            for metric in result["metric"].values.tolist():
-                row |= _cells(result.sel(metric=metric, training_size=size, layer=layer), result, metric)
-            rows.append(row)
+    for place in _places(result, "training_size", "layer"):
+        row = dict(place)
+        for metric in result["metric"].values.tolist():
+            row |= _cells(result.sel(metric=metric, **place), result, metric)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _places(result: xr.Dataset, *dims: str) -> Iterator[dict[str, Any]]:
+    """Yield the labels of every combination of places along some dimensions."""
+    for labels in product(*(result[dim].values.tolist() for dim in dims)):
+        yield dict(zip(dims, labels, strict=True))
 
 
 def _cells(own: xr.Dataset, result: xr.Dataset, metric: str) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def _head(own: xr.Dataset, head: int) -> str:
 
 
 def pair_rows(result: xr.Dataset) -> pd.DataFrame:
-    """Return of every two layers the means of all pairs of heads and of best matches, and the best pair.
+    """Return for every pair of layers the means of all pairs of heads and of best matches, and the best pair.
 
     Parameters
     ----------
@@ -61,19 +68,15 @@ def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     """
     matches = mean_best_match(result)
     rows = []
-    for name in result["metric"].values.tolist():
-        for size in result["training_size"].values.tolist():
-            for layer in result["layer"].values.tolist():
-                for other in result["other_layer"].values.tolist():
-                    place = {"metric": name, "training_size": size, "layer": layer, "other_layer": other}
-                    mean = result["pair_mean"].sel(place)
-                    off = np.abs(mean.to_numpy() - float(mean["identity"]))
-                    if np.isnan(off).all():
-                        continue
-                    head, other_head = np.unravel_index(int(np.nanargmin(off)), off.shape)
-                    means = {"mean of all pairs": mean.mean().item(), "mean of best matches": matches.sel(place).item()}
-                    best = f"{head} and {other_head}: {_number(float(mean[head, other_head]))}"
-                    rows.append({**place, **means, "best pair": best})
+    for place in _places(result, "metric", "training_size", "layer", "other_layer"):
+        mean = result["pair_mean"].sel(place)
+        off = np.abs(mean.to_numpy() - float(mean["identity"]))
+        if np.isnan(off).all():
+            continue
+        head, other_head = np.unravel_index(int(np.nanargmin(off)), off.shape)
+        means = {"mean of all pairs": mean.mean().item(), "mean of best matches": matches.sel(place).item()}
+        best = f"{head} and {other_head}: {_number(float(mean[head, other_head]))}"
+        rows.append({**place, **means, "best pair": best})
     return pd.DataFrame(rows)
 
 

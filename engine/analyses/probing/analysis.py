@@ -50,11 +50,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
 
         return {
             "cells": [
-                {
-                    "train": [run_identity(run) for run in cell.train],
-                    "test": [run_identity(run) for run in cell.test],
-                    "layers": list(layers),
-                }
+                {split: [run_identity(run) for run in getattr(cell, split)] for split in ("train", "test")}
+                | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
             "backend": backend_of(request.probe),

@@ -17,13 +17,13 @@ from biocache.engine.machine import seeded
 
 __all__ = ["BiLstmCrf", "Network"]
 
-# torch has one generator of random numbers for the process, and fits run beside each other.
+# torch has one random number generator for the process, and fits run concurrently.
 _INITIALISING = Lock()
 _SENTENCES = 32
 
 
 class Network(nn.Module):
-    """Emission scores from a bidirectional LSTM over the words of a sentence, decoded by a linear-chain CRF.
+    """A bidirectional LSTM over the words of a sentence, whose emission scores a linear-chain CRF decodes.
 
     Parameters
     ----------
@@ -107,30 +107,25 @@ class BiLstmCrf:
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Return the classes of the best path through each sentence (row)."""
-        network = self._fitted()
-        paths: list[int] = []
         with torch.inference_mode():
-            for batch in _batches(rows, rows.sequences(), self._batch_size):
-                scores = network.emissions(batch.words, batch.lengths)
-                for path in network.crf.decode(scores, mask=batch.mask):
-                    paths += path
-        return np.array(paths, np.int64)
+            paths = [crf.decode(scores, mask=batch.mask) for crf, batch, scores in self._scored(rows)]
+        return np.array([label for batch in paths for path in batch for label in path], np.int64)
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:
         """Return the natural logarithm of the probability of the labels of each sentence (sequence)."""
-        network = self._fitted()
-        parts: list[NDArray[np.float64]] = []
         with torch.inference_mode():
-            for batch in _batches(rows, rows.sequences(), self._batch_size):
-                scores = network.emissions(batch.words, batch.lengths)
-                likelihood = network.crf(scores, batch.labels, mask=batch.mask, reduction="none")
-                parts.append(likelihood.double().numpy())
+            parts = [
+                crf(scores, batch.labels, mask=batch.mask, reduction="none").double().numpy()
+                for crf, batch, scores in self._scored(rows)
+            ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _fitted(self) -> Network:
+    def _scored(self, rows: Rows) -> Iterator[tuple[CRF, _Batch, Tensor]]:
+        """Yield batches of sentences with their emission scores, and the layer that decodes them."""
         if self._network is None:
             raise RuntimeError("the probe is not fitted")
-        return self._network
+        for batch in _batches(rows, rows.sequences(), self._batch_size):
+            yield self._network.crf, batch, self._network.emissions(batch.words, batch.lengths)
 
 
 def _batches(rows: Rows, sequences: Sequence[slice], size: int) -> Iterator[_Batch]:

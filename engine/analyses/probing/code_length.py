@@ -1,4 +1,4 @@
-"""Online code length: how many bits the labels take, given the features."""
+"""Online code length: the bits needed to send the labels to a receiver of the features."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,15 @@ def portion_bounds(samples: int) -> list[int]:
 def online_code(
     rows: Rows, probe: str, options: ClassifierOptions, classes: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    r"""Send the labels of a train split in portions, each coded with a probe fitted on those before [1]_.
+    r"""Send the labels of a train split in portions, each coded with a probe fitted on the portions before [1]_.
 
     With the rows in blocks 1..S the code takes
 
     .. math:: L = t_1 \log_2 K - \sum_{i=1}^{S-1} \log_2 p_i(y_{t_i+1:t_{i+1}} | x_{t_i+1:t_{i+1}})
 
     bits, :math:`t_i` being the labels up to block i, K the classes, and :math:`p_i` the probe fitted on the first
-    :math:`t_i`. So that a class that has not come yet can be sent, :math:`p_i` is mixed with the uniform code as
-    :math:`(t_i p + 1) / (t_i + K)`, for a sentence at once :math:`(t_i p + K^{-n}K) / (t_i + K)` of its n labels.
+    :math:`t_i`. To be able to send a class that has not occurred yet, :math:`p_i` is mixed with the uniform code as
+    :math:`(t_i p + 1) / (t_i + K)`, or as :math:`(t_i p + K^{-n}K) / (t_i + K)` for the n labels of a sentence at once.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def online_code(
         past = rows.of_samples(order[:first])
         fitted = fit_scaled(past, probe, options, classes, seed)
         chances = fitted.log_probability(block)
-        # A sentence that is coded as one has as many labels as words.
+        # A sentence that is coded at once has one label a word.
         each = 1 if len(chances) == len(block) else np.array([part.stop - part.start for part in block.sequences()])
         bits.append(float(_mixed_bits(chances, each, len(past), classes).sum()))
     return np.array(bits), np.array(labels, np.int64)

@@ -1,4 +1,4 @@
-"""Control tasks: labels without information about the text, which a probe can only memorise."""
+"""Control tasks: random labels, which a probe can only memorise."""
 
 import hashlib
 
@@ -24,12 +24,12 @@ def control_labels(run: Run, train: Run, seed: int) -> NDArray[np.int64]:
     run
         Run of the train or the test split.
     train
-        Run of the train split, whose labels give the distribution.
+        Run of the train split, whose labels give the class distribution.
     seed
         Seed of the control.
     """
     if run.labelled == "samples":
-        # Each split has its own stream, or splits of one length would be permuted alike.
+        # Each split has its own stream; otherwise splits of one length would have the same permutation.
         return permuted_labels(row_labels(run), [seed, run.key.split == "test"])
     share = np.bincount(row_labels(train), minlength=len(train.spec.label_names)) / train.counts.words
     return word_type_labels(run.column("words/word_text"), share, seed)
@@ -70,5 +70,5 @@ def permuted_labels(labels: NDArray[np.int64], seed: int | list[int]) -> NDArray
 
 
 def _uniform(text: str) -> float:
-    """Return a number in [0, 1) that is drawn from a text."""
+    """Return a number in [0, 1) from the hash of a text."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2.0**64

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.analyses.probing.result import best_layers
-from biocache.engine.figures import new_figure
+from biocache.engine.figures import new_panels
 from biocache.engine.metrics import SCORE_TITLES
 
 if TYPE_CHECKING:
@@ -35,32 +35,27 @@ def draw_scores(result: xr.Dataset, score: str) -> "Figure":
     score
         Name of the score.
     """
-    panels = list(_panels(result))
-    columns = min(_COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(_WIDTH * columns + 1.0, _HEIGHT * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    models = list(_models(result))
+    figure, panels = new_panels(len(models), _COLUMNS, (_WIDTH, _HEIGHT), (1.0, 0.0), sharey=True)
     colors = _colors(result)
-    for axes, (model, twins) in zip(grid.flat, panels, strict=False):
+    for axes, (model, twins) in zip(panels, models, strict=True):
         _draw_panel(axes, result.sel(model=model), score, colors)
         for twin in twins:
             _draw_panel(axes, result.sel(model=twin), score, dict.fromkeys(colors, _BASELINE), twin)
         axes.set_title(model)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
+    for axes in panels[::_COLUMNS]:
         axes.set_ylabel(f"test {SCORE_TITLES[score]}")
-    legends = [axes.get_legend_handles_labels() for axes in grid.flat]
+    legends = [axes.get_legend_handles_labels() for axes in panels]
     entries = {label: handle for found in legends for handle, label in zip(*found, strict=True)}
-    # The baselines after the training sizes that the title is of.
+    # Baselines after the training sizes, which the title names.
     entries = dict(sorted(entries.items(), key=lambda entry: not entry[0].endswith("%")))
     figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, title="training size")
     figure.suptitle(result.attrs["title"])
     return figure
 
 
-def _panels(result: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
-    """Yield the models that have a panel of their own, with their randomly initialised twins."""
+def _models(result: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
+    """Yield each model that has its own panel, with its randomly initialised twins."""
     names = result.model.to_numpy().tolist()
     random = dict(zip(names, result.random_weights.to_numpy().tolist(), strict=True))
     twins = {name: name.removesuffix("-random") for name in names if random[name]}
@@ -73,7 +68,7 @@ def _colors(result: xr.Dataset) -> dict[int, Any]:
     from matplotlib import colormaps
 
     sizes = result.training_size.to_numpy().tolist()
-    # Short of the palest end, which white paper swallows.
+    # Skip the palest colours: unreadable on white.
     return {size: colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1)) for place, size in enumerate(sizes)}
 
 
@@ -110,33 +105,19 @@ def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
     result
         What `probe` returns. Predictions of all seeds of the probe are added.
     score
-        Score by which a layer is the best.
+        Score that decides which layer is the best.
     """
-    best = best_layers(result, score)
-    places = [place for place in _stacked(best) if not np.isnan(best.sel(place))]
-    columns = min(_COLUMNS + 1, len(places))
-    rows = -(-len(places) // columns)
+    best = best_layers(result, score).to_series().dropna().astype(int).rename("layer")
     side = 1.6 + 0.42 * result.sizes["label"]
-    figure = new_figure(side * columns + 0.8, (side + 0.5) * rows + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    figure, panels = new_panels(len(best), _COLUMNS + 1, (side, side + 0.5), (0.8, 0.3))
     image: Any = None
-    for axes, place in zip(grid.flat, places, strict=False):
-        layer = int(best.sel(place))
-        counts = result.confusion.sel(place).sel(layer=layer).sum("probe_seed").to_numpy()
+    for axes, row in zip(panels, best.reset_index().to_dict("records"), strict=True):
+        counts = result.confusion.sel(row).sum("probe_seed").to_numpy()
         image = _draw_matrix(axes, counts, result.label.to_numpy().tolist())
-        axes.set_title(f"{place['model']}, {place['training_size']} %, layer {layer}", fontsize="medium")
-    for axes in grid.flat[len(places) :]:
-        axes.set_visible(False)
-    figure.colorbar(image, ax=grid, label="share of the true class", shrink=0.8)
+        axes.set_title(f"{row['model']}, {row['training_size']} %, layer {row['layer']}", fontsize="medium")
+    figure.colorbar(image, ax=figure.axes, label="share of the true class", shrink=0.8)
     figure.suptitle(result.attrs["title"])
     return figure
-
-
-def _stacked(best: xr.DataArray) -> Iterator[dict[str, Any]]:
-    for model in best.model.to_numpy():
-        for size in best.training_size.to_numpy():
-            for seed in best.seed.to_numpy():
-                yield {"model": model, "training_size": size, "seed": seed}
 
 
 def _draw_matrix(axes: "Axes", counts: Any, labels: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""One fit: read a layer, fit a probe, and return what it predicts. It runs in any process that sees the store."""
+"""One fit: read a layer, fit a probe, return its predictions. It runs in any process that can read the store."""
 
 import time
 from collections.abc import Sequence
@@ -19,30 +19,28 @@ from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 
-__all__ = ["FIT_KIND", "GOALS", "Fit", "fit_inputs", "forget_runs", "run_fit"]
+__all__ = ["FIT_KIND", "Fit", "fit_inputs", "forget_runs", "run_fit"]
 
 #: Kind of the results that hold one fit.
 FIT_KIND = "probe-fit"
-#: What is fitted: the task, its control, or the online code of the task.
-GOALS = ("task", "control", "code")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one task fits.
+    """A fit: the arguments of one task.
 
     Attributes
     ----------
     goal
-        ``task``, ``control`` or ``code``.
+        ``task``, its ``control``, or the online ``code`` of the task.
     train, test
         Keys of the runs of the splits, one a view.
     layer
         The layer.
     seed
-        Seed of the probe; 0 where it decides nothing, so that all seeds share one fit.
+        Seed of the probe; 0 where the fit does not depend on it, so that all seeds share one fit.
     request
-        Says what a row is and which classifier is fitted.
+        Defines the rows and the classifier.
     """
 
     goal: str
@@ -54,14 +52,14 @@ class Fit:
 
 
 def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]:
-    """Return all that decides a fit, as JSON: what it is found by.
+    """Return everything that decides a fit, as JSON: the key of its kept result.
 
     Parameters
     ----------
     fit
         The fit.
     identities
-        Of its runs, those of the train split first.
+        Identities of its runs, those of the train split first.
     """
     request = fit.request
     return {
@@ -87,15 +85,15 @@ def run_fit(store: str, fit: Fit) -> xr.Dataset:
     store
         Folder of the store.
     fit
-        What to fit.
+        The fit.
 
     Returns
     -------
     xarray.Dataset
         For ``task`` and ``control``: ``predicted`` (row), int16, the class of every word or sample of the test corpus;
-        what has no tokens is predicted as the most frequent class of the rows that were fitted on. For ``code``:
+        rows without tokens are predicted as the most frequent class of the rows that were fitted on. For ``code``:
         ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
-        ``train_rows`` and ``seconds``, of reading, fitting and predicting.
+        ``train_rows``, and ``seconds`` of reading, fitting and predicting.
     """
     began = time.perf_counter()
     root = Path(store)
@@ -106,16 +104,16 @@ def run_fit(store: str, fit: Fit) -> xr.Dataset:
 
 
 def _opened(root: Path, key: RunKey) -> Run:
-    """Return a run whose tables are read once, and not again by each fit."""
+    """Return a run whose tables all fits of this process share."""
     attributes = root / key.path / "zarr.json"
     if not attributes.exists():
-        return Run.open(root, key)  # Which says that it is gone.
+        return Run.open(root, key)  # Raises that it is gone.
     return _kept(root, key, attributes.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _kept(root: Path, key: RunKey, _written: int) -> Run:
-    # No more than the splits and views of one model: tables of words are large. A run that was made anew is another.
+    # At most the splits and views of one model: tables of words are large. A run that was written anew is another.
     return Run.open(root, key)
 
 
@@ -129,7 +127,7 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
     request, count = fit.request, len(rows)
     usual = int(np.bincount(rows.labels).argmax())
     probe = fit_scaled(rows, request.probe, request.options, len(train[0].spec.label_names), fit.seed)
-    # Before the test split is read: the two are never in memory together.
+    # Freed before the test split is read: the two are never in memory together.
     del rows
     unseen, position = read_rows(test, request, fit.layer, np.arange(test[0].counts.samples))
     predicted = np.full(_row_count(test[0]), usual, np.int16)
@@ -156,7 +154,7 @@ def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
 
 
 def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
-    """Read what is fitted on, with the labels of the goal."""
+    """Read the rows to fit on, with the labels of the goal."""
     run = train[0]
     samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
     rows, position = read_rows(train, fit.request, fit.layer, samples)

@@ -1,21 +1,21 @@
-"""Which runs of a store are probed: the grid of models, training sizes and seeds, each with its train and test runs."""
+"""The runs to probe: the grid of models, training sizes and seeds, each with its train and test runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from biocache.engine.analyses.probing.request import ProbeRequest
-from biocache.engine.selection import one_dataset, opened, refuse_unlike
+from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store.catalog import Store
-from biocache.store.errors import RunNotFoundError
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 
 __all__ = ["Cell", "find_cells", "probed_layers"]
 
 _SPLITS = ("train", "test")
-# What the numbers of two runs must share to lie in one space. Train and test may differ in what is kept beside the
-# hidden states, and so in the kernel of the attention.
+# What the hidden states of train and test must share. The runs may differ in what else they keep, and so in the kernel
+# of the attention.
 _SPACE = (
     "label_names",
     "label_scheme",
@@ -30,11 +30,12 @@ _SPACE = (
     "compute_dtype",
 )
 _DATA = ("dataset_digest", "label_names", "label_scheme")
+_REMEDY = "extract both with the same settings"
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One fine-tuned or pre-trained model: what is fitted on and what is scored.
+    """The runs of one fine-tuned or pre-trained model: those to fit on and those to score.
 
     Attributes
     ----------
@@ -57,7 +58,7 @@ class Cell:
 
 
 def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
-    """Find the runs that a request is about, complete and alike.
+    """Find the runs of a request, and refuse those that are incomplete or differ.
 
     Parameters
     ----------
@@ -69,14 +70,14 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
     Returns
     -------
     list of Cell
-        In the order of the models as they were asked for, else of their names; then by training size and seed.
+        Models in the order of the request, else of their names; then by training size and seed.
 
     Raises
     ------
     RunNotFoundError
         If there is no such run, one of a split or view is missing, or has no hidden states.
     AmbiguousRunError
-        If no data set is named and there are several.
+        If no dataset is named and there are several.
     SpecMismatchError
         If runs differ in what makes them comparable; the message names it.
     IncompleteRunError
@@ -102,9 +103,10 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         for name, found in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), *item[0][1:]))
     ]
     for cell in cells:
-        refuse_unlike((*cell.train, *cell.test), _SPACE, "probed together", "runs ")
+        refuse_unlike((*cell.train, *cell.test), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
     for split in _SPLITS:
-        refuse_unlike([run for cell in cells for run in getattr(cell, split)], _DATA, "probed together", "runs ")
+        runs = [run for cell in cells for run in getattr(cell, split)]
+        refuse_unlike(runs, dict.fromkeys(_DATA, _REMEDY), "probed together", "runs ")
     return cells
 
 
@@ -128,34 +130,33 @@ def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tu
 
 
 def _refuse_absent(store: Store, keys: Sequence[RunKey], request: ProbeRequest) -> None:
-    """Refuse a selection that finds nothing, too little, or more than one data set."""
-    one_dataset(store, (key.dataset for key in keys), request.task)
-    for option, part, asked in (
-        ("model", "model", named("model", request.models)),
-        ("training size", "training_size", request.training_sizes),
-        ("seed", "seed", request.run_seeds),
-    ):
-        for value in asked or ():
-            if not any(getattr(key, part) == value for key in keys):
-                raise _not_found(store, request, f"{option} {value} among the train and test runs")
-    if not keys:
-        raise _not_found(store, request, "train and test runs")
-
-
-def _not_found(store: Store, request: ProbeRequest, what: str) -> RunNotFoundError:
-    where = f"{request.task} of {request.dataset}" if request.dataset else request.task
-    return RunNotFoundError(
-        f"{store.path} has no {what} for {where}, view {', '.join(request.views)}; `biocache ls` lists what there is, "
-        "`biocache extract` adds to it"
-    )
+    """Refuse a selection that finds nothing, too little, or more than one dataset."""
+    datasets = sorted({key.dataset for key in keys})
+    if len(datasets) > 1:
+        raise AmbiguousRunError(
+            f"{store.path} holds {request.task} runs of {', '.join(datasets)}; name one with --dataset"
+        )
+    asked = {
+        "model": named("model", request.models),
+        "training_size": request.training_sizes,
+        "seed": request.run_seeds,
+    }
+    missing = [
+        f"{part.replace('_', ' ')} {value} among the train and test runs"
+        for part, values in asked.items()
+        for value in values or ()
+        if all(getattr(key, part) != value for key in keys)
+    ]
+    if missing or not keys:
+        where = f"{request.task} of {request.dataset}" if request.dataset else request.task
+        raise RunNotFoundError(
+            f"{store.path} has no {[*missing, 'train and test runs'][0]} for {where}, view {', '.join(request.views)}; "
+            "`biocache ls` lists what there is, `biocache extract` adds to it"
+        )
 
 
 def _open(
-    store: Store,
-    name: tuple[str, int, int],
-    found: Mapping[tuple[str, str], RunKey],
-    views: Iterable[str],
-    split: str,
+    store: Store, name: tuple[str, int, int], found: Mapping[tuple[str, str], RunKey], views: Iterable[str], split: str
 ) -> tuple[Run, ...]:
     runs = []
     for view in views:
@@ -165,5 +166,8 @@ def _open(
                 f"{model} at training size {size}, seed {seed} has no {split} run of view {view}; extract it with "
                 f"--split={split} --view={view}, or name other models with --model"
             )
-        runs.append(opened(store, found[view, split], "hidden"))
+        run = Run.open(store.path, found[view, split])
+        run.require_complete()
+        run.require_kept("hidden")
+        runs.append(run)
     return tuple(runs)

@@ -1,4 +1,4 @@
-"""What a fit takes: memory is arithmetic, done before any is begun."""
+"""The memory of a fit, by arithmetic, before any fit starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ _ENTRY_BYTES = {
 _FLOAT = 4
 # Arrays of (row, class) that the solver of the logistic regression has at once, in float64 at most.
 _LOGISTIC_ARRAYS = 6
-# The cache of kernel rows that both libraries of svc allow themselves.
+# Cache of kernel rows of svc in both libraries.
 _KERNEL_CACHE = 200 * 2**20
-# Of a pack's block of a layer, at most as many float32 copies: its bytes as stored, its values, the rows that they are
-# reduced to, and those rows that are chosen.
+# Maximum number of float32 copies of a pack's block of a layer: its bytes as stored, its values, the rows that they are
+# reduced to, and the chosen rows.
 _BLOCK_COPIES = 4
 # Weights, gradients and both moments of Adam.
 _WEIGHT_COPIES = 4
-# Values alive for each word of a batch and unit of the network, forward and backward.
+# Values in memory for each word of a batch and unit of the network, forward and backward.
 _STATE_COPIES = 24
-# What a fit grows by that is none of the above: tables of the run, thread stacks, allocator slack.
+# Everything else: tables of the run, thread stacks, allocator slack.
 _SLACK = 64 * 2**20
 
 
@@ -64,7 +64,7 @@ class FitShape:
 
 
 def fit_memory(shape: FitShape, request: ProbeRequest) -> int:
-    """Return the bytes that one fit takes beside what the process has already.
+    """Return the bytes that one fit adds to the memory of the process.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def fit_memory(shape: FitShape, request: ProbeRequest) -> int:
     train = shape.train_rows * shape.features
     fitting = entry * train + _working_memory(shape, request)
     if request.mdl:
-        # The portions are copies: at most half of the rows to fit on, and the other half to code.
+        # The portions are copies: at most half of the rows to fit on and half to code.
         fitting += _FLOAT * train
     # The support vectors stay while the test split is read.
     scoring = (entry - _FLOAT if request.probe == "svc" else 0) * train + 2 * _FLOAT * shape.test_rows * shape.features
@@ -94,25 +94,25 @@ def _working_memory(shape: FitShape, request: ProbeRequest) -> int:
         batch = (request.options.batch_size or 32) * 128
         return _FLOAT * (_WEIGHT_COPIES * weights + batch * (2 * shape.features + _STATE_COPIES * hidden))
     if request.probe == "mlp":
-        # All test rows pass the hidden layer at once.
+        # The hidden layer processes all test rows at once.
         return _FLOAT * (_WEIGHT_COPIES * hidden * (shape.features + shape.classes) + rows * (hidden + shape.classes))
     return 8 * _LOGISTIC_ARRAYS * rows * shape.classes
 
 
 def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
-    """Return the memory that the largest fit takes, in bytes.
+    """Return the memory of the largest fit, in bytes.
 
     Parameters
     ----------
     cells
-        What is probed.
+        The models to probe.
     request
-        Its `max_memory` is what the fits may take together, with what this process has already.
+        Its `max_memory` limits all running fits together with what this process holds already.
 
     Raises
     ------
     ResourceError
-        If ``svc`` has more rows than a kernel matrix of them would fit.
+        If the kernel matrix of ``svc`` would not fit.
     """
     shapes = [fit_shape(cell, request) for cell in cells]
     if request.probe == "svc":
@@ -153,7 +153,7 @@ def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int) -> None:
 
 
 def _load_libraries(probe: str) -> None:
-    """Import what the fits will import, so that what it takes is counted as this process's own."""
+    """Import the libraries of the fits, so that their memory counts as this process's own."""
     import sklearn.linear_model
     import sklearn.neural_network
     import sklearn.preprocessing  # noqa: F401

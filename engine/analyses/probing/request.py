@@ -1,67 +1,70 @@
-"""What a probing is asked for."""
+"""The request of a probing."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.request import Request, option
+from biocache.engine.selection import seed_selector, selector, size_selector
 from biocache.store.errors import SettingError
-from biocache.store.keys import MAX_SEED
+from biocache.store.schema import LABELLED
 
 __all__ = ["COMBINES", "FEATURES", "POOLINGS", "PROBES", "PROTOCOL", "SCORES", "ClassifierOptions", "ProbeRequest"]
 
-#: Version of the protocol: a change of what is fitted or scored makes older results those of another question.
+#: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
 PROTOCOL = 3
 
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 POOLINGS = ("mean", "first", "last", "max")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
-#: Names of `SCORE_TITLES`, known before NumPy is imported.
+#: Names of `SCORE_TITLES`, available without importing NumPy.
 SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1")
 
-#: Probes that say how probable each class is, which an online code needs.
+#: Probes that give class probabilities, which an online code needs.
 CODERS = ("logistic", "mlp", "bilstm-crf")
-# Probes whose fit draws random numbers. The others give the same answer for every seed.
+# Probes whose fit draws random numbers. The others give the same result for every seed.
 _RANDOM = ("linear-svc", "mlp", "bilstm-crf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierOptions(Request):
-    """Settings of the classifiers; each uses those that concern it.
+    """Settings of the classifiers; see `used_by`.
 
     Attributes
     ----------
     c
-        Inverse strength of the penalty of ``svc``, ``logistic`` and ``linear-svc``, above 0.
+        Inverse regularisation strength of ``svc``, ``logistic`` and ``linear-svc``, above 0.
     gamma
         Width of the kernel of ``svc``, exp(-gamma |u - v|^2), above 0; None for 1 / (features x variance).
     hidden_size
         Units of the hidden layer of ``mlp``, and of each direction of ``bilstm-crf``.
     epochs
-        Passes of ``mlp`` and ``bilstm-crf`` over the train split; there is no early stopping.
+        Training epochs of ``mlp`` and ``bilstm-crf``; there is no early stopping.
     learning_rate
-        Step of Adam, for ``mlp`` and ``bilstm-crf``.
+        Learning rate of Adam, for ``mlp`` and ``bilstm-crf``.
     batch_size
-        Rows of a step of ``mlp`` (None for 200), sentences of a step of ``bilstm-crf`` (None for 32).
+        Rows in a batch of ``mlp`` (None for 200), sentences in a batch of ``bilstm-crf`` (None for 32).
     max_iterations
-        Most steps of the solvers of ``logistic`` and ``linear-svc``.
+        Maximum iterations of the solvers of ``logistic`` and ``linear-svc``.
     """
 
-    c: float = option(1.0, flag="--C", low=0, above=True, help="Inverse penalty of svc and the linear.")
+    c: float = option(
+        1.0, flag="--C", low=0, above=True, help="Inverse regularisation strength of svc and linear models."
+    )
     gamma: float | None = option(
         None, low=0, above=True, help="Kernel width of svc.", unset="1 / (features x variance)"
     )
-    hidden_size: int = option(256, low=1, help="Units of mlp; of each LSTM direction.")
-    epochs: int = option(10, low=1, help="Passes of mlp and bilstm-crf.")
-    learning_rate: float = option(1e-3, low=0, above=True, help="Step of mlp and bilstm-crf.")
+    hidden_size: int = option(256, low=1, help="Hidden units of mlp, of each LSTM direction.")
+    epochs: int = option(10, low=1, help="Training epochs of mlp and bilstm-crf.")
+    learning_rate: float = option(1e-3, low=0, above=True, help="Learning rate of mlp and bilstm-crf.")
     batch_size: int | None = option(
-        None, low=1, help="Rows of a step of mlp, sentences of bilstm-crf.", unset="200, and 32"
+        None, low=1, help="Batch size: rows of mlp, sentences of bilstm-crf.", unset="200, and 32"
     )
-    max_iterations: int = option(1000, low=1, help="Of logistic and linear-svc.")
+    max_iterations: int = option(1000, low=1, help="Maximum iterations of logistic and linear-svc.")
 
     def used_by(self, probe: str) -> dict[str, Any]:
-        """Return the options that decide what a probe computes."""
+        """Return the options that a probe uses."""
         names = {
             "svc": ("c", "gamma"),
             "logistic": ("c", "max_iterations"),
@@ -81,7 +84,7 @@ class ProbeRequest(Request):
     task
         ``ner`` or ``nli``.
     dataset
-        Name of the data set in the store; None for the only one of the task.
+        Name of the dataset in the store; None for the only one of the task.
     models
         Names of models in the store; None for all.
     training_sizes
@@ -91,7 +94,7 @@ class ProbeRequest(Request):
     probe
         ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``.
     layers
-        Layers to probe; None for all. Layer 0 is always probed beside them where it is stored.
+        Layers to probe; None for all. Layer 0, where it is stored, is always added.
     pooling
         How the tokens of a word (``ner``: ``mean``, ``first`` or ``last``) or of a text (``nli``: ``max`` as well)
         become one row.
@@ -103,54 +106,38 @@ class ProbeRequest(Request):
         Seeds of the probe, 0 to `seeds` - 1: of its initial weights, of the draw of train samples, of the control's
         labels and of the order of the online code.
     max_train_samples
-        Most samples of the train split to fit on, drawn whole. The draws of a seed are nested. None for all.
+        Maximum number of train samples to fit on, drawn whole; a smaller draw of a seed is part of a larger one. None
+        for all.
     control
         Whether to fit a control task as well, for selectivity.
     mdl
         Whether to measure the online code length of the train split as well.
     score
-        Score by which a layer is the best, and which is drawn; None for that of entities for ``ner``, the accuracy for
-        ``nli``.
+        Score that decides which layer is the best, and that is drawn; None for that of entities for ``ner``, the
+        accuracy for ``nli``.
     resamples
         Bootstrap resamples of the test samples.
     options
         Settings of the classifier.
     max_memory
-        Bytes the fits may use together; None for half of the machine's. On a running cluster it holds for one fit.
+        Memory of all running fits in bytes; None for half of the machine's. On a running cluster it limits one fit.
 
     Raises
     ------
     SettingError
-        If a value is out of its range, or does not go with the task or the probe.
+        If a value is out of its range, or does not fit the task or the probe.
     """
 
-    task: str = option(choices=tuple(TASKS), decides=False, help="Whose labels are read.")
-    dataset: str | None = option(
-        None, metavar="NAME", decides=False, help="Data set.", unset="the only one of the task"
+    task: str = option(choices=tuple(TASKS), decides=False, help="Task of the runs, whose labels are read.")
+    dataset: str | None = selector(metavar="NAME", help="Dataset.", unset="the only one of the task")
+    models: tuple[str, ...] | None = selector(flag="--model", help="Models.", unset="all in the store")
+    training_sizes: tuple[int, ...] | None = size_selector(
+        help="Percents of the train split that the models were fine-tuned on.", unset="all"
     )
-    models: tuple[str, ...] | None = option(
-        None, flag="--model", decides=False, help="Models.", unset="all in the store"
-    )
-    training_sizes: tuple[int, ...] | None = option(
-        None,
-        flag="--training-size",
-        low=0,
-        high=100,
-        decides=False,
-        help="Percents of the train split that the models were fine-tuned on.",
-        unset="all",
-    )
-    run_seeds: tuple[int, ...] | None = option(
-        None, flag="--seed", low=0, high=MAX_SEED, decides=False, help="Seeds of the runs.", unset="all"
-    )
+    run_seeds: tuple[int, ...] | None = seed_selector(help="Seeds of the runs.", unset="all")
     probe: str = option("logistic", choices=PROBES, help="The classifier.")
-    layers: tuple[int, ...] | None = option(
-        None,
-        low=0,
-        form="ranges",
-        decides=False,
-        help="Layers, such as 0,6,12 or 0-12; 0 is always among them.",
-        unset="all",
+    layers: tuple[int, ...] | None = selector(
+        low=0, form="ranges", help="Layers, such as 0,6,12 or 0-12; 0 is always among them.", unset="all"
     )
     pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word or text become one row.")
     features: str = option(
@@ -180,17 +167,18 @@ class ProbeRequest(Request):
     )
 
     def check(self) -> None:
-        """Refuse what does not go with the task or the probe."""
-        if self.task == "ner" and self.pooling == "max":
+        """Refuse settings that do not fit the task or the probe."""
+        of_words = LABELLED[self.task] == "words"
+        if of_words and self.pooling == "max":
             raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
-        if self.task == "ner" and (self.features, self.combine) != ("separate", "concat"):
+        if of_words and (self.features, self.combine) != ("separate", "concat"):
             raise SettingError(
-                f"--features {self.features!r} and --combine {self.combine!r} are for nli, and the rows of ner are "
-                "words; leave both out"
+                f"--features {self.features!r} and --combine {self.combine!r} are for nli, and the rows of "
+                f"{self.task} are words; leave both out"
             )
         if self.features == "pair" and self.combine != "concat":
             raise SettingError(f"--combine {self.combine!r} needs two texts; leave it out, or pass --features=separate")
-        if self.probe == "bilstm-crf" and self.task != "ner":
+        if self.probe == "bilstm-crf" and not of_words:
             raise SettingError(
                 f"--probe 'bilstm-crf' reads the words of a sentence, and a sample of {self.task} is one row; use svc, "
                 "logistic, linear-svc or mlp"
@@ -202,12 +190,11 @@ class ProbeRequest(Request):
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Views whose features are read."""
-        if self.task == "ner":
-            return ("sentence",)
-        return ("pair",) if self.features == "pair" else ("premise", "hypothesis")
+        """Views whose features are read: those of single texts, or that of both."""
+        texts = 2 if self.features == "pair" else 1
+        return tuple(view for view, read in TASKS[self.task].views.items() if len(read) == texts)
 
     @property
     def is_random(self) -> bool:
-        """Whether the fit of the task depends on the probe's seed."""
+        """Whether the fit of the task depends on the seed of the probe."""
         return self.probe in _RANDOM or self.max_train_samples is not None

@@ -131,15 +131,8 @@ class TestSplit:
     def scores(self, predicted: NDArray[np.integer]) -> dict[str, Any]:
         """Score a prediction: each score, and the scores of each class."""
         classes = score_classes(self.gold, predicted, self.labels)
-        found = {
-            "accuracy": classes.accuracy,
-            "macro_f1": classes.macro_f1,
-            "micro_f1": classes.micro_f1,
-            "class_precision": classes.precision,
-            "class_recall": classes.recall,
-            "class_f1": classes.f1,
-            "confusion": classes.confusion,
-        }
+        found = {name: getattr(classes, name) for name in ("accuracy", "macro_f1", "micro_f1", "confusion")}
+        found |= {f"class_{name}": getattr(classes, name) for name in ("precision", "recall", "f1")}
         if self.scheme is not None:
             entities = score_entities(self.sentences(self.gold), self.sentences(predicted))
             found[main_score(self.score_names)] = entities.f1

@@ -1,9 +1,7 @@
 """The result of a probing as a table: a row a layer, means over the seeds of the probe."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -12,9 +10,9 @@ from biocache.engine.metrics import SCORE_TITLES
 
 __all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
 
-#: Columns that say where a row belongs; `seed` is that of the run.
+#: Columns of the place of a row; `seed` is that of the run.
 PLACE = ("model", "training_size", "seed", "layer")
-#: What controls say.
+#: Columns of controls and code lengths.
 EXTRAS = ("control_accuracy", "selectivity", "code_length", "compression")
 
 
@@ -26,39 +24,37 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     result
         What `probe` returns.
     score
-        Score by which a layer is the best.
+        Score that decides which layer is the best.
 
     Returns
     -------
     pandas.DataFrame
         Columns: those of `PLACE`, ``best``, ``random_weights``; of each score its value, ``_spread`` (standard
         deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
-        what controls say; precision, recall and F1 of each class, such as ``class_f1_protein``.
+        the columns of `EXTRAS` that it has; precision, recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
-    means, best = result.mean("probe_seed"), best_layers(result, score)
-    known = means[scores[0]].notnull().transpose(*PLACE)
-    rows = []
-    for place in np.argwhere(known.to_numpy()):
-        where = dict(zip(PLACE, place.tolist(), strict=True))
-        at, seeds = means.isel(where), result.isel(where)
-        row: dict[str, Any] = {name: at[name].item() for name in PLACE}
-        row["best"] = row["layer"] == best.sel({name: row[name] for name in PLACE[:-1]}).item()
-        row["random_weights"] = bool(at.random_weights)
-        for name in scores:
-            row[name] = at[name].item()
-            if result.sizes["probe_seed"] > 1:
-                row[f"{name}_spread"] = seeds[name].std(ddof=1).item()
-            row |= {f"{name}_{bound}": at[bound].sel(score=name).item() for bound in ("ci_low", "ci_high", "majority")}
-        row |= {name: at[name].item() for name in EXTRAS if name in at}
-        for what in ("class_precision", "class_recall", "class_f1"):
-            row |= {f"{what}_{label}": at[what].sel(label=label).item() for label in at.label.to_numpy().tolist()}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    numbers = result.reset_coords(drop=True)
+    means, best = numbers.mean("probe_seed"), best_layers(result, score).reset_coords(drop=True)
+    random = result.random_weights.reset_coords(drop=True).astype(bool)
+    columns = {"best": means.layer == best, "random_weights": random}
+    for name in scores:
+        columns[name] = means[name]
+        if result.sizes["probe_seed"] > 1:
+            columns[f"{name}_spread"] = numbers[name].std("probe_seed", ddof=1)
+        for bound in ("ci_low", "ci_high", "majority"):
+            columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
+    columns |= {name: means[name] for name in EXTRAS if name in means}
+    for what in ("class_precision", "class_recall", "class_f1"):
+        for label in means.label.to_numpy().tolist():
+            columns[f"{what}_{label}"] = means[what].sel(label=label, drop=True)
+    frame = xr.Dataset(columns).to_dataframe(dim_order=PLACE).reset_index()
+    known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)
+    return known
 
 
 def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
-    """Return scores and controls alone, those of each run under a row of its majority baseline."""
+    """Return scores and controls only, under a row of the majority baseline for each run."""
     parts = []
     shown = [name for name in frame if name in (*PLACE, "best", *EXTRAS) or str(name).startswith(tuple(scores))]
     shown = [name for name in shown if not str(name).endswith("_majority")]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from biocache.engine.analyses.attention.blocks import Measures
-from biocache.engine.analyses.attention.outcome import finish
-from biocache.engine.analyses.attention.resampling import head_shifts, poisson_weights
+from biocache.engine.analyses.attention.resampling import head_shifts, resample
+from biocache.engine.analyses.attention.result import finish
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums, rounded
 
 WORD = 2**64 - 1
@@ -32,6 +32,15 @@ def poisson(number: int) -> int:
         count += 1
         share += exp(-1) / factorial(count)
     return count
+
+
+def poisson_weights(seed: int, resamples: int, samples: np.ndarray) -> np.ndarray:
+    """Return the weights (resample, sample) by which samples count: the sums of values that are 1 for one sample."""
+    count = len(samples)
+    totals, weights = np.zeros((1, resamples, count)), np.zeros((1, resamples, count))
+    resample(np.eye(count), samples, np.zeros(count, int), seed, totals, weights)
+    np.testing.assert_array_equal(weights[0], totals[0].sum(axis=1, keepdims=True).repeat(count, axis=1))
+    return totals[0].astype(int)
 
 
 def test_splitmix_gives_its_published_numbers() -> None:

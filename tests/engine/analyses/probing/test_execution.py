@@ -175,7 +175,6 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path, monkeypatch: pytest
     for allowed, at_once, threads in ((1300, 1, 8), (2300, 2, 4), (3299, 2, 4), (10**6, 3, 2)):
         plan = plan_probe(tmp_path, replace(request, max_memory=allowed))
         assert (plan.at_once, plan.threads) == (at_once, threads)
-        assert plan.peak_bytes == 300 + at_once * 1000
     assert plan_probe(tmp_path, replace(request, max_memory=10**6), workers=2).at_once == 2
     with pytest.raises(ResourceError) as caught:
         plan_probe(tmp_path, replace(request, max_memory=1299))

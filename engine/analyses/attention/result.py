@@ -1,17 +1,24 @@
-"""The result of a comparison as one labelled Dataset."""
+"""From sums to the result of a comparison: means, intervals, chance levels and matched heads, as one Dataset."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from biocache.engine.analyses.attention.blocks import Measures
+from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
+from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
+from biocache.engine.statistics import interval_of_known, ratio
 
-__all__ = ["make_dataset"]
+__all__ = ["finish", "make_dataset"]
+
+Values = NDArray[np.float64]
 
 # Dimensions of each variable beyond metric, training_size and layer, and what it is.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -40,10 +47,8 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def make_dataset(
-    runs: ComparedRuns, request: AttentionRequest, measures: Measures, numbers: list[list[dict[str, NDArray[Any]]]]
-) -> xr.Dataset:
-    """Label the numbers of a comparison.
+def make_dataset(runs: ComparedRuns, request: AttentionRequest, parts: Mapping[tuple[int, int], RunSums]) -> xr.Dataset:
+    """Return the result of a comparison; see `compare_attention`.
 
     Parameters
     ----------
@@ -51,16 +56,17 @@ def make_dataset(
         The runs.
     request
         The request.
-    measures
-        What was measured.
-    numbers
-        For each layer (of all pairs: each two layers) and each run, its numbers by variable, (metric, ...).
+    parts
+        Sums over all samples by the positions of the layers in the baseline and in the other runs; see `layer_pairs`.
     """
+    measures = measures_of(runs, request)
+    numbers = [[finish(sums, measures) for sums in parts[pair].runs] for pair in layer_pairs(runs, request)]
     others = runs.others[0].spec
     layers, other_layers = len(runs.baseline.spec.attention_layers), len(others.attention_layers)
     variables = {}
-    for name in numbers[0][0]:
-        dims, meaning = _VARIABLES[name]
+    for name, (dims, meaning) in _VARIABLES.items():
+        if name not in numbers[0][0]:
+            continue
         values = np.stack([np.stack([run[name] for run in layer]) for layer in numbers])
         if measures.diagonal:
             stacked = np.moveaxis(values, (2, 1, 0), (0, 1, 2))
@@ -72,6 +78,106 @@ def make_dataset(
     return xr.Dataset(variables, _coordinates(runs, request, measures), _attributes(runs, request))
 
 
+def finish(sums: Sums, measures: Measures) -> dict[str, NDArray[Any]]:
+    """Turn the sums of a layer into its numbers.
+
+    Parameters
+    ----------
+    sums
+        Over all samples.
+    measures
+        What was measured.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        By variable of the result, without the dimensions training_size and layer: (metric, ...).
+    """
+    numbers: dict[str, NDArray[Any]] = {}
+    if sums.own is not None and sums.resamples is not None:
+        numbers |= _of_equal_heads(sums.own.over_groups(), sums.chance, sums.resamples.over_groups(), measures)
+        if measures.labels is not None:
+            by_label, _ = _by_group(sums.own, sums.resamples, measures)
+            numbers |= {f"label_{name}": values for name, values in by_label.items()}
+        if sums.pairs is not None:
+            numbers |= _matched(sums.pairs, measures)
+    elif sums.pairs is not None:
+        numbers = {
+            "pair_mean": _finalised(sums.pairs.mean(), measures),
+            "pair_std": sums.pairs.deviation(),
+            "pair_count": sums.pairs.count.astype(np.int64),
+        }
+    if sums.samples:
+        order = np.argsort(np.concatenate([positions for positions, _ in sums.samples]))
+        numbers["value"] = np.moveaxis(np.concatenate([values for _, values in sums.samples])[order], 0, -1)
+    return numbers
+
+
+def _of_equal_heads(
+    own: Moments, chance: Moments | None, resamples: Resamples, measures: Measures
+) -> dict[str, NDArray[Any]]:
+    """Return the numbers of all samples, which are one group."""
+    by_group, resampled = _by_group(own, resamples, measures)
+    numbers = {name: values[:, 0] for name, values in by_group.items()}
+    by_chance = np.full(numbers["mean"].shape, np.nan) if chance is None else _finalised(chance.mean(), measures)
+    by_chance[[not METRICS[name].has_chance for name in measures.metrics]] = np.nan
+    identity = np.array([METRICS[name].identity for name in measures.metrics])[:, np.newaxis]
+    room, above = identity - by_chance, numbers["mean"] - by_chance
+    low, high = interval_of_known(_mean_over_heads(resampled[:, 0]), axis=1)
+    return numbers | {
+        "chance": by_chance,
+        "above_chance": np.divide(above, room, out=np.full(above.shape, np.nan), where=room != 0),
+        "layer_mean": _mean_over_heads(numbers["mean"]),
+        "layer_ci_low": low,
+        "layer_ci_high": high,
+    }
+
+
+def _by_group(
+    own: Moments, resamples: Resamples, measures: Measures
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
+    """Return the numbers of groups of samples (metric, group, head), and resampled means (.., resample, head)."""
+    resampled = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
+    low, high = interval_of_known(resampled, axis=2)
+    numbers = {
+        "mean": _finalised(np.swapaxes(own.mean(), 0, 1), measures),
+        "std": np.swapaxes(own.deviation(), 0, 1),
+        "ci_low": low,
+        "ci_high": high,
+        "count": np.swapaxes(own.count, 0, 1).astype(np.int64),
+    }
+    return numbers, resampled
+
+
+def _matched(pairs: Moments, measures: Measures) -> dict[str, NDArray[Any]]:
+    """Match heads one to one so that the sum of their distances from the value for identical maps is least.
+
+    References
+    ----------
+    Kuhn HW. The Hungarian method for the assignment problem. Nav Res Logist Q 1955;2:83-97.
+    https://doi.org/10.1002/nav.3800020109
+    """
+    mean, deviation = _finalised(pairs.mean(), measures), pairs.deviation()
+    identity = np.array([METRICS[name].identity for name in measures.metrics])
+    # A pair that no sample measured is worse than any other.
+    distances = np.nan_to_num(np.abs(mean - identity[:, np.newaxis, np.newaxis]), nan=1e6)
+    matched = np.stack([linear_sum_assignment(each)[1] for each in distances])
+    return {
+        "matched_head": matched,
+        "matched_mean": np.take_along_axis(mean, matched[..., np.newaxis], 2)[..., 0],
+        "matched_std": np.take_along_axis(deviation, matched[..., np.newaxis], 2)[..., 0],
+    }
+
+
+def _finalised(means: Values, measures: Measures) -> Values:
+    return np.stack([METRICS[name].finalise(mean) for name, mean in zip(measures.metrics, means, strict=True)])
+
+
+def _mean_over_heads(values: Values) -> Values:
+    """Average over the last axis what is not NaN; NaN where nothing is."""
+    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
+
+
 def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> dict[str, Any]:
     baseline, other = runs.baseline, runs.others[0]
     metrics = [METRICS[name] for name in request.metrics]
@@ -79,7 +185,7 @@ def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measur
         "metric": ("metric", _texts(request.metrics)),
         "unit": ("metric", _texts(_unit(metric.unit, runs) for metric in metrics), {"long_name": "unit of the values"}),
         "title": ("metric", _texts(metric.title for metric in metrics), {"long_name": "what the values are"}),
-        "identity": ("metric", [metric.identity for metric in metrics], {"long_name": "value of equal maps"}),
+        "identity": ("metric", [metric.identity for metric in metrics], {"long_name": "value for identical maps"}),
         "training_size": (
             "training_size",
             [run.key.training_size for run in runs.others],
