@@ -15,7 +15,7 @@ from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.recipes import finetune_recipe
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.section import Asked, Kept, SectionBuilder, grouped
-from biocache.store.metadata import MetadataError
+from biocache.store.metadata import MetadataError, as_type
 from biocache.store.results import StoredResult
 
 __all__ = ["FinetuneSection"]
@@ -51,7 +51,7 @@ class FinetuneSection(SectionBuilder):
         from biocache.engine.finetuning.spec import FinetuneSpec
 
         with suppress(MetadataError):
-            return bool(FinetuneSpec.from_json(stored.inputs.get("checkpoint")))
+            return bool(as_type(stored.inputs.get("checkpoint"), FinetuneSpec))
         return False
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
