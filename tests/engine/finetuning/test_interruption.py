@@ -265,7 +265,7 @@ def test_a_file_limit_leaves_the_earlier_checkpoint_and_the_same_command_finishe
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
-        with pytest.raises(ResourceError, match=r"disk is full or cannot be written while .*; checkpoints that are"):
+        with pytest.raises(ResourceError, match=r"disk is full or cannot be written while .*; complete checkpoints"):
             finetune(tmp_path / "store", asked)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
