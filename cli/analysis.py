@@ -15,9 +15,10 @@ from biocache.cli.options import (
     store_option,
     workers_option,
 )
+from biocache.cli.render import Bars, note, print_frame, print_json
 from biocache.cli.values import FOLDER
-from biocache.engine.analysis import ANALYSES, Analysis
-from biocache.engine.request import build
+from biocache.engine.analysis import ANALYSES, Analysis, find
+from biocache.engine.request import build, values_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,8 +76,6 @@ def _run(analysis: Analysis[Any, Any], store: Path, values: dict[str, Any]) -> N
     output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
     machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}
     request = build(analysis.Request, values)
-    from biocache.cli.render import Bars, note
-    from biocache.engine.analysis import find
     from biocache.engine.executor import Executor
     from biocache.engine.figures import check_places, save_figure
 
@@ -104,9 +103,7 @@ def _run(analysis: Analysis[Any, Any], store: Path, values: dict[str, Any]) -> N
 
 
 def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, as_json: bool) -> None:
-    from biocache.cli.render import print_frame, print_json
     from biocache.engine.exporting import plain_rows
-    from biocache.engine.request import values_of
 
     if as_json:
         rows = plain_rows(analysis.frame(result, request))

@@ -50,11 +50,11 @@ def print_checkpoints(checkpoints: "Sequence[Checkpoint]", states: Sequence[str]
     known = {(split, name) for fact in facts for split, scores in fact["scores"].items() for name in scores}
     shown = [(split, name) for split in _SPLITS for name in _SCORES if (split, name) in known]
     columns = ["checkpoint", "samples", *(f"{split} {_SCORES[name]}" for split, name in shown), "samples/s"]
-    rows: list[list[str | int]] = [
+    rows = [
         [
             fact["checkpoint"],
             fact["train_samples"],
-            *(_score(fact["scores"].get(split, {}).get(name)) for split, name in shown),
+            *(fact["scores"].get(split, {}).get(name) for split, name in shown),
             f"{fact['samples_per_second']:.1f}",
         ]
         for fact in facts
@@ -63,10 +63,6 @@ def print_checkpoints(checkpoints: "Sequence[Checkpoint]", states: Sequence[str]
         columns.append("state")
         rows = [[*row, state] for row, state in zip(rows, states, strict=True)]
     print_table(columns, rows)
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def warn_of_duplicates(checkpoints: "Iterable[Checkpoint]") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from biocache.cli.render import Bars, echo, print_table
 from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def demo(folder: Path, workers: int | None) -> None:
     50 and 100 % of the train split, extracted, probed, compared with what they were, and reported as one HTML page.
     Each command is shown, to be repeated by hand. What an earlier demo left there is kept.
     """
-    from biocache.cli.render import Bars, echo
     from biocache.engine.demo.making import make_demo
 
     with Bars("parts") as bars:
@@ -61,11 +61,10 @@ def _shown(step: "Step") -> str:
 
 def _print_scores(demo: "Demo") -> None:
     """Write what fine-tuning came to, a row a model."""
-    from biocache.cli.render import echo, print_table
     from biocache.engine.demo.demo import SCORES, SIZES
 
     rows = [
-        (task, SCORES[task].replace("_f1", " F1"), model, *(f"{scores[size]:.3f}" for size in SIZES))
+        (task, SCORES[task].replace("_f1", " F1"), model, *(scores[size] for size in SIZES))
         for task, model, scores in demo.scores()
     ]
     echo("\nFine-tuned models on the test split\n")

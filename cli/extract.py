@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
+from biocache.cli.render import Bars
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
 
@@ -32,7 +33,6 @@ def extract(store: Path, *, dry_run: bool, scheduler_address: str | None, as_jso
     """
     request = build(ExtractionRequest, settings)
     from biocache.cli.extraction_report import print_plan, print_reports, warn_of_losses
-    from biocache.cli.render import Bars
     from biocache.engine.extraction.extract import check_disk, run_plan
     from biocache.engine.extraction.planning import plan_extraction
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from biocache.cli.render import counted, echo, note, print_fields, print_json, print_table
+from biocache.cli.render import counted, echo, note, print_facts, print_fields, print_json
+from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
@@ -61,26 +62,14 @@ def phrase(notes: Mapping[str, int]) -> str:
 
 def print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     """Write what an extraction would make, a row a run, and what it would take."""
-    from biocache.store.text import format_bytes
-
+    runs = [_planned(run) for run in plan.runs]
     if as_json:
-        print_json({"runs": [_planned(run) for run in plan.runs], "totals": _totals(plan)})
+        print_json({"runs": runs, "totals": _totals(plan)})
         return
-    columns = ("run", "keep", "samples", "tokens", "packs", "bytes", *(_PHRASES[name] for name in _ENCODING_NOTES))
-    print_table(
-        columns,
-        [
-            (
-                str(run.key),
-                ",".join(run.spec.keep),
-                len(run.layout.tokens.count),
-                run.tokens,
-                run.layout.pack_count,
-                format_bytes(run.activation_bytes),
-                *(run.notes.get(name, 0) for name in _ENCODING_NOTES),
-            )
-            for run in plan.runs
-        ],
+    columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
+    print_facts(
+        columns | {_PHRASES[name]: name for name in _ENCODING_NOTES},
+        [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()
     fields = [
@@ -122,16 +111,12 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
 
 
 def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
-    """Write what an extraction did, a row a run; say on stderr what is left for others."""
-    from biocache.store.text import format_bytes
-
+    """Write what an extraction did, a row a run; note on stderr what is left for others."""
+    facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
     if as_json:
-        print_json(
-            [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
-        )
+        print_json(facts)
     else:
-        columns = ("run", "packs written", "done", "total", "tokens", "bytes", "padded / real tokens", "state")
-        print_table(columns, [_row(report, format_bytes(report.bytes_written)) for report in reports])
+        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)
@@ -143,20 +128,23 @@ def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_j
         )
 
 
+# Title of a column to the fact of a report that it shows.
+_REPORT = {
+    "run": "run",
+    "packs written": "packs_written",
+    "done": "packs_done",
+    "total": "packs",
+    "tokens": "tokens_written",
+    "bytes": "bytes_written",
+    "padded / real tokens": "padding_ratio",
+    "state": "state",
+}
+
+
 def _padding(report: "RunReport") -> float | None:
     return report.tokens_padded / report.tokens_computed if report.tokens_computed else None
 
 
-def _row(report: "RunReport", size: str) -> tuple[str | int, ...]:
-    padding = _padding(report)
+def _state(report: "RunReport") -> str:
     missing = report.packs - report.packs_done
-    return (
-        str(report.run),
-        report.packs_written,
-        report.packs_done,
-        report.packs,
-        report.tokens_written,
-        size,
-        "-" if padding is None else f"{padding:.3f}",
-        "complete" if report.complete else f"incomplete: {missing:,} packs missing",
-    )
+    return f"incomplete: {missing:,} packs missing" if missing else "complete"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, request_options, store_option
+from biocache.cli.render import Bars, note, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import build
 
@@ -33,7 +34,6 @@ def finetune(store: Path, *, as_json: bool, **settings: Any) -> None:
     in the store.
     """
     from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints, warn_of_duplicates
-    from biocache.cli.render import Bars, note, print_json
     from biocache.engine.finetuning.finetune import finetune as run
 
     request = build(FinetuneRequest, settings)

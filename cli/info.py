@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
+from biocache.cli.render import format_layers, print_fields, print_json
+from biocache.cli.selection import selection
+from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import Run
@@ -30,12 +33,10 @@ def info(run: str | None, store: Path, *, as_json: bool, **selectors: Any) -> No
 
     RUN is its path as `biocache ls` prints it; selectors that match one run do as well.
     """
-    from biocache.cli.render import print_fields, print_json
-    from biocache.cli.selection import chosen_run, selection
     from biocache.store import Store
 
-    wanted = selection((run,) if run else (), store, selectors)
-    facts = _facts(chosen_run(Store.open(store), wanted))
+    (wanted,) = selection((run,) if run else (), store, selectors)
+    facts = _facts(Store.open(store).run(**wanted))
     if as_json:
         print_json(facts)
     else:
@@ -62,7 +63,7 @@ def _facts(run: "Run") -> dict[str, Any]:
             "compression_ratio": raw / chunks if chunks else None,
         },
         "spec": run.spec.to_json(),
-        "provenance": run.provenance.to_json(),
+        "provenance": asdict(run.provenance),
     }
 
 
@@ -87,9 +88,6 @@ def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(name: str, value: Any) -> str:
-    from biocache.cli.render import format_layers
-    from biocache.store.text import format_bytes
-
     if value is None:
         return "-"
     if isinstance(value, bool):

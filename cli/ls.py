@@ -6,9 +6,24 @@ from typing import Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
+from biocache.cli.render import note, print_facts, print_json
+from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
 
-__all__ = ["ls", "print_catalog"]
+__all__ = ["ls"]
+
+# Title of a column to the fact of `Store.listing` that it shows.
+_COLUMNS = {
+    "run": "run",
+    "samples": "samples",
+    "tokens": "tokens",
+    "words": "words",
+    "packs": "done",
+    "keep": "keep",
+    "layers": "layers",
+    "dtype": "dtype",
+    "bytes": "stored_bytes",
+}
 
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
@@ -35,8 +50,6 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
     if checkpoints is not None:
         _list_checkpoints(checkpoints, selectors, as_json=as_json)
         return
-    from biocache.cli.render import note, print_json
-    from biocache.cli.selection import selection
     from biocache.store import Store
 
     rows = Store.open(store).listing(**selection((), store, selectors)[0])
@@ -48,12 +61,11 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
     if as_json:
         print_json(rows)
     elif rows:
-        print_catalog(rows)
+        print_facts(_COLUMNS, map(_with_cells, rows))
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
     from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints
-    from biocache.cli.render import note, print_json
     from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
     from biocache.store.errors import IntegrityError, NewerFormatError
 
@@ -79,30 +91,9 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
         note(f"no checkpoint that `biocache finetune` made below {folder} matches")
 
 
-def print_catalog(rows: list[dict[str, Any]]) -> None:
-    """Write runs, as `Store.listing` returns them, as a table."""
-    from biocache.cli.render import print_table
+def _with_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Add to what is known of a run its path and how much of it is there."""
     from biocache.store import RunKey
-    from biocache.store.text import format_bytes
 
-    print_table(
-        ("run", "samples", "tokens", "words", "packs", "keep", "layers", "dtype", "bytes"),
-        [
-            (
-                str(RunKey(**{name: row[name] for name in RunKey.names()})),
-                _known(row["samples"]),
-                _known(row["tokens"]),
-                _known(row["words"]),
-                row["state"] if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}",
-                _known(row["keep"]),
-                _known(row["layers"]),
-                _known(row["dtype"]),
-                "-" if row["stored_bytes"] is None else format_bytes(row["stored_bytes"]),
-            )
-            for row in rows
-        ],
-    )
-
-
-def _known(value: Any) -> Any:
-    return "-" if value is None else value
+    done = row["state"] if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}"
+    return {**row, "run": str(RunKey(**{name: row[name] for name in RunKey.names()})), "done": done}

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from biocache.engine.analysis import ANALYSES
+from biocache.store.errors import BiocacheError
+from biocache.store.text import one_line
 
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
@@ -111,10 +113,12 @@ class CommandGroup(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Interrupted("Interrupted; what is committed stays, and the same command resumes") from error
-        except Exception as error:
-            if _is_own(error) or (isinstance(error, OSError) and error.filename is not None):
-                raise click.ClickException(_message(error)) from error
-            raise
+        except BiocacheError as error:
+            raise click.ClickException(one_line(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(one_line(f"{error.strerror}: {error.filename}")) from error
 
 
 @contextmanager
@@ -123,23 +127,9 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        from biocache.store.text import one_line
-
         message = one_line(error.format_message())
         error.format_message = lambda: message  # type: ignore[method-assign]
         raise
-
-
-def _is_own(error: Exception) -> bool:
-    # Where the module is not loaded yet, nothing can have raised its errors.
-    errors = sys.modules.get("biocache.store.errors")
-    return errors is not None and isinstance(error, errors.BiocacheError)
-
-
-def _message(error: Exception) -> str:
-    from biocache.store.text import one_line
-
-    return one_line(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else error)
 
 
 @click.group(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from biocache.store.text import one_line, printable
+from biocache.store.text import format_bytes, one_line, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ __all__ = [
     "echo",
     "format_layers",
     "note",
+    "print_facts",
     "print_fields",
     "print_frame",
     "print_json",
@@ -63,26 +64,52 @@ def print_json(value: Any) -> None:
     echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table to stdout, a line a row, never cut and never wrapped.
 
     Parameters
     ----------
     columns
-        Their titles.
+        Their titles. A title that begins with ``bytes`` is of sizes, which are written with a unit.
     rows
-        Their cells; whole numbers are written with separators and on the right.
+        Their cells: texts; whole numbers, written with separators and on the right; other numbers, written with three
+        decimals; lists, written with commas; None, written as ``-``.
     """
     from rich.table import Table
 
     cells = [list(row) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, title in enumerate(columns):
-        numeric = bool(cells) and all(isinstance(row[position], int) for row in cells)
-        table.add_column(printable(title), justify="right" if numeric else "left", no_wrap=True)
+        counts = not title.startswith("bytes") and all(isinstance(row[position], int) for row in cells)
+        table.add_column(printable(title), justify="right" if cells and counts else "left", no_wrap=True)
     for row in cells:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else printable(cell) for cell in row))
+        table.add_row(*map(_text, columns, row))
     _print(table)
+
+
+def _text(title: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return printable(",".join(map(str, value)))
+    if isinstance(value, str):
+        return printable(value)
+    if title.startswith("bytes"):
+        return format_bytes(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def print_facts(columns: Mapping[str, str], facts: Iterable[Mapping[str, Any]]) -> None:
+    """Write some of what `print_json` writes as a table.
+
+    Parameters
+    ----------
+    columns
+        Title of each column to the name of the fact that it shows; see `print_table`.
+    facts
+        The facts of each row by their names.
+    """
+    print_table(tuple(columns), [[row[name] for name in columns.values()] for row in facts])
 
 
 def print_frame(frame: "pd.DataFrame") -> None:

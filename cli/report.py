@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from biocache.cli.options import request_options, store_option
+from biocache.cli.render import counted, echo, note
 from biocache.cli.values import FOLDER
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.request import build
+from biocache.store.text import format_bytes
 
 __all__ = ["report"]
 
@@ -37,7 +39,6 @@ def report(store: Path, *, output: Path, **settings: Any) -> None:
     and the command and the lines of Python that make it. Nothing is computed for it: where the store has no result
     yet, the page says which command makes one.
     """
-    from biocache.cli.render import echo, note
     from biocache.engine.report.report import check_report, write_report
 
     check_report(output)
@@ -49,8 +50,5 @@ def report(store: Path, *, output: Path, **settings: Any) -> None:
 
 
 def _summary(made: Report) -> str:
-    from biocache.cli.render import counted
-    from biocache.store.text import format_bytes
-
     parts = (counted(made.runs, "run"), counted(made.figures, "figure"), counted(made.samples, "sample"))
     return f"{', '.join(parts)}, {format_bytes(made.bytes)}"

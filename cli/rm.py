@@ -6,6 +6,9 @@ from typing import Any
 import click
 
 from biocache.cli.options import run_selectors, store_option
+from biocache.cli.render import counted, echo, note, print_table
+from biocache.cli.selection import chosen_keys, selection
+from biocache.store.text import format_bytes
 
 __all__ = ["rm"]
 
@@ -31,11 +34,8 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
-    from biocache.cli.render import counted, echo, note, print_table
-    from biocache.cli.selection import chosen_keys, selection
     from biocache.store import Store
     from biocache.store.sweeping import disk_bytes
-    from biocache.store.text import format_bytes
     from biocache.store.writing import refuse_claimed
 
     wanted = selection(runs, store, selectors)
@@ -49,7 +49,7 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         refuse_claimed(store, key)
     sizes = [disk_bytes(store / key.path) for key in chosen]
     if chosen:
-        print_table(("run", "bytes"), [(str(key), format_bytes(size)) for key, size in zip(chosen, sizes, strict=True)])
+        print_table(("run", "bytes"), zip(map(str, chosen), sizes, strict=True))
     if chosen and not yes:
         click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:

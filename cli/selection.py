@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from biocache.store import Run, RunKey, Store
+    from biocache.store import RunKey, Store
 
-__all__ = ["chosen_keys", "chosen_run", "selection"]
+__all__ = ["chosen_keys", "selection"]
 
 
 def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any, ...] | None]) -> list[dict[str, Any]]:
@@ -50,11 +50,6 @@ def chosen_keys(store: "Store", wanted: list[dict[str, Any]]) -> "list[RunKey]":
         keys = store.keys(**part) or ([store.run(**part).key] if part else [])
         found.update(dict.fromkeys(keys))
     return list(found)
-
-
-def chosen_run(store: "Store", wanted: list[dict[str, Any]]) -> "Run":
-    """Open the one run of a selection; anything else is an error that lists the candidates."""
-    return store.run(**wanted[0])
 
 
 def _parts(run: str, store: Path) -> dict[str, Any]:

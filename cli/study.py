@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, request_options, store_option
+from biocache.cli.render import Bars, echo, note, print_facts, print_fields, print_json
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import build, settings_of
 from biocache.engine.study.request import StudyRequest
+from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.engine.study.steps import PlannedStep, Step
@@ -45,7 +47,6 @@ def study(store: Path, *, dry_run: bool, as_json: bool, **settings: Any) -> None
     --max-length hold for fine-tuning and extraction.
     """
     request = _request(settings)
-    from biocache.cli.render import Bars, note
     from biocache.engine.study.steps import check_study_disk, plan_study
     from biocache.engine.study.study import run_study
 
@@ -81,42 +82,30 @@ def _request(settings: dict[str, Any]) -> StudyRequest:
 
 def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     """Write the steps and the bytes that each would still write."""
-    from biocache.cli.render import echo, print_fields, print_json, print_table
-    from biocache.store.text import format_bytes
-
+    steps = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
     total = sum(entry.bytes_left or 0 for entry in planned)
     if as_json:
-        steps = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
         print_json({"steps": steps, "totals": {"bytes_left": total}})
         return
-    sizes = ["-" if entry.bytes_left is None else format_bytes(entry.bytes_left) for entry in planned]
-    rows = [(*_cells(entry.step), size) for entry, size in zip(planned, sizes, strict=True)]
-    print_table((*_COLUMNS, "bytes to write"), rows)
+    print_facts({**_COLUMNS, "bytes to write": "bytes_left"}, steps)
     echo()
     print_fields([("bytes to write, before compression", format_bytes(total))])
 
 
 def _print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:
     """Write what became of each step, a row each."""
-    from biocache.cli.render import print_json, print_table
-
+    ends = [
+        {**_facts(end.step), "state": end.state, "seconds": end.seconds, "message": end.message} for end in outcomes
+    ]
     if as_json:
-        print_json(
-            [
-                {**_facts(end.step), "state": end.state, "seconds": end.seconds, "message": end.message}
-                for end in outcomes
-            ]
-        )
+        print_json(ends)
         return
-    rows = [(*_cells(end.step), f"{end.seconds:.1f}", end.state) for end in outcomes]
-    print_table((*_COLUMNS, "seconds", "state"), rows)
+    rounded = [{**end, "seconds": f"{end['seconds']:.1f}"} for end in ends]
+    print_facts({**_COLUMNS, "seconds": "seconds", "state": "state"}, rounded)
 
 
-_COLUMNS = ("step", "task", "dataset", "model", "training size")
-
-
-def _cells(step: "Step") -> tuple[str, ...]:
-    return (step.kind, step.cell.task, step.cell.dataset_name, step.cell.model_name, ",".join(map(str, step.sizes)))
+# Title of a column to the fact that it shows.
+_COLUMNS = {name: name for name in ("step", "task", "dataset", "model")} | {"training size": "training_sizes"}
 
 
 def _facts(step: "Step") -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
+from biocache.cli.render import Bars, counted, echo, print_json
+from biocache.cli.selection import chosen_keys, selection
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -52,8 +54,6 @@ def verify(
     """
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
-    from biocache.cli.render import Bars, counted, echo, print_json
-    from biocache.cli.selection import chosen_keys, selection
     from biocache.store import Store
 
     wanted = selection(runs, store, selectors)

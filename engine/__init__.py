@@ -7,8 +7,7 @@ from biocache.store.lazy import lazy_names
 if TYPE_CHECKING:
     from biocache.engine.analyses.attention.comparison import compare_attention
     from biocache.engine.analyses.attention.request import AttentionRequest
-    from biocache.engine.analyses.probing.comparing import compare_probes
-    from biocache.engine.analyses.probing.probe import probe
+    from biocache.engine.analyses.probing.analysis import compare_probes, probe
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
     from biocache.engine.analysis import ANALYSES, Analysis, compute
     from biocache.engine.executor import Executor, Task
@@ -70,12 +69,12 @@ __getattr__, __dir__ = lazy_names(
         "Task": "executor",
         "chosen_runs": "selection",
         "compare_attention": "analyses.attention.comparison",
-        "compare_probes": "analyses.probing.comparing",
+        "compare_probes": "analyses.probing.analysis",
         "compute": "analysis",
         "extract": "extraction.extract",
         "finetune": "finetuning.finetune",
         "option": "request",
-        "probe": "analyses.probing.probe",
+        "probe": "analyses.probing.analysis",
         "run_study": "study.study",
         "write_report": "report.report",
     },

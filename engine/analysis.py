@@ -85,10 +85,6 @@ class Analysis(ABC, Generic[R, Runs]):
         deciding = {setting.name for setting in settings_of(type(request)) if setting.option.decides}
         return {name: value for name, value in values_of(request) if name in deciding}
 
-    def ordered(self, result: "xr.Dataset") -> "xr.Dataset":
-        """Return a result with its variables in their order, whatever the store made of it."""
-        return result
-
     def frame(self, result: "xr.Dataset", request: R) -> "pd.DataFrame":
         """Return the numbers of a result as a table: rows of ``--json``, of ``.csv`` and of the report.
 
@@ -140,8 +136,7 @@ class Found(Generic[R, Runs]):
         """Return the result that the store has; None where it has none."""
         from biocache.store.results import find_result
 
-        known = find_result(self.store.path, self.analysis.name, self.inputs)
-        return None if known is None else self.analysis.ordered(known)
+        return find_result(self.store.path, self.analysis.name, self.inputs)
 
     def compute(
         self, executor: "Executor | None" = None, *, force: bool = False, on_progress: "OnProgress | None" = None
@@ -160,7 +155,7 @@ class Found(Generic[R, Runs]):
                 parts = using.run(tasks, allowed, on_progress, force=force, lighter=self.analysis.lighter)
             made = self.analysis.combine(self.request, self.runs, parts)
             made = made.assign_attrs(request=self.request.to_json())
-            return self.analysis.ordered(save_result(self.store.path, self.analysis.name, self.inputs, made))
+            return save_result(self.store.path, self.analysis.name, self.inputs, made)
 
 
 def find(analysis: "str | Analysis[R, Runs]", store: "str | os.PathLike[str] | Store", request: R) -> Found[R, Runs]:

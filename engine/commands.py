@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from biocache.engine.request import Request, settings_of, values_of
+from biocache.engine.request import Request, default_of, settings_of, values_of
 
 __all__ = ["command_line", "python_lines"]
 
@@ -85,13 +85,8 @@ def python_lines(command: str, store: Path, request: Request) -> str:
 
 def _changed(request: Request) -> dict[str, Any]:
     """Return the fields that are not what they are by default."""
-    found = {}
-    for each in fields(request):
-        default = each.default if each.default_factory is MISSING else each.default_factory()
-        value = getattr(request, each.name)
-        if value != default:
-            found[each.name] = value
-    return found
+    values = {each.name: getattr(request, each.name) for each in fields(request)}
+    return {each.name: values[each.name] for each in fields(request) if values[each.name] != default_of(each)}
 
 
 def _literal(value: Any) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from biocache.store import atomic
 from biocache.store.errors import ResourceError, SettingError, StoreFormatError
 from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
@@ -135,8 +135,8 @@ def export_dataset(dataset: xr.Dataset, path: Path) -> None:
         If it cannot be written.
     """
     check_export(path)
-    with replacing(path) as scratch:
-        _WRITERS[path.suffix.lower()](dataset, scratch)
+    with replacing(path) as made:
+        _WRITERS[path.suffix.lower()](dataset, made)
 
 
 # White space and quotes before it do not keep a spreadsheet from taking a cell for a formula.
@@ -145,34 +145,19 @@ _FORMULA = re.compile(r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which then takes the place of a file or folder; what was there goes last.
+    """Give a path to write a file or folder to, which then replaces what is at a path; see `atomic.replacing`.
 
     Raises
     ------
     ResourceError
         If the system refuses.
     """
-    # A link stays one: what it leads to is replaced.
-    target = Path(os.path.realpath(path))
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:64]}-") as folder:
-            scratch = Path(folder) / target.name
-            yield scratch
-            _exchange(scratch, target, Path(folder) / "replaced")
+        # A link stays one: what it leads to is replaced.
+        with atomic.replacing(Path(os.path.realpath(path))) as made:
+            yield made
     except OSError as error:
         raise ResourceError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error
-
-
-def _exchange(made: Path, target: Path, aside: Path) -> None:
-    if not target.is_dir():
-        made.replace(target)
-        return
-    target.rename(aside)
-    try:
-        made.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise
 
 
 def as_cell(value: Any) -> Any:
@@ -192,8 +177,8 @@ def as_cell(value: Any) -> Any:
 def export_frame(frame: "pd.DataFrame", path: Path) -> None:
     """Write a table as CSV, its text as `as_cell`; otherwise as `export_dataset`."""
     check_target(path, (".csv",), "output")
-    with replacing(path) as scratch:
-        _write_frame(frame, scratch)
+    with replacing(path) as made:
+        _write_frame(frame, made)
 
 
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
         If it cannot be written.
     """
     check_figure(path)
-    with replacing(path) as scratch:
+    with replacing(path) as made:
         # Without a date, the same figure is the same file.
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
-        figure.savefig(scratch, dpi=_DOTS_PER_INCH, metadata=metadata)
+        figure.savefig(made, dpi=_DOTS_PER_INCH, metadata=metadata)

@@ -1,10 +1,15 @@
 """The machine: its devices, cores and memory, and random numbers drawn from a seed."""
 
+import logging
 import os
 import random
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +22,8 @@ __all__ = [
     "device_name",
     "isolated",
     "machine_memory",
+    "origin",
+    "quiet_loggers",
     "seeded",
     "used_memory",
 ]
@@ -53,6 +60,17 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def origin(device: str, *libraries: str) -> dict[str, Any]:
+    """Return what provenance says of this process: ``device``, ``created``, ``host`` and ``versions`` of libraries."""
+    named = ("biocache", "torch", "transformers", "tokenizers", *libraries)
+    return {
+        "device": device_name(device),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "versions": {name: version(name) for name in named},
+    }
 
 
 def available_cores() -> int:
@@ -132,3 +150,17 @@ def isolated() -> Iterator[None]:
     finally:
         random.setstate(of_python)
         np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+@contextmanager
+def quiet_loggers(*names: str, level: int = logging.ERROR) -> Iterator[None]:
+    """Keep messages of libraries below a level out of the user's terminal."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)

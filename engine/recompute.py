@@ -17,6 +17,7 @@ from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
+from biocache.store.schema import HIDDEN
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
@@ -93,12 +94,10 @@ def recompute_samples(
     batches = [Batch(np.array([sample]), run.plan.tokens.count[[sample]]) for sample in chosen]
     for activations in forward.run(batches):
         sample = int(activations.batch.samples[0])
-        if activations.hidden is not None:
-            yield from _differences(run, "hidden", sample, activations.hidden)
-        if activations.attention is not None:
+        for kept, values in activations.arrays.items():
             tokens = int(run.plan.tokens.count[sample])
-            maps = dense_maps(activations.attention, tokens, run.spec.causal)
-            yield from _differences(run, "attention", sample, maps)
+            dense = values if kept is HIDDEN else dense_maps(values, tokens, run.spec.causal)
+            yield from _differences(run, kept.name, sample, dense)
 
 
 def _source_of(run: Run, model: str | None) -> ModelSource:

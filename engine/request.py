@@ -15,7 +15,17 @@ from biocache.store.errors import BiocacheError, SettingError
 from biocache.store.paths import local_path
 from biocache.store.text import shown
 
-__all__ = ["Option", "Request", "Setting", "build", "in_words_of", "option", "settings_of", "values_of"]
+__all__ = [
+    "Option",
+    "Request",
+    "Setting",
+    "build",
+    "default_of",
+    "in_words_of",
+    "option",
+    "settings_of",
+    "values_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +187,9 @@ class Request:
 
     def __post_init__(self) -> None:
         with in_words_of(type(self)):
-            for setting in _own_settings(type(self)):  # type: ignore[arg-type]  # mypy takes a class for its instances
-                object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
+            for name, part in _parts(type(self)).items():
+                if isinstance(part, Setting):
+                    object.__setattr__(self, name, part.checked(getattr(self, name)))
             self.check()
 
     def check(self) -> None:
@@ -207,76 +218,62 @@ class Request:
 _R = TypeVar("_R", bound=Request)
 
 
-@cache
-def _hints(request: Any) -> Mapping[str, Any]:
-    return get_type_hints(request)
+def _parts(request: type[Request]) -> Mapping[str, Any]:
+    """Return what each field is that makes options: a `Setting`, or the type of a request that lends its own."""
+    return _read_parts(request)  # type: ignore[arg-type]  # mypy takes a class for its instances
 
 
 @cache
-def _own_settings(request: Any) -> tuple[Setting, ...]:
-    return tuple(
-        _setting(each.name, each.metadata["option"], _hints(request)[each.name], _default(each))
-        for each in fields(request)
-        if "option" in each.metadata
-    )
+def _read_parts(request: Any) -> Mapping[str, Any]:
+    hints, parts = get_type_hints(request), {}
+    for each in fields(request):
+        if "option" in each.metadata:
+            parts[each.name] = _setting(each, hints[each.name])
+        elif each.metadata.get("lends", True):
+            parts[each.name] = hints[each.name]
+    return parts
 
 
-def _default(each: Any) -> Any:
+def default_of(each: Any) -> Any:
+    """Return the default of a dataclass field, MISSING where it has none."""
     return each.default if each.default_factory is MISSING else each.default_factory()
 
 
-def _setting(name: str, facts: Option, hint: Any, default: Any) -> Setting:
+def _setting(each: Any, hint: Any) -> Setting:
     union = get_origin(hint) in (Union, types.UnionType)
     kind = next(part for part in get_args(hint) if part is not types.NoneType) if union else hint
     many = get_origin(kind) is tuple
     optional = union and types.NoneType in get_args(hint)
-    return Setting(name, facts, get_args(kind)[0] if many else kind, many, optional, default)
-
-
-def _lenders(request: type[Request]) -> dict[str, type[Request]]:
-    """Return the fields that are requests themselves."""
-    return {
-        each.name: _hints(request)[each.name]  # type: ignore[arg-type]  # mypy takes a class for its instances
-        for each in fields(request)
-        if "option" not in each.metadata and each.metadata.get("lends", True)
-    }
+    return Setting(
+        each.name, each.metadata["option"], get_args(kind)[0] if many else kind, many, optional, default_of(each)
+    )
 
 
 def settings_of(request: type[Request]) -> tuple[Setting, ...]:
-    """Return the settings of a request in the order of its fields, those of requests in it among them."""
-    return _all_settings(request)  # type: ignore[arg-type]  # mypy takes a class for its instances
-
-
-@cache
-def _all_settings(request: Any) -> tuple[Setting, ...]:
-    own = {setting.name: setting for setting in _own_settings(request)}
-    lenders = _lenders(request)
-    found: list[Setting] = []
-    for each in fields(request):
-        found += (
-            settings_of(lenders[each.name]) if each.name in lenders else [own[each.name]] if each.name in own else []
-        )
-    return tuple(found)
+    """Return the settings of a request type in the order of its fields, those of requests in it among them."""
+    parts = _parts(request).values()
+    return tuple(each for part in parts for each in ([part] if isinstance(part, Setting) else settings_of(part)))
 
 
 def values_of(request: Request) -> Iterator[tuple[str, Any]]:
     """Yield the name and value of each setting; see `settings_of`."""
-    for each in fields(request):
-        value = getattr(request, each.name)
-        if each.name in _lenders(type(request)):
+    for name, part in _parts(type(request)).items():
+        value = getattr(request, name)
+        if isinstance(part, Setting):
+            yield name, value
+        else:
             yield from values_of(value)
-        elif "option" in each.metadata:
-            yield each.name, value
 
 
 def build(request: type[_R], values: Mapping[str, Any]) -> _R:
     """Make a request of the values of some settings, by their names."""
+    lenders = {name: part for name, part in _parts(request).items() if not isinstance(part, Setting)}
+    lent = {name: [own.name for own in settings_of(kind)] for name, kind in lenders.items()}
     inner = {
-        name: build(kind, {own.name: values[own.name] for own in settings_of(kind) if own.name in values})
-        for name, kind in _lenders(request).items()
+        name: build(kind, {own: values[own] for own in lent[name] if own in values}) for name, kind in lenders.items()
     }
-    lent = {own.name for kind in _lenders(request).values() for own in settings_of(kind)}
-    return request(**inner, **{name: value for name, value in values.items() if name not in lent})
+    others = {name: value for name, value in values.items() if not any(name in names for names in lent.values())}
+    return request(**inner, **others)
 
 
 @contextmanager

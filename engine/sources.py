@@ -1,12 +1,14 @@
 """What names a corpus or a model: a folder here, or an id of the Hugging Face hub."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from biocache.store.errors import SettingError
 from biocache.store.paths import is_url, local_path, resolved
 
-__all__ = ["folder_of", "named", "run_names", "split_name"]
+__all__ = ["folder_of", "named", "refuse_repeats", "run_names", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -62,3 +64,23 @@ def run_names(part: str, text: str) -> list[str]:
     if "/" not in text:
         return [text]
     return [text.replace("/", "--")] if part == "model" else [text.rsplit("/", 1)[-1].lower()]
+
+
+def refuse_repeats(what: str, names: Iterable[str]) -> None:
+    """Refuse names of models, datasets or runs that occur twice.
+
+    Parameters
+    ----------
+    what
+        What they are names of, for the message.
+    names
+        The names.
+
+    Raises
+    ------
+    SettingError
+        If one does.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise SettingError(f"{what} {name!r} is asked for twice; give two of one name different names: NAME=...")

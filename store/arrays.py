@@ -30,8 +30,20 @@ UNREADABLE = (
 _TABLE_CHUNK = 1 << 20
 
 
-def _attributes(variable: Variable, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"long_name": variable.meaning, **(extra or {})}
+def _create(
+    group: zarr.Group, variable: Variable, length: int, chunk: int, codecs: list[Any], attributes: dict[str, Any]
+) -> zarr.Array[Any]:
+    return group.create_array(
+        variable.path,
+        shape=(length,),
+        chunks=(chunk,),
+        dtype=str if variable.dtype == "str" else variable.dtype,
+        fill_value=variable.fill,
+        compressors=[*codecs, Crc32cCodec()],
+        dimension_names=variable.dims,
+        attributes={"long_name": variable.meaning, **attributes},
+        config={"write_empty_chunks": True},
+    )
 
 
 def create_column(
@@ -50,33 +62,14 @@ def create_column(
     attributes
         Attributes beside the variable's own.
     """
-    dtype: Any = str if variable.dtype == "str" else variable.dtype
-    array = group.create_array(
-        variable.path,
-        shape=values.shape,
-        chunks=(max(1, min(len(values), _TABLE_CHUNK)),),
-        dtype=dtype,
-        fill_value=variable.fill,
-        compressors=[ZstdCodec(level=5), Crc32cCodec()],
-        dimension_names=variable.dims,
-        attributes=_attributes(variable, attributes),
-        config={"write_empty_chunks": True},
-    )
-    array[:] = values if dtype is str else values.astype(variable.dtype)
+    chunk = max(1, min(len(values), _TABLE_CHUNK))
+    array = _create(group, variable, len(values), chunk, [ZstdCodec(level=5)], attributes or {})
+    array[:] = values if variable.dtype == "str" else values.astype(variable.dtype)
 
 
 def create_records(group: zarr.Group, variable: Variable, pack_count: int) -> None:
-    """Create the array of commit records: one uncompressed chunk a pack, absent until it is committed."""
-    group.create_array(
-        variable.path,
-        shape=(pack_count,),
-        chunks=(1,),
-        dtype=str,
-        fill_value=variable.fill,
-        compressors=[Crc32cCodec()],
-        dimension_names=variable.dims,
-        attributes=_attributes(variable),
-    )
+    """Create the array of commit records: one uncompressed chunk a pack, absent until the pack is committed."""
+    _create(group, variable, pack_count, 1, [], {})
 
 
 def create_activations(

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from biocache.store.describing import as_html, as_text, store_facts
 from biocache.store.errors import (
     AmbiguousRunError,
     BiocacheError,
@@ -19,6 +19,7 @@ from biocache.store.groups import RESULTS, check_store
 from biocache.store.keys import RunKey
 from biocache.store.paths import local_path
 from biocache.store.runs import StoredRun, is_run
+from biocache.store.text import as_html, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +70,16 @@ class Store:
         return cls(folder)
 
     def __repr__(self) -> str:
-        return as_text(f"biocache.Store {str(self.path)!r}", store_facts(self.keys()))
+        return as_text(f"biocache.Store {str(self.path)!r}", self._facts())
 
     def _repr_html_(self) -> str:
-        return as_html(f"biocache.Store {str(self.path)!r}", store_facts(self.keys()))
+        return as_html(f"biocache.Store {str(self.path)!r}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Describe the store: the number of its runs and the values of each part of their keys."""
+        keys = self.keys()
+        parts = {name: dict.fromkeys(str(getattr(key, name)) for key in keys) for name in RunKey.names()}
+        return [("runs", f"{len(keys):,}"), *((name, ", ".join(values)) for name, values in parts.items() if values)]
 
     def keys(self, **selection: Any) -> list[RunKey]:
         """Return the keys of the runs that match a selection, in the order of their paths; no run is opened.
@@ -250,80 +257,62 @@ class Store:
         """
         import pandas as pd
 
-        catalog = pd.DataFrame(self.listing(**selection), columns=CATALOG_COLUMNS)
+        catalog = pd.DataFrame(self.listing(**selection), columns=[*RunKey.names(), *_COLUMNS])
         return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
 
     def listing(self, **selection: Any) -> list[dict[str, Any]]:
         """List runs as `catalog` does: a row a run, by the name of the column; None where something is not known."""
         rows = []
         for key in self.keys(**selection):
-            facts = self._facts(key)
+            facts = self._row(key)
             # What is gone by now was removed by another process.
             if facts["problem"] == "" or is_run(self.path / key.path):
-                rows.append(dict.fromkeys(CATALOG_COLUMNS) | dict(key.items()) | facts)
+                rows.append(dict(key.items()) | dict.fromkeys(_COLUMNS) | facts)
         return rows
 
-    def _facts(self, key: RunKey) -> dict[str, Any]:
-        """Return a run's part of the catalog beside its key."""
+    def _row(self, key: RunKey) -> dict[str, Any]:
+        """Return a run's row of the catalog beside its key."""
+        row: dict[str, Any] = {"complete": False, "state": "damaged", "problem": ""}
         try:
             run = StoredRun.open(self.path, key)
-        except NewerFormatError as error:
-            return {"complete": False, "state": "newer", "problem": error.message}
-        except BiocacheError as error:
-            return {"complete": False, "state": "damaged", "problem": error.message}
-        facts: dict[str, Any] = {
-            "samples": run.counts.samples,
-            "tokens": run.counts.tokens,
-            "words": run.counts.words,
-            "packs": run.counts.packs,
-            "keep": ",".join(run.spec.keep),
-            "layers": len(run.spec.layers),
-            "features": run.spec.feature_size,
-            "heads": run.spec.head_count,
-            "dtype": run.spec.dtype,
-            "model_source": run.provenance.model_source,
-            "dataset_source": run.provenance.dataset_source,
-            "created": run.provenance.created,
-            "host": run.provenance.host,
-        }
-        try:
+            row |= {column: attrgetter(place)(run) for column, place in _COLUMNS.items() if place}
+            row |= {"keep": ",".join(run.spec.keep), "layers": len(run.spec.layers)}
             records = run.records()
+        except NewerFormatError as error:
+            return row | {"state": "newer", "problem": error.message}
         except BiocacheError as error:
-            return {**facts, "complete": False, "state": "damaged", "problem": error.message}
+            return row | {"problem": error.message}
         complete = len(records) == run.counts.packs
-        return {
-            **facts,
+        return row | {
             "packs_done": len(records),
             "complete": complete,
             "state": "complete" if complete else "incomplete",
             "stored_bytes": sum(record.stored_bytes for record in records.values()),
-            "problem": "",
         }
 
 
+# Column of the catalog beside the parts of the key -> the attribute of a run that it shows; none where it is computed.
+_COLUMNS = {
+    "samples": "counts.samples",
+    "tokens": "counts.tokens",
+    "words": "counts.words",
+    "packs": "counts.packs",
+    "packs_done": "",
+    "complete": "",
+    "state": "",
+    "keep": "",
+    "layers": "",
+    "features": "spec.feature_size",
+    "heads": "spec.head_count",
+    "dtype": "spec.dtype",
+    "stored_bytes": "",
+    "model_source": "provenance.model_source",
+    "dataset_source": "provenance.dataset_source",
+    "created": "provenance.created",
+    "host": "provenance.host",
+    "problem": "",
+}
 _COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
-
-CATALOG_COLUMNS = [
-    *RunKey.names(),
-    "samples",
-    "tokens",
-    "words",
-    "packs",
-    "packs_done",
-    "complete",
-    "state",
-    "keep",
-    "layers",
-    "features",
-    "heads",
-    "dtype",
-    "stored_bytes",
-    "model_source",
-    "dataset_source",
-    "created",
-    "host",
-    "problem",
-]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -102,8 +102,7 @@ class RunData(StoredRun):
         RunNotFoundError
             If the run does not keep the variable.
         """
-        self.require_complete()
-        self.require_kept(name)
+        self.require(name)
         return self.chunks(name).lazy()
 
     def read_sample(self, name: str, sample: int) -> NDArray[Any]:

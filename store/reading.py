@@ -1,14 +1,24 @@
-"""Reading a run: the xarray views of it."""
+"""Reading a run: the xarray views of tokens, words, samples and attention maps, labelled and lazy."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import dask.array as da
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from biocache.store import views
+from biocache.store import schema
 from biocache.store.data import RunData
+from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.ragged import POOLINGS, reduce_segments
 from biocache.store.streaming import RaggedBatch, iterate_batches
 
 __all__ = ["Run"]
+
+_WORD_POOLINGS = ("mean", "first", "last")
+# Coordinate of the view of words -> its column of the table.
+_WORD_COLUMNS = {"sample": "sample", "text": "word_text", "segment": "segment", "token_count": "token_count"}
 
 
 class Run(RunData):
@@ -45,7 +55,20 @@ class Run(RunData):
         IntegrityError
             If a table cannot be read; reading activations raises it later, when they are computed.
         """
-        return views.tokens_view(self)
+        hidden = self.activations("hidden")
+        count = self.plan.tokens.count
+        sample = np.repeat(np.arange(self.counts.samples), count)
+        start = np.cumsum(count) - count
+        index = np.arange(len(sample))
+        coordinates: dict[str, Any] = {
+            "token": ("token", index, {"long_name": "position among the tokens of the run"}),
+            "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
+            "position": ("token", index - start[sample], {"long_name": "position in the sample"}),
+        }
+        for variable in schema.columns(self.key.task):
+            if variable.group == "tokens":
+                coordinates[variable.name] = _described(variable.path, self.token_column(variable.path))
+        return _hidden_dataset(self, "token", hidden, None, coordinates)
 
     def words(self, pooling: str = "mean") -> xr.Dataset:
         """Return hidden states by word, each reduced over the word's tokens.
@@ -70,7 +93,26 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
-        return views.words_view(self, pooling)
+        if pooling not in _WORD_POOLINGS:
+            raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(_WORD_POOLINGS)}")
+        self.require("hidden")
+        word = self.token_column("tokens/word").astype(np.int64)
+        kept = np.unique(word[word >= 0])
+        sample = self.column("words/sample")[kept]
+        # A word's rank among those that have tokens; the last entry is of tokens of no word.
+        rank = np.full(self.counts.words + 1, -1)
+        rank[kept] = np.arange(len(kept))
+        hidden = _reduced(self, rank[word], self.plan.sample_pack[sample], pooling)
+        coordinates: dict[str, Any] = {
+            "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
+            **{
+                name: _described(f"words/{column}", self.column(f"words/{column}")[kept])
+                for name, column in _WORD_COLUMNS.items()
+            },
+            **_labels(self, "words", kept),
+        }
+        dataset = _hidden_dataset(self, "word", hidden, pooling, coordinates)
+        return dataset.assign_attrs(words_lost=self.counts.words - len(kept))
 
     def samples(self, pooling: str = "mean", special_tokens: bool = False) -> xr.Dataset:
         """Return hidden states by sample, each reduced over the sample's tokens.
@@ -96,7 +138,15 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
-        return views.samples_view(self, pooling, special_tokens)
+        if pooling not in POOLINGS:
+            raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
+        self.require("hidden")
+        plan = self.plan
+        group = np.repeat(np.arange(self.counts.samples), plan.tokens.count)
+        if not special_tokens:
+            group[self.token_column("tokens/special")] = -1
+        hidden = _reduced(self, group, plan.sample_pack, pooling)
+        return _hidden_dataset(self, "sample", hidden, pooling, _sample_coordinates(self))
 
     def attention(self) -> xr.Dataset:
         """Return all attention maps, as a contiguous ragged array (CF conventions, section 9).
@@ -114,7 +164,21 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
-        return views.attention_view(self)
+        attributes = {"long_name": schema.ATTENTION.meaning, "units": "1", "causal": int(self.spec.causal)}
+        maps = self.activations("attention")
+        row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
+        return xr.Dataset(
+            {
+                "attention": (schema.ATTENTION.dims, maps, attributes, _encoding(maps)),
+                "row_size": ("sample", self.plan.entries.count, row_size),
+            },
+            {
+                "layer": _layers(self, "attention"),
+                "head": ("head", np.arange(self.spec.head_count), {"long_name": "attention head, from 0"}),
+                **_sample_coordinates(self),
+            },
+            _attributes(self, "attention maps"),
+        )
 
     def attention_map(self, sample: int | str) -> xr.DataArray:
         """Read the attention maps of one sample.
@@ -138,7 +202,27 @@ class Run(RunData):
         IncompleteRunError, IntegrityError
             As `tokens`, but at once.
         """
-        return views.attention_map(self, sample)
+        self.require("attention")
+        place = _sample_position(self, sample)
+        first, count = self.plan.tokens.start[place], self.plan.tokens.count[place]
+        texts = self.column("tokens/token_text")[first : first + count]
+        index = np.arange(len(texts))
+        return xr.DataArray(
+            self.read_sample("attention", place).astype(np.float32),
+            dims=("layer", "head", "query", "key"),
+            coords={
+                "layer": _layers(self, "attention"),
+                "head": ("head", np.arange(self.spec.head_count)),
+                "query": ("query", index, {"long_name": "position of the attending token"}),
+                "key": ("key", index, {"long_name": "position of the token attended to"}),
+                "query_token": ("query", texts),
+                "key_token": ("key", texts),
+                "sample": place,
+                "sample_id": ((), np.array(self.column("samples/sample_id")[place], dtype=object)),
+            },
+            name="attention",
+            attrs={"long_name": "attention probability", "units": "1", **_attributes(self, "attention map")},
+        )
 
     def iter_batches(
         self, layer: int, batch_tokens: int = 4096, *, shuffle: bool = False, seed: int = 0, window_packs: int = 2
@@ -174,3 +258,123 @@ class Run(RunData):
             As `tokens`.
         """
         return iterate_batches(self, layer, batch_tokens, shuffle=shuffle, seed=seed, window_packs=window_packs)
+
+
+def _attributes(run: RunData, level: str) -> dict[str, Any]:
+    """Provenance of a view, in types that every file format of xarray can hold."""
+    spec, provenance = run.spec, run.provenance
+    return {
+        "title": f"{level} of {run.key}",
+        **dict(run.key.items()),
+        "model_source": provenance.model_source,
+        "random_weights": int(provenance.random_weights),
+        "model_digest": spec.model_digest,
+        "dataset_source": provenance.dataset_source,
+        "dataset_digest": spec.dataset_digest,
+        "max_length": spec.max_length,
+        "stored_dtype": spec.dtype,
+        "compute_dtype": spec.compute_dtype,
+        "created": provenance.created,
+        **{f"{name}_version": version for name, version in provenance.versions.items()},
+    }
+
+
+def _encoding(values: da.Array) -> dict[str, str]:
+    """Return how files keep activations: netCDF has no 16-bit floating-point numbers."""
+    return {"dtype": "float32"} if values.dtype == np.float16 else {}
+
+
+def _described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
+    variable = schema.variable_at(path)
+    return variable.dims[0], values, {"long_name": variable.meaning}
+
+
+def _labels(run: RunData, table: str, rows: Any = slice(None)) -> dict[str, Any]:
+    """Return the coordinate of labels; nothing where the rows of a table have none."""
+    if run.labelled != table:
+        return {}
+    names = np.array([*run.spec.label_names, ""], dtype=object)
+    labels = names[run.column(f"{table}/label")][rows]
+    return {"label": (table.removesuffix("s"), labels, {"long_name": "label in the corpus"})}
+
+
+def _layers(run: RunData, name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
+    return _described(f"{name}/layer", np.asarray(run.spec.variable_layers(name)))
+
+
+def _hidden_dataset(
+    run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
+) -> xr.Dataset:
+    attributes = {"long_name": "hidden state", "units": "1"}
+    if pooled is not None:
+        attributes["cell_methods"] = f"token: {pooled}"
+    return xr.Dataset(
+        {"hidden": (("layer", level, "feature"), hidden, attributes, _encoding(hidden))},
+        {"layer": _layers(run, "hidden"), **coordinates},
+        _attributes(run, f"{level}s"),
+    )
+
+
+def _reduce_block(
+    hidden: NDArray[np.floating],
+    group: NDArray[np.integer],
+    pooling: str,
+    group_counts: tuple[int, ...],
+    block_id: tuple[int, ...],
+) -> NDArray[np.float32]:
+    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
+
+
+def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
+    """Reduce hidden states to groups, a block of groups for each block of tokens.
+
+    Parameters
+    ----------
+    run
+        The run.
+    group
+        Group of every token (token), -1 for none.
+    group_pack
+        Pack of every group (group); it never decreases.
+    pooling
+        How a group is reduced.
+    """
+    hidden = run.activations("hidden")
+    group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
+    first = np.cumsum(group_counts) - group_counts
+    # Positions in the pack, so that a block knows nothing of the others. The last row is of tokens of no group.
+    within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
+    counts = tuple(group_counts.tolist())
+    return da.map_blocks(
+        _reduce_block,
+        hidden,
+        da.from_array(within[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False),
+        pooling=pooling,
+        group_counts=counts,
+        chunks=(hidden.chunks[0], counts, hidden.chunks[2]),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+
+
+def _sample_coordinates(run: RunData) -> dict[str, Any]:
+    index = np.arange(run.counts.samples)
+    return {
+        "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
+        **{
+            name: _described(f"samples/{name}", run.column(f"samples/{name}"))
+            for name in ("sample_id", "token_count", "word_count", "truncated")
+        },
+        **_labels(run, "samples"),
+    }
+
+
+def _sample_position(run: RunData, sample: int | str) -> int:
+    if isinstance(sample, str):
+        found = np.flatnonzero(run.column("samples/sample_id") == sample)
+        if not found.size:
+            raise RunNotFoundError(f"run {run.key} has no sample {sample!r}; its ids are in run.samples().sample_id")
+        return int(found[0])
+    if not 0 <= sample < run.counts.samples or sample != int(sample):
+        raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
+    return int(sample)

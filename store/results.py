@@ -2,35 +2,42 @@
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from biocache.store.arrays import UNREADABLE
+from biocache.store.atomic import replacing, write_error
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
 from biocache.store.groups import RESULTS, check_format, read_group_attributes
+from biocache.store.hierarchy import create_parents, refuse_foreign
 from biocache.store.metadata import as_type
 from biocache.store.paths import require_file
 from biocache.store.reading import Run
 from biocache.store.spec import FORMAT_VERSION
-from biocache.store.staging import create_parents, publish, refuse_foreign, staging, write_error
-from biocache.store.sweeping import free
 from biocache.store.text import one_line
 
 __all__ = ["StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
 
 
-@dataclass(frozen=True)
-class StoredResult:
+@dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What biocache's attributes of a result hold."""
+
+    kind: str
+    inputs: dict[str, Any]
+    created: str
+    variables: tuple[str, ...]
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredResult(_Described):
     """A result in the store.
 
     Attributes
@@ -49,12 +56,7 @@ class StoredResult:
         SHA-256 (hexadecimal) of its values, coordinates and attributes.
     """
 
-    kind: str
-    inputs: Mapping[str, Any]
-    created: str
     path: Path
-    variables: tuple[str, ...]
-    digest: str
 
     def load(self) -> xr.Dataset:
         """Read the result into memory; text is of dtype object.
@@ -71,17 +73,6 @@ class StoredResult:
         except UNREADABLE as error:
             raise _damaged(self.path, error) from error
         return loaded
-
-
-@dataclass(frozen=True)
-class _Described:
-    """What biocache's attributes of a result hold."""
-
-    kind: str
-    inputs: dict[str, Any]
-    created: str
-    variables: tuple[str, ...]
-    digest: str = ""
 
 
 def run_identity(run: Run) -> dict[str, str]:
@@ -162,16 +153,11 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
     }
     try:
         create_parents(root, target)
-        made = staging(root)
-        try:
+        with replacing(target) as made:
             _write(made, dataset.assign_attrs(biocache=attributes))
             # Before others can replace it.
             kept = _load(made, attributes["variables"])
             _add_attribute(made, "digest", _content_digest(kept))
-            _discard(root, target)
-            publish(root, made, target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
     return kept
@@ -197,19 +183,14 @@ def list_results(
         If the attributes of one are damaged.
     """
     found = []
-    for path in _folders(root / RESULTS, kind):
+    for metadata in (root / RESULTS).glob(f"{kind or '*'}/*/zarr.json"):
         try:
-            found.append(read_result(path))
+            found.append(read_result(metadata.parent))
         except BiocacheError as error:
             if problems is None:
                 raise
             problems.append(error)
     return sorted(found, key=lambda result: (result.created, str(result.path)))
-
-
-def _folders(results: Path, kind: str | None) -> Iterator[Path]:
-    for metadata in results.glob(f"{kind or '*'}/*/zarr.json"):
-        yield metadata.parent
 
 
 def _digest(value: Any) -> str:
@@ -242,7 +223,7 @@ def read_result(path: Path) -> StoredResult:
         raise
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    return StoredResult(own.kind, own.inputs, own.created, path, own.variables, own.digest)
+    return StoredResult(path=path, **vars(own))
 
 
 def _load(path: Path, variables: Sequence[str]) -> xr.Dataset:
@@ -266,16 +247,13 @@ def _content_digest(dataset: xr.Dataset) -> str:
         values = variable.to_numpy()
         what = [name, variable.dims, variable.shape, values.dtype.kind, values.dtype.itemsize, variable.attrs]
         sha.update(_canonical(what))
-        sha.update(_canonical(values.tolist()) if values.dtype.kind == "O" else _little_endian(values))
+        little_endian = values.dtype.newbyteorder("<")
+        sha.update(_canonical(values.tolist()) if values.dtype.kind == "O" else values.astype(little_endian).tobytes())
     return sha.hexdigest()
 
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, default=lambda number: number.item()).encode()
-
-
-def _little_endian(values: NDArray[Any]) -> bytes:
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
 
 
 def _add_attribute(path: Path, name: str, value: str) -> None:
@@ -311,12 +289,6 @@ def _require_chunks(path: Path, dataset: xr.Dataset) -> None:
         chunk = path.joinpath(str(name), "c", *["0"] * array.ndim)
         if array.size and not chunk.is_file():
             raise FileNotFoundError(f"the chunk of {name} is missing")
-
-
-def _discard(root: Path, target: Path) -> None:
-    """Remove an earlier result, where there is one that no other process has removed."""
-    with suppress(FileNotFoundError):
-        free(root, target)
 
 
 def _damaged(path: Path, error: BaseException) -> IntegrityError:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from biocache.store.describing import as_html, as_text
 from biocache.store.errors import REMAKE, IncompleteRunError, RunNotFoundError, StoreFormatError
 from biocache.store.groups import check_format, read_group_attributes
 from biocache.store.keys import RunKey
@@ -12,6 +11,7 @@ from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.records import PackRecord, committed_packs, read_record
 from biocache.store.schema import LABELLED
 from biocache.store.spec import Provenance, RunSpec
+from biocache.store.text import as_html, as_text
 
 __all__ = ["Counts", "StoredRun", "is_run"]
 
@@ -169,6 +169,17 @@ class StoredRun:
                 f"run {self.key} is incomplete: {done} of {self.counts.packs} packs are there; finish it with the "
                 "`biocache extract` command that began it"
             )
+
+    def require(self, name: str) -> None:
+        """Refuse a run that is incomplete, was removed, or does not keep a variable.
+
+        Raises
+        ------
+        IncompleteRunError, RunNotFoundError
+            As `require_complete` and `require_kept`.
+        """
+        self.require_complete()
+        self.require_kept(name)
 
     def require_kept(self, name: str) -> None:
         """Refuse a run that does not keep a variable.

@@ -179,7 +179,3 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
     task_head: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the provenance as plain JSON values."""
-        return asdict(self)

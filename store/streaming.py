@@ -48,8 +48,7 @@ def iterate_batches(
             raise SettingError(f"{name} {value} is not a positive number")
     if seed < 0:
         raise SettingError(f"seed {seed} is negative")
-    run.require_complete()
-    run.require_kept("hidden")
+    run.require("hidden")
     return _generate(run, run.spec.layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
 
 

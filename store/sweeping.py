@@ -1,79 +1,53 @@
 """What interrupted commands left in a store: found, and freed."""
 
-import re
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from biocache.store.atomic import is_abandoned, leftovers, own_path, remove
 from biocache.store.errors import SettingError, StoreFormatError
-from biocache.store.groups import check_store
+from biocache.store.groups import RESULTS, check_store
+from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
 from biocache.store.keys import RunKey
-from biocache.store.staging import CHANGING, PARTIAL, create_parents, is_abandoned, is_orphan
 
-__all__ = ["QUIET_SECONDS", "disk_bytes", "free", "remove_empty_groups", "remove_if_empty", "sweep", "tidy"]
+__all__ = ["CHANGING", "QUIET_SECONDS", "changing", "disk_bytes", "sweep", "tidy"]
 
-_REMOVED = ".removed-"
-_NAME = re.compile(rf"{re.escape(_REMOVED)}[0-9a-f]{{32}}")
+#: How the names of notes begin that say which run a process is creating or removing.
+CHANGING = ".changing-"
 #: Age from which chunks without a run count as left by a writer.
 QUIET_SECONDS = 3600.0
 _DEPTH = len(RunKey.names())
 
 
-def free(root: Path, folder: Path) -> None:
-    """Remove a folder of a store: it vanishes at once, then its bytes are freed, by a later `sweep` if need be.
+@contextmanager
+def changing(root: Path, path: str) -> Iterator[None]:
+    """Note, for the length of a context, which run of a store this process creates or removes.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is gone already.
+    The note of a killed process stays, and says where a sweep has to look for empty groups: those that nobody noted may
+    belong to somebody else.
+
+    Parameters
+    ----------
+    root
+        Folder of the store, which is there.
+    path
+        Path of the run below it.
     """
-    doomed = root / f"{_REMOVED}{uuid.uuid4().hex}"
-    folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def remove_if_empty(group: Path) -> bool:
-    """Remove a group that holds nothing, and nothing that another process puts there meanwhile.
-
-    Returns
-    -------
-    bool
-        Whether it is gone.
-    """
-    metadata = group / "zarr.json"
+    note = own_path(root, CHANGING)
+    note.write_text(path, encoding="utf-8")
     try:
-        if any(entry.name != metadata.name for entry in group.iterdir()):
-            return False
-        content = metadata.read_bytes() if metadata.exists() else b""
-        metadata.unlink(missing_ok=True)
-    except FileNotFoundError:  # Another process removes it.
-        return True
-    try:
-        group.rmdir()
-    except OSError:
-        with suppress(FileNotFoundError):
-            metadata.write_bytes(content)
-        return False
-    return True
-
-
-def remove_empty_groups(root: Path, run: Path) -> None:
-    """Remove the groups between the root of a store and a run that hold nothing."""
-    for group in run.parents:
-        # One that is gone says nothing of those above it.
-        if group == root or (group.exists() and not remove_if_empty(group)):
-            return
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def sweep(root: Path) -> int:
-    """Free what commands left that were killed while they removed, created or wrote a run.
+    """Free what commands left that were killed while they removed, created or wrote a run or a result.
 
-    That is runs that were removed but not freed, runs and results that were never finished, chunks of a writer that
-    outlived the removal of its run, and groups without a run that a killed command was at. What live processes are at
-    is left alone, and so is all that is not biocache's: a folder that is no store is not looked at.
+    That is: runs that were removed but not freed, runs and results that were never finished, chunks of a writer that
+    outlived the removal of its run, and empty groups of a run that a killed command was creating or removing. What live
+    processes write is left alone, and so is all that is not biocache's; a folder that is no store is not touched.
 
     Returns
     -------
@@ -86,12 +60,11 @@ def sweep(root: Path) -> int:
         return 0
     freed = 0
     orphans = [run for run in _folders(root, _DEPTH) if is_orphan(run) and _is_quiet(run)]
-    abandoned = [entry for entry in root.glob(f"{PARTIAL}*") if is_abandoned(entry)]
-    removed = [entry for entry in root.glob(f"{_REMOVED}*") if _NAME.fullmatch(entry.name)]
-    for left in (*removed, *abandoned, *orphans):
+    temporary = [left for home in (root, *root.glob(f"{RESULTS}/*")) for left in leftovers(home)]
+    for left in (*temporary, *orphans):
         size = disk_bytes(left)
         with suppress(FileNotFoundError):  # Another process frees it.
-            free(root, left)
+            remove(left, root)
             freed += size
     for orphan in orphans:
         remove_empty_groups(root, orphan)
@@ -105,9 +78,9 @@ def sweep(root: Path) -> int:
 
 
 def tidy(root: Path) -> None:
-    """Remove the groups without a run that killed processes were at, and their notes."""
+    """Remove the empty groups of runs that killed processes were creating or removing, and their notes."""
     for note in root.glob(f"{CHANGING}*"):
-        if is_abandoned(note):
+        if is_abandoned(note, CHANGING):
             _tidy(root, note)
 
 
@@ -124,7 +97,7 @@ def _tidy(root: Path, note: Path) -> None:
 
 
 def _is_quiet(folder: Path) -> bool:
-    """Return whether nothing has changed in a folder for a while: what is copied to it now may become a run."""
+    """Return whether nothing has changed in a folder for a while: what is being copied to it may become a run."""
     newest = 0.0
     for path in (folder, *folder.rglob("*")):
         with suppress(OSError):
@@ -148,7 +121,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
         return
     with suppress(FileNotFoundError, NotADirectoryError):
         for entry in list(folder.iterdir()):
-            if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith(".") and entry.name != "results":
+            if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith(".") and entry.name != RESULTS:
                 yield from _folders(entry, depth - 1)
 
 

@@ -1,9 +1,11 @@
-"""Other people's text in our lines: escaped, on one line, cut where it is long."""
+"""Text for people: escaped, on one line, cut where it is long; sizes in bytes; named facts in lines or HTML."""
 
 import re
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
-__all__ = ["format_bytes", "one_line", "printable", "shortened", "shown"]
+__all__ = ["as_html", "as_text", "format_bytes", "one_line", "printable", "shortened", "shown"]
 
 # Control characters (C0, DEL, C1), what ends a line or turns the direction of a text, and halves of surrogate pairs,
 # which no UTF-8 output can write.
@@ -52,3 +54,18 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def as_text(title: str, facts: Sequence[tuple[str, str]]) -> str:
+    """Write facts as lines below a title."""
+    width = max(len(name) for name, _ in facts) + 2
+    return "\n".join([f"<{printable(title)}>", *(f"  {name:<{width}}{printable(text)}" for name, text in facts)])
+
+
+def as_html(title: str, facts: Sequence[tuple[str, str]]) -> str:
+    """Write facts as a table below a title."""
+    rows = "".join(
+        f'<tr><th style="text-align: left">{escape(name)}</th><td style="text-align: left">{escape(text)}</td></tr>'
+        for name, text in facts
+    )
+    return f"<div><strong>{escape(title)}</strong><table>{rows}</table></div>"

@@ -1,7 +1,6 @@
 """Writing a run: created whole, filled pack by pack, resumed where a record is missing."""
 
 import json
-import shutil
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from biocache.store import schema
 from biocache.store.arrays import create_activations, create_column, create_records
+from biocache.store.atomic import remove, temporary_folder, write_error
 from biocache.store.checks import all_finite, checksum
 from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
@@ -25,6 +25,7 @@ from biocache.store.errors import (
     SettingError,
     SpecMismatchError,
 )
+from biocache.store.hierarchy import create_parents, put_if_absent, refuse_foreign, remove_empty_groups
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
@@ -32,8 +33,7 @@ from biocache.store.records import RECORD_PATH, PackRecord, record_path
 from biocache.store.runs import is_run
 from biocache.store.schema import ACTIVATIONS, Activation
 from biocache.store.spec import FORMAT_VERSION, Provenance, RunSpec
-from biocache.store.staging import changing, create_parents, publish, refuse_foreign, staging, write_error
-from biocache.store.sweeping import free, remove_empty_groups, tidy
+from biocache.store.sweeping import changing, tidy
 from biocache.store.text import shortened
 
 __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claimed", "resume_run"]
@@ -88,7 +88,7 @@ def _write_skeleton(
     attributes = {
         "format_version": FORMAT_VERSION,
         "spec": spec.to_json(),
-        "provenance": provenance.to_json(),
+        "provenance": asdict(provenance),
         "counts": {
             "samples": len(plan.tokens.count),
             "tokens": plan.tokens.total,
@@ -152,12 +152,9 @@ def create_run(
         tidy(root)
         with changing(root, spec.key.path):
             create_parents(root, target)
-            made = staging(root)
-            try:
-                _write_skeleton(made, spec, provenance, plan, columns)
-                publish(root, made, target)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
+            with temporary_folder(root) as folder:
+                _write_skeleton(folder / target.name, spec, provenance, plan, columns)
+                put_if_absent(root, folder / target.name, target)
     except OSError as error:
         raise write_error(error, f"creating run {spec.key}") from error
     existing = resume_run(root, spec)
@@ -222,7 +219,7 @@ def discard_run(root: Path, key: RunKey) -> None:
         raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it")
     with changing(root, key.path):
         try:
-            free(root, path)
+            remove(path, root)
         except FileNotFoundError as error:
             raise RunNotFoundError(f"{root} has no run {key}; another process may have removed it") from error
         remove_empty_groups(root, path)

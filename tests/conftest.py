@@ -1,4 +1,7 @@
-"""Tiny models of every family and a corpus of invented sentences, made once a session, when asked for."""
+"""Tiny models of every family, an invented corpus, a demo and a cluster, each made once a session, when asked for.
+
+The tiers follow from them: a test that asks for the demo, a cluster or a browser has that marker.
+"""
 
 import os
 
@@ -7,10 +10,26 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
+
+TIERS = ("demo", "cluster", "browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark tests by the tier that their fixtures need, and give each process whole files, or all tests of a tier."""
+    for item in items:
+        tiers = [tier for tier in TIERS if tier in item.fixturenames]
+        for tier in tiers:
+            item.add_marker(tier)
+        item.add_marker(pytest.mark.xdist_group("-".join(tiers) or item.location[0]))
 
 
 class Checkpoints(Mapping[str, Path]):
@@ -54,3 +73,44 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -
         row = json.loads(line)
         texts += [row["sentence1"].split(), row["sentence2"].split()]
     return Checkpoints(tmp_path_factory.mktemp("checkpoints"), texts)
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[Any]:
+    """Start a Dask cluster of two worker processes."""
+    from distributed import Client, LocalCluster
+    from workers import load_libraries
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running:
+        with Client(running, set_as_default=False) as client:
+            client.run(load_libraries)
+        yield running
+
+
+@pytest.fixture
+def cluster(two_workers: Any) -> Any:
+    """Return the cluster that all tests share, once its workers are there: those that died are started again."""
+    two_workers.wait_for_workers(2)
+    return two_workers
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
+    """Return the folder that a demo was made in, and what it said; made once for all processes of the tests.
+
+    The variable BIOCACHE_DEMO_OUTPUT names the output of a `biocache demo` that was run before in this folder.
+    """
+    earlier = os.environ.get("BIOCACHE_DEMO_OUTPUT")
+    if earlier is not None:
+        return Path("biocache-demo"), Path(earlier).read_text()
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "demo"
+    folder, said = shared / "a demo, with a comma", shared / "stdout"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / "lock"):
+        if not said.is_file():
+            call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
+            result = subprocess.run(call, capture_output=True, text=True, check=True)
+            assert result.stderr == ""
+            said.write_text(result.stdout)
+    return folder, said.read_text()

@@ -1,75 +1,21 @@
-"""What a task is, and the corpus every reader produces."""
+"""The registry of tasks, and the corpus that every reader produces."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from biocache.store.schema import LABELLED
+from biocache.engine.corpora.ner import NER
+from biocache.engine.corpora.nli import NLI
+from biocache.engine.corpora.task import Sample, Task
 
-__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "Sample", "Task", "digest_samples"]
+__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "digest_samples"]
 
 SPLITS = ("train", "validation", "test")
 
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """How text is read and which views of a sample can be encoded.
-
-    Attributes
-    ----------
-    name
-        ``ner`` or ``nli``.
-    views
-        View name to the positions in `Sample.texts` that it encodes.
-    """
-
-    name: str
-    views: Mapping[str, tuple[int, ...]]
-
-    @property
-    def whole_view(self) -> str:
-        """The view that encodes all texts of a sample; classifiers and attention maps use it."""
-        return max(self.views, key=lambda view: len(self.views[view]))
-
-    @property
-    def labels_words(self) -> bool:
-        """Whether words have the labels, not samples."""
-        return LABELLED[self.name] == "words"
-
-
-TASKS: Mapping[str, Task] = {
-    "ner": Task("ner", {"sentence": (0,)}),
-    "nli": Task("nli", {"premise": (0,), "hypothesis": (1,), "pair": (0, 1)}),
-}
+TASKS: Mapping[str, Task] = {task.name: task for task in (NER, NLI)}
 
 VIEWS = tuple(view for task in TASKS.values() for view in task.views)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sentence (``ner``) or one premise/hypothesis pair (``nli``).
-
-    Attributes
-    ----------
-    id
-        Unique within its split.
-    texts
-        The words of every text: ``(sentence,)`` or ``(premise, hypothesis)``. No text is empty, no word is
-        empty or holds white space.
-    label
-        The pair's label for ``nli``; None for ``ner``.
-    word_labels
-        One label a word of the sentence for ``ner``; None for ``nli``.
-    tags
-        One IOB2 tag a word for ``ner``, whatever the labels; None for ``nli``.
-    """
-
-    id: str
-    texts: tuple[tuple[str, ...], ...]
-    label: str | None = None
-    word_labels: tuple[str, ...] | None = None
-    tags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +31,10 @@ class Corpus:
     task
         The task it was read for.
     labels
-        The label set found in the data: ``O`` first, the others sorted.
+        The labels found in the data: ``O`` first, the others sorted.
     label_scheme
-        ``type`` (IOB2 tags merged by type) or ``bio`` (tags kept); ``type`` for ``nli``, where it says
-        nothing.
+        ``type`` (IOB2 tags merged by type) or ``bio`` (tags kept); ``type`` for ``nli``, where it has no
+        meaning.
     splits
         Split name to its samples, in the order of the source.
     notes

@@ -3,19 +3,23 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample, Task
+from biocache.engine.corpora.base import Corpus
+from biocache.engine.corpora.task import Sample, Task
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.engine.models.shape import quiet_transformers
 from biocache.store.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoding", "encode"]
+__all__ = ["CorpusEncoder", "Encoding", "encode"]
 
 # Samples tokenised at a time: the tokenizer's own objects are some hundred bytes a token, arrays are 20.
 _CHUNK = 1024
@@ -29,10 +33,6 @@ class Encoding:
 
     Attributes
     ----------
-    view
-        The view that was encoded.
-    max_length
-        Most tokens a sample can have, special tokens included.
     token_count
         int32 (sample,). Tokens of a sample, special tokens included.
     truncated
@@ -45,8 +45,6 @@ class Encoding:
         int8 (token,). What the model is fed as ``token_type_ids``; None for a model that takes none.
     token_text
         object (token,). The tokenizer's own spelling of a token.
-    special
-        bool (token,). True for tokens that the tokenizer's template added; they belong to no word.
     segment
         int8 (token,). 0 in the first text, 1 in the second. A special token has the segment of the text it
         closes, or of the first text where it opens one.
@@ -63,15 +61,12 @@ class Encoding:
         int32 (word,). Tokens of a word; 0 where all were cut or the tokenizer's normaliser left nothing.
     """
 
-    view: str
-    max_length: int
     token_count: NDArray[np.int32]
     truncated: NDArray[np.bool_]
     word_count: NDArray[np.int32]
     token_id: NDArray[np.int32]
     token_type: NDArray[np.int8] | None
     token_text: NDArray[np.object_]
-    special: NDArray[np.bool_]
     segment: NDArray[np.int8]
     word: NDArray[np.int32]
     word_text: NDArray[np.object_]
@@ -80,14 +75,17 @@ class Encoding:
     word_token_count: NDArray[np.int32]
 
     @property
-    def samples_truncated(self) -> int:
-        """Number of samples that lost tokens to `max_length`."""
-        return int(np.count_nonzero(self.truncated))
+    def special(self) -> NDArray[np.bool_]:
+        """Whether the tokenizer's template added a token, which then belongs to no word; bool (token,)."""
+        return self.word < 0
 
     @property
-    def words_lost(self) -> int:
-        """Number of words without any token."""
-        return int(np.count_nonzero(self.word_token_count == 0))
+    def notes(self) -> dict[str, int]:
+        """Counts of ``samples_truncated``, which lost tokens to `max_length`, and ``words_lost``, without any token."""
+        return {
+            "samples_truncated": int(np.count_nonzero(self.truncated)),
+            "words_lost": int(np.count_nonzero(self.word_token_count == 0)),
+        }
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of what the model reads and of the word of every token."""
@@ -111,16 +109,21 @@ class _Tokens:
     word: NDArray[np.int32]
 
 
-_DTYPES = {
-    "count": np.int32,
-    "truncated": np.bool_,
-    "id": np.int32,
-    "type": np.int8,
-    "text": np.int8,
-    "word": np.int32,
-}
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One encoded sample of a slow tokenizer, with the attributes of a `tokenizers.Encoding`."""
 
-# Samples of a chunk; of each the words of one text, or of two.
+    ids: list[int]
+    type_ids: list[int]
+    sequence_ids: list[int | None]
+    word_ids: list[int | None]
+    overflowing: Sequence[object]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+# The samples of a chunk: for each, the words of its one or two texts.
 _Texts = list[list[list[str]]]
 
 
@@ -176,15 +179,16 @@ def encode(
             f"{least - 1} special tokens are added; give {least} or more"
         )
 
-    chunks = (samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK))
+    # One chunk at least: without samples the columns are empty.
+    chunks = (samples[start : start + _CHUNK] for start in range(0, max(1, len(samples)), _CHUNK))
     texts = ([[list(sample.texts[i]) for i in positions] for sample in chunk] for chunk in chunks)
     read = _encode_fast if tokenizer.is_fast else _encode_slow
-    tokens = _concatenate(list(read(tokenizer, texts, limit)))
+    parts = [_columns_of(rows, limit) for rows in read(tokenizer, texts, limit)]
+    tokens = _Tokens(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Tokens)))
     if separator is not None:
         tokens = _insert_separator(tokens, separator)
-    encoding = _assemble(tokenizer, tokens, samples, positions, view, max_length)
-    _refuse_empty(encoding, samples, tokenizer)
-    return encoding
+    _refuse_empty(tokens, samples, view, tokenizer)
+    return _assemble(tokenizer, tokens, samples, positions)
 
 
 def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
@@ -199,9 +203,8 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     )
 
 
-def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[_Tokens]:
+def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # Settings saved in a tokenizer.json would cut or pad without a word.
     backend.no_padding()
@@ -209,13 +212,46 @@ def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts],
     try:
         for chunk in chunks:
             inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in chunk]
-            yield _columns_of(backend.encode_batch(inputs, is_pretokenized=True), limit)
+            yield backend.encode_batch(inputs, is_pretokenized=True)
     finally:
         backend.no_truncation()
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
+
+
+def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
+    ids = cache(lambda word: tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)))
+    for chunk in chunks:
+        # It warns of every pair that it cuts.
+        with quiet_transformers():
+            placed = (
+                [[(token, place) for place, word in enumerate(text) for token in ids(word)] for text in texts]
+                for texts in chunk
+            )
+            rows = [_build_row(tokenizer, texts, limit) for texts in placed]
+        yield rows
+
+
+def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -> _Row:
+    """Cut texts of (token id, word of the text) to the limit and put the special tokens around them."""
+    excess = sum(map(len, texts)) + tokenizer.num_special_tokens_to_add(pair=len(texts) > 1) - limit
+    kept = tokenizer.truncate_sequences(*texts, num_tokens_to_remove=excess)[: len(texts)]
+    ids = [[token for token, _ in text] for text in kept]
+    row = tokenizer.build_inputs_with_special_tokens(*ids)
+    special = tokenizer.get_special_tokens_mask(*ids)
+    owners = [(number, place) for number, text in enumerate(kept) for _, place in text]
+    if len(special) != len(row) or special.count(0) != len(owners):
+        raise ModelError(
+            f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) does not say which of its "
+            "tokens are special: use a checkpoint that has a tokenizer.json"
+        )
+    following = iter(owners)
+    placed = [(None, None) if each else next(following) for each in special]
+    return _Row(
+        ids=row,
+        type_ids=tokenizer.create_token_type_ids_from_sequences(*ids),
+        sequence_ids=[text for text, _ in placed],
+        word_ids=[word for _, word in placed],
+        overflowing=[None] * max(0, excess),
+    )
 
 
 def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
@@ -237,74 +273,6 @@ def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
     )
 
 
-def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[_Tokens]:
-    cache: dict[str, list[int]] = {}
-    for chunk in chunks:
-        rows = []
-        for texts in chunk:
-            ids: list[list[int]] = []
-            words: list[list[int]] = []
-            for text in texts:
-                for word in text:
-                    if word not in cache:
-                        cache[word] = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
-                ids.append([token for word in text for token in cache[word]])
-                words.append([place for place, word in enumerate(text) for _ in cache[word]])
-            rows.append(_build_row(tokenizer, ids, words, limit))
-        yield _concatenate(rows)
-
-
-def _build_row(
-    tokenizer: "PreTrainedTokenizerBase", ids: list[list[int]], words: list[list[int]], limit: int
-) -> _Tokens:
-    sizes = [len(text) for text in ids]
-    room = limit - int(tokenizer.num_special_tokens_to_add(pair=len(ids) > 1))
-    kept = _longest_first(sizes, room)
-    ids = [text[:size] for text, size in zip(ids, kept, strict=True)]
-    places = [place for text, size in zip(words, kept, strict=True) for place in text[:size]]
-    row = np.array(tokenizer.build_inputs_with_special_tokens(*ids), np.int32)
-    special = np.array(tokenizer.get_special_tokens_mask(*ids), np.bool_)
-    if special.size != row.size or row.size - np.count_nonzero(special) != len(places):
-        raise ModelError(
-            f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) does not say which of its "
-            "tokens are special: use a checkpoint that has a tokenizer.json"
-        )
-    text_of, word_of = np.full(row.size, -1, np.int8), np.full(row.size, -1, np.int32)
-    text_of[~special] = np.repeat(np.arange(len(kept)), kept)
-    word_of[~special] = places
-    return _Tokens(
-        count=np.array([row.size], np.int32),
-        truncated=np.array([kept != sizes], np.bool_),
-        id=row,
-        type=np.array(tokenizer.create_token_type_ids_from_sequences(*ids), np.int8),
-        text=text_of,
-        word=word_of,
-    )
-
-
-def _longest_first(sizes: list[int], room: int) -> list[int]:
-    excess = sum(sizes) - room
-    if excess <= 0:
-        return sizes
-    if len(sizes) == 1:
-        return [room]
-    first, second = sizes
-    levelling = min(abs(first - second), excess)
-    both = excess - levelling
-    if first > second:
-        return [first - levelling - both // 2, second - (both - both // 2)]
-    return [first - both // 2, second - levelling - (both - both // 2)]
-
-
-def _concatenate(parts: Sequence[_Tokens]) -> _Tokens:
-    return _Tokens(
-        **{
-            name: np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)])
-            for name, dtype in _DTYPES.items()
-        }
-    )
-
-
 def _insert_separator(tokens: _Tokens, separator: int) -> _Tokens:
     start = np.cumsum(tokens.count) - tokens.count
     sample = np.repeat(np.arange(tokens.count.size), tokens.count)
@@ -320,12 +288,7 @@ def _insert_separator(tokens: _Tokens, separator: int) -> _Tokens:
 
 
 def _assemble(
-    tokenizer: "PreTrainedTokenizerBase",
-    tokens: _Tokens,
-    samples: Sequence[Sample],
-    positions: tuple[int, ...],
-    view: str,
-    max_length: int,
+    tokenizer: "PreTrainedTokenizerBase", tokens: _Tokens, samples: Sequence[Sample], positions: tuple[int, ...]
 ) -> Encoding:
     lengths = np.array([[len(s.texts[i]) for i in positions] for s in samples], np.int64)
     lengths = lengths.reshape(len(samples), len(positions))
@@ -333,8 +296,7 @@ def _assemble(
     # Row of the first word of every (sample, text).
     first_word = (np.cumsum(lengths) - lengths.ravel()).reshape(lengths.shape)
     sample = np.repeat(np.arange(len(samples)), tokens.count)
-    special = tokens.word < 0
-    word = np.where(special, -1, first_word[sample, tokens.text] + tokens.word).astype(np.int32)
+    word = np.where(tokens.word < 0, -1, first_word[sample, tokens.text] + tokens.word).astype(np.int32)
     word_text = np.array([w for s in samples for i in positions for w in s.texts[i]], dtype=np.object_)
     word_token_start, word_token_count = _tokens_of_words(word, word_count, tokens.count)
     distinct, inverse = np.unique(tokens.id, return_inverse=True)
@@ -342,15 +304,12 @@ def _assemble(
     takes_types = "token_type_ids" in tokenizer.model_input_names
     word_segment = np.tile(np.arange(len(positions), dtype=np.int8), len(samples))
     return Encoding(
-        view=view,
-        max_length=max_length,
         token_count=tokens.count,
         truncated=tokens.truncated,
         word_count=word_count.astype(np.int32),
         token_id=tokens.id,
         token_type=tokens.type if takes_types else None,
         token_text=texts[inverse],
-        special=special,
         segment=_segments(tokens, sample, takes_types and len(positions) > 1),
         word=word,
         word_text=word_text,
@@ -382,12 +341,43 @@ def _tokens_of_words(
     return np.minimum(np.append(place, word.size)[left], last), (right - left).astype(np.int32)
 
 
-def _refuse_empty(encoding: Encoding, samples: Sequence[Sample], tokenizer: "PreTrainedTokenizerBase") -> None:
-    sample = np.repeat(np.arange(len(samples)), encoding.token_count)
-    content = np.bincount(sample[~encoding.special], minlength=len(samples))
+def _refuse_empty(tokens: _Tokens, samples: Sequence[Sample], view: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+    sample = np.repeat(np.arange(len(samples)), tokens.count)
+    content = np.bincount(sample[tokens.word >= 0], minlength=len(samples))
     empty = np.flatnonzero(content == 0)
     if empty.size:
         raise DataError(
-            f"sample {samples[empty[0]].id!r} has no tokens in view {encoding.view!r} with tokenizer "
-            f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the data set"
+            f"sample {samples[empty[0]].id!r} has no tokens in view {view!r} with tokenizer "
+            f"{tokenizer.name_or_path!r} ({empty.size} such samples): remove it from the dataset"
         )
+
+
+class CorpusEncoder:
+    """Encodes a corpus, each view of a split once per tokenizer: the training sizes of a model share theirs.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        #: Return the digest of a split of the corpus.
+        self.digest = cache(corpus.digest)
+        #: Return the tokenizer in a folder or hub id, and its digest.
+        self.tokenizer = cache(_tokenizer)
+        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
+
+    def encode(self, tokenizer: str, view: str, split: str, max_length: int) -> Encoding:
+        """Return the encoding of a view of a split, with the tokenizer in a folder or hub id."""
+        loaded, digest = self.tokenizer(tokenizer)
+        key = (digest, view, split, max_length)
+        if key not in self._encodings:
+            self._encodings[key] = encode(loaded, self.corpus.splits[split], self.corpus.task, view, max_length)
+        return self._encodings[key]
+
+
+def _tokenizer(source: str) -> tuple["PreTrainedTokenizerBase", str]:
+    tokenizer = load_tokenizer(source)
+    return tokenizer, tokenizer_digest(tokenizer)

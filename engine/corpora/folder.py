@@ -1,4 +1,4 @@
-"""Corpora in a local folder: ``.conll`` files for ``ner``, ``.jsonl`` files for ``nli``."""
+"""Corpora in a local folder: a ``.conll`` or ``.jsonl`` file for each split."""
 
 import codecs
 import json
@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from biocache.engine.corpora.base import SPLITS
-from biocache.engine.corpora.rows import LinePlace, RawSplit, Row
+from biocache.engine.corpora.task import Place, RawSplit, Row, Task
 from biocache.store.errors import DataError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
@@ -21,21 +20,10 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "test": ("test",),
 }
 
-_PATTERNS: Mapping[str, tuple[str, ...]] = {
-    "ner": ("{}.conll",),
-    "nli": ("{}.jsonl", "mli_{}_v1.jsonl", "snli_1.0_{}.jsonl"),
-}
-
-_EXPECTED: Mapping[str, str] = {
-    "ner": "train.conll, validation.conll, test.conll",
-    "nli": "train.jsonl, validation.jsonl, test.jsonl (or MedNLI's mli_{train,dev,test}_v1.jsonl, "
-    "or SNLI's snli_1.0_{train,dev,test}.jsonl)",
-}
-
 _DOCUMENT_START = "-DOCSTART-"
 
 
-def read_folder(folder: Path, task: str) -> dict[str, RawSplit]:
+def read_folder(folder: Path, task: Task) -> dict[str, RawSplit]:
     """Read every file of a folder that is a split of a task.
 
     Parameters
@@ -46,7 +34,7 @@ def read_folder(folder: Path, task: str) -> dict[str, RawSplit]:
         ``validation.jsonl`` and ``test.jsonl``, one JSON object a line, or the files of MedNLI or SNLI under
         their own names. ``dev`` and ``valid`` also name the validation split. Not all need be there.
     task
-        ``ner`` or ``nli``.
+        The task; see `Task.files`.
 
     Returns
     -------
@@ -61,21 +49,19 @@ def read_folder(folder: Path, task: str) -> dict[str, RawSplit]:
     """
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{resolved(folder)}: {problem}; pass the folder that holds {_EXPECTED[task]}")
-    files = {split: _split_files(folder, task, split) for split in SPLITS}
-    if not any(files.values()):
-        raise DataError(f"{resolved(folder)}: no {task} file here; it needs any of {_EXPECTED[task]}")
-    for split, paths in files.items():
+        raise DataError(f"{resolved(folder)}: {problem}; pass the folder that holds {task.expected_files}")
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_NAMES.items():
+        paths = [folder / pattern.format(name) for pattern in task.files for name in names]
+        paths = [path for path in paths if path.is_file()]
         if len(paths) > 1:
-            names = " and ".join(path.name for path in paths)
-            raise DataError(f"{folder}: {names} are both the {split} split; keep one of them")
-    read = _read_conll if task == "ner" else _read_jsonl
-    return {split: read(paths[0]) for split, paths in files.items() if paths}
-
-
-def _split_files(folder: Path, task: str, split: str) -> list[Path]:
-    names = [pattern.format(name) for pattern in _PATTERNS[task] for name in SPLIT_NAMES[split]]
-    return [folder / name for name in names if (folder / name).is_file()]
+            both = " and ".join(path.name for path in paths)
+            raise DataError(f"{folder}: {both} are both the {split} split; keep one of them")
+        if paths:
+            found[split] = paths[0]
+    if not found:
+        raise DataError(f"{resolved(folder)}: no {task.name} file here; it needs any of {task.expected_files}")
+    return {split: _READERS[path.suffix](path, task) for split, path in found.items()}
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -102,17 +88,17 @@ def _decoded(path: Path, number: int, line: bytes) -> str:
         raise DataError(f"{path}:{number}: {problem}; save the file as UTF-8") from None
 
 
-def _read_conll(path: Path) -> RawSplit:
+def _read_conll(path: Path, _task: Task) -> RawSplit:
     rows: list[Row] = []
     words: list[str] = []
     tags: list[str] = []
-    document_starts = 0
+    source, document_starts = f"{path}:", 0
     for number, line in enumerate(chain(_read_lines(path), [""]), start=1):
         document_start = line.startswith(_DOCUMENT_START) and line.split()[0] == _DOCUMENT_START
         if document_start or not line.strip(" "):
             document_starts += document_start
             if words:
-                rows.append(Row(LinePlace(path, number - len(words)), {"words": words, "tags": tags}))
+                rows.append(Row(Place(source, number - len(words), step=1), {"words": words, "tags": tags}))
                 words, tags = [], []
             continue
         columns = line.split("\t")
@@ -121,7 +107,8 @@ def _read_conll(path: Path) -> RawSplit:
         # A corpus repeats its words: one copy of each is kept.
         words.append(sys.intern(columns[0]))
         tags.append(sys.intern(columns[1]))
-    return RawSplit(f"{path}:1", rows, notes={"docstart_lines": document_starts})
+    notes = {"docstart_lines": document_starts}
+    return RawSplit(f"{path}:1", rows, {"words": "words", "tags": "tags"}, notes)
 
 
 def _column_problem(columns: list[str]) -> str:
@@ -130,10 +117,15 @@ def _column_problem(columns: list[str]) -> str:
     return f"{len(columns)} columns; keep two, the word and its tag, with one tab between"
 
 
-def _read_jsonl(path: Path) -> RawSplit:
-    lines = enumerate(_read_lines(path), start=1)
-    rows = [Row(LinePlace(path, number), _json_object(path, number, line)) for number, line in lines if line.strip()]
-    return RawSplit(f"{path}:1", rows)
+def _read_jsonl(path: Path, task: Task) -> RawSplit:
+    source, columns = f"{path}:", {field: names[0] for field, names in task.columns.items()}
+    rows: list[Row] = []
+    for number, line in enumerate(_read_lines(path), start=1):
+        if line.strip():
+            values = _json_object(path, number, line)
+            fields = {field: values[name] for field, name in columns.items() if name in values}
+            rows.append(Row(Place(source, number), fields))
+    return RawSplit(f"{path}:1", rows, columns)
 
 
 def _json_object(path: Path, number: int, line: str) -> dict[str, object]:
@@ -145,3 +137,6 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise DataError(f"{path}:{number}: {shown(line)} is not a JSON object; write one object a line")
     return value
+
+
+_READERS = {".conll": _read_conll, ".jsonl": _read_jsonl}

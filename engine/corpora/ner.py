@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from biocache.engine.corpora.base import Sample
-from biocache.engine.corpora.rows import Place, RawSplit, ReadSplit, Row
+from biocache.engine.corpora.task import Place, RawSplit, ReadSplit, Row, Sample, Task
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
-__all__ = ["LABEL_SCHEMES", "OUTSIDE", "entity_type", "read_sentences", "repair_iob2"]
+__all__ = ["LABEL_SCHEMES", "NER", "OUTSIDE", "entity_type", "read_sentences", "repair_iob2"]
 
 LABEL_SCHEMES = ("type", "bio")
 OUTSIDE = "O"
@@ -95,6 +94,21 @@ def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
         raise DataError(f"{raw.place}: no sentence in the {split} split; give it at least one tagged sentence")
     notes = {**raw.notes, "repaired_tags": repairs, "empty_sentences": empty}
     return ReadSplit(tuple(samples), tuple(places), notes)
+
+
+NER = Task(
+    name="ner",
+    views={"sentence": (0,)},
+    labelled="words",
+    read=read_sentences,
+    columns={"words": ("tokens", "words"), "tags": ("tags", "ner_tags", "labels")},
+    label_column="tags",
+    files=("{}.conll",),
+    expected_files="train.conll, validation.conll, test.conll",
+    label_schemes=LABEL_SCHEMES,
+    labels=(OUTSIDE,),
+    default_dataset="tner/bionlp2004",
+)
 
 
 def _text_list(row: Row, name: str) -> list[str]:

@@ -1,18 +1,17 @@
 """Natural language inference: premise and hypothesis pairs, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from biocache.engine.corpora.base import Sample
-from biocache.engine.corpora.rows import Place, RawSplit, ReadSplit, Row
+from biocache.engine.corpora.task import Place, RawSplit, ReadSplit, Row, Sample, Task
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
-__all__ = ["NO_GOLD_LABEL", "read_pairs"]
+__all__ = ["NLI", "read_pairs"]
 
-NO_GOLD_LABEL = "-"
+_NO_GOLD_LABEL = "-"
 
 
-def read_pairs(split: str, raw: RawSplit) -> ReadSplit:
+def read_pairs(split: str, raw: RawSplit, _label_scheme: str = "type") -> ReadSplit:
     """Check the rows of a split and make samples of them.
 
     Parameters
@@ -20,7 +19,7 @@ def read_pairs(split: str, raw: RawSplit) -> ReadSplit:
     split
         The split's name, the stem of the ids when the source has none: ``train-0``, ``train-1``, ...
     raw
-        Rows with the fields that ``raw.columns`` names.
+        Rows with the fields ``premise``, ``hypothesis``, ``label`` and perhaps ``id``.
 
     Returns
     -------
@@ -34,51 +33,75 @@ def read_pairs(split: str, raw: RawSplit) -> ReadSplit:
         two rows, or if there is no pair.
     """
     columns = raw.columns
-    ids = _pair_ids(raw.rows, columns.id)
+    ids = _pair_ids(raw)
     samples: list[Sample] = []
     places: list[Place] = []
     for number, row in enumerate(raw.rows):
-        label = _text(row, columns.label)
-        if label == NO_GOLD_LABEL:
+        label = _text(row, "label", columns)
+        if label == _NO_GOLD_LABEL:
             continue
-        texts = (_words(row, columns.premise), _words(row, columns.hypothesis))
+        texts = (_words(row, "premise", columns), _words(row, "hypothesis", columns))
         if not label.strip():
-            raise DataError(f"{row.place.at()}: {columns.label} is empty; write the label, or - for none")
+            raise DataError(f"{row.place.at()}: {columns['label']} is empty; write the label, or - for none")
         sample_id = ids[number] if ids else f"{split}-{len(samples)}"
         samples.append(Sample(sample_id, texts, label=label))
         places.append(row.place)
     if not samples:
         raise DataError(f"{raw.place}: no labelled pair in the {split} split; give it at least one")
-    _check_unique(samples, places, columns.id)
+    _check_unique(samples, places, columns)
     notes = {**raw.notes, "skipped_pairs": len(raw.rows) - len(samples)}
     return ReadSplit(tuple(samples), tuple(places), notes)
 
 
-def _pair_ids(rows: Sequence[Row], column: str) -> list[str]:
+NLI = Task(
+    name="nli",
+    views={"premise": (0,), "hypothesis": (1,), "pair": (0, 1)},
+    labelled="samples",
+    read=read_pairs,
+    columns={
+        "premise": ("sentence1", "premise"),
+        "hypothesis": ("sentence2", "hypothesis"),
+        "label": ("gold_label", "label"),
+        "id": ("pairID", "pair_id", "id", "uid"),
+    },
+    label_column="label",
+    files=("{}.jsonl", "mli_{}_v1.jsonl", "snli_1.0_{}.jsonl"),
+    expected_files="train.jsonl, validation.jsonl, test.jsonl (or MedNLI's mli_{train,dev,test}_v1.jsonl, "
+    "or SNLI's snli_1.0_{train,dev,test}.jsonl)",
+    optional_columns=frozenset({"id"}),
+    unlabelled=_NO_GOLD_LABEL,
+    no_default="MedNLI, the default dataset of nli, cannot be downloaded freely: PhysioNet gives it to credentialed "
+    "accounts (https://physionet.org/content/mednli/); get it there and pass --dataset=FOLDER "
+    "holding mli_train_v1.jsonl, mli_dev_v1.jsonl and mli_test_v1.jsonl",
+)
+
+
+def _pair_ids(raw: RawSplit) -> list[str]:
     """Return the id of every row, or nothing when no row has one."""
-    ids = [_pair_id(row, column) for row in rows]
-    if all(identifier is None for identifier in ids):
-        return []
-    for row, identifier in zip(rows, ids, strict=True):
-        if identifier is None:
-            raise DataError(f"{row.place.at()}: no {column}, which other rows have; give it to all rows or none")
-    return [identifier for identifier in ids if identifier is not None]
+    ids = [_pair_id(row, raw.columns) for row in raw.rows]
+    given = [identifier for identifier in ids if identifier is not None]
+    if given and len(given) < len(ids):
+        row = raw.rows[ids.index(None)]
+        problem = f"no {raw.columns['id']}, which other rows have"
+        raise DataError(f"{row.place.at()}: {problem}; give it to all rows or none")
+    return given
 
 
-def _pair_id(row: Row, column: str) -> str | None:
-    value = row.fields.get(column)
+def _pair_id(row: Row, columns: Mapping[str, str]) -> str | None:
+    value = row.fields.get("id")
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        problem = f"{column} is {shown(value)}, not text or a whole number"
+        problem = f"{columns['id']} is {shown(value)}, not text or a whole number"
         raise DataError(f"{row.place.at()}: {problem}; write it as a string")
-    return _encodable(row, column, value) if isinstance(value, str) else str(value)
+    return _encodable(row, columns["id"], value) if isinstance(value, str) else str(value)
 
 
-def _text(row: Row, column: str) -> str:
-    if column not in row.fields:
+def _text(row: Row, field: str, columns: Mapping[str, str]) -> str:
+    column = columns[field]
+    if field not in row.fields:
         raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
-    value = row.fields[column]
+    value = row.fields[field]
     if not isinstance(value, str):
         raise DataError(f"{row.place.at()}: {column} is {shown(value)}, not text; write it as a string")
     return _encodable(row, column, value)
@@ -94,17 +117,17 @@ def _encodable(row: Row, column: str, value: str) -> str:
     return value
 
 
-def _words(row: Row, column: str) -> tuple[str, ...]:
-    words = tuple(_text(row, column).split())
+def _words(row: Row, field: str, columns: Mapping[str, str]) -> tuple[str, ...]:
+    words = tuple(_text(row, field, columns).split())
     if not words:
-        raise DataError(f"{row.place.at()}: {column} has no words; write the text, or remove the row")
+        raise DataError(f"{row.place.at()}: {columns[field]} has no words; write the text, or remove the row")
     return words
 
 
-def _check_unique(samples: Sequence[Sample], places: Sequence[Place], column: str) -> None:
+def _check_unique(samples: Sequence[Sample], places: Sequence[Place], columns: Mapping[str, str]) -> None:
     first: dict[str, Place] = {}
     for sample, place in zip(samples, places, strict=True):
         earlier = first.setdefault(sample.id, place)
         if earlier is not place:
-            problem = f"{column} {shown(sample.id)} was used before, at {earlier.at()}"
+            problem = f"{columns['id']} {shown(sample.id)} was used before, at {earlier.at()}"
             raise DataError(f"{place.at()}: {problem}; make the ids of a split unique")

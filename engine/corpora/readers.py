@@ -8,24 +8,21 @@ from pathlib import Path
 from biocache.engine.corpora.base import TASKS, Corpus
 from biocache.engine.corpora.folder import read_folder
 from biocache.engine.corpora.hub import read_hub
-from biocache.engine.corpora.ner import LABEL_SCHEMES, OUTSIDE, read_sentences
-from biocache.engine.corpora.nli import read_pairs
-from biocache.engine.corpora.rows import ReadSplit
+from biocache.engine.corpora.ner import LABEL_SCHEMES, OUTSIDE
+from biocache.engine.corpora.task import ReadSplit, Task
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import DataError, SettingError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
 
-__all__ = ["DEFAULT_NER", "DatasetSource", "locate", "read_corpus"]
-
-DEFAULT_NER = "tner/bionlp2004"
+__all__ = ["DatasetSource", "locate", "read_corpus"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """What a data set is called and where it is.
+    """What a dataset is called and where it is.
 
     Attributes
     ----------
@@ -80,24 +77,21 @@ def read_corpus(
         split, or if a split asked for does not exist. The message begins with the file and line.
     """
     _check_settings(task, splits, label_scheme, limit)
-    source = locate(task, dataset)
+    source, kind = locate(task, dataset), TASKS[task]
     place = source.place
-    raw = read_folder(place, task) if isinstance(place, Path) else read_hub(place, task)
+    raw = read_folder(place, kind) if isinstance(place, Path) else read_hub(place, kind)
     absent = [split for split in splits or () if split not in raw]
     if absent:
         raise DataError(f"{place}: no split {shown(absent[0])}; it has {', '.join(raw)}")
-    if task == "ner":
-        read = {split: read_sentences(split, part, label_scheme) for split, part in raw.items()}
-    else:
-        read = {split: read_pairs(split, part) for split, part in raw.items()}
-    labels = _label_set(task, read)
+    read = {split: kind.read(split, part, label_scheme) for split, part in raw.items()}
+    labels = _label_set(kind, read)
     kept = {split: part for split, part in read.items() if splits is None or split in splits}
     return Corpus(
         name=source.name,
         source=str(resolved(place) if isinstance(place, Path) else place),
-        task=TASKS[task],
+        task=kind,
         labels=labels,
-        label_scheme=label_scheme if task == "ner" else "type",
+        label_scheme=label_scheme if label_scheme in kind.label_schemes else kind.label_schemes[0],
         splits={split: part.samples[:limit] for split, part in kept.items()},
         notes=_positive_notes(kept),
     )
@@ -130,7 +124,9 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
         If there is no default.
     """
     if dataset is None:
-        dataset = _default(task)
+        dataset = TASKS[task].default_dataset
+    if dataset is None:
+        raise DataError(TASKS[task].no_default)
     name, source = split_name(dataset)
     path = folder_of(source, "dataset")
     if not source:
@@ -143,36 +139,18 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
     return DatasetSource(name, path or source)
 
 
-def _default(task: str) -> str:
-    if task == "ner":
-        return DEFAULT_NER
-    raise DataError(
-        "MedNLI, the default dataset of nli, cannot be downloaded freely: PhysioNet gives it to credentialed "
-        "accounts (https://physionet.org/content/mednli/); get it there and pass --dataset=FOLDER "
-        "holding mli_train_v1.jsonl, mli_dev_v1.jsonl and mli_test_v1.jsonl"
-    )
-
-
-def _label_set(task: str, read: Mapping[str, ReadSplit]) -> tuple[str, ...]:
+def _label_set(task: Task, read: Mapping[str, ReadSplit]) -> tuple[str, ...]:
+    """Return the labels of the train split, or of all where there is none; refuse others."""
     defining = [read["train"]] if "train" in read else list(read.values())
-    found = {OUTSIDE} if task == "ner" else set()
-    for part in defining:
-        for sample in part.samples:
-            found.update(sample.word_labels or (sample.label or "",))
+    found = {label for part in defining for sample in part.samples for label in sample.labels} | {*task.labels}
     labels = tuple(sorted(found, key=lambda label: (label != OUTSIDE, label)))
     for part in read.values():
-        _check_labels(part, found, labels)
+        for sample, place in zip(part.samples, part.places, strict=True):
+            if not found.issuperset(sample.labels):
+                offset, label = next(pair for pair in enumerate(sample.labels) if pair[1] not in found)
+                problem = f"label {shown(label)} is not in the train split, which has {', '.join(map(shown, labels))}"
+                raise DataError(f"{place.at(offset)}: {problem}; correct it, or add such samples to the train split")
     return labels
-
-
-def _check_labels(part: ReadSplit, known: set[str], labels: tuple[str, ...]) -> None:
-    for sample, place in zip(part.samples, part.places, strict=True):
-        own = sample.word_labels or (sample.label or "",)
-        if known.issuperset(own):
-            continue
-        offset = next(offset for offset, label in enumerate(own) if label not in known)
-        problem = f"label {shown(own[offset])} is not in the train split, which has {', '.join(map(shown, labels))}"
-        raise DataError(f"{place.at(offset)}: {problem}; correct it, or add such samples to the train split")
 
 
 def _positive_notes(read: Mapping[str, ReadSplit]) -> dict[str, dict[str, int]]:

@@ -9,6 +9,8 @@ from biocache.store.keys import MAX_SEED
 
 __all__ = ["CorpusRequest"]
 
+_DEFAULTS = ", ".join(f"{task.default_dataset} for {task.name}" for task in TASKS.values() if task.default_dataset)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusRequest(Request):
@@ -17,7 +19,7 @@ class CorpusRequest(Request):
     Attributes
     ----------
     task
-        ``ner`` or ``nli``.
+        A name in `TASKS`: ``ner`` or ``nli``.
     dataset
         Folder, hub id, ``NAME=FOLDER|HUB_ID``, or None for the task's default.
     models
@@ -41,7 +43,7 @@ class CorpusRequest(Request):
 
     task: str = option(choices=tuple(TASKS), help="How text is read.")
     dataset: str | None = option(
-        None, metavar="NAME|FOLDER|HUB_ID", help="Corpus; NAME=FOLDER names it.", unset="tner/bionlp2004 for ner"
+        None, metavar="NAME|FOLDER|HUB_ID", help="Corpus; NAME=FOLDER names it.", unset=_DEFAULTS
     )
     models: tuple[str, ...] = option(
         ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."

@@ -3,7 +3,6 @@
 import heapq
 import itertools
 import json
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from biocache.engine.machine import seeded
 from biocache.engine.models.shape import quiet_transformers
+from biocache.store.atomic import replacing
 from biocache.store.errors import SettingError
 
 if TYPE_CHECKING:
@@ -82,10 +82,9 @@ def write_checkpoint(
 
     words = Counter(word for text in texts for word in text)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / folder.name
+    with replacing(folder) as made:
         made.mkdir()
-        tokenizer = FAMILIES[family](words, vocab_size, Path(scratch))
+        tokenizer = FAMILIES[family](words, vocab_size, made.parent)
         tokenizer.model_max_length = max_positions
         tokenizer.save_pretrained(made)
         config = AutoConfig.for_model(
@@ -103,7 +102,6 @@ def write_checkpoint(
             **({} if family == "gpt2" else {"intermediate_size": 2 * hidden_size}),
         )
         _write_model(config, seed, made)
-        made.rename(folder)
     return folder
 
 

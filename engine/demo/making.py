@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from biocache.engine.models.sources import checkpoint_path
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.request import Request
 from biocache.store import Run, RunKey
+from biocache.store.atomic import PARTIAL, replacing
 from biocache.store.errors import ResourceError, RunNotFoundError, SettingError
 from biocache.store.paths import local_path
 
@@ -104,10 +104,10 @@ def make_demo(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuse to make a demo that another process is making; delete what a killed process left."""
+    """Refuse to make a demo that another process is making; delete what killed processes left."""
     try:
         with FileLock(folder / ".lock", timeout=0):
-            for left in (*folder.glob(".corpus-*"), *(folder / "models").glob(".*-*")):
+            for left in (*folder.glob(f"{PARTIAL}*"), *(folder / "models").glob(f"{PARTIAL}*")):
                 shutil.rmtree(left)
             yield
     except Timeout as error:
@@ -187,11 +187,8 @@ class _Maker:
     def _write_corpora(self) -> None:
         from biocache.engine.demo.corpus import write_corpus
 
-        # Renamed when complete, so that an interrupted demo leaves no half corpus.
-        with tempfile.TemporaryDirectory(dir=self.demo.folder, prefix=".corpus-") as scratch:
-            made = Path(scratch) / "corpus"
+        with replacing(self.demo.corpus) as made:
             write_corpus(made, ner_sizes=_SAMPLES, nli_sizes=_SAMPLES)
-            made.rename(self.demo.corpus)
 
     def _write_models(self, missing: list[str]) -> None:
         place = self.demo.folder / "models"

@@ -1,6 +1,5 @@
 """The four models of the demo: a BERT and a GPT pre-trained on everyday texts, and their biomedical twins."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from biocache.engine.demo.checkpoints import write_checkpoint
 from biocache.engine.demo.corpus import read_before
 from biocache.engine.demo.pretraining import pretrain
+from biocache.store.atomic import temporary_folder
 
 __all__ = ["MODELS", "PretrainedModel", "write_model"]
 
@@ -63,8 +63,8 @@ def write_model(name: str, folder: Path) -> Path:
         The folder of the model, complete or absent.
     """
     model = MODELS[name]
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        source = folder / model.begins_with if model.begins_with else _random(model, Path(scratch) / "random")
+    with temporary_folder(folder) as temporary:
+        source = folder / model.begins_with if model.begins_with else _random(model, temporary / "random")
         return pretrain(source, folder / name, read_before(model.domain, _TEXTS), steps=model.steps)
 
 

@@ -1,16 +1,17 @@
 """Language modelling: makes a tiny pre-trained language model."""
 
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.encoding import encode
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.machine import capped_threads, seeded
 from biocache.engine.models.shape import quiet_transformers
+from biocache.store.atomic import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -68,11 +69,9 @@ def pretrain(source: Path, folder: Path, texts: Sequence[str], *, steps: int, se
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            made = Path(scratch) / folder.name
+        with replacing(folder) as made:
             model.save_pretrained(made)
             tokenizer.save_pretrained(made)
-            made.rename(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Packs to windows, and windows to batches of samples of like length."""
+"""Packs to windows, and windows to batches of samples of similar length."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,23 +8,7 @@ from numpy.typing import NDArray
 
 from biocache.store.packing import PackPlan
 
-__all__ = ["Batch", "Window", "plan_batches", "plan_windows"]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Consecutive packs whose samples are sorted by length together.
-
-    Attributes
-    ----------
-    index
-        Position among the windows of the run.
-    packs
-        The packs.
-    """
-
-    index: int
-    packs: range
+__all__ = ["Batch", "plan_batches", "plan_windows"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,8 +37,8 @@ class Batch:
         return int(self.lengths[0]) * self.padded_tokens
 
 
-def plan_windows(plan: PackPlan, window_tokens: int) -> list[Window]:
-    """Group consecutive packs until the next one would bring a group past a number of tokens.
+def plan_windows(plan: PackPlan, window_tokens: int) -> list[range]:
+    """Group consecutive packs into windows, whose samples are sorted by length together.
 
     Parameters
     ----------
@@ -62,16 +46,21 @@ def plan_windows(plan: PackPlan, window_tokens: int) -> list[Window]:
         Layout of the run.
     window_tokens
         Most tokens of a window; a larger pack is a window of its own.
+
+    Returns
+    -------
+    list of range
+        The packs of each window.
     """
-    windows: list[Window] = []
+    windows: list[range] = []
     begin = held = 0
     for pack, tokens in enumerate(plan.tokens.pack_sizes.tolist()):
         if pack > begin and held + tokens > window_tokens:
-            windows.append(Window(len(windows), range(begin, pack)))
+            windows.append(range(begin, pack))
             begin, held = pack, 0
         held += tokens
     if begin < plan.pack_count:
-        windows.append(Window(len(windows), range(begin, plan.pack_count)))
+        windows.append(range(begin, plan.pack_count))
     return windows
 
 

@@ -95,23 +95,23 @@ def fill_runs_on_cluster(
     ResourceError
         If workers die under their work.
     """
-    sizes = {run.key: run.plan.tokens.pack_sizes for run in runs}
-    left = {run.key: sorted(set(range(run.counts.packs)) - set(run.committed())) for run in runs}
-    todo = {key: int(sizes[key][packs].sum()) for key, packs in left.items()}
-    tasks = []
+    tasks: list[Task] = []
+    todo: dict[RunKey, int] = {}
     for run in runs:
+        left = sorted(set(range(run.counts.packs)) - set(run.committed()))
+        todo[run.key] = int(run.plan.tokens.pack_sizes[left].sum())
         root = str(resolved(run.path.parents[len(RunKey.names()) - 1]))
-        for window in plan_windows(run.plan, budget.window_tokens):
-            if not set(left[run.key]).isdisjoint(window.packs):
-                arguments = (root, run.key, source, device, compute_dtype, budget, window.index)
+        for window, packs in enumerate(plan_windows(run.plan, budget.window_tokens)):
+            if not set(left).isdisjoint(packs):
+                arguments = (root, run.key, source, device, compute_dtype, budget, window)
                 tasks.append(Task(run.key, _fill_window, arguments))
     written = dict.fromkeys(todo, 0)
 
-    def tell(key: Any, report: RunReport) -> None:
+    def progress(key: Any, report: RunReport) -> None:
         written[key] += report.tokens_written
         if on_progress is not None:
             on_progress(Progress(str(key), written[key], todo[key]))
 
-    made = executor.run(tasks, on_part=tell)
-    reports = [made.get(run.key, RunReport(str(run.key), run.counts.packs, 0, 0, 0, 0, 0, 0)) for run in runs]
+    made = executor.run(tasks, on_part=progress)
+    reports = [made.get(run.key, RunReport(str(run.key), run.counts.packs)) for run in runs]
     return [replace(report, packs_done=len(run.committed())) for report, run in zip(reports, runs, strict=True)]

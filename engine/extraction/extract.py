@@ -1,24 +1,16 @@
 """`extract`: a corpus and a model in, runs of a store out."""
 
 import os
-import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
-from biocache.engine.extraction.planning import (
-    ExtractionPlan,
-    ModelPlan,
-    RunPlan,
-    plan_extraction,
-    with_digest,
-)
+from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.machine import device_name
+from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
 from biocache.engine.request import in_words_of
 from biocache.store.errors import (
@@ -30,10 +22,10 @@ from biocache.store.errors import (
     SpecMismatchError,
     StoreFormatError,
 )
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
-from biocache.store.staging import refuse_foreign
 from biocache.store.sweeping import sweep
 from biocache.store.text import format_bytes
 from biocache.store.writing import create_run, discard_run, resume_run
@@ -98,41 +90,32 @@ def run_plan(
     reports: list[RunReport] = []
     with Executor(scheduler_address=scheduler_address) as executor:
         for model in plan.models:
-            fill = _fill_on_cluster if executor.is_remote else _fill_here
-            reports += fill(root, plan, model, executor, on_progress)
+            reports += _fill(root, plan, model, executor, on_progress)
     return reports
 
 
-def _fill_here(
-    root: Path,
-    plan: ExtractionPlan,
-    model: ModelPlan,
-    _executor: Executor,
-    on_progress: Callable[[Progress], None] | None,
-) -> list[RunReport]:
-    loaded = load_model(model.source, plan.device, plan.request.compute_dtype)
-    runs = _create_runs(root, plan, model, loaded.digest)
-    return [
-        fill_run(run, loaded, model.budget, partition=plan.request.partition, on_progress=on_progress) for run in runs
-    ]
-
-
-def _fill_on_cluster(
+def _fill(
     root: Path,
     plan: ExtractionPlan,
     model: ModelPlan,
     executor: Executor,
     on_progress: Callable[[Progress], None] | None,
 ) -> list[RunReport]:
+    """Compute all runs of a model. Its weights are freed on return, before those of the next are loaded."""
     settings = (model.source, plan.device, plan.request.compute_dtype)
-    digest = digest_on_cluster(executor, *settings)
-    runs = _create_runs(root, plan, model, digest)
-    return fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
+    if executor.is_remote:
+        runs = _create_runs(root, plan, model, digest_on_cluster(executor, *settings))
+        return fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
+    loaded = load_model(*settings)
+    runs = _create_runs(root, plan, model, loaded.digest)
+    return [
+        fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress) for run in runs
+    ]
 
 
 def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
     """Create or resume all runs of a model, after looking that none of them is refused."""
-    runs = [with_digest(run, digest) for run in model.runs]
+    runs = [replace(run, spec=replace(run.spec, model_digest=digest)) for run in model.runs]
     refuse_foreign(root)
     doomed = []
     for run in runs:
@@ -163,12 +146,9 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         tokenizer_source=model.source.tokenizer,
         random_weights=model.source.random_weights,
         dataset_source=plan.corpus.source,
-        device=device_name(plan.device),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=socket.gethostname(),
-        versions={name: version(name) for name in ("biocache", "torch", "transformers", "tokenizers")},
         notes=run.notes,
         task_head=model.shape.task_head,
+        **origin(plan.device),
     )
 
 
@@ -194,9 +174,8 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
 def bytes_left(root: Path, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(root, run)
-    tokens = int(run.layout.tokens.pack_sizes[done].sum()) if done else 0
-    pairs = int(run.layout.entries.pack_sizes[done].sum()) if done else 0
-    return run.activation_bytes - tokens * run.sizes.hidden_row - pairs * run.sizes.map_row
+    tokens, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.tokens, run.layout.entries))
+    return run.activation_bytes - run.sizes.total(tokens, entries)
 
 
 def _packs_that_stay(root: Path, run: RunPlan) -> list[int]:

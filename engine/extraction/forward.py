@@ -1,7 +1,7 @@
 """The forward pass: a batch of token ids in, activations without padding out."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from biocache.engine.extraction.batches import Batch
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
+from biocache.store.schema import ATTENTION, HIDDEN, Activation
 from biocache.store.spec import RunSpec
 from biocache.store.text import one_line
 
@@ -53,15 +54,13 @@ class Activations:
     ----------
     batch
         The batch.
-    hidden
-        (layer, token, feature) of the real tokens, in the data type of the store; None where not kept.
-    attention
-        (layer, head, pair) of the stored entries; None where not kept.
+    arrays
+        Each kept variable with its values in the data type of the store, without padding: hidden states
+        (layer, token, feature), attention (layer, head, entry).
     """
 
     batch: Batch
-    hidden: NDArray[np.floating] | None
-    attention: NDArray[np.floating] | None
+    arrays: Mapping[Activation, NDArray[np.floating]]
 
 
 class Forward:
@@ -115,34 +114,34 @@ class Forward:
         import torch
 
         if self._model.device.type != "cpu":
-            yield lambda batch: self._launch(batch).wait
+            yield self._launch
             return
         allowed = torch.get_num_threads()
         threads = max(1, allowed // self._lanes)
         pool = ThreadPoolExecutor(self._lanes, "biocache-forward", torch.set_num_threads, (threads,))
         try:
-            yield lambda batch: pool.submit(lambda: self._launch(batch).wait()).result
+            yield lambda batch: pool.submit(lambda: self._launch(batch)()).result
         finally:
             pool.shutdown(cancel_futures=True)
             # A lane's number is also that of every thread begun later, which may be the caller's.
             torch.set_num_threads(allowed)
 
-    def _launch(self, batch: Batch) -> "_Pending":
+    def _launch(self, batch: Batch) -> Callable[[], Activations]:
+        """Begin a batch, and return a function that waits for its activations."""
         import torch
 
         try:
             with torch.inference_mode():
                 outputs = self._model(
                     **self.inputs(batch),
-                    output_hidden_states="hidden" in self._spec.keep,
-                    output_attentions="attention" in self._spec.keep,
+                    output_hidden_states=HIDDEN in self._spec.kept,
+                    output_attentions=ATTENTION in self._spec.kept,
                     return_dict=True,
                     **self._without_cache(),
                 )
-                hidden = self._gather_hidden(outputs, batch) if "hidden" in self._spec.keep else None
-                maps = self._gather_attention(outputs, batch) if "attention" in self._spec.keep else None
+                gathered = {kept: self._gather(kept, outputs, batch) for kept in self._spec.kept}
                 del outputs
-                return _Pending(batch, _to_host(hidden), _to_host(maps), self._model.device)
+                return _copied(batch, gathered, self._model.device)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"{self._model.device} has not enough memory for a batch of {len(batch.samples)} samples of up to "
@@ -180,32 +179,36 @@ class Forward:
             name: torch.from_numpy(values).to(self._model.device, non_blocking=True) for name, values in arrays.items()
         }
 
-    def _gather_hidden(self, outputs: Any, batch: Batch) -> "torch.Tensor":
+    def _gather(self, kept: Activation, outputs: Any, batch: Batch) -> "torch.Tensor":
+        """Copy what is kept of a variable, without padding, in the data type of the store."""
         import torch
 
-        states = outputs.hidden_states
-        if len(states) != self._model.config.num_hidden_layers + 1:
-            raise ModelError(
-                f"the model returned {len(states)} hidden states for {self._model.config.num_hidden_layers} layers"
-            )
-        tokens, features = int(batch.lengths.sum()), states[0].shape[-1]
+        spec, width = self._spec, self._spec.width(kept)
+        values = self._hidden_states(outputs) if kept is HIDDEN else self._attentions(outputs)
+        layers = kept.layers(spec.layers)
+        length = int((batch.lengths if kept is HIDDEN else spec.entry_count(batch.lengths)).sum())
         gathered = torch.empty(
-            (len(self._spec.layers), tokens, features),
-            dtype=getattr(torch, self._spec.dtype),
-            device=states[0].device,
+            (len(layers), *kept.shape(width, length)), dtype=getattr(torch, spec.dtype), device=values[0].device
         )
-        for row, layer in enumerate(self._spec.layers):
+        for row, layer in enumerate(layers):
             done = 0
-            for rows, length in _equal_lengths(batch):
-                size = len(rows) * length
-                kept = states[layer][rows.start : rows.stop, :length]
-                gathered[row, done : done + size].view(len(rows), length, features).copy_(kept)
+            for rows, tokens in _equal_lengths(batch):
+                block = values[layer - kept.first_layer][rows.start : rows.stop]
+                block = block[:, :tokens] if kept is HIDDEN else self._entries(block[:, :, :tokens, :tokens])
+                size = block.numel() // width
+                # Tensors are indexed as arrays are.
+                place: Any = kept.part(gathered[row], slice(done, done + size))  # type: ignore[arg-type]
+                place.view(block.shape).copy_(block)
                 done += size
         return gathered
 
-    def _gather_attention(self, outputs: Any, batch: Batch) -> "torch.Tensor":
-        import torch
+    def _hidden_states(self, outputs: Any) -> "tuple[torch.Tensor, ...]":
+        states, layers = outputs.hidden_states, self._model.config.num_hidden_layers
+        if len(states) != layers + 1:
+            raise ModelError(f"the model returned {len(states)} hidden states for {layers} layers")
+        return tuple(states)
 
+    def _attentions(self, outputs: Any) -> "tuple[torch.Tensor, ...]":
         maps, layers = outputs.attentions, self._model.config.num_hidden_layers
         if maps is None or len(maps) != layers:
             raise ModelError(
@@ -214,24 +217,17 @@ class Forward:
             )
         if not self._causality_checked:
             self._refuse_acausal(maps)
-        spec = self._spec
-        pairs = int(spec.entry_count(batch.lengths).sum())
-        gathered = torch.empty(
-            (len(spec.attention_layers), spec.head_count, pairs),
-            dtype=getattr(torch, spec.dtype),
-            device=maps[0].device,
-        )
-        for row, layer in enumerate(spec.attention_layers):
-            done = 0
-            for rows, length in _equal_lengths(batch):
-                kept = maps[layer - 1][rows.start : rows.stop, :, :length, :length].transpose(0, 1)
-                if spec.causal:
-                    query, key = torch.tril_indices(length, length, device=kept.device)
-                    kept = kept[:, :, query, key]
-                size = len(rows) * int(spec.entry_count(length))
-                gathered[row, :, done : done + size].view(kept.shape).copy_(kept)
-                done += size
-        return gathered
+        return tuple(maps)
+
+    def _entries(self, maps: "torch.Tensor") -> "torch.Tensor":
+        """Return the stored entries (head, sample, ...) of maps (sample, head, query, key)."""
+        import torch
+
+        maps = maps.transpose(0, 1)
+        if not self._spec.causal:
+            return maps
+        query, key = torch.tril_indices(*maps.shape[-2:], device=maps.device)
+        return maps[:, :, query, key]
 
     def _refuse_acausal(self, maps: "tuple[torch.Tensor, ...]") -> None:
         # What an architecture does to one batch it does to all; looking at each would stall a GPU.
@@ -250,31 +246,22 @@ def _equal_lengths(batch: Batch) -> Iterator[tuple[range, int]]:
         yield range(begin, end), int(batch.lengths[begin])
 
 
-def _to_host(values: "torch.Tensor | None") -> "torch.Tensor | None":
-    """Begin the copy to the host; from CUDA it goes to pinned memory and does not wait."""
-    return None if values is None else values.to("cpu", non_blocking=values.is_cuda)
+def _copied(
+    batch: Batch, gathered: "Mapping[Activation, torch.Tensor]", device: "torch.device"
+) -> Callable[[], Activations]:
+    """Begin the copy to the host, and return a function that waits for it."""
+    import torch
 
+    # From CUDA it goes to pinned memory and does not wait.
+    copies = {kept: values.to("cpu", non_blocking=values.is_cuda) for kept, values in gathered.items()}
+    event = None
+    if device.type == "cuda":
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
 
-class _Pending:
-    """Activations on their way to the host."""
+    def wait() -> Activations:
+        if event is not None:
+            event.synchronize()
+        return Activations(batch, {kept: values.numpy() for kept, values in copies.items()})
 
-    def __init__(
-        self,
-        batch: Batch,
-        hidden: "torch.Tensor | None",
-        attention: "torch.Tensor | None",
-        device: "torch.device",
-    ) -> None:
-        import torch
-
-        self._batch, self._hidden, self._attention = batch, hidden, attention
-        self._event = None
-        if device.type == "cuda":
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
-
-    def wait(self) -> Activations:
-        if self._event is not None:
-            self._event.synchronize()
-        arrays = [None if values is None else values.numpy() for values in (self._hidden, self._attention)]
-        return Activations(self._batch, *arrays)
+    return wait

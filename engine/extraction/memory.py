@@ -1,25 +1,27 @@
 """How much memory an extraction takes: arithmetic, done before anything is loaded."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from biocache.engine.extraction.batches import Window, plan_batches, plan_windows
+import numpy as np
+
+from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import AHEAD
 from biocache.engine.machine import machine_memory, used_memory
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
+from biocache.store.schema import ATTENTION, HIDDEN
+from biocache.store.spec import RunSpec
 from biocache.store.text import format_bytes
 
-__all__ = ["Budget", "choose_budget", "pack_bytes", "peak_memory"]
+__all__ = ["Budget", "KeptSizes", "choose_budget", "peak_memory"]
 
-# Batch and window sizes per kind of device. A CPU is at its full speed from batches of some 500 tokens; a GPU
-# needs thousands, and then larger windows for samples of like length to be found. On JNLPBA 16,384 tokens pad by 3 %,
-# 32,768 by 2 % at twice the memory.
-_PREFERRED = {"cpu": (512, 1 << 14), "cuda": (1 << 13, 1 << 17)}
-# Windows in memory. A GPU fills one while another is on its way to disk; a CPU has the same cores for both, and
-# computes some batches ahead until the buffers of the last window are written.
-_WINDOWS = {"cpu": 1, "cuda": 2}
+# Batch tokens, window tokens, and windows in memory at once. A CPU reaches its full speed with batches of some 500
+# tokens; a GPU needs thousands, and then larger windows, so that samples of similar length are found. On JNLPBA windows
+# of 16,384 tokens pad by 3 %, of 32,768 by 2 % at twice the memory. A GPU fills one window while another is written; a
+# CPU has the same cores for both, and computes some batches ahead until the buffers of the last window are free.
+_CPU, _GPU = (512, 1 << 14, 1), (1 << 13, 1 << 17, 2)
 # Batches that a CPU computes at once, at most. Each lane of single-threaded products is faster than all cores on one
 # product (by 5 % on two cores), and loses nothing where writers take a core for a while; but each holds a batch.
 _MOST_LANES = 8
@@ -59,22 +61,7 @@ class Budget:
     windows: int
     lanes: int
     writers: int
-    peak_bytes: int
-
-
-def pack_bytes(plan: PackPlan, *, hidden_row: int, map_row: int) -> int:
-    """Return the bytes of one pack's buffer.
-
-    Parameters
-    ----------
-    plan
-        Layout of the run.
-    hidden_row
-        Bytes of one token's kept hidden states, all layers.
-    map_row
-        Bytes of one map entry, all kept layers and heads.
-    """
-    return plan.tokens.chunk * hidden_row + plan.entries.chunk * map_row
+    peak_bytes: int = 0
 
 
 def cpu_lanes() -> int:
@@ -82,30 +69,6 @@ def cpu_lanes() -> int:
     import torch
 
     return min(_MOST_LANES, torch.get_num_threads())
-
-
-def _batch_bytes(
-    plan: PackPlan,
-    windows: list[Window],
-    batch_tokens: int,
-    lanes: int,
-    shape: ModelShape,
-    kept: "KeptSizes",
-    *,
-    on_device: bool,
-) -> int:
-    most = 0
-    for window in windows:
-        for batch in plan_batches(plan, window.packs, batch_tokens):
-            tokens, pairs = batch.padded_tokens, batch.padded_pairs
-            gathered = tokens * kept.hidden_row + pairs * kept.map_row
-            states = tokens * shape.features * (shape.layers + 1) * 4
-            maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
-            inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
-            # Beside the lanes' own: those that wait, and the one that is placed into its packs.
-            computed = 0 if on_device else lanes * (states + maps + inner)
-            most = max(most, computed + (AHEAD * lanes + 1) * gathered)
-    return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +87,31 @@ class KeptSizes:
     map_row: int
 
     @classmethod
-    def of(cls, keep: tuple[str, ...], layers: tuple[int, ...], shape: ModelShape, itemsize: int) -> "KeptSizes":
-        """Derive the sizes from what is kept."""
-        maps = sum(layer > 0 for layer in layers)
-        return cls(
-            len(layers) * shape.features * itemsize if "hidden" in keep else 0,
-            maps * shape.heads * itemsize if "attention" in keep else 0,
-        )
+    def of(cls, spec: RunSpec) -> "KeptSizes":
+        """Derive the sizes from what a run keeps."""
+        itemsize = np.dtype(spec.dtype).itemsize
+        rows = {kept: len(kept.layers(spec.layers)) * spec.width(kept) * itemsize for kept in spec.kept}
+        return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0))
+
+    def total(self, tokens: int, entries: int) -> int:
+        """Return the bytes of some tokens and map entries."""
+        return tokens * self.hidden_row + entries * self.map_row
+
+
+def _batch_bytes(batch: Batch, shape: ModelShape, kept: KeptSizes, lanes: int, *, on_device: bool) -> int:
+    tokens, pairs = batch.padded_tokens, batch.padded_pairs
+    # Beside the lanes' own: those that wait, and the one that is placed into its packs.
+    gathered = (AHEAD * lanes + 1) * kept.total(tokens, pairs)
+    if on_device:
+        return gathered
+    states = tokens * shape.features * (shape.layers + 1) * 4
+    maps = pairs * shape.heads * shape.layers * 4 if kept.map_row else 0
+    inner = tokens * shape.inner_features * _INNER_COPIES * 4 + pairs * shape.heads * _MAP_COPIES * 4
+    return gathered + lanes * (states + maps + inner)
 
 
 def peak_memory(
-    runs: list[tuple[PackPlan, KeptSizes]],
-    shape: ModelShape,
-    *,
-    batch_tokens: int,
-    window_tokens: int,
-    windows: int,
-    lanes: int,
-    writers: int,
-    on_device: bool,
-    base_bytes: int,
+    runs: list[tuple[PackPlan, KeptSizes]], shape: ModelShape, budget: Budget, *, on_device: bool, base_bytes: int
 ) -> int:
     """Return the projected peak memory of a process on the host.
 
@@ -153,7 +121,7 @@ def peak_memory(
         Layout and kept sizes of the runs that the model makes.
     shape
         Sizes of the model.
-    batch_tokens, window_tokens, windows, lanes, writers
+    budget
         How the work is cut.
     on_device
         Whether the model computes on another device than the host.
@@ -165,14 +133,14 @@ def peak_memory(
     loading = 2 * weights
     running = 0
     for plan, kept in runs:
-        planned = plan_windows(plan, window_tokens)
-        buffer = pack_bytes(plan, hidden_row=kept.hidden_row, map_row=kept.map_row)
+        planned = plan_windows(plan, budget.window_tokens)
         # Neighbours as a rule; where another process has the windows between, any two.
-        packs = sum(sorted(len(window.packs) for window in planned)[-windows:])
-        held = packs * buffer
+        packs = sum(sorted(len(window) for window in planned)[-budget.windows :])
+        held = packs * kept.total(plan.tokens.chunk, plan.entries.chunk)
         chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
-        batch = _batch_bytes(plan, planned, batch_tokens, lanes, shape, kept, on_device=on_device)
-        running = max(running, held + batch + writers * _CHUNK_COPIES * chunk)
+        batches = (batch for window in planned for batch in plan_batches(plan, window, budget.batch_tokens))
+        largest = max(_batch_bytes(batch, shape, kept, budget.lanes, on_device=on_device) for batch in batches)
+        running = max(running, held + largest + budget.writers * _CHUNK_COPIES * chunk)
     return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)
 
 
@@ -205,36 +173,30 @@ def choose_budget(
     ResourceError
         If even windows of one pack take more; the message says how much.
     """
-    preferred = _PREFERRED.get(device_kind, _PREFERRED["cuda"])
+    on_device = device_kind != "cpu"
+    preferred = _GPU if on_device else _CPU
     allowed = machine_memory() // 4 if max_memory is None else max_memory
-    writers = max(2, min(8, (os.cpu_count() or 2) // 2))
-    batch = batch_tokens or preferred[0]
-    window = window_tokens or preferred[1]
-    windows = _WINDOWS.get(device_kind, _WINDOWS["cuda"])
-    lanes = cpu_lanes() if device_kind == "cpu" else 1
-    smallest = window if window_tokens is not None else max((plan.tokens.chunk for plan, _ in runs), default=1)
+    budget = Budget(
+        batch_tokens=batch_tokens or preferred[0],
+        window_tokens=window_tokens or preferred[1],
+        windows=preferred[2],
+        lanes=1 if on_device else cpu_lanes(),
+        writers=max(2, min(8, (os.cpu_count() or 2) // 2)),
+    )
+    smallest = window_tokens or max((plan.tokens.chunk for plan, _ in runs), default=1)
     base = used_memory()
     while True:
-        peak = peak_memory(
-            runs,
-            shape,
-            batch_tokens=batch,
-            window_tokens=window,
-            windows=windows,
-            lanes=lanes,
-            writers=writers,
-            on_device=device_kind != "cpu",
-            base_bytes=base,
-        )
+        peak = peak_memory(runs, shape, budget, on_device=on_device, base_bytes=base)
         if peak <= allowed or (window_tokens is not None and max_memory is None):
-            return Budget(batch, window, windows, lanes, writers, peak)
-        if window > smallest:
-            window = max(smallest, window // 2)
-        elif lanes > 1:
-            lanes //= 2
+            return replace(budget, peak_bytes=peak)
+        if budget.window_tokens > smallest:
+            budget = replace(budget, window_tokens=max(smallest, budget.window_tokens // 2))
+        elif budget.lanes > 1:
+            budget = replace(budget, lanes=budget.lanes // 2)
         else:
             raise ResourceError(
-                f"extraction takes {format_bytes(peak)} of memory with windows of {window} tokens, and "
+                f"extraction takes {format_bytes(peak)} of memory with windows of {budget.window_tokens} tokens, and "
                 f"{'--max-memory' if max_memory else 'a quarter of the machine'} is {format_bytes(allowed)}; pass "
-                f"--max-memory={-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than {batch}"
+                f"--max-memory={-(-peak // 2**20)}M or more, fewer --layers, or a smaller --batch-tokens than "
+                f"{budget.batch_tokens}"
             )

@@ -1,24 +1,25 @@
 """From a request to the runs it makes: everything that is known before a model is loaded."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
-from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.encoding import CorpusEncoder, Encoding
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, find_source, parse_model
+from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
+from biocache.store.schema import ACTIVATIONS
 from biocache.store.spec import RunSpec
 
 __all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
@@ -34,10 +35,6 @@ class RunPlan:
         Its spec; the model's digest is empty until the weights are loaded.
     layout
         Where its samples lie.
-    encoding
-        Its tokens and words.
-    sizes
-        Bytes kept of it.
     columns
         The tables by variable path.
     notes
@@ -46,8 +43,6 @@ class RunPlan:
 
     spec: RunSpec
     layout: PackPlan
-    encoding: Encoding
-    sizes: KeptSizes
     columns: dict[str, NDArray[Any]]
     notes: dict[str, int]
 
@@ -57,15 +52,19 @@ class RunPlan:
         return self.spec.key
 
     @property
+    def sizes(self) -> KeptSizes:
+        """Bytes kept of it."""
+        return KeptSizes.of(self.spec)
+
+    @property
     def tokens(self) -> int:
         """Tokens of the run."""
-        return int(self.layout.tokens.count.sum())
+        return self.layout.tokens.total
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        pairs = int(self.layout.entries.count.sum())
-        return self.tokens * self.sizes.hidden_row + pairs * self.sizes.map_row
+        return self.sizes.total(self.tokens, self.layout.entries.total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +143,21 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         label_scheme=request.label_scheme,
         limit=request.limit,
     )
-    sources = list(_find_sources(request, models, corpus))
-    encoder = _Encoder(corpus)
+    sources = [
+        find_source(
+            name,
+            base,
+            task=request.task,
+            dataset=corpus.name,
+            training_size=size,
+            seed=request.seed,
+            checkpoints=request.checkpoints,
+            random_weights=request.random_weights,
+        )
+        for name, base in models
+        for size in request.training_sizes
+    ]
+    encoder = CorpusEncoder(corpus)
     planned = []
     for source in sources:
         shape = load_shape(source)
@@ -166,67 +178,8 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         )
         planned.append(ModelPlan(source, shape, runs, budget))
     plan = ExtractionPlan(request, corpus, device, tuple(planned))
-    _check_keys(plan)
+    refuse_repeats("run", (str(run.key) for run in plan.runs))
     return plan
-
-
-def _find_sources(
-    request: ExtractionRequest, models: Sequence[tuple[str, str]], corpus: Corpus
-) -> Iterator[ModelSource]:
-    for name, base in models:
-        for size in request.training_sizes:
-            yield find_source(
-                name,
-                base,
-                task=request.task,
-                dataset=corpus.name,
-                training_size=size,
-                seed=request.seed,
-                checkpoints=request.checkpoints,
-                random_weights=request.random_weights,
-            )
-
-
-def _check_keys(plan: ExtractionPlan) -> None:
-    seen: set[RunKey] = set()
-    for run in plan.runs:
-        if run.key in seen:
-            raise SettingError(
-                f"run {run.key} is asked for twice; give two models of one name different names: NAME=..."
-            )
-        seen.add(run.key)
-
-
-class _Encoder:
-    """Encodes views of a corpus, each once per tokenizer: training sizes of a model share theirs."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self._tokenizers: dict[str, tuple[Any, str]] = {}
-        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
-        self._digests: dict[str, str] = {}
-
-    def digest(self, split: str) -> str:
-        """Return the digest of a split of the corpus."""
-        if split not in self._digests:
-            self._digests[split] = self.corpus.digest(split)
-        return self._digests[split]
-
-    def tokenizer(self, source: ModelSource) -> tuple[Any, str]:
-        """Return the tokenizer and its digest."""
-        if source.tokenizer not in self._tokenizers:
-            tokenizer = load_tokenizer(source.tokenizer)
-            self._tokenizers[source.tokenizer] = (tokenizer, tokenizer_digest(tokenizer))
-        return self._tokenizers[source.tokenizer]
-
-    def encode(self, source: ModelSource, view: str, split: str, max_length: int) -> Encoding:
-        """Return the encoding of a view of a split."""
-        tokenizer, digest = self.tokenizer(source)
-        key = (digest, view, split, max_length)
-        if key not in self._encodings:
-            samples = self.corpus.splits[split]
-            self._encodings[key] = encode(tokenizer, samples, self.corpus.task, view, max_length)
-        return self._encodings[key]
 
 
 def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
@@ -242,27 +195,26 @@ def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) 
 
 def _kept(request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...]) -> tuple[str, ...]:
     asked = request.keeps(view, split)
-    if layers != (0,):
-        return asked
-    if asked == ("attention",):
+    kept = tuple(name for name in asked if ACTIVATIONS[name].layers(layers))
+    if asked and not kept:
         raise SettingError("layer 0 is the embedding output and has no attention; add a layer from 1 to --layers")
-    return tuple(name for name in asked if name != "attention")
+    return kept
 
 
 def _plan_runs(
-    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: _Encoder
+    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: CorpusEncoder
 ) -> Iterator[RunPlan]:
-    tokenizer, digest = encoder.tokenizer(source)
+    tokenizer, digest = encoder.tokenizer(source.tokenizer)
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     layers = _layers(request, source, shape)
-    itemsize = np.dtype(request.dtype).itemsize
+    capacity = token_capacity(shape.features, np.dtype(request.dtype).itemsize)
     for view in request.all_views:
         for split in request.splits:
             keep = _kept(request, view, split, layers)
             if not keep:
                 continue
-            encoding = encoder.encode(source, view, split, max_length)
+            encoding = encoder.encode(source.tokenizer, view, split, max_length)
             require_vocabulary(source, shape, encoding.token_id)
             spec = RunSpec(
                 key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
@@ -285,15 +237,9 @@ def _plan_runs(
                 attention_implementation="eager",
             )
             lengths = encoding.token_count.astype(np.int64)
-            layout = plan_packs(lengths, spec.entry_count(lengths), token_capacity(shape.features, itemsize))
-            yield RunPlan(
-                spec,
-                layout,
-                encoding,
-                KeptSizes.of(keep, layers, shape, itemsize),
-                _columns(corpus, split, encoding, layout),
-                _notes(corpus, split, encoding),
-            )
+            layout = plan_packs(lengths, spec.entry_count(lengths), capacity)
+            notes = encoding.notes | dict(corpus.notes.get(split, {}))
+            yield RunPlan(spec, layout, _columns(corpus, split, encoding, layout), notes)
 
 
 def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
@@ -305,11 +251,6 @@ def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
             "cannot feed this model from its store"
         )
     return True
-
-
-def _notes(corpus: Corpus, split: str, encoding: Encoding) -> dict[str, int]:
-    own = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
-    return own | dict(corpus.notes.get(split, {}))
 
 
 def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
@@ -324,7 +265,7 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
 
     words = encoding.word_count.astype(np.int64)
     kept = encoding.word_token_count > 0
-    columns: dict[str, NDArray[Any]] = {
+    return {
         "samples/sample_id": np.array([sample.id for sample in samples], dtype=object),
         "samples/token_start": layout.tokens.start,
         "samples/token_count": encoding.token_count,
@@ -343,15 +284,5 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "words/segment": encoding.word_segment,
         "words/token_start": np.where(kept, positions[np.minimum(encoding.word_token_start, len(positions) - 1)], -1),
         "words/token_count": encoding.word_token_count,
+        f"{corpus.task.labelled}/label": np.array([code[label] for s in samples for label in s.labels], np.int16),
     }
-    if corpus.task.name == "ner":
-        labels = [code[label] for sample in samples for label in sample.word_labels or ()]
-        columns["words/label"] = np.array(labels, dtype=np.int16)
-    else:
-        columns["samples/label"] = np.array([code[sample.label or ""] for sample in samples], dtype=np.int16)
-    return columns
-
-
-def with_digest(plan: RunPlan, digest: str) -> RunPlan:
-    """Return a run's plan with the digest of the loaded weights in its spec."""
-    return replace(plan, spec=replace(plan.spec, model_digest=digest))

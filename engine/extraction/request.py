@@ -8,17 +8,18 @@ from biocache.engine.corpora.ner import LABEL_SCHEMES
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
+from biocache.store.schema import ACTIVATIONS, HIDDEN
 
 __all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
-KEEP = ("hidden", "attention")
+KEEP = tuple(ACTIVATIONS)
 DTYPES = ("float16", "float32")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The share of one process: every `count`-th window, beginning with the `index`-th, from 1."""
+    """The windows of one process: every `count`-th, beginning with the `index`-th, from 1."""
 
     index: int
     count: int
@@ -29,6 +30,9 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+    def __contains__(self, window: object) -> bool:
+        return isinstance(window, int) and window % self.count == self.index - 1
 
     @classmethod
     def parse(cls, text: str) -> "Partition":
@@ -74,7 +78,7 @@ class ExtractionRequest(CorpusRequest):
     attention_splits
         Splits whose attention is kept.
     attention_views
-        Views whose attention is kept; None for ``sentence`` and ``pair``.
+        Views whose attention is kept; None for ``sentence`` or ``pair``.
     dtype
         Data type on disk, ``float16`` or ``float32``.
     compute_dtype
@@ -128,7 +132,7 @@ class ExtractionRequest(CorpusRequest):
         flag="--attention-view",
         choices=VIEWS,
         help="Views whose attention is kept.",
-        unset="sentence for ner, pair for nli",
+        unset=", ".join(f"{task.whole_view} for {task.name}" for task in TASKS.values()),
     )
     dtype: str = option("float16", choices=DTYPES, help="Data type on disk.")
     compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type the model computes in.")
@@ -154,7 +158,7 @@ class ExtractionRequest(CorpusRequest):
 
     def check(self) -> None:
         """Refuse views that the task does not have."""
-        own = tuple(TASKS[self.task].views)
+        own = TASKS[self.task].views
         for flag, views in (("--view", self.views), ("--attention-view", self.attention_views)):
             for view in views or ():
                 if view not in own:
@@ -171,5 +175,5 @@ class ExtractionRequest(CorpusRequest):
         A view or split has attention only where it is asked for, since maps are large: one head's map of n
         tokens has n * n entries.
         """
-        maps = split in self.attention_splits and view in (self.attention_views or ("sentence", "pair"))
-        return tuple(name for name in KEEP if name in self.keep and (name == "hidden" or maps))
+        maps = split in self.attention_splits and view in (self.attention_views or (TASKS[self.task].whole_view,))
+        return tuple(name for name in KEEP if name in self.keep and (name == HIDDEN.name or maps))

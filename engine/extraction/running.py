@@ -1,17 +1,16 @@
 """Running an extraction: windows through the model and into the store."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from biocache.engine.extraction.batches import Batch, Window, plan_batches, plan_windows
+from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import Activations, Forward, TokenTable
 from biocache.engine.extraction.memory import Budget
-from biocache.engine.extraction.request import Partition
 from biocache.engine.models.loading import LoadedModel
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
@@ -66,12 +65,12 @@ class RunReport:
 
     run: str
     packs: int
-    packs_written: int
-    packs_done: int
-    tokens_written: int
-    tokens_computed: int
-    tokens_padded: int
-    bytes_written: int
+    packs_written: int = 0
+    packs_done: int = 0
+    tokens_written: int = 0
+    tokens_computed: int = 0
+    tokens_padded: int = 0
+    bytes_written: int = 0
 
     def __add__(self, other: "RunReport") -> "RunReport":
         counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "bytes_written")
@@ -82,28 +81,6 @@ class RunReport:
     def complete(self) -> bool:
         """Whether every pack of the run is committed."""
         return self.packs_done == self.packs
-
-
-class _Tally:
-    """What has been done so far."""
-
-    def __init__(self) -> None:
-        self.packs: dict[int, PackRecord] = {}
-        self.computed = 0
-        self.padded = 0
-
-    def report(self, run: Run, pending: int) -> RunReport:
-        tokens = run.plan.tokens.pack_sizes
-        return RunReport(
-            run=str(run.key),
-            packs=run.counts.packs,
-            packs_written=len(self.packs),
-            packs_done=run.counts.packs - pending,
-            tokens_written=int(sum(tokens[pack] for pack in self.packs)),
-            tokens_computed=self.computed,
-            tokens_padded=self.padded,
-            bytes_written=sum(record.stored_bytes for record in self.packs.values()),
-        )
 
 
 def token_table(run: Run) -> TokenTable:
@@ -121,14 +98,13 @@ def fill_run(
     loaded: LoadedModel,
     budget: Budget,
     *,
-    partition: Partition | None = None,
-    windows: list[int] | None = None,
+    windows: Container[int] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
     """Compute and commit the packs of a run that have no record.
 
-    Windows that another process is computing are passed over, and looked at again at the end, in case that
-    process was stopped.
+    Windows that another process is computing are skipped and looked at again at the end, in case that process was
+    stopped.
 
     Parameters
     ----------
@@ -138,10 +114,8 @@ def fill_run(
         The model; its digest must be the run's.
     budget
         Batch and window sizes.
-    partition
-        Share of the windows; None for all.
     windows
-        Windows to compute, by index; None for those of the partition.
+        Windows to compute, by index; None for all.
     on_progress
         Called after every batch.
 
@@ -156,19 +130,9 @@ def fill_run(
         If the device's memory, the disk or the data type does not suffice. Committed packs stay.
     """
     filler = _Filler(run, loaded, budget, on_progress)
-    try:
-        share = [
-            window
-            for window in plan_windows(run.plan, budget.window_tokens)
-            if (windows is None or window.index in windows) and _in_partition(window, partition)
-        ]
-        return filler.fill(share)
-    finally:
-        filler.writer.close()
-
-
-def _in_partition(window: Window, partition: Partition | None) -> bool:
-    return partition is None or window.index % partition.count == partition.index - 1
+    with closing(filler.writer):
+        planned = plan_windows(run.plan, budget.window_tokens)
+        return filler.fill([packs for index, packs in enumerate(planned) if windows is None or index in windows])
 
 
 @dataclass(eq=False)
@@ -211,14 +175,15 @@ class _Filler:
         self._forward = Forward(loaded.model, run.spec, token_table(run), lanes=budget.lanes)
         self._budget = budget
         self._on_progress = on_progress
-        self._tally = _Tally()
-        self._total = 0
+        self._written: dict[int, PackRecord] = {}
+        self._tokens_computed = self._tokens_padded = self._tokens_total = 0
         # Buffers of written packs are used again: touching new memory takes longer than filling it.
         self._free: list[PackBuffer] = []
 
-    def fill(self, share: list[Window]) -> RunReport:
+    def fill(self, share: list[range]) -> RunReport:
         pending = set(self.writer.pending())
-        self._total = sum(batch.lengths.sum() for window in share for batch in self._batches(window, pending))
+        batches = (batch for window in share for batch in self._batches(window, pending))
+        self._tokens_total = int(sum(batch.lengths.sum() for batch in batches))
         # On an error the writers end before the claims: nobody else computes what they are committing.
         with (
             ExitStack() as held,
@@ -226,11 +191,21 @@ class _Filler:
         ):
             busy = self._sweep(share, pool, held, wait=False)
             self._sweep(busy, pool, held, wait=True)
-        return self._tally.report(self.run, len(self.writer.pending()))
+        tokens, packs = self.run.plan.tokens.pack_sizes, self.run.counts.packs
+        return RunReport(
+            run=str(self.run.key),
+            packs=packs,
+            packs_written=len(self._written),
+            packs_done=packs - len(self.writer.pending()),
+            tokens_written=int(sum(tokens[pack] for pack in self._written)),
+            tokens_computed=self._tokens_computed,
+            tokens_padded=self._tokens_padded,
+            bytes_written=sum(record.stored_bytes for record in self._written.values()),
+        )
 
-    def _sweep(self, windows: list[Window], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[Window]:
+    def _sweep(self, windows: list[range], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[range]:
         """Compute windows; return those that another process holds."""
-        busy: list[Window] = []
+        busy: list[range] = []
         begun: deque[_Filling] = deque()
         writing: deque[_Filling] = deque()
         batches = self._claimed_batches(windows, begun, busy, held, wait=wait)
@@ -252,18 +227,18 @@ class _Filler:
         return busy
 
     def _claimed_batches(
-        self, windows: list[Window], begun: deque[_Filling], busy: list[Window], held: ExitStack, *, wait: bool
+        self, windows: list[range], begun: deque[_Filling], busy: list[range], held: ExitStack, *, wait: bool
     ) -> Iterator[Batch]:
         """Claim windows one after the other and yield their batches."""
         for window in windows:
             claim = ExitStack()
-            if not claim.enter_context(self.writer.claim(window.packs, wait=wait)):
+            if not claim.enter_context(self.writer.claim(window, wait=wait)):
                 claim.close()
                 busy.append(window)
                 continue
             held.push(claim)
             # Asked only once the claim is held: who held it before may have committed some.
-            pending = set(self.writer.pending()) & set(window.packs)
+            pending = set(self.writer.pending()) & set(window)
             batches = list(self._batches(window, pending))
             if not batches:
                 claim.close()
@@ -271,16 +246,16 @@ class _Filler:
             begun.append(_Filling(claim, pending, len(batches)))
             yield from batches
 
-    def _batches(self, window: Window, pending: set[int]) -> Iterator[Batch]:
+    def _batches(self, window: range, pending: set[int]) -> Iterator[Batch]:
         """Yield the batches of a window that hold a sample of a pending pack.
 
         All packs of the window take part in the batching, so that the batches, and with them the numbers, are
         those of an extraction that was never interrupted.
         """
-        if pending.isdisjoint(window.packs):
+        if pending.isdisjoint(window):
             return
         packs = self.run.plan.sample_pack
-        for batch in plan_batches(self.run.plan, window.packs, self._budget.batch_tokens):
+        for batch in plan_batches(self.run.plan, window, self._budget.batch_tokens):
             if not pending.isdisjoint(packs[batch.samples].tolist()):
                 yield batch
 
@@ -290,32 +265,28 @@ class _Filler:
     def _take(self, activations: Activations, filling: _Filling) -> None:
         _place(activations, self.run.plan, filling.buffers)
         filling.left -= 1
-        self._tally.computed += int(activations.batch.lengths.sum())
-        self._tally.padded += activations.batch.padded_tokens
+        self._tokens_computed += int(activations.batch.lengths.sum())
+        self._tokens_padded += activations.batch.padded_tokens
         if self._on_progress is not None:
-            self._on_progress(Progress(str(self.run.key), self._tally.computed, int(self._total)))
+            self._on_progress(Progress(str(self.run.key), self._tokens_computed, self._tokens_total))
 
     def _finish(self, filling: _Filling) -> None:
         # An error leaves the claim to the end of all writing: other packs of the window may still be on their way.
         for pack, future in filling.futures.items():
-            self._tally.packs[pack] = future.result()
+            self._written[pack] = future.result()
         filling.claim.close()
         self._free += filling.buffers.values()
 
 
 def _place(activations: Activations, plan: PackPlan, buffers: dict[int, PackBuffer]) -> None:
     """Copy a batch's samples to their places in the buffers of their packs."""
-    tokens = pairs = 0
-    for sample in activations.batch.samples.tolist():
-        pack = int(plan.sample_pack[sample])
-        size, entries = int(plan.tokens.count[sample]), int(plan.entries.count[sample])
-        buffer = buffers.get(pack)
-        if buffer is not None:
-            begin = int(plan.tokens.start[sample]) - pack * plan.tokens.chunk
-            if buffer.hidden is not None and activations.hidden is not None:
-                buffer.hidden[:, begin : begin + size] = activations.hidden[:, tokens : tokens + size]
-            begin = int(plan.entries.start[sample]) - pack * plan.entries.chunk
-            if buffer.attention is not None and activations.attention is not None:
-                buffer.attention[:, :, begin : begin + entries] = activations.attention[:, :, pairs : pairs + entries]
-        tokens += size
-        pairs += entries
+    samples = activations.batch.samples.tolist()
+    for kept, values in activations.arrays.items():
+        axis, done = getattr(plan, kept.axis), 0
+        for sample in samples:
+            size = int(axis.count[sample])
+            buffer = buffers.get(int(plan.sample_pack[sample]))
+            if buffer is not None:
+                place = kept.part(getattr(buffer, kept.name), axis.part(sample))
+                place[...] = kept.part(values, slice(done, done + size))
+            done += size

@@ -1,7 +1,6 @@
-"""Checkpoints on disk: made aside, then renamed; complete or absent."""
+"""Checkpoints on disk: complete or absent."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
+from biocache.store.atomic import delete_leftovers, put_back, remove, replace
 from biocache.store.errors import BusyError, IntegrityError, NewerFormatError, SettingError
 from biocache.store.metadata import MetadataError, Natural, read_json
 from biocache.store.paths import require_file
@@ -256,10 +256,6 @@ class Workplace:
         """Folder of what is saved on the way, a folder a saved step."""
         return self._folder / "steps"
 
-    @property
-    def _replaced(self) -> Path:
-        return self._folder / "replaced"
-
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Keep other processes out for the length of a context.
@@ -275,9 +271,8 @@ class Workplace:
         try:
             # Held for the process, whatever thread asks; dropped by the kernel when the process ends.
             with FileLock(self._folder / "lock", timeout=0, thread_local=False):
-                if self._replaced.exists() and not self.target.exists():
-                    # A process was killed after it had put the old checkpoint aside.
-                    self._replaced.rename(self.target)
+                put_back(self._folder)
+                delete_leftovers(self.target.parent)
                 yield
         except Timeout as error:
             raise BusyError(f"checkpoint {self.target} is being made by another process; wait for it") from error
@@ -308,8 +303,8 @@ class Workplace:
             self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to begin anew")
             return step
         self.forget()
-        with replacing(self._folder / _RECORD) as scratch:
-            scratch.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
+        with replacing(self._folder / _RECORD) as made:
+            made.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
         return None
 
     def _begun(self) -> FinetuneSpec | None:
@@ -324,10 +319,8 @@ class Workplace:
         shutil.rmtree(self.steps, ignore_errors=True)
 
     def leave(self) -> None:
-        """Remove the workplace, at once for whoever looks."""
-        doomed = self._folder.with_name(f"{self._folder.name}-{os.getpid()}")
-        self._folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        """Remove the workplace; others see all of it or nothing."""
+        remove(self._folder, self._folder.parent)
 
     @contextmanager
     def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:
@@ -354,10 +347,7 @@ class Workplace:
             "files": files,
         }
         (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        if self.target.exists():
-            shutil.rmtree(self._replaced, ignore_errors=True)
-            self.target.rename(self._replaced)
-        folder.rename(self.target)
+        replace(folder, self.target, self._folder)
         self.leave()
 
 

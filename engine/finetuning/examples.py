@@ -6,41 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.encoding import Encoding
+from biocache.engine.corpora.task import Sample
 
-__all__ = ["IGNORED", "Examples", "encode_labels"]
+__all__ = ["IGNORED", "Examples"]
 
 #: Label of tokens that neither teach nor count: all but the first of each word, and special tokens.
 IGNORED = -100
-
-
-def encode_labels(samples: Sequence[Sample], encoding: Encoding, labels: Sequence[str]) -> NDArray[np.int64]:
-    """Return what the classifier is to say.
-
-    Parameters
-    ----------
-    samples
-        Samples of one task.
-    encoding
-        Their tokens.
-    labels
-        Names of the classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64, positions in `labels`. For ``nli`` one a sample, shape (sample,). For ``ner`` one a token, shape
-        (token,): a word's label at its first token, `IGNORED` elsewhere.
-    """
-    code = {label: position for position, label in enumerate(labels)}
-    if samples[0].label is not None:
-        return np.array([code[sample.label or ""] for sample in samples], np.int64)
-    words = np.array([code[label] for sample in samples for label in sample.word_labels or ()], np.int64)
-    spread = np.full(len(encoding.token_id), IGNORED, np.int64)
-    read = encoding.word_token_count > 0
-    spread[encoding.word_token_start[read]] = words[read]
-    return spread
 
 
 class Examples:
@@ -50,15 +22,34 @@ class Examples:
     ----------
     encoding
         Tokens of the samples.
+    samples
+        Samples of one task.
     labels
-        As `encode_labels` returns them.
+        Names of the classes.
     order
-        Positions of the samples to hold, int64 (example,); None for all in their order.
+        Positions of the samples in the order to hold them, int64 (example,); None for their own.
+
+    Notes
+    -----
+    A label is a position in `labels`: of the sample, or of each token, where a word's label is at its first token and
+    `IGNORED` elsewhere.
     """
 
-    def __init__(self, encoding: Encoding, labels: NDArray[np.int64], order: NDArray[np.integer] | None = None) -> None:
+    def __init__(
+        self,
+        encoding: Encoding,
+        samples: Sequence[Sample],
+        labels: Sequence[str],
+        order: NDArray[np.integer] | None = None,
+    ) -> None:
         self._encoding = encoding
-        self._labels = labels
+        self._by_token = samples[0].word_labels is not None
+        code = {label: position for position, label in enumerate(labels)}
+        self._labels = np.array([code[label] for sample in samples for label in sample.labels], np.int64)
+        if self._by_token:
+            words, read = self._labels, encoding.word_token_count > 0
+            self._labels = np.full(len(encoding.token_id), IGNORED, np.int64)
+            self._labels[encoding.word_token_start[read]] = words[read]
         self._ends = np.cumsum(encoding.token_count, dtype=np.int64)
         self.order = np.arange(len(encoding.token_count)) if order is None else order
 
@@ -69,11 +60,10 @@ class Examples:
         sample = int(self.order[index])
         end = int(self._ends[sample])
         span = slice(end - int(self._encoding.token_count[sample]), end)
-        by_token = self._encoding.view == "sentence"
         fed: dict[str, Any] = {
             "input_ids": self._encoding.token_id[span].tolist(),
             "attention_mask": [1] * (span.stop - span.start),
-            "labels": self._labels[span].tolist() if by_token else int(self._labels[sample]),
+            "labels": self._labels[span].tolist() if self._by_token else int(self._labels[sample]),
         }
         if self._encoding.token_type is not None:
             fed["token_type_ids"] = self._encoding.token_type[span].tolist()

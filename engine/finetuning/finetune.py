@@ -2,11 +2,8 @@
 
 import itertools
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +12,27 @@ import xarray as xr
 
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, Workplace, find_checkpoint
-from biocache.engine.finetuning.examples import Examples, encode_labels
+from biocache.engine.finetuning.examples import Examples
 from biocache.engine.finetuning.heads import attach_head
 from biocache.engine.finetuning.material import Material, Source
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.scores import Predicted, score_splits, word_classes
-from biocache.engine.finetuning.spec import FinetuneSpec
+from biocache.engine.finetuning.spec import HYPERPARAMETERS, FinetuneSpec
 from biocache.engine.finetuning.subset import Subset
-from biocache.engine.machine import device_name, isolated, seeded
+from biocache.engine.machine import isolated, origin, seeded
 from biocache.engine.request import in_words_of
+from biocache.store.atomic import write_error
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import enclosing_zarr, local_path, resolved
 from biocache.store.results import find_result, save_result
-from biocache.store.staging import refuse_foreign, write_error
 
 if TYPE_CHECKING:
-    from biocache.engine.finetuning.training import Curve, Training
+    from biocache.engine.finetuning.training import Training
 
 __all__ = ["RESULT_KIND", "FinetuneProgress", "finetune"]
 
 RESULT_KIND = "finetune"
-_VERSIONS = ("biocache", "torch", "transformers", "tokenizers", "accelerate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +223,7 @@ class _Finetuning:
         training = Training(
             model,
             source.tokenizer,
-            Examples(encoding, encode_labels(self._subset.samples, encoding, labels)),
+            Examples(encoding, self._subset.samples, labels),
             None if request.patience is None else self._examples("validation"),
             request,
             self._material.device,
@@ -234,48 +231,38 @@ class _Finetuning:
             on_step,
         )
         curve = training.run(step)
-        scores = self._scores(training, curve)
+        scores = self._scores(training).merge(curve).assign(train_samples=self.spec.train_samples)
         with workplace.made(self._origin(encoding), self._subset.sample_ids, scores) as folder:
             training.save(folder)
             source.tokenizer.save_pretrained(folder)
         return Checkpoint.read(workplace.target)
 
     def _examples(self, split: str) -> Examples:
-        """Return the samples of a split, those of like length together."""
+        """Return the samples of a split, sorted by length."""
         encoding = self._source.encode_split(split)
-        labels = encode_labels(self._material.corpus.splits[split], encoding, self.spec.label_names)
-        return Examples(encoding, labels, np.argsort(-encoding.token_count, kind="stable"))
+        order = np.argsort(-encoding.token_count, kind="stable")
+        return Examples(encoding, self._material.corpus.splits[split], self.spec.label_names, order)
 
-    def _scores(self, training: "Training", curve: "Curve") -> xr.Dataset:
+    def _scores(self, training: "Training") -> xr.Dataset:
+        corpus, labels = self._material.corpus, self.spec.label_names
         predicted = {}
-        for split, samples in self._material.corpus.splits.items():
-            if split == "train":
-                continue
-            examples = self._examples(split)
-            rows = training.predict(examples)
-            if self.spec.task == "ner":
-                encoding = self._source.encode_split(split)
-                classes = word_classes(encoding, rows, examples.order, self.spec.label_names)
-            else:
-                classes = np.empty(len(samples), np.int64)
-                classes[examples.order] = rows
-            predicted[split] = Predicted(samples, classes)
-        scores = score_splits(predicted, self.spec.label_names, self.spec.label_scheme)
-        return scores.assign(curve.variables()).assign(train_samples=self.spec.train_samples)
+        for split, samples in corpus.splits.items():
+            if split != "train":
+                classes = training.predict(self._examples(split))
+                if corpus.task.labels_words:
+                    classes = word_classes(self._source.encode_split(split), classes, labels)
+                predicted[split] = Predicted(samples, classes)
+        return score_splits(predicted, labels, self.spec.label_scheme)
 
     def _origin(self, encoding: Encoding) -> Origin:
-        notes = {"samples_truncated": encoding.samples_truncated, "words_lost": encoding.words_lost}
-        notes |= self._material.corpus.notes.get("train", {})
+        notes = encoding.notes | dict(self._material.corpus.notes.get("train", {}))
         notes |= {f"duplicates_in_{split}": count for split, count in self._subset.duplicates.items()}
         return Origin(
             base_source=self._source.source.base,
             dataset_source=self._material.corpus.source,
-            device=device_name(self._material.device),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            host=socket.gethostname(),
-            versions={name: version(name) for name in _VERSIONS},
             notes={name: count for name, count in notes.items() if count},
             base_task_head=self._source.shape.task_head,
+            **origin(self._material.device, "accelerate"),
         )
 
 
@@ -297,12 +284,5 @@ def _spec(material: Material, source: Source, size: int, subset: Subset) -> Fine
         pooler_digest=source.digests[1],
         tokenizer_digest=source.tokenizer_digest,
         max_length=source.max_length,
-        epochs=request.epochs,
-        learning_rate=request.learning_rate,
-        batch_size=request.batch_size,
-        gradient_accumulation=request.gradient_accumulation,
-        warmup=request.warmup,
-        weight_decay=request.weight_decay,
-        patience=request.patience,
-        compute_dtype=request.compute_dtype,
+        **{name: getattr(request, name) for name in HYPERPARAMETERS},
     )

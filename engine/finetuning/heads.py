@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.models.loading import POOLER
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
@@ -35,7 +36,7 @@ def attach_head(
     tokenizer
         Its tokenizer, from `biocache.engine.corpora.tokenizers.load_tokenizer`.
     task
-        ``ner`` for a label a token, ``nli`` for a label a sequence.
+        Task: ``ner`` for a label a token, ``nli`` for a label a sequence.
     labels
         Names of the classes.
 
@@ -53,13 +54,14 @@ def attach_head(
     import torch
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    kind = AutoModelForTokenClassification if task == "ner" else AutoModelForSequenceClassification
+    by_word = TASKS[task].labels_words
+    kind = AutoModelForTokenClassification if by_word else AutoModelForSequenceClassification
     config = load_config(source)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: position for position, label in enumerate(labels)}
     config.pad_token_id = tokenizer.pad_token_id
-    config.problem_type = "single_label_classification" if task == "nli" else None
+    config.problem_type = None if by_word else "single_label_classification"
     with quiet_transformers():
         try:
             model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)

@@ -1,23 +1,21 @@
 """What fine-tuning works on: the corpus with its subsets, and pre-trained models with their encodings."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 
-from biocache.engine.corpora.base import Sample
-from biocache.engine.corpora.encoding import Encoding, encode
+from biocache.engine.corpora.encoding import CorpusEncoder, Encoding, encode
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.engine.corpora.task import Sample
 from biocache.engine.finetuning.request import FinetuneRequest
-from biocache.engine.finetuning.subset import Subset, draw_subset, refuse_duplicates
+from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
 from biocache.engine.machine import choose_device, seeded
-from biocache.engine.models.loading import LoadedModel, load_model, pooler_digest
+from biocache.engine.models.loading import LoadedModel, load_model, weights_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
+from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import DataError, SettingError
 
 __all__ = ["Material", "Source"]
-
-_VIEW = {"ner": "sentence", "nli": "pair"}
 
 
 class Material:
@@ -39,28 +37,21 @@ class Material:
         self.device = _choose_device(request)
         self.corpus = read_corpus(request.task, request.dataset, label_scheme=request.label_scheme, limit=request.limit)
         if "train" not in self.corpus.splits:
-            raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the data set")
+            raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the dataset")
         if request.patience is not None and "validation" not in self.corpus.splits:
             raise DataError(f"{self.corpus.source}: no split 'validation' for --patience to look at; leave it out")
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
-        self._subsets: dict[int, Subset] = {}
+        self.encoder = CorpusEncoder(self.corpus)
+        #: Return the samples of a training size.
+        self.subset = cache(lambda size: draw_subset(self.corpus, size, request.seed))
 
     def sources(self) -> list["Source"]:
         """Return the pre-trained models."""
         named = [parse_model(text) for text in self.request.models]
-        names = [name for name, _ in named]
-        for name in names:
-            if names.count(name) > 1:
-                raise SettingError(f"model {name!r} is asked for twice; give the two different names: NAME=...")
+        refuse_repeats("model", (name for name, _ in named))
         return [Source(self, ModelSource(name, base, 0, self.request.seed)) for name, base in named]
-
-    def subset(self, size: int) -> Subset:
-        """Return the samples of a training size."""
-        if size not in self._subsets:
-            self._subsets[size] = draw_subset(self.corpus, size, self.request.seed)
-        return self._subsets[size]
 
 
 class Source:
@@ -82,12 +73,9 @@ class Source:
     def __init__(self, material: Material, source: ModelSource) -> None:
         self.source = source
         self._material = material
-        self.tokenizer = load_tokenizer(source.tokenizer)
-        self.tokenizer_digest = tokenizer_digest(self.tokenizer)
-        asked = material.request.max_length
+        self.tokenizer, self.tokenizer_digest = material.encoder.tokenizer(source.tokenizer)
         self.shape = load_shape(source)
-        self.max_length = choose_max_length(asked, source, self.shape, self.tokenizer)
-        self._encodings: dict[str, Encoding] = {}
+        self.max_length = choose_max_length(material.request.max_length, source, self.shape, self.tokenizer)
 
     def load_encoder(self) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
@@ -98,21 +86,23 @@ class Source:
     def digests(self) -> tuple[str, str | None]:
         """Digest of the encoder's weights, and of the pooler's where the task has a head that reads it."""
         encoder = self.load_encoder()
-        reads_pooler = self._material.request.task == "nli"
-        return encoder.digest, pooler_digest(encoder.model) if reads_pooler else None
+        by_word = self._material.corpus.task.labels_words
+        return encoder.digest, None if by_word else weights_digest(encoder.model, pooler=True)
 
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""
         task = self._material.corpus.task
-        encoding = encode(self.tokenizer, samples, task, _VIEW[task.name], self.max_length)
+        encoding = encode(self.tokenizer, samples, task, task.whole_view, self.max_length)
         require_vocabulary(self.source, self.shape, encoding.token_id)
         return encoding
 
     def encode_split(self, split: str) -> Encoding:
         """Encode a whole split, once for all training sizes."""
-        if split not in self._encodings:
-            self._encodings[split] = self.encode(self._material.corpus.splits[split])
-        return self._encodings[split]
+        material = self._material
+        view = material.corpus.task.whole_view
+        encoding = material.encoder.encode(self.source.tokenizer, view, split, self.max_length)
+        require_vocabulary(self.source, self.shape, encoding.token_id)
+        return encoding
 
 
 def _choose_device(request: FinetuneRequest) -> str:

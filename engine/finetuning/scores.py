@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Sample
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.corpora.ner import OUTSIDE
-from biocache.engine.scoring import as_iob2, score_classes, score_entities
+from biocache.engine.corpora.task import Sample
+from biocache.engine.metrics import as_iob2, score_classes, score_entities
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 
@@ -35,9 +35,7 @@ class Predicted:
     classes: NDArray[np.int64]
 
 
-def word_classes(
-    encoding: Encoding, rows: NDArray[np.integer], order: NDArray[np.integer], labels: Sequence[str]
-) -> NDArray[np.int64]:
+def word_classes(encoding: Encoding, rows: NDArray[np.integer], labels: Sequence[str]) -> NDArray[np.int64]:
     """Read the class of every word at its first token.
 
     Parameters
@@ -45,24 +43,20 @@ def word_classes(
     encoding
         Tokens of the samples.
     rows
-        Predicted classes (row, token), a row a sample, as long as the longest.
-    order
-        Sample of each row.
+        Predicted classes (sample, token), as long along ``token`` as the longest sample.
     labels
         Names of the classes.
 
     Returns
     -------
     numpy.ndarray
-        int64 (word,). A word that has no token, for it was cut off, is outside of every entity: ``O``.
+        int64 (word,). A word without tokens, because it was cut off, is outside of every entity: ``O``.
     """
-    row_of = np.empty(len(order), np.int64)
-    row_of[order] = np.arange(len(order))
     classes = np.full(len(encoding.word_text), labels.index(OUTSIDE), np.int64)
     read = encoding.word_token_count > 0
-    sample = np.repeat(np.arange(len(order)), encoding.word_count)[read]
+    sample = np.repeat(np.arange(len(rows)), encoding.word_count)[read]
     start = np.cumsum(encoding.token_count, dtype=np.int64) - encoding.token_count
-    classes[read] = rows[row_of[sample], encoding.word_token_start[read] - start[sample]]
+    classes[read] = rows[sample, encoding.word_token_start[read] - start[sample]]
     return classes
 
 
@@ -85,27 +79,32 @@ def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], labe
         float64 in [0, 1] with dims split: ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``,
         ``entity_precision``, ``entity_recall``, ``entity_f1``; with dims (split, label): ``precision``, ``recall``,
         ``f1``. int64 counts: ``items`` and, for ``ner``, ``entities`` (split), ``support`` (split, label) and
-        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.scoring`.
+        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.metrics`.
     """
     parts = {split: _score(part, labels, label_scheme) for split, part in predicted.items()}
-    names = next(iter(parts.values())).keys()
+    made = next(iter(parts.values()))
     variables = {
         name: (
-            ("split", *_DIMS.get(name, ())),
+            ("split", *dims),
             np.array([part[name] for part in parts.values()]),
             dict(_UNIT) if name not in _COUNTS else {"units": "1"},
         )
-        for name in names
+        for name, dims in _DIMS.items()
+        if name in made
     }
     text = np.array(labels, dtype=object)
     coordinates = {"split": np.array(list(parts), dtype=object), "label": text}
     return xr.Dataset(variables, coordinates | {"predicted_label": text})
 
 
-_DIMS = dict.fromkeys(("precision", "recall", "f1", "support"), ("label",)) | {
-    "confusion": ("label", "predicted_label")
+# Dimensions of the scores after split, in the order of the dataset.
+_DIMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("accuracy", "macro_f1", "micro_f1", "items"), ()),
+    **dict.fromkeys(("precision", "recall", "f1", "support"), ("label",)),
+    "confusion": ("label", "predicted_label"),
+    **dict.fromkeys(("entity_precision", "entity_recall", "entity_f1", "entities"), ()),
 }
-# Of the scores and the loss curve of a checkpoint, beside those above.
+# Dimensions of what else a checkpoint records: its training.
 _OTHER_DIMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train_samples", "seconds", "samples_per_second"), ()),
     **dict.fromkeys(("loss", "learning_rate"), ("step",)),
@@ -120,7 +119,7 @@ def check_scores(scores: xr.Dataset) -> None:
     Raises
     ------
     ValueError
-        If a variable is missing, or of other dimensions or another type than those of `score_splits` and `Curve`.
+        If a variable is missing, or its dimensions or type are not those of `score_splits` and `Training.run`.
     """
     absent = {"split", "label", "accuracy", *_OTHER_DIMS} - {"validation_loss"} - set(scores.variables)
     if absent:
@@ -137,32 +136,14 @@ def check_scores(scores: xr.Dataset) -> None:
 
 def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[str, Any]:
     code = {label: position for position, label in enumerate(labels)}
-    words = [sample.word_labels for sample in part.samples if sample.word_labels is not None]
-    gold = np.array(
-        [code[label] for labels_ in words for label in labels_] or [code[s.label or ""] for s in part.samples]
-    )
-    scores = score_classes(gold, part.classes, labels)
-    found: dict[str, Any] = {
-        "accuracy": scores.accuracy,
-        "macro_f1": scores.macro_f1,
-        "micro_f1": scores.micro_f1,
-        "items": len(gold),
-        "precision": scores.precision,
-        "recall": scores.recall,
-        "f1": scores.f1,
-        "support": scores.support,
-        "confusion": scores.confusion,
-    }
-    if words:
-        ends = np.cumsum([0, *map(len, words)]).tolist()
+    gold = np.array([code[label] for sample in part.samples for label in sample.labels])
+    found = {**vars(score_classes(gold, part.classes, labels)), "items": len(gold)}
+    if part.samples[0].word_labels is not None:
+        ends = np.cumsum([0, *(len(sample.labels) for sample in part.samples)]).tolist()
         guessed = [[labels[position] for position in part.classes[a:b].tolist()] for a, b in pairwise(ends)]
         if label_scheme == "type":
             guessed = [as_iob2(types) for types in guessed]
         entities = score_entities([sample.tags or () for sample in part.samples], guessed)
-        found |= {
-            "entity_precision": entities.precision,
-            "entity_recall": entities.recall,
-            "entity_f1": entities.f1,
-            "entities": entities.support,
-        }
+        found |= {f"entity_{name}": getattr(entities, name) for name in ("precision", "recall", "f1")}
+        found["entities"] = entities.support
     return found

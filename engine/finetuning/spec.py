@@ -9,7 +9,13 @@ from biocache.store.errors import SpecMismatchError
 from biocache.store.metadata import Natural, as_type
 from biocache.store.text import shortened
 
-__all__ = ["FinetuneSpec"]
+__all__ = ["HYPERPARAMETERS", "FinetuneSpec"]
+
+#: Fields of `FinetuneRequest` that a spec holds under the same names.
+HYPERPARAMETERS = (
+    *("epochs", "learning_rate", "batch_size", "gradient_accumulation"),
+    *("warmup", "weight_decay", "patience", "compute_dtype"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

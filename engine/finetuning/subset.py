@@ -1,14 +1,21 @@
 """The samples that a training size stands for, and what they share with the other splits."""
 
+import hashlib
+import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from biocache.engine.corpora.base import Corpus, Sample, digest_samples
-from biocache.engine.corpora.subsets import training_subset
-from biocache.store.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.corpora.base import Corpus, digest_samples
+from biocache.engine.corpora.ner import OUTSIDE, entity_type
+from biocache.engine.corpora.task import Sample
+from biocache.store.errors import DataError, SettingError
 from biocache.store.text import shown
 
-__all__ = ["Subset", "draw_subset", "refuse_duplicates"]
+__all__ = ["Subset", "draw_subset", "refuse_duplicates", "strata", "training_subset"]
 
 _LISTED = 5
 
@@ -93,3 +100,107 @@ def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Samp
     """Return the samples of a split whose texts, all of them, are those of one of some samples."""
     texts = {sample.texts for sample in samples}
     return [sample for sample in split if sample.texts in texts]
+
+
+def strata(samples: Sequence[Sample]) -> list[str]:
+    """Return the class by which each sample is drawn.
+
+    For ``nli`` it is the label. For ``ner`` it is the entity type of the sentence that the fewest sentences
+    hold, so that rare types keep their share, and ``O`` for a sentence without entities.
+
+    Parameters
+    ----------
+    samples
+        Samples of one task.
+
+    Returns
+    -------
+    list of str
+        One class a sample; shape (sample,).
+    """
+    types = [set(map(entity_type, sample.tags or ())) - {OUTSIDE} for sample in samples]
+    sentences = Counter(name for found in types for name in found)
+    return [
+        sample.label
+        if sample.label is not None
+        else min(found, key=lambda name: (sentences[name], name), default=OUTSIDE)
+        for sample, found in zip(samples, types, strict=True)
+    ]
+
+
+def training_subset(samples: Sequence[Sample], training_size: int, seed: int) -> NDArray[np.int64]:
+    """Draw the samples to fine-tune on.
+
+    The subsets of one seed are nested: each holds all smaller ones. They do not depend on the model.
+
+    Parameters
+    ----------
+    samples
+        The train split.
+    training_size
+        Percent of the samples to draw, 1 to 100.
+    seed
+        Seed of the order within each class, 0 or more.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions in `samples`, ascending; int64, shape (drawn sample,). It has `training_size` percent of
+        them, rounded half up and at least one, and of every class (see `strata`) its exact percentage
+        rounded down or up.
+
+    Raises
+    ------
+    SettingError
+        If the training size is not from 1 to 100, if the seed is negative, or if there are no samples.
+
+    Notes
+    -----
+    Growing the subset one percent at a time, the i-th sample of a class of n may enter once the class's exact
+    percentage passes i - 1, and must have entered once it reaches i. Serving the earliest deadline first
+    meets all deadlines [1]_, because no interval of sizes asks for more samples than it has room for. Ranking
+    the samples by (i - 1/2) / n is simpler and not enough: ten classes of one sample beside one of 90
+    would leave 45 of the 90 in a size of 45, where 40 or 41 belong.
+
+    References
+    ----------
+    .. [1] G. Steiner and S. Yeomans, "Level schedules for mixed-model, just-in-time processes", Management
+       Science 39(6), 1993. https://doi.org/10.1287/mnsc.39.6.728
+    """
+    if not 1 <= training_size <= 100:
+        raise SettingError(f"training size {training_size} is not a percentage to draw; use 1 to 100")
+    if seed < 0:
+        raise SettingError(f"seed {seed} is negative; use 0 or more")
+    if not samples:
+        raise SettingError("there are no samples to draw from; pass a train split with samples")
+    waiting = _windows(strata(samples), seed)
+    ready: list[tuple[int, float, int]] = []
+    drawn: list[int] = []
+    entered = 0
+    for percent in range(1, training_size + 1):
+        while entered < len(waiting) and waiting[entered][0] <= percent:
+            heapq.heappush(ready, waiting[entered][1:])
+            entered += 1
+        room = max(1, (2 * len(samples) * percent + 100) // 200) - len(drawn)
+        drawn += [heapq.heappop(ready)[-1] for _ in range(room)]
+    return np.sort(np.array(drawn, dtype=np.int64))
+
+
+def _windows(classes: Sequence[str], seed: int) -> list[tuple[int, int, float, int]]:
+    """Return (first size, last size, rank in its class, position) of every sample, by first size."""
+    members: dict[str, list[int]] = {}
+    for position, name in enumerate(classes):
+        members.setdefault(name, []).append(position)
+    windows: list[tuple[int, int, float, int]] = []
+    for name, positions in members.items():
+        count = len(positions)
+        for i, chosen in enumerate(_stream(name, seed).permutation(count)):
+            first, last = 100 * i // count + 1, -(-100 * (i + 1) // count)
+            windows.append((first, last, (i + 0.5) / count, positions[chosen]))
+    return sorted(windows)
+
+
+def _stream(name: str, seed: int) -> np.random.Generator:
+    # Keyed by the class's name: one more class in the data leaves the order of the others alone.
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, key])

@@ -1,6 +1,5 @@
 """Training: transformers' `Trainer`, with every failure told by its step."""
 
-import logging
 import math
 import pickle
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import (
@@ -26,14 +26,16 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.machine import quiet_loggers
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.arrays import UNREADABLE
 from biocache.store.errors import BiocacheError, IntegrityError, ResourceError, SettingError, TrainingError
 from biocache.store.metadata import MetadataError, Natural, read_json
 
-__all__ = ["Curve", "Training"]
+__all__ = ["Training"]
 
 # Points of a loss curve, about.
 _CURVE_POINTS = 100
@@ -41,52 +43,9 @@ _EVALUATION_BATCH = 32
 # What the readers of torch, safetensors and JSON raise at a file that is damaged.
 _UNREADABLE = (*UNREADABLE, pickle.UnpicklingError, SafetensorError)
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+# Libraries that warn about their own insides.
+_LOUD = ("accelerate", "torch")
 _NO_WRITING = ("file write failed", "failed writing", "unexpected pos")
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """How a training went.
-
-    Attributes
-    ----------
-    step
-        Optimiser steps at which the loss was noted, int64 (step).
-    loss
-        Mean cross-entropy of the batches since the step before, in nats, float64 (step).
-    learning_rate
-        Learning rate at that step, float64 (step).
-    evaluation_step, validation_loss
-        Loss on the validation split, where it decided when to stop, in nats (evaluation_step): the mean over samples of
-        the mean cross-entropy of the batch that each is in.
-    seconds
-        Wall time of the training in this process.
-    samples_per_second
-        Samples that this process trained on in a second, each epoch counted.
-    """
-
-    step: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    learning_rate: NDArray[np.float64]
-    evaluation_step: NDArray[np.int64]
-    validation_loss: NDArray[np.float64]
-    seconds: float
-    samples_per_second: float
-
-    def variables(self) -> dict[str, Any]:
-        """Return the curve as variables and coordinates of a dataset."""
-        evaluated = {
-            "evaluation_step": self.evaluation_step,
-            "validation_loss": ("evaluation_step", self.validation_loss, {"units": "nat"}),
-        }
-        return {
-            "step": self.step,
-            "loss": ("step", self.loss, {"units": "nat"}),
-            "learning_rate": ("step", self.learning_rate, {"units": "1"}),
-            "seconds": ((), self.seconds, {"units": "s"}),
-            "samples_per_second": ((), self.samples_per_second, {"units": "s-1"}),
-            **(evaluated if len(self.evaluation_step) else {}),
-        }
 
 
 class Training:
@@ -128,8 +87,7 @@ class Training:
         callbacks: list[TrainerCallback] = [self._pace]
         if request.patience is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=request.patience))
-        by_token = request.task == "ner"
-        collate = DataCollatorForTokenClassification if by_token else DataCollatorWithPadding
+        collate = DataCollatorForTokenClassification if TASKS[request.task].labels_words else DataCollatorWithPadding
         self._resumed: Path | None = None
         with self._explained("moving the model to the device"), quiet_transformers():
             self._trainer = _Trainer(
@@ -145,13 +103,21 @@ class Training:
             # Its prints would go to stdout.
             self._trainer.remove_callback(PrinterCallback)
 
-    def run(self, resume_from: Path | None) -> Curve:
+    def run(self, resume_from: Path | None) -> xr.Dataset:
         """Train to the end.
 
         Parameters
         ----------
         resume_from
-            Folder of the saved step to go on from; None to begin.
+            Folder of the saved step to resume; None to begin.
+
+        Returns
+        -------
+        xarray.Dataset
+            float64: ``loss`` (step), the mean cross-entropy of the batches since the step before, in nats;
+            ``learning_rate`` (step); ``seconds``, the wall time of the training in this process, and
+            ``samples_per_second`` that it trained on, each epoch counted. With `patience` also ``validation_loss``
+            (evaluation_step) in nats: the mean over samples of the mean cross-entropy of the batch that each is in.
 
         Raises
         ------
@@ -165,7 +131,7 @@ class Training:
         self._resumed = resume_from
         if resume_from is not None:
             _require_state(resume_from)
-        with self._explained("saving a step"), quiet_transformers(), _silent_loggers():
+        with self._explained("saving a step"), quiet_transformers(), quiet_loggers(*_LOUD):
             self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
         for name, weight in self._trainer.model.named_parameters():
             if not torch.isfinite(weight).all():
@@ -183,17 +149,17 @@ class Training:
         Returns
         -------
         numpy.ndarray
-            int64 (example,) for a sequence classifier; (example, token) for a token classifier, as long along ``token``
-            as the longest sample; what is beyond a sample's end says nothing.
+            int64 (sample,) for a sequence classifier; (sample, token) for a token classifier, as long along ``token``
+            as the longest sample; values beyond a sample's end have no meaning. In the order of the samples.
 
         Raises
         ------
         ResourceError
             If memory does not suffice.
         """
-        with self._explained("scoring"), quiet_transformers(), _silent_loggers():
+        with self._explained("scoring"), quiet_transformers(), quiet_loggers(*_LOUD):
             predicted: NDArray[np.int64] = self._trainer.predict(examples).predictions
-        return predicted
+        return predicted[np.argsort(examples.order)]
 
     def save(self, folder: Path) -> None:
         """Write the weights and the configuration.
@@ -206,19 +172,24 @@ class Training:
         with self._explained("writing the checkpoint"), quiet_transformers():
             self._trainer.model.save_pretrained(folder)
 
-    def _curve(self) -> Curve:
+    def _curve(self) -> xr.Dataset:
         history = self._trainer.state.log_history
         noted = [entry for entry in history if "loss" in entry]
         evaluated = [entry for entry in history if "eval_loss" in entry]
-        return Curve(
-            step=np.array([entry["step"] for entry in noted], np.int64),
-            loss=np.array([entry["loss"] for entry in noted], np.float64),
-            learning_rate=np.array([entry["learning_rate"] for entry in noted], np.float64),
-            evaluation_step=np.array([entry["step"] for entry in evaluated], np.int64),
-            validation_loss=np.array([entry["eval_loss"] for entry in evaluated], np.float64),
-            seconds=self._pace.seconds,
-            samples_per_second=self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9),
+        rate = self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9)
+        curve = xr.Dataset(
+            {
+                "loss": ("step", [entry["loss"] for entry in noted], {"units": "nat"}),
+                "learning_rate": ("step", [entry["learning_rate"] for entry in noted], {"units": "1"}),
+                "seconds": ((), self._pace.seconds, {"units": "s"}),
+                "samples_per_second": ((), rate, {"units": "s-1"}),
+            },
+            {"step": [entry["step"] for entry in noted]},
         )
+        if not evaluated:
+            return curve
+        losses = ("evaluation_step", [entry["eval_loss"] for entry in evaluated], {"units": "nat"})
+        return curve.assign(validation_loss=losses, evaluation_step=[entry["step"] for entry in evaluated])
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
@@ -349,42 +320,28 @@ class _Pace(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, on_step: Callable[[int, int], None]) -> None:
         self._on_step = on_step
-        self._begun = self._ended = time.perf_counter()
-        self._first_epoch = self._last_epoch = 0.0
+        # Time and epoch.
+        self._begun = self._ended = (time.perf_counter(), 0.0)
         self.done = 0
         self.stepped = False
 
     @property
     def seconds(self) -> float:
-        return self._ended - self._begun
+        return self._ended[0] - self._begun[0]
 
     @property
     def epochs(self) -> float:
-        return self._last_epoch - self._first_epoch
+        return self._ended[1] - self._begun[1]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._begun = self._ended = time.perf_counter()
-        self._first_epoch = self._last_epoch = float(state.epoch or 0)
-        self.done = state.global_step
-        self._on_step(state.global_step, state.max_steps)
+        self._note(state)
+        self._begun = self._ended
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._ended = time.perf_counter()
-        self._last_epoch = float(state.epoch)
+        self._note(state)
         self.stepped = True
+
+    def _note(self, state: Any) -> None:
+        self._ended = (time.perf_counter(), float(state.epoch or 0))
         self.done = state.global_step
         self._on_step(state.global_step, state.max_steps)
-
-
-@contextmanager
-def _silent_loggers() -> Iterator[None]:
-    """Keep warnings of accelerate and torch about their own insides out of the user's terminal."""
-    loggers = [logging.getLogger(name) for name in ("accelerate", "torch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

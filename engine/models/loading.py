@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["POOLER", "LoadedModel", "load_model", "pooler_digest", "weights_digest"]
+__all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
 
 #: How the names of a pooler's weights begin: fresh where a checkpoint has none, and not on the way to hidden states or
 #: attention.
@@ -120,20 +120,17 @@ def _cause(error: Exception) -> str:
     return "it holds more than tensors, and no code of a file is run" if more else one_line(error)
 
 
-def weights_digest(model: "PreTrainedModel") -> str:
+def weights_digest(model: "PreTrainedModel", *, pooler: bool = False) -> str:
     """Return the SHA-256 (hexadecimal) of the names, shapes and values of an encoder's weights.
 
-    The pooler is left out: it is not on the way to hidden states, and fresh where a checkpoint has none.
+    Parameters
+    ----------
+    model
+        The encoder.
+    pooler
+        Whether to digest the pooler's weights, from which some families classify sequences, instead of all others. It
+        does not compute hidden states, and is new where a checkpoint has none.
     """
-    return _digest(model, pooler=False)
-
-
-def pooler_digest(model: "PreTrainedModel") -> str:
-    """Return the same of the pooler alone, from which some families tell sequences apart."""
-    return _digest(model, pooler=True)
-
-
-def _digest(model: "PreTrainedModel", *, pooler: bool) -> str:
     sha = hashlib.sha256()
     state: dict[str, torch.Tensor] = model.state_dict()
     for name in sorted(state):

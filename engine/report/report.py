@@ -82,8 +82,8 @@ def write_report(
                 f"the page takes {len(text.encode()):,} bytes without a sample, and max_bytes is "
                 f"{request.max_bytes:,}; raise it, or choose fewer models, tasks or training sizes"
             )
-    with replacing(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+    with replacing(path) as made:
+        made.write_text(text, encoding="utf-8")
     return Report(path, path.stat().st_size, len(inventory.runs), len(figures), page.viewer.samples, page.notes)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.study.steps import Step, check_study_disk, has_foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import local_path
-from biocache.store.staging import refuse_foreign
 
 __all__ = ["Outcome", "run_study"]
 

@@ -66,12 +66,13 @@ def run_bare(plan: ExtractionPlan) -> float:
     (model,) = plan.models
     (run,) = model.runs
     loaded = load_model(model.source, plan.device, "float32")
-    counts = run.layout.tokens.count
-    tokens = TokenTable(run.encoding.token_id, run.encoding.segment, np.cumsum(counts) - counts)
+    counts, positions = run.layout.tokens.count, run.layout.tokens.positions()
+    columns = (run.columns[f"tokens/{name}"][positions] for name in ("token_id", "segment"))
+    tokens = TokenTable(*columns, np.cumsum(counts) - counts)
     forward = Forward(loaded.model, run.spec, tokens)
     with torch.inference_mode():
         for window in plan_windows(run.layout, model.budget.window_tokens):
-            for batch in plan_batches(run.layout, window.packs, model.budget.batch_tokens):
+            for batch in plan_batches(run.layout, window, model.budget.batch_tokens):
                 loaded.model(**forward.inputs(batch), output_hidden_states=True, output_attentions=True)
     if plan.device.startswith("cuda"):
         torch.cuda.synchronize()

@@ -25,8 +25,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 
 from biocache.engine import ClassifierOptions, ExtractionRequest, ProbeRequest, extract, probe
+from biocache.engine.analyses.probing.classifiers import fit_scaled
 from biocache.engine.analyses.probing.features import read_rows
-from biocache.engine.analyses.probing.scaling import fit_scaled
 from biocache.engine.analysis import find
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.demo.checkpoints import write_checkpoint

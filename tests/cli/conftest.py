@@ -2,14 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from filelock import FileLock
 
 from biocache.cli.main import biocache
 
@@ -46,28 +43,6 @@ def extracted(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path, che
 def store(extracted: Path, tmp_path: Path) -> Path:
     """Return a copy of the store, to be changed at will."""
     return Path(shutil.copytree(extracted, tmp_path / "biocache.zarr"))
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
-    """Return the folder that a demo was made in, and what it said; made once for all processes of the tests.
-
-    The variable BIOCACHE_DEMO_OUTPUT names the output of a `biocache demo` that was run before in this folder.
-    """
-    earlier = os.environ.get("BIOCACHE_DEMO_OUTPUT")
-    if earlier is not None:
-        return Path("biocache-demo"), Path(earlier).read_text()
-    base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "demo"
-    folder, said = shared / "a demo, with a comma", shared / "stdout"
-    shared.mkdir(exist_ok=True)
-    with FileLock(shared / "lock"):
-        if not said.is_file():
-            call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
-            result = subprocess.run(call, capture_output=True, text=True, check=True)
-            assert result.stderr == ""
-            said.write_text(result.stdout)
-    return folder, said.read_text()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from biocache.engine.demo.demo import SCORES, SIZES, Demo
 from biocache.engine.demo.making import Step, make_demo
 from biocache.engine.demo.models import MODELS, write_model
 from biocache.store import Store
+from biocache.store.atomic import PARTIAL
 
 Command = Callable[..., Result]
 
@@ -147,8 +148,8 @@ def test_an_interrupted_demo_is_completed(
     monkeypatch.setattr("biocache.engine.demo.making.write_model", copy)
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo")
-    # What a killed process leaves is swept.
-    (tmp_path / "demo/models/.gpt2-abc123/gpt2").mkdir(parents=True)
+    # What a killed process left is deleted.
+    (tmp_path / "demo/models" / f"{PARTIAL}host-1@0" / "gpt2").mkdir(parents=True)
     with pytest.raises(InterruptedError):
         make_demo(tmp_path / "demo", on_step=stop)
     # A twin comes after what it begins with.

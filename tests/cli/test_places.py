@@ -9,7 +9,7 @@ from click.testing import Result
 
 from biocache.engine.exporting import export_dataset
 from biocache.store.errors import SettingError, StoreFormatError
-from biocache.store.staging import refuse_foreign
+from biocache.store.hierarchy import refuse_foreign
 
 Command = Callable[..., Result]
 

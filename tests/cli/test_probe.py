@@ -15,7 +15,7 @@ from click.testing import Result
 from biocache.engine import ClassifierOptions, ProbeRequest, analysis, compare_probes, probe
 from biocache.engine.analyses.probing import fitting
 from biocache.engine.analyses.probing.analysis import Probing
-from biocache.engine.scoring import score_names
+from biocache.engine.metrics import score_names
 from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]

@@ -23,22 +23,21 @@ def plain() -> dict[int, float]:
     return found
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Any:
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as running:
-        yield running
-
-
-@pytest.mark.parametrize("where", ["threads", "workers", "cluster"])
-def test_results_are_added_in_the_order_of_the_tasks(where: str, cluster: Any) -> None:
-    made = {"threads": {}, "workers": {"workers": 2}, "cluster": {"scheduler_address": cluster.scheduler_address}}
+def assert_added_in_order(**where: Any) -> None:
     told: list[tuple[int, int]] = []
-    with Executor(**made[where]) as executor:
+    with Executor(**where) as executor:
         for _ in range(2):
             assert executor.run(TASKS, on_progress=lambda *at: told.append(at)) == plain()
     assert told == [(n, 20) for n in range(21)] * 2
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_results_are_added_in_the_order_of_the_tasks(workers: int | None) -> None:
+    assert_added_in_order(workers=workers)
+
+
+def test_a_cluster_adds_results_in_the_order_of_the_tasks(cluster: Any) -> None:
+    assert_added_in_order(scheduler_address=cluster.scheduler_address)
 
 
 @pytest.mark.parametrize("workers", [None, 1])

@@ -3,10 +3,10 @@ import time
 
 import pytest
 import torch
-from distributed import Client, LocalCluster
+from distributed import Client
 from extractions import holdings, request, small_packs
 from transformers import AutoModel, AutoTokenizer
-from workers import die_in, load_libraries, models_loaded
+from workers import die_in, models_loaded
 
 from biocache.engine import extract
 from biocache.engine.extraction import cluster as on_cluster
@@ -15,15 +15,6 @@ from biocache.store import Store
 from biocache.store.errors import ModelError, ResourceError, SettingError, SpecMismatchError
 
 SETTINGS = {"batch_tokens": 256, "window_tokens": 300, "task": "nli"}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
-        with Client(cluster, set_as_default=False) as client:
-            client.run(load_libraries)
-        yield cluster
 
 
 @pytest.fixture(autouse=True)
@@ -134,14 +125,12 @@ def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints,
     assert not (tmp_path / "s").exists()
 
 
-# Last, since workers that died are back only after seconds.
 @pytest.mark.parametrize("name", ["load_model", "fill_run"])
-def test_dying_workers_are_an_error_that_says_so(cluster, corpus_folder, checkpoints, tmp_path, name):
+def test_dying_workers_are_an_error_that_says_so(cluster, corpus_folder, checkpoints, tmp_path, monkeypatch, name):
     folder = shutil.copytree(checkpoints["bert"], tmp_path / "m")
     asked = request(corpus_folder, folder, **SETTINGS)
-    cluster.scheduler.allowed_failures = 0
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     with Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2)
         client.run(die_in, name)
     with pytest.raises(ResourceError, match=r"workers died .*run the same command again") as caught:
         extract(tmp_path / "s", asked, scheduler_address=cluster.scheduler_address)

@@ -12,7 +12,7 @@ from reference import VIEWS, Reference, read_rows
 from biocache.engine import ExtractionRequest, extract
 from biocache.engine.extraction import memory
 from biocache.engine.extraction.batches import plan_batches, plan_windows
-from biocache.engine.extraction.memory import KeptSizes, choose_budget, peak_memory
+from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget, peak_memory
 from biocache.engine.extraction.planning import plan_extraction
 from biocache.engine.extraction.request import Partition
 from biocache.engine.models.shape import ModelShape
@@ -88,24 +88,16 @@ def test_notes_count_what_was_cut(corpus_folder, checkpoints, tmp_path):
 
 
 KEPT = KeptSizes(hidden_row=13 * 768 * 2, map_row=12 * 12 * 2)
-WORK = {
-    "batch_tokens": 512,
-    "window_tokens": 4096,
-    "windows": 1,
-    "lanes": 2,
-    "writers": 2,
-    "on_device": False,
-    "base_bytes": 0,
-}
+WORK = Budget(batch_tokens=512, window_tokens=4096, windows=1, lanes=2, writers=2)
 
 
 @given(lengths=LENGTHS, tokens=st.integers(1, 200), more=st.integers(1, 200))
 def test_peak_memory_grows_with_all_it_depends_on(lengths, tokens, more):
     plan = layout(lengths, 64)
 
-    def peak(kept=KEPT, shape=SHAPE, plans=(plan,), **changes):
-        work = WORK | {"batch_tokens": tokens} | changes
-        return peak_memory([(one, kept) for one in plans], shape, **work)
+    def peak(kept=KEPT, shape=SHAPE, plans=(plan,), base_bytes=0, **changes):
+        work = replace(WORK, **({"batch_tokens": tokens} | changes))
+        return peak_memory([(one, kept) for one in plans], shape, work, on_device=False, base_bytes=base_bytes)
 
     least = peak()
     assert peak(batch_tokens=tokens + more) >= least
@@ -126,7 +118,7 @@ def test_peak_memory_does_not_grow_with_the_corpus():
     lengths = [10, 30, 20, 7] * 50
 
     def peak(times):
-        return peak_memory([(layout(lengths * times, 64), KEPT)], SHAPE, **WORK)
+        return peak_memory([(layout(lengths * times, 64), KEPT)], SHAPE, WORK, on_device=False, base_bytes=0)
 
     assert peak(40) == peak(400)
 
@@ -136,7 +128,8 @@ def test_larger_windows_take_more_memory(packs, window):
     plan = layout([16] * 4 * packs, 64)
 
     def peak(tokens):
-        return peak_memory([(plan, KEPT)], SHAPE, **(WORK | {"window_tokens": tokens}))
+        work = replace(WORK, window_tokens=tokens)
+        return peak_memory([(plan, KEPT)], SHAPE, work, on_device=False, base_bytes=0)
 
     # Doubling a window never frees any.
     assert peak(2 * 64 * window) >= peak(64 * window)
@@ -346,13 +339,13 @@ def test_partitions_are_parsed():
 def test_windows_cover_all_packs_in_order(lengths, capacity, window):
     plan = layout(lengths, capacity)
     windows = plan_windows(plan, window)
-    assert [pack for one in windows for pack in one.packs] == list(range(plan.pack_count))
+    assert [pack for one in windows for pack in one] == list(range(plan.pack_count))
     assert [one.index for one in windows] == list(range(len(windows)))
     for one in windows:
-        assert len(one.packs) == 1 or plan.tokens.pack_sizes[list(one.packs)].sum() <= window
+        assert len(one) == 1 or plan.tokens.pack_sizes[list(one)].sum() <= window
     # No two neighbours would fit one window.
     for left, right in itertools.pairwise(windows):
-        assert plan.tokens.pack_sizes[list(left.packs)].sum() + plan.tokens.pack_sizes[right.packs[0]] > window
+        assert plan.tokens.pack_sizes[list(left)].sum() + plan.tokens.pack_sizes[right[0]] > window
 
 
 @given(lengths=LENGTHS, capacity=st.integers(1, 100), budget=st.integers(1, 200), data=st.data())
@@ -380,7 +373,7 @@ def test_sorting_by_length_keeps_padding_small(seed):
     lengths = np.random.default_rng(seed).integers(5, 80, 2000)
     plan = layout(lengths, 1024)
     windows = plan_windows(plan, 2**15)
-    padded = sum(batch.padded_tokens for w in windows for batch in plan_batches(plan, w.packs, 512))
+    padded = sum(batch.padded_tokens for w in windows for batch in plan_batches(plan, w, 512))
     assert 1 <= padded / lengths.sum() < 1.05
 
 

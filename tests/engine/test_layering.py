@@ -95,7 +95,7 @@ def test_what_analyses_a_store_never_imports_transformers():
     assert {
         "engine/executor.py",
         "engine/analyses/attention/comparison.py",
-        "engine/analyses/probing/probe.py",
+        "engine/analyses/probing/analysis.py",
     } <= found.keys()
     assert {path: names for path, names in found.items() if names} == {}
 
@@ -145,7 +145,7 @@ def test_the_check_of_loaded_modules_works():
         ("from biocache.store import Store", HEAVY | {"click", "rich"}, {"biocache.store.catalog"}),
         ("from biocache.store import Run", MODELS | {"click", "rich", "distributed"}, {"zarr", "xarray"}),
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
-        ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.analyses.probing.probe"}),
+        ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.analyses.probing.analysis"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import AttentionRequest, compare_attention", MODELS | {"matplotlib"}, {"numba"}),
         ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),

@@ -10,9 +10,37 @@ import zarr
 from store_factory import PROVENANCE, synthetic
 
 from biocache.store import Store
-from biocache.store.catalog import CATALOG_COLUMNS
 from biocache.store.errors import AmbiguousRunError, NewerFormatError, RunNotFoundError, SettingError, StoreFormatError
 from biocache.store.keys import RunKey
+
+#: Columns of a catalog.
+COLUMNS = [
+    "task",
+    "dataset",
+    "model",
+    "training_size",
+    "seed",
+    "view",
+    "split",
+    "samples",
+    "tokens",
+    "words",
+    "packs",
+    "packs_done",
+    "complete",
+    "state",
+    "keep",
+    "layers",
+    "features",
+    "heads",
+    "dtype",
+    "stored_bytes",
+    "model_source",
+    "dataset_source",
+    "created",
+    "host",
+    "problem",
+]
 
 
 @pytest.fixture
@@ -32,7 +60,7 @@ def store(root: Path) -> Store:
 
 def test_the_catalog_has_a_row_a_run(store: Store) -> None:
     catalog = store.catalog()
-    assert list(catalog.columns) == CATALOG_COLUMNS
+    assert list(catalog.columns) == COLUMNS
     assert catalog["training_size"].tolist() == [0, 30, 100, 30]
     assert catalog["model"].tolist() == ["tiny", "tiny", "tiny", "other"]
     row = catalog.iloc[1].to_dict()
@@ -83,7 +111,7 @@ def test_an_empty_store_has_an_empty_catalog(root: Path) -> None:
     store = Store.open(root)
     store.remove(run)
     catalog = store.catalog()
-    assert list(catalog.columns) == CATALOG_COLUMNS
+    assert list(catalog.columns) == COLUMNS
     assert len(catalog) == 0
     assert list(store.keys()) == []
     assert repr(store) == f"<biocache.Store {str(root)!r}>\n  runs  0"
@@ -247,7 +275,7 @@ def test_keys_and_catalog_are_of_the_selected_runs(store: Store, selection: dict
     keys = store.keys(**selection)
     assert [key.training_size for key in keys] == sizes
     catalog = store.catalog(**selection)
-    assert list(catalog.columns) == CATALOG_COLUMNS
+    assert list(catalog.columns) == COLUMNS
     listed = [RunKey(*row) for row in catalog[list(RunKey.names())].itertuples(index=False)]
     assert listed == keys
     assert [run.key for run in store.select(**selection)] == keys

@@ -77,7 +77,7 @@ def test_a_result_of_the_same_inputs_is_replaced(tmp_path: Path) -> None:
     assert found is not None
     assert found.support.values.tolist() == [6, 0]
     assert len(list_results(tmp_path)) == 1
-    assert not list(tmp_path.glob(".partial-*"))
+    assert not list(tmp_path.rglob(".partial-*"))
 
 
 def test_a_store_lists_its_results_and_they_are_no_runs(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pyte
     found = find_result(tmp_path, "probe", INPUTS)
     assert found is not None
     xr.testing.assert_identical(found, before)
-    assert not list(tmp_path.glob(".partial-*"))
+    assert not list(tmp_path.rglob(".partial-*"))
 
 
 # Zarr warns of a folder that vanishes while it is listed.
@@ -248,4 +248,4 @@ def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert failures == []
-    assert not list(tmp_path.glob(".partial-*"))
+    assert not list(tmp_path.rglob(".partial-*"))

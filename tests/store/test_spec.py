@@ -1,7 +1,7 @@
 """The spec of a run: stored as JSON, and compared field by field."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -73,4 +73,4 @@ def test_entry_count_is_the_size_of_the_map(causal: bool) -> None:
 
 
 def test_provenance_survives_json() -> None:
-    assert decoded(json.dumps(PROVENANCE.to_json()).encode(), Provenance) == PROVENANCE
+    assert decoded(json.dumps(asdict(PROVENANCE)).encode(), Provenance) == PROVENANCE

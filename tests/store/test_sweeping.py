@@ -11,11 +11,11 @@ from crashes import killed_before_each_change
 from store_factory import KEY, synthetic
 
 from biocache.store import Store, sweeping
+from biocache.store.atomic import PARTIAL, own_path
 from biocache.store.errors import StoreFormatError
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
-from biocache.store.staging import CHANGING, PARTIAL, staging
-from biocache.store.sweeping import sweep
+from biocache.store.sweeping import CHANGING, sweep
 from biocache.store.writing import discard_run
 
 
@@ -73,7 +73,7 @@ def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) ->
     without = tree(root)
     run = synthetic().write_all(root)
     run.path.rename(root / f".removed-{'0123' * 8}")
-    of_the_dead(staging(root).name.replace(PARTIAL, CHANGING), root).write_text(KEY.path)
+    of_the_dead(own_path(root, CHANGING).name, root).write_text(KEY.path)
 
     def prepare() -> None:
         if not (tmp_path / "begun").exists():
@@ -172,7 +172,7 @@ def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path
     synthetic().write_all(tmp_path)
     inputs = {"a": 1}
     save_result(tmp_path, "probe", inputs, xr.Dataset({"x": 1}))
-    ours = staging(tmp_path)
+    ours = own_path(tmp_path, PARTIAL)
     (ours / "hidden").mkdir(parents=True)
     elsewhere = tmp_path / f"{PARTIAL}another-host-1@0"
     elsewhere.mkdir()
@@ -187,7 +187,7 @@ def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path
 
 def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path) -> None:
     synthetic().write_all(tmp_path)
-    dead = of_the_dead(staging(tmp_path).name, tmp_path)
+    dead = of_the_dead(own_path(tmp_path, PARTIAL).name, tmp_path)
     dead.mkdir()
     (dead / "file").write_bytes(b"12345")
     assert Store.open(tmp_path).sweep() == 5

@@ -222,11 +222,11 @@ def test_processes_compute_the_same(store: Store, sources: dict[int, Synthetic])
         assert_equal(dataset, expected[view])
 
 
-def test_a_cluster_computes_the_same(store: Store, sources: dict[int, Synthetic]) -> None:
+def test_a_cluster_computes_the_same(store: Store, sources: dict[int, Synthetic], cluster: Any) -> None:
     from distributed import Client
 
     expected = by_hand(sources[0])
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
+    with Client(cluster) as client:
         for view in expected:
             assert_equal(VIEWS[view](store).compute(), expected[view])
         mean = client.compute(VIEWS["words"](store).hidden.mean("word")).result()

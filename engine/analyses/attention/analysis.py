@@ -67,12 +67,6 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         numbers = [[finish(sums, measures) for sums in parts[pair].runs] for pair in layer_pairs(runs, request)]
         return make_dataset(runs, request, measures, numbers)
 
-    def ordered(self, result: "xr.Dataset") -> "xr.Dataset":
-        """Return a result with its variables in the order of their table."""
-        from biocache.engine.analyses.attention.dataset import in_order
-
-        return in_order(result)
-
     def summary(self, result: "xr.Dataset", request: AttentionRequest) -> "pd.DataFrame":
         """Return means over heads, a row a layer, and the head that changed most; of all pairs, a row two layers."""
         from biocache.engine.analyses.attention.table import head_rows, pair_rows

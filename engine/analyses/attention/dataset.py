@@ -11,7 +11,7 @@ from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 
-__all__ = ["in_order", "make_dataset"]
+__all__ = ["make_dataset"]
 
 # Dimensions of each variable beyond metric, training_size and layer, and what it is.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -70,11 +70,6 @@ def make_dataset(
             stacked = np.transpose(square, (3, 2, 0, 4, 1, 5))
         variables[name] = (("metric", "training_size", "layer", *dims), stacked, {"long_name": meaning})
     return xr.Dataset(variables, _coordinates(runs, request, measures), _attributes(runs, request))
-
-
-def in_order(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the variables in the order of their table, which a store does not keep."""
-    return dataset[[name for name in _VARIABLES if name in dataset]]
 
 
 def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> dict[str, Any]:

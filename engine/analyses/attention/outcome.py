@@ -10,11 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums
+from biocache.engine.statistics import interval_of_known, ratio
 
-__all__ = ["INTERVAL", "finish"]
-
-#: Shares of the bootstrap's distribution that bound the 95 % interval.
-INTERVAL = (0.025, 0.975)
+__all__ = ["finish"]
 
 Values = NDArray[np.float64]
 
@@ -58,8 +56,8 @@ def _of_likes(
 ) -> dict[str, NDArray[Any]]:
     mean = _finalised(own.mean(), measures)
     means = _finalised(np.moveaxis(resamples.means()[0], 0, 1), measures)
-    low, high = _interval(means, axis=1)
-    layer_low, layer_high = _interval(_mean_over_heads(means), axis=1)
+    low, high = interval_of_known(means, axis=1)
+    layer_low, layer_high = interval_of_known(_mean_over_heads(means), axis=1)
     by_chance = np.full(mean.shape, np.nan) if chance is None else _finalised(chance.mean(), measures)
     by_chance[[not METRICS[name].has_chance for name in measures.metrics]] = np.nan
     identity = np.array([METRICS[name].identity for name in measures.metrics])[:, np.newaxis]
@@ -81,7 +79,7 @@ def _of_likes(
 def _of_groups(own: Moments, resamples: Resamples, measures: Measures) -> dict[str, NDArray[Any]]:
     """Return the numbers of every label (metric, label, head)."""
     means = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
-    low, high = _interval(means, axis=2)
+    low, high = interval_of_known(means, axis=2)
     return {
         "label_mean": _finalised(np.swapaxes(own.mean(), 0, 1), measures),
         "label_std": np.swapaxes(own.deviation(), 0, 1),
@@ -119,22 +117,4 @@ def _finalised(means: Values, measures: Measures) -> Values:
 
 def _mean_over_heads(values: Values) -> Values:
     """Average over the last axis what is not NaN; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=-1)
-    total = np.where(known, values, 0.0).sum(axis=-1)
-    mean: Values = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
-
-
-def _interval(values: Values, axis: int) -> tuple[Values, Values]:
-    """Return the percentile interval of resamples, those of no sample left out; NaN where there is none."""
-    ordered = np.moveaxis(np.sort(values, axis=axis), axis, -1)
-    known = (~np.isnan(ordered)).sum(axis=-1, keepdims=True)
-    bounds = []
-    for share in INTERVAL:
-        place = np.maximum(share * (known - 1), 0)
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, np.maximum(known - 1, 0))
-        lower, upper = np.take_along_axis(ordered, below, -1), np.take_along_axis(ordered, above, -1)
-        bounds.append((lower + (place - below) * (upper - lower))[..., 0])
-    return bounds[0], bounds[1]
+    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))

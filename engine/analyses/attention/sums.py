@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.resampling import resample
+from biocache.engine.statistics import ratio
 
 __all__ = ["Moments", "Resamples", "Sums", "rounded"]
 
@@ -60,12 +61,12 @@ class Moments:
 
     def mean(self) -> Values:
         """Return the mean; NaN where nothing counted."""
-        return _ratio(self.total, self.count)
+        return ratio(self.total, self.count)
 
     def deviation(self) -> Values:
         """Return the standard deviation of the samples (with n - 1); NaN where fewer than two counted."""
-        spread = self.square - self.total * _ratio(self.total, self.count)
-        return np.sqrt(np.maximum(_ratio(spread, self.count - 1), 0.0))
+        spread = self.square - self.total * ratio(self.total, self.count)
+        return np.sqrt(np.maximum(ratio(spread, self.count - 1), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ class Resamples:
 
     def means(self) -> Values:
         """Return the resamples' means (group, resample, metric, head); NaN where a resample drew no sample."""
-        return _ratio(self.total, self.weight)
+        return ratio(self.total, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +142,3 @@ class Sums:
 
 def _added(own: Any, other: Any) -> Any:
     return None if own is None else own + other
-
-
-def _ratio(total: Values, count: Values) -> Values:
-    ratio: Values = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return ratio

@@ -1,10 +1,11 @@
-"""The analysis `probe`: how well a classifier reads the labels of the task from each layer."""
+"""The analyses `probe` and `compare-probes`: how well a classifier reads the labels of the task from each layer."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.probing.request import PROTOCOL, ClassifierOptions, ProbeRequest
-from biocache.engine.analysis import Analysis
+from biocache.engine.analysis import Analysis, compute
 from biocache.engine.request import settings_of
 
 if TYPE_CHECKING:
@@ -12,15 +13,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from biocache.engine.analyses.probing.evaluation import Fits, Place
     from biocache.engine.analyses.probing.fitting import Fit
     from biocache.engine.analyses.probing.grid import Cell
-    from biocache.engine.executor import Task
+    from biocache.engine.analyses.probing.result import Fits, Place
+    from biocache.engine.executor import OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
-    from biocache.store.reading import Run
 
-__all__ = ["ProbeAnalysis", "ProbeComparison", "Probing"]
+__all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
 
 Cells = Mapping["Cell", tuple[int, ...]]
 
@@ -34,54 +34,53 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     lighter = "--max-train-samples"
 
     def select(self, store: "Store", request: ProbeRequest) -> Cells:
-        """Return the models that are probed, each with its runs, and the layers of each; refuse a score they lack."""
+        """Return the models to probe, each with its runs, and the layers of each; refuse a score they lack."""
+        from biocache.engine.analyses.probing.features import label_scheme
         from biocache.engine.analyses.probing.grid import find_cells, probed_layers
+        from biocache.engine.metrics import chosen_score, score_names
 
         runs = probed_layers(find_cells(store, request), request)
-        self.score_of(request, scores_of(next(iter(runs)).test[0]))
+        chosen_score(score_names(label_scheme(next(iter(runs)).test[0])), request.score)
         return runs
 
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.store.results import run_identity
 
         return {
             "cells": [
-                {"train": _identities(cell.train), "test": _identities(cell.test), "layers": list(layers)}
+                {
+                    "train": [run_identity(run) for run in cell.train],
+                    "test": [run_identity(run) for run in cell.test],
+                    "layers": list(layers),
+                }
                 for cell, layers in runs.items()
             ],
             "backend": backend_of(request.probe),
         }
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
-        """Return the settings that decide the numbers, of the classifier's those that the probe uses."""
-        unused = {setting.name for setting in settings_of(ClassifierOptions)} - set(
-            request.options.used_by(request.probe)
-        )
+        """Return the settings that decide the numbers, without options of other classifiers than the probe."""
+        options = {setting.name for setting in settings_of(ClassifierOptions)}
+        unused = options - request.options.used_by(request.probe).keys()
         return {name: value for name, value in super().settings(request).items() if name not in unused}
-
-    @staticmethod
-    def score_of(request: ProbeRequest, names: Sequence[str]) -> str:
-        """Return the score by which layers are told apart."""
-        from biocache.engine.analyses.probing.probe import chosen_score
-
-        return chosen_score(names, request.score)
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
         """Return what is fitted in each place; see `Fit.goal`."""
         return ("task",)
 
     def tasks(self, store: "Store", request: ProbeRequest, runs: Cells) -> "list[Task]":
-        """Return a task for each fit; seeds that decide nothing share one."""
+        """Return a task for each distinct fit."""
         from biocache.engine.analyses.probing.fitting import FIT_KIND, fit_inputs, run_fit
         from biocache.engine.analyses.probing.planning import fit_bytes
         from biocache.engine.executor import Memo, Task
         from biocache.store.paths import resolved
+        from biocache.store.results import run_identity
 
         root = str(resolved(store.path))
         memory = fit_bytes(list(runs), request)
-        known = {run.key: identity for cell in runs for run, identity in _identified(cell)}
-        fits = {fit: place for place, fit in self._wanted(request, runs).items()}
+        known = {run.key: run_identity(run) for cell in runs for run in (*cell.train, *cell.test)}
         return [
             Task(
                 key=fit,
@@ -90,22 +89,26 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 memory=memory,
                 memo=Memo(root, FIT_KIND, fit_inputs(fit, [known[key] for key in (*fit.train, *fit.test)])),
             )
-            for fit in fits
+            for fit in dict.fromkeys(self._wanted(request, runs).values())
         ]
 
     def fits(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "Fits":
-        """Return the fit of every place, seed of the probe and goal."""
+        """Return the fits of every goal, place and seed of the probe."""
         from biocache.engine.analyses.probing.fitting import forget_runs
 
         forget_runs()
-        return {place: parts[fit] for place, fit in self._wanted(request, runs).items()}
+        found: dict[str, dict[tuple[Place, int], xr.Dataset]] = {goal: {} for goal in self.goals(request)}
+        for (goal, place, seed), fit in self._wanted(request, runs).items():
+            found[goal][place, seed] = parts[fit]
+        return found
 
-    def _wanted(self, request: ProbeRequest, runs: Cells) -> "dict[tuple[Place, int, str], Fit]":
-        from biocache.engine.analyses.probing.evaluation import Place
+    def _wanted(self, request: ProbeRequest, runs: Cells) -> "dict[tuple[str, Place, int], Fit]":
+        """Return the fit of every goal, place and seed of the probe; seeds that decide nothing share one."""
         from biocache.engine.analyses.probing.fitting import Fit
+        from biocache.engine.analyses.probing.result import Place
 
         return {
-            (Place(cell.model, cell.training_size, cell.seed, layer), seed, goal): Fit(
+            (goal, Place(cell.model, cell.training_size, cell.seed, layer), seed): Fit(
                 goal,
                 tuple(run.key for run in cell.train),
                 tuple(run.key for run in cell.test),
@@ -125,7 +128,7 @@ class Probing(ProbeAnalysis):
 
     It needs the train and test runs of a store, and no model. `ner` reads words, `nli` pairs. The table has the 95 %
     interval of each score over the test samples, the majority baseline and, with several --seeds, the standard
-    deviation over them; the best layer is marked. What the store has the result of is not computed again.
+    deviation over them; the best layer is marked. Results that the store has are not computed again.
     """
 
     name = "probe"
@@ -141,21 +144,15 @@ class Probing(ProbeAnalysis):
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return scores, intervals, baselines and controls; see `biocache.engine.probe`."""
-        from biocache.engine.analyses.probing.assembling import assemble
+        from biocache.engine.analyses.probing.result import assemble
 
         return assemble(request, runs, self.fits(request, runs, parts))
-
-    def ordered(self, result: "xr.Dataset") -> "xr.Dataset":
-        """Return a result with its variables in the order of their weight."""
-        from biocache.engine.analyses.probing.assembling import ordered
-
-        return ordered(result)
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return a row for each layer of each model, training size and seed: means over the seeds of the probe."""
         from biocache.engine.analyses.probing.table import layer_rows
 
-        return layer_rows(result, self.score_of(request, result.score.to_numpy().tolist()))
+        return layer_rows(result, _score(result, request))
 
     def summary(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return the scores and controls of each layer, under a row of the majority baseline."""
@@ -164,7 +161,7 @@ class Probing(ProbeAnalysis):
         return with_baselines(self.frame(result, request), result.score.to_numpy().tolist())
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
-        """Yield what must be known to read the scores right."""
+        """Yield what a reader of the scores must know."""
         if request.seeds > 1 and not request.is_random:
             yield (
                 f"the scores of {request.probe} are the same for all --seeds, since nothing in its fit is random "
@@ -189,7 +186,7 @@ class Probing(ProbeAnalysis):
         from biocache.engine.analyses.probing.figures import draw_confusion, draw_scores
 
         draw = draw_scores if name == "scores" else draw_confusion
-        return draw(result, self.score_of(request, result.score.to_numpy().tolist()))
+        return draw(result, _score(result, request))
 
     def section(self) -> "SectionBuilder":
         """Return interactive curves over layers."""
@@ -198,11 +195,18 @@ class Probing(ProbeAnalysis):
         return ProbeSection(self)
 
 
+def _score(result: "xr.Dataset", request: ProbeRequest) -> str:
+    from biocache.engine.metrics import chosen_score
+
+    return chosen_score(result.score.to_numpy().tolist(), request.score)
+
+
 class ProbeComparison(ProbeAnalysis):
     """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
 
-    Both scores of a pair are taken on the same draws of whole test samples. The table has the pairs that differ after
-    Holm's correction; --json and --output have all. Fits that the store has, as those of `probe`, are not repeated.
+    Both scores of a pair are taken on the same resamples of whole test samples. The table has the pairs that differ
+    after Holm's correction; --json and --output have all. Fits that the store has, such as those of `probe`, are not
+    repeated.
     """
 
     name = "compare-probes"
@@ -217,9 +221,9 @@ class ProbeComparison(ProbeAnalysis):
         return {name: value for name, value in found.items() if name not in ("control", "mdl")}
 
     def select(self, store: "Store", request: ProbeRequest) -> Cells:
-        """Return the models that are probed; refuse them where there is nothing to compare."""
+        """Return the models to probe; refuse them where there is nothing to compare."""
         from biocache.engine.analyses.probing.comparing import refuse_single
-        from biocache.engine.analyses.probing.evaluation import Place
+        from biocache.engine.analyses.probing.result import Place
 
         runs = super().select(store, request)
         refuse_single(
@@ -230,49 +234,145 @@ class ProbeComparison(ProbeAnalysis):
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return the comparisons; see `biocache.engine.compare_probes`."""
         from biocache.engine.analyses.probing.comparing import compared
-        from biocache.engine.analyses.probing.evaluation import TestSplit
+        from biocache.engine.analyses.probing.result import TestSplit
 
         return compared(request, TestSplit.of(next(iter(runs)).test[0]), self.fits(request, runs, parts))
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return a row a pair, of which `b` less `a` is the difference."""
+        """Return a row a pair; ``difference`` is `b` minus `a`."""
         from biocache.engine.analyses.probing.comparing import pair_rows
 
         return pair_rows(result)
 
     def summary(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return the pairs that differ after Holm's correction."""
-        from biocache.engine.analyses.probing.comparing import LEVEL
+        from biocache.engine.statistics import SIGNIFICANCE
 
         bounds = {name: f"difference_{name}" for name in ("ci_low", "ci_high")}
         frame = self.frame(result, request).rename(columns=bounds)
-        return frame[frame.p_holm < LEVEL]
+        return frame[frame.p_holm < SIGNIFICANCE]
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Say how many pairs differ."""
-        from biocache.engine.analyses.probing.comparing import LEVEL
-        from biocache.engine.scoring import SCORE_TITLES
+        from biocache.engine.metrics import SCORE_TITLES
+        from biocache.engine.statistics import SIGNIFICANCE
 
         count = result.sizes["comparison"]
         yield (
             f"{len(self.summary(result, request))} of {count:,} pair{'' if count == 1 else 's'} differ in "
-            f"{SCORE_TITLES[result.attrs['score']]} (p < {LEVEL} after Holm's correction)"
+            f"{SCORE_TITLES[result.attrs['score']]} (p < {SIGNIFICANCE} after Holm's correction)"
         )
 
 
-def scores_of(run: "Run") -> tuple[str, ...]:
-    """Return the names of the scores of predictions for a run; see `score_names`."""
-    from biocache.engine.scoring import score_names
+def probe(
+    store: str | os.PathLike[str],
+    request: ProbeRequest,
+    *,
+    workers: int | None = None,
+    scheduler_address: str | None = None,
+    force: bool = False,
+    on_progress: "OnProgress | None" = None,
+) -> "xr.Dataset":
+    """Measure how well a classifier reads the labels of the task from each layer of the runs of a store.
 
-    return score_names(run.spec.label_scheme if run.labelled == "words" else None)
+    For each model, training size, seed of a run, layer and seed of the probe a classifier is fitted to the features of
+    the train split, which alone decides their scaling, and scored once on the test split. No model is loaded. What is
+    in the store already is not computed again: results and single fits are found by their runs and settings, so that an
+    interrupted probing resumes, and one more layer or model costs the fits of that layer or model.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    request
+        What is probed, and how.
+    workers
+        Worker processes to start; None for threads of this process.
+    scheduler_address
+        Address of a Dask scheduler whose workers compute, and see the store under the same path.
+    force
+        Whether to compute again what the store has.
+    on_progress
+        Called with the number of fits that are done and of all fits.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``; NaN where there is
+        no such run or layer. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels
+        are merged by type, ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and
+        `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
+        (.., label, predicted_label); ``support`` (label). ``ci_low`` and ``ci_high`` (score, ..) without
+        ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
+        whole test samples. ``majority`` (score, ..) scores the most frequent class of the train split. ``train_rows``,
+        ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``, ``control_accuracy`` and
+        ``selectivity``; with ``mdl``, ``code_length`` and ``uniform_code_length`` in bits, and ``compression``. The
+        attribute ``backend`` names the library that fitted.
+
+    Raises
+    ------
+    BiocacheError
+        If runs are missing, incomplete or unlike, or a fit takes more memory than allowed.
+
+    Notes
+    -----
+    Every word or sample of the test corpus is scored, so that models whose tokenizers or ``max_length`` lose different
+    words are scored on the same ones. Test rows without tokens are predicted as the most frequent class, for ``ner``
+    ``O``; train rows without tokens are left out.
+
+    The code length is of the train labels. A model that was fine-tuned on them has seen them: its compression measures
+    how well it remembers them, and cannot be compared with that of a model that has not.
+    """
+    from biocache.engine.executor import Executor
+
+    with Executor(workers, scheduler_address) as executor:
+        return compute("probe", store, request, executor=executor, force=force, on_progress=on_progress)
 
 
-def _identities(runs: Iterable["Run"]) -> list[dict[str, str]]:
-    from biocache.store.results import run_identity
+def compare_probes(
+    store: str | os.PathLike[str],
+    request: ProbeRequest,
+    *,
+    workers: int | None = None,
+    scheduler_address: str | None = None,
+    force: bool = False,
+    on_progress: "OnProgress | None" = None,
+) -> "xr.Dataset":
+    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
 
-    return [run_identity(run) for run in runs]
+    Both scores of a pair are taken on the same resamples of whole test samples [1]_, so that samples that are hard for
+    both do not hide the difference. Holm's correction is over a family: all pairs of training sizes of a model and
+    seed, in all its layers; or all pairs of layers of a model, training size and seed. At least as many resamples are
+    drawn as the smallest corrected value needs to fall below 0.05.
 
+    Parameters
+    ----------
+    store, workers, scheduler_address, force, on_progress
+        As `probe`. Fits that the store has are not repeated.
+    request
+        As `probe`; `ProbeRequest.score` is what is compared. Controls and code lengths are not.
 
-def _identified(cell: "Cell") -> Iterator[tuple["Run", dict[str, str]]]:
-    runs = (*cell.train, *cell.test)
-    yield from zip(runs, _identities(runs), strict=True)
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
+        ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
+        Coordinates: ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
+        ``training_size_b``, ``layer_a`` and ``layer_b``. The attribute ``resamples`` says how many were drawn.
+
+    Raises
+    ------
+    SettingError
+        If the task has no such score, or there is nothing to compare.
+    BiocacheError
+        As `probe`.
+
+    References
+    ----------
+    .. [1] T. Berg-Kirkpatrick, D. Burkett and D. Klein, "An empirical investigation of statistical significance in
+       NLP", EMNLP-CoNLL 2012. https://aclanthology.org/D12-1091
+    """
+    from biocache.engine.executor import Executor
+
+    with Executor(workers, scheduler_address) as executor:
+        return compute("compare-probes", store, request, executor=executor, force=force, on_progress=on_progress)

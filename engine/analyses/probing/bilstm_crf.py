@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torchcrf import CRF
 
+from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
-from biocache.engine.analyses.probing.rows import Rows
 from biocache.engine.machine import seeded
 
 __all__ = ["BiLstmCrf", "Network"]

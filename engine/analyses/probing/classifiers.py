@@ -1,15 +1,19 @@
-"""The classifiers, behind one protocol."""
+"""The classifiers, behind one protocol, and their scaling, which knows the train split only."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
-from biocache.engine.analyses.probing.rows import Rows
 
-__all__ = ["Classifier", "Constant", "backend_of", "make_classifier"]
+__all__ = ["Classifier", "Constant", "Scaled", "backend_of", "fit_scaled", "make_classifier"]
+
+# Rows whose moments are taken at once, as copies in float64.
+_BLOCK = 4096
 
 
 class Classifier(Protocol):
@@ -17,7 +21,7 @@ class Classifier(Protocol):
 
     @property
     def backend(self) -> str:
-        """The library that computes: ``scikit-learn``, ``scikit-learn-intelex``, ``torch``, or ``none``."""
+        """The library that computes: ``scikit-learn``, ``scikit-learn-intelex``, ``torch`` or ``none``."""
 
     @property
     def converged(self) -> bool:
@@ -41,7 +45,7 @@ class Classifier(Protocol):
 
 
 class Constant:
-    """The one class of a train split that has no other: there is nothing to separate."""
+    """Predicts the only class of a train split that has one class."""
 
     backend = "none"
     converged = True
@@ -63,7 +67,7 @@ class Constant:
 
 
 class _Estimator:
-    """A classifier of scikit-learn, or of a library that looks like it."""
+    """A classifier of scikit-learn, or of a library with its interface."""
 
     def __init__(self, estimator: Any, backend: str = "scikit-learn", iterations: int | None = None) -> None:
         self._estimator = estimator
@@ -72,7 +76,7 @@ class _Estimator:
 
     @property
     def converged(self) -> bool:
-        # Not from the warning: what catches warnings is shared by all threads of a process.
+        # Not from the warning: warning filters are shared by all threads of a process.
         return self._most_iterations is None or int(np.max(self._estimator.n_iter_)) < self._most_iterations
 
     def fit(self, rows: Rows) -> None:
@@ -103,14 +107,14 @@ def make_classifier(
     labels
         Labels that it will be fitted to (row).
     classes
-        Number of labels that there are.
+        Number of classes.
     seed
-        Seed of what is random in it.
+        Seed of its random numbers.
 
     Returns
     -------
     Classifier
-        `Constant` where there is one class only.
+        `Constant` if the labels are of one class.
     """
     if labels.min() == labels.max():
         return Constant()
@@ -137,7 +141,7 @@ def backend_of(probe: str) -> str:
 def _svc(options: ClassifierOptions, _seed: int) -> Classifier:
     settings = {"C": options.c, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
     if fast_svc():
-        # Its class by name: patching scikit-learn would change what other code in the process computes.
+        # Imported by name: patching scikit-learn would change what other code in the process computes.
         from sklearnex.svm import SVC as FastSVC  # noqa: N811
 
         return _Estimator(FastSVC(**settings), "scikit-learn-intelex")
@@ -164,8 +168,61 @@ def _mlp(options: ClassifierOptions, seed: int) -> Classifier:
     from sklearn.neural_network import MLPClassifier
 
     settings = {"batch_size": options.batch_size or "auto", "learning_rate_init": options.learning_rate}
-    # Patient for as many epochs as there are, it runs them all.
+    # No early stopping: the patience equals the number of epochs.
     network = MLPClassifier(
         (options.hidden_size,), max_iter=options.epochs, n_iter_no_change=options.epochs, random_state=seed, **settings
     )
     return _Estimator(network)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A classifier of standardised features: mean 0 and variance 1 on the rows that it was fitted to.
+
+    A feature that is constant there is only centred.
+
+    Attributes
+    ----------
+    classifier
+        The classifier.
+    mean, scale
+        Subtracted from each feature, and divided by, float64 (feature).
+    """
+
+    classifier: Classifier
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Return the class of every row (row). The features of the rows are used up."""
+        return self.classifier.predict(self._scaled(rows))
+
+    def log_probability(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the natural logarithm of the probability of labels. The features of the rows are used up."""
+        return self.classifier.log_probability(self._scaled(rows))
+
+    def _scaled(self, rows: Rows) -> Rows:
+        # In place: the features of a large corpus are most of a fit's memory. Equal to scikit-learn's to the last bit.
+        np.subtract(rows.features, self.mean, out=rows.features, casting="same_kind")
+        np.divide(rows.features, self.scale, out=rows.features, casting="same_kind")
+        return rows
+
+
+def fit_scaled(rows: Rows, probe: str, options: ClassifierOptions, classes: int, seed: int) -> Scaled:
+    """Fit a classifier and its scaling.
+
+    Parameters
+    ----------
+    rows
+        Rows of the train split. Their features are used up.
+    probe, options, classes, seed
+        As `make_classifier`.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    moments = StandardScaler()
+    for first in range(0, len(rows), _BLOCK):
+        moments.partial_fit(rows.features[first : first + _BLOCK])
+    scaled = Scaled(make_classifier(probe, options, rows.labels, classes, seed), moments.mean_, moments.scale_)
+    scaled.classifier.fit(scaled._scaled(rows))
+    return scaled

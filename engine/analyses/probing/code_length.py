@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.probing.classifiers import fit_scaled
+from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
-from biocache.engine.analyses.probing.rows import Rows
-from biocache.engine.analyses.probing.scaling import fit_scaled
 
 __all__ = ["PORTIONS", "online_code", "portion_bounds"]
 

@@ -10,9 +10,10 @@ from biocache.store.reading import Run
 
 __all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
 
-#: Task -> name of its control. The labels of ``nli`` are permuted in each split, so that nothing learned in train holds
-#: in test: the control accuracy is at chance by construction, and says nothing of what a probe memorises.
-CONTROLS = {"ner": "random label of each word type", "nli": "permuted labels, at chance in test by construction"}
+#: What is labelled, words or samples, to the name of its control. The labels of samples are permuted in each split, so
+#: that nothing learned in train holds in test: the control accuracy is at chance by construction, and does not show
+#: what a probe memorises.
+CONTROLS = {"words": "random label of each word type", "samples": "permuted labels, at chance in test by construction"}
 
 
 def control_labels(run: Run, train: Run, seed: int) -> NDArray[np.int64]:
@@ -44,7 +45,7 @@ def word_type_labels(words: NDArray[np.object_], share: NDArray[np.float64], see
     share
         Share of every class (class); they sum to 1.
     seed
-        Seed of the assignment. It does not depend on which other words there are, so that train and test agree.
+        Seed of the assignment, which does not depend on the other words, so that train and test agree.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def word_type_labels(words: NDArray[np.object_], share: NDArray[np.float64], see
 
 
 def permuted_labels(labels: NDArray[np.int64], seed: int | list[int]) -> NDArray[np.int64]:
-    """Permute the labels of samples (sample) among them: a pair of texts has no type that could be labelled."""
+    """Permute the labels of samples (sample): a pair of texts has no type that could be labelled."""
     return np.random.default_rng(seed).permutation(labels)
 
 

@@ -1,21 +1,60 @@
-"""Features of one layer, from the views of a store's runs."""
+"""Rows of features with their labels, one layer, from the views of a store's runs: what a probe is fitted on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.request import ProbeRequest
-from biocache.engine.analyses.probing.rows import Rows
 from biocache.store.reading import Run
 
-__all__ = ["drawn_samples", "feature_size", "read_rows", "row_labels", "row_samples"]
+__all__ = ["Rows", "drawn_samples", "feature_size", "label_scheme", "read_rows", "row_labels", "row_samples"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Words (``ner``) or samples (``nli``) as a classifier sees them, one layer.
+
+    Attributes
+    ----------
+    features
+        float32 (row, feature).
+    labels
+        Class of every row (row), int64, as a position in the runs' label names.
+    sample
+        Position of every row's sample in the run (row), int64; it never decreases.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of_samples(self, samples: NDArray[np.integer]) -> Self:
+        """Return the rows of some samples, in their own order."""
+        kept = np.isin(self.sample, samples)
+        return type(self)(self.features[kept], self.labels[kept], self.sample[kept])
+
+    def sequences(self) -> list[slice]:
+        """Return where the rows of each sample lie, in their order."""
+        bounds = [0, *(np.flatnonzero(np.diff(self.sample)) + 1).tolist(), len(self)]
+        return [slice(first, last) for first, last in pairwise(bounds) if last > first]
 
 
 def row_labels(run: Run) -> NDArray[np.int64]:
     """Return the class of every word (``ner``) or sample (``nli``) of the corpus, with or without tokens (row)."""
     return run.column(f"{run.labelled}/label").astype(np.int64)
+
+
+def label_scheme(run: Run) -> str | None:
+    """Return the label scheme of a run's words; None where its samples are labelled."""
+    return run.spec.label_scheme if run.labelled == "words" else None
 
 
 def row_samples(run: Run) -> NDArray[np.int64]:
@@ -31,9 +70,9 @@ def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
     Parameters
     ----------
     count
-        Samples that there are.
+        Number of samples in the split.
     most
-        Samples to draw; None for all.
+        Maximum number of samples to draw; None for all.
     seed
         Seed of the draw.
 
@@ -62,7 +101,7 @@ def read_rows(
     runs
         Runs of one split: one, or premise and hypothesis.
     request
-        Says what a row is.
+        Defines a row: pooling and combination of texts.
     layer
         The layer.
     samples
@@ -87,7 +126,7 @@ def read_rows(
         first, second = features[:, :size], features[:, size : 2 * size]
         np.abs(np.subtract(first, second, out=features[:, 2 * size : 3 * size]), out=features[:, 2 * size : 3 * size])
         np.multiply(first, second, out=features[:, 3 * size :])
-    # A text all of whose tokens are lost has no mean.
+    # A text that lost all its tokens has a mean of NaN.
     sound = ~np.isnan(features[:, ::size]).any(axis=1)
     if not sound.all():
         features, position = features[sound], position[sound]
@@ -95,7 +134,7 @@ def read_rows(
 
 
 def _fill(target: NDArray[np.float32], hidden: xr.DataArray, kept: NDArray[np.bool_]) -> None:
-    """Compute a layer block by block, so that no more than a block is in memory beside the rows."""
+    """Compute a layer block by block, so that only one block is in memory beside the rows."""
     begin = row = 0
     for block in hidden.data.blocks:
         chosen = kept[row : row + block.shape[0]]

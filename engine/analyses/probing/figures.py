@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.analyses.probing.assembling import best_layers
+from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.figures import new_figure
-from biocache.engine.scoring import SCORE_TITLES
+from biocache.engine.metrics import SCORE_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.analyses.probing.classifiers import backend_of
+from biocache.engine.analyses.probing.classifiers import backend_of, fit_scaled
 from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
-from biocache.engine.analyses.probing.features import drawn_samples, read_rows
+from biocache.engine.analyses.probing.features import Rows, drawn_samples, read_rows
 from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
-from biocache.engine.analyses.probing.rows import Rows
-from biocache.engine.analyses.probing.scaling import fit_scaled
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run

@@ -8,11 +8,11 @@ import numpy as np
 
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
-from biocache.engine.scoring import SCORE_TITLES, main_score
 from biocache.store.keys import RunKey
 
 __all__ = ["ProbeSection"]

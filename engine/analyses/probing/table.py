@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from biocache.engine.analyses.probing.assembling import best_layers
-from biocache.engine.scoring import SCORE_TITLES
+from biocache.engine.analyses.probing.result import best_layers
+from biocache.engine.metrics import SCORE_TITLES
 
 __all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
 

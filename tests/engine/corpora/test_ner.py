@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biocache.engine.corpora.ner import entity_type, read_sentences, repair_iob2
-from biocache.engine.corpora.rows import RawSplit, Row, RowPlace
+from biocache.engine.corpora.task import Place, RawSplit, Row
 
 TYPES = ("DNA", "RNA", "cell_type")
 TAGS = st.sampled_from(("O", *(f"{prefix}-{name}" for prefix in "BI" for name in TYPES)))
@@ -34,10 +34,10 @@ def render(spans: list[tuple[str, int, int]], length: int) -> list[str]:
 
 def split_of(*sentences: list[str]) -> RawSplit:
     rows = [
-        Row(RowPlace("t", number), {"words": [f"w{position}" for position in range(len(tags))], "tags": tags})
+        Row(Place("t row ", number), {"words": [f"w{position}" for position in range(len(tags))], "tags": tags})
         for number, tags in enumerate(sentences)
     ]
-    return RawSplit("t", rows)
+    return RawSplit("t", rows, {"words": "words", "tags": "tags"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from biocache.engine.corpora.nli import read_pairs
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.rows import PairColumns, RawSplit, Row, RowPlace
+from biocache.engine.corpora.task import Place, RawSplit, Row
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
@@ -17,9 +17,9 @@ TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: text.strip())
 LABELS = st.sampled_from(["entailment", "neutral", "contradiction", "-"])
 
 
-def split_of(*rows: dict[str, object], columns: PairColumns | None = None) -> RawSplit:
-    places = [Row(RowPlace("t", number), fields) for number, fields in enumerate(rows)]
-    return RawSplit("t", places, columns or PairColumns())
+def split_of(*rows: dict[str, object], columns: dict[str, str] | None = None) -> RawSplit:
+    places = [Row(Place("t row ", number), fields) for number, fields in enumerate(rows)]
+    return RawSplit("t", places, columns or {name: name for name in ("premise", "hypothesis", "label", "id")})
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -55,22 +55,22 @@ def test_round_trip_through_a_file(
 
 
 def test_columns_are_named_in_messages() -> None:
-    columns = PairColumns("left", "right", "class", "key")
-    raw = split_of({"left": "a", "right": 5, "class": "x", "key": "k"}, columns=columns)
+    columns = {"premise": "left", "hypothesis": "right", "label": "class", "id": "key"}
+    raw = split_of({"premise": "a", "hypothesis": 5, "label": "x", "id": "k"}, columns=columns)
     with pytest.raises(DataError, match=r"^t row 0: right is 5, not text; "):
         read_pairs("train", raw)
 
 
 def test_skipped_pairs_may_lack_text_but_not_ids() -> None:
-    kept = {"sentence1": "a", "sentence2": "b", "gold_label": "x", "pairID": "1"}
-    read = read_pairs("train", split_of({"gold_label": "-", "sentence1": "", "pairID": "0"}, kept))
+    kept = {"premise": "a", "hypothesis": "b", "label": "x", "id": "1"}
+    read = read_pairs("train", split_of({"label": "-", "premise": "", "id": "0"}, kept))
     assert ([sample.id for sample in read.samples], read.notes) == (["1"], {"skipped_pairs": 1})
     assert [place.at() for place in read.places] == ["t row 1"]
 
 
 def test_ids_of_skipped_pairs_may_repeat() -> None:
-    kept = {"sentence1": "a", "sentence2": "b", "gold_label": "x", "pairID": "1"}
-    read = read_pairs("train", split_of(kept, {**kept, "gold_label": "-"}))
+    kept = {"premise": "a", "hypothesis": "b", "label": "x", "id": "1"}
+    read = read_pairs("train", split_of(kept, {**kept, "label": "-"}))
     assert len(read.samples) == 1
 
 

@@ -1,4 +1,4 @@
-"""Hub data sets, in memory: columns, class names, splits and what is said of those that do not fit."""
+"""Hub datasets, in memory: columns, class names, splits and what is said of those that do not fit."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ ENTAILMENT = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"
 
 
 class Hub:
-    """Stands for the hub: hands out one data set and records how it was asked for."""
+    """Stands for the hub: hands out one dataset and records how it was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -147,7 +147,7 @@ def test_never_runs_remote_code(hub: Hub) -> None:
 def test_hub_that_cannot_give_it(hub: Hub, error: Exception, reason: str) -> None:
     hub.answers = [error]
     text = message("ner", "org/Missing")
-    assert text.startswith("org/Missing: neither a folder nor a data set")
+    assert text.startswith("org/Missing: neither a folder nor a dataset")
     assert reason in text
     assert text.endswith("check the id and the network, or pass a folder")
     assert "Traceback" not in text

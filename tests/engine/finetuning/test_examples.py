@@ -7,11 +7,12 @@ import torch
 from finetunings import Toy
 from transformers import AutoTokenizer, DataCollatorForTokenClassification
 
-from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.encoding import encode
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer
-from biocache.engine.finetuning.examples import IGNORED, Examples, encode_labels
+from biocache.engine.finetuning.examples import IGNORED, Examples
 from biocache.engine.finetuning.scores import word_classes
 
 FAMILIES = ("bert", "gpt2", "biogpt")
@@ -24,7 +25,7 @@ def test_ids_types_and_labels_are_those_of_a_loop_over_words(toy: Toy, family: s
     corpus = read_corpus(task, str(toy.corpus / task), label_scheme="bio")
     samples = corpus.splits["test"]
     encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS[task], VIEWS[task], 64)
-    examples = Examples(encoding, encode_labels(samples, encoding, corpus.labels))
+    examples = Examples(encoding, samples, corpus.labels)
     plain = AutoTokenizer.from_pretrained(toy.models[family])
     expected = plain_training.items(plain, toy.corpus, task, "test", corpus.labels)
     assert len(examples) == len(expected) == len(samples)
@@ -46,7 +47,7 @@ def test_a_word_teaches_at_its_first_token_only(toy: Toy, family: str) -> None:
     labels = ("O", "B-DNA", "B-protein")
     tokenizer = load_tokenizer(toy.models[family])
     encoding = encode(tokenizer, [sample], TASKS["ner"], "sentence", 64)
-    row = np.array(Examples(encoding, encode_labels([sample], encoding, labels))[0]["labels"])
+    row = np.array(Examples(encoding, [sample], labels)[0]["labels"])
     taught = encoding.word[row != IGNORED]
     assert taught.tolist() == [0, 1, 2, 3, 4]
     assert row[row != IGNORED].tolist() == [0, 2, 1, 0, 0]
@@ -64,7 +65,7 @@ def test_what_is_ignored_is_what_torch_and_the_collator_ignore(toy: Toy) -> None
 def test_sentences_of_one_word_and_one_token_keep_a_label_a_token(toy: Toy, family: str) -> None:
     samples = [Sample(str(number), (("the",),), word_labels=("O",)) for number in range(3)]
     encoding = encode(load_tokenizer(toy.models[family]), samples, TASKS["ner"], "sentence", 64)
-    examples = Examples(encoding, encode_labels(samples, encoding, ("O",)))
+    examples = Examples(encoding, samples, ("O",))
     assert all(isinstance(examples[index]["labels"], list) for index in range(3))
 
 
@@ -77,7 +78,7 @@ def test_words_are_read_at_their_first_token_and_lost_ones_are_outside(toy: Toy,
     rng = np.random.default_rng(0)
     order = rng.permutation(len(samples))
     rows = rng.integers(0, 3, (len(samples), int(encoding.token_count.max())))
-    classes = word_classes(encoding, rows, order, labels)
+    classes = word_classes(encoding, rows[np.argsort(order)], labels)
     word = token = lost = 0
     for sample, count in enumerate(encoding.word_count.tolist()):
         row = rows[order.tolist().index(sample)]

@@ -14,15 +14,16 @@ from finetunings import Made, Toy, make
 from safetensors.torch import load_file, save_file
 
 from biocache.engine import ExtractionRequest, FinetuneRequest, extract, finetune
-from biocache.engine.corpora.base import TASKS, Sample
+from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.encoding import encode
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
+from biocache.engine.metrics import as_iob2, score_classes, score_entities
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
-from biocache.engine.scoring import as_iob2, score_classes, score_entities
 from biocache.store import Store
 from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError, StoreFormatError
 

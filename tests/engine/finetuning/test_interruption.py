@@ -91,15 +91,16 @@ def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy,
     make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
     before = state(tmp_path / "checkpoints")
     partial = tmp_path / "checkpoints" / PARTIAL
-    partial.mkdir()
-    (tmp_path / "checkpoints" / PLACE).rename(partial / "replaced")
+    aside = partial / "replaced/seed-42"
+    aside.parent.mkdir(parents=True)
+    (tmp_path / "checkpoints" / PLACE).rename(aside)
     # What was put aside is back in its place, even where the next training fails.
     asked = small(toy, tmp_path / "checkpoints", overwrite=True)
     with pytest.raises(StoppedError):
         finetune(tmp_path / "store", asked, on_progress=stop_at(3))
     assert same(before, state(tmp_path / "checkpoints"))
     # What a removal left behind is in nobody's way.
-    shutil.copytree(tmp_path / "checkpoints" / PLACE, partial / "replaced")
+    shutil.copytree(tmp_path / "checkpoints" / PLACE, aside)
     finetune(tmp_path / "store", asked)
     assert not same(before, state(tmp_path / "checkpoints"))
     assert [path.name for path in partial.parent.iterdir()] == ["seed-42"]

@@ -10,10 +10,10 @@ import pytest
 from finetunings import Toy, make
 
 from biocache.engine import FinetuneRequest, finetune
-from biocache.engine.corpora.base import TASKS, Corpus, Sample, digest_samples
+from biocache.engine.corpora.base import TASKS, Corpus, digest_samples
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.subsets import strata
-from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
+from biocache.engine.corpora.task import Sample
+from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates, strata
 from biocache.store.errors import DataError
 
 REAL = Path(__file__).parents[4] / "shared" / "data"

@@ -143,7 +143,9 @@ def test_settings_reach_the_command_line(
 
     monkeypatch.setattr(analysis, "find", stop)
     dataset = xr.Dataset(attrs={"request": request_.to_json()})
-    made = analysis_recipe(Store.open(bare), StoredResult(name, {}, "", bare, (), ""), dataset)
+    made = analysis_recipe(
+        Store.open(bare), StoredResult(kind=name, inputs={}, created="", path=bare, variables=()), dataset
+    )
     CliRunner().invoke(biocache, arguments_of(made.command))
     assert seen == [request_]
     # These runs are not in the store.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from biocache.engine import ClassifierOptions
 from biocache.engine.analyses.probing.bilstm_crf import BiLstmCrf, Network
-from biocache.engine.analyses.probing.rows import Rows
+from biocache.engine.analyses.probing.features import Rows
 
 CLASSES = 3
 OPTIONS = ClassifierOptions(hidden_size=6, epochs=4, learning_rate=0.02, batch_size=4)

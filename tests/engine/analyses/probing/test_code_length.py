@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from biocache.engine import ClassifierOptions, ProbeRequest, probe
 from biocache.engine.analyses.probing.code_length import online_code, portion_bounds
-from biocache.engine.analyses.probing.rows import Rows
+from biocache.engine.analyses.probing.features import Rows
 
 
 def made(samples: int = 200, features: int = 5, classes: int = 3, words: int = 1, seed: int = 0) -> Rows:

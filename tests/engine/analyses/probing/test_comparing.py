@@ -9,9 +9,10 @@ import pytest
 from planted import ner_store
 
 from biocache.engine import ProbeRequest, compare_probes, probe
-from biocache.engine.analyses.probing.bootstrap import bootstrap_scores, holm, paired_p
-from biocache.engine.analyses.probing.evaluation import TestSplit
 from biocache.engine.analyses.probing.fitting import FIT_KIND
+from biocache.engine.analyses.probing.result import TestSplit
+from biocache.engine.metrics import scores_of_counts
+from biocache.engine.statistics import bootstrap, holm, paired_p
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import list_results
@@ -64,7 +65,7 @@ def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
         if found.inputs["runs"][0]["run"].split("/")[3] == "size-100"
     }
     counts = [test.counts(fits[layer]) for layer in range(3)]
-    scores = bootstrap_scores(counts, test.labels, ("macro_f1",), 300)[..., 0]
+    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, test.labels, ("macro_f1",)), 300)[..., 0]
     p = []
     for place, (a, b) in enumerate(combinations(range(3), 2)):
         difference = scores[b] - scores[a]
@@ -91,7 +92,7 @@ def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> N
     test = TestSplit.of(run)
     fits = {(f.inputs["layer"], f.inputs["seed"]): f.load() for f in list_results(sizes.path, FIT_KIND)}
     counts = [test.counts(fits[1, seed].predicted.to_numpy()) for seed in range(3)]
-    scores = bootstrap_scores(counts, test.labels, ("accuracy",), 200).mean(axis=0)[:, 0]
+    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, test.labels, ("accuracy",)), 200).mean(axis=0)[:, 0]
     bounds = [result[name].sel(score="accuracy", layer=1).item() for name in ("ci_low", "ci_high")]
     np.testing.assert_allclose(bounds, np.quantile(scores, [0.025, 0.975]))
     mean = result.accuracy.sel(layer=1).mean().item()

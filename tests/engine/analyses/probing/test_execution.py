@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,6 @@ from biocache.store.errors import IntegrityError, ResourceError, RunNotFoundErro
 
 REQUEST = ProbeRequest(task="ner", control=True, seeds=2)
 SHAPE = FitShape(train_rows=10_000, test_rows=2000, features=768, classes=6, block=8192 * 768)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running:
-        yield running
 
 
 def plan_probe(store: Path, request: ProbeRequest, workers: int | None = None) -> Plan:

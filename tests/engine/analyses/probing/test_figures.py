@@ -11,8 +11,8 @@ import xarray as xr
 from planted import ner_store
 
 from biocache.engine import ProbeRequest, probe
-from biocache.engine.analyses.probing.assembling import best_layers
 from biocache.engine.analyses.probing.figures import draw_confusion, draw_scores
+from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.analyses.probing.table import layer_rows
 from biocache.engine.figures import save_figure
 

@@ -12,8 +12,7 @@ from store_factory import Synthetic
 
 from biocache.engine import ProbeRequest, probe
 from biocache.engine.analyses.probing.grid import find_cells, probed_layers
-from biocache.engine.analyses.probing.probe import chosen_score
-from biocache.engine.scoring import score_names
+from biocache.engine.metrics import chosen_score, score_names
 from biocache.store import Store
 from biocache.store.errors import (
     AmbiguousRunError,

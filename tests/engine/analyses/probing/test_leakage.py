@@ -11,7 +11,7 @@ from store_factory import Synthetic
 
 from biocache.engine import ClassifierOptions, ProbeRequest, probe
 from biocache.engine.analyses.probing import fitting
-from biocache.engine.analyses.probing.scaling import Scaled
+from biocache.engine.analyses.probing.classifiers import Scaled
 
 OPTIONS = ClassifierOptions(epochs=2, hidden_size=8)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.scoring import as_iob2, score_classes, score_entities
+from biocache.engine.metrics import as_iob2, score_classes, score_entities
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "jnlpba"
 

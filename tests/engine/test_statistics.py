@@ -8,9 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.bootstrap import bootstrap_scores, holm, interval, paired_p
-from biocache.engine.analyses.probing.counting import finalised, sample_counts
-from biocache.engine.scoring import as_iob2, score_classes, score_entities, score_names
+from biocache.engine.metrics import (
+    as_iob2,
+    sample_counts,
+    score_classes,
+    score_entities,
+    score_names,
+    scores_of_counts,
+)
+from biocache.engine.statistics import bootstrap, holm, interval, paired_p
 
 # Types that look like tags are types: of merged types, B-cell and I-cell are two.
 LABELS = {
@@ -35,6 +41,12 @@ def plain_scores(
     return [*found, score_entities(*sentences).f1]
 
 
+def bootstrap_scores(
+    counts: list[NDArray[Any]], labels: tuple[str, ...], scores: tuple[str, ...], resamples: int, seed: int = 0
+) -> NDArray[Any]:
+    return bootstrap(counts, lambda sums: scores_of_counts(sums, labels, scores), resamples, seed)
+
+
 def random_case(seed: int, scheme: str | None, samples: int = 12) -> tuple[NDArray[Any], ...]:
     rng = np.random.default_rng(seed)
     labels = LABELS[scheme or "type"]
@@ -52,13 +64,13 @@ def test_sums_of_counts_are_the_scores(scheme: str | None, seed: int) -> None:
     labels, scores = LABELS[scheme or "type"], score_names(scheme)
     counts = sample_counts(gold, predicted, sample, labels, scheme)
     expected = plain_scores(gold, predicted, sample, labels, scheme)
-    np.testing.assert_allclose(finalised(counts.sum(axis=0), labels, scores), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scores_of_counts(counts.sum(axis=0), labels, scores), expected, rtol=0, atol=1e-12)
 
 
 def test_labels_without_an_outside_are_all_decided() -> None:
     gold, predicted = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 1])
     counts = sample_counts(gold, predicted, np.arange(4), ("no", "perhaps", "yes"), None)
-    assert finalised(counts.sum(axis=0), ("no", "perhaps", "yes"), ("micro_f1",)).item() == 0.5
+    assert scores_of_counts(counts.sum(axis=0), ("no", "perhaps", "yes"), ("micro_f1",)).item() == 0.5
 
 
 def test_an_entity_ends_with_its_sentence_and_where_another_begins() -> None:

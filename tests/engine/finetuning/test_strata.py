@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biocache.engine.corpora.base import Sample
-from biocache.engine.corpora.subsets import strata, training_subset
+from biocache.engine.corpora.task import Sample
+from biocache.engine.finetuning.subset import strata, training_subset
 from biocache.store.errors import SettingError
 
 CLASSES = st.lists(st.integers(1, 120), min_size=1, max_size=9)

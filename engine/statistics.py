@@ -1,0 +1,147 @@
+"""Uncertainty over samples: bootstrap, percentile intervals, paired comparison, Holm's correction.
+
+All intervals are percentile intervals at the level of 95 %, over resamples of whole samples: the words of a sentence
+are not independent [1]_. Counts of a test split are small, so that `bootstrap` draws its resamples with replacement.
+Sums over attention maps are computed pack by pack in any process, which Poisson weights suit; see
+`biocache.engine.analyses.attention.resampling`.
+
+References
+----------
+.. [1] A. C. Cameron, J. B. Gelbach and D. L. Miller, "Bootstrap-based improvements for inference with clustered
+   errors", Review of Economics and Statistics 90(3), 2008. https://doi.org/10.1162/rest.90.3.414
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SIGNIFICANCE", "bootstrap", "holm", "interval", "interval_of_known", "paired_p", "ratio"]
+
+Values = NDArray[np.float64]
+
+#: Probability of an error in a family of comparisons.
+SIGNIFICANCE = 0.05
+
+# Quantiles that bound a 95 % interval.
+_BOUNDS = (0.025, 0.975)
+# Resamples whose weights are in memory at once.
+_CHUNK = 256
+
+
+def ratio(part: Values, whole: NDArray[np.floating | np.integer], empty: float = np.nan) -> Values:
+    """Return ``part / whole``, and `empty` where `whole` is not positive; both of one shape."""
+    filled: Values = np.divide(part, whole, out=np.full(np.shape(part), empty), where=np.asarray(whole) > 0)
+    return filled
+
+
+def bootstrap(counts: Sequence[Values], finalise: Callable[[Values], Values], resamples: int, seed: int = 0) -> Values:
+    """Score resamples of the samples, drawn with replacement.
+
+    All predictions are scored on the same resamples, so that differences between them are paired.
+
+    Parameters
+    ----------
+    counts
+        What was counted in each sample for each prediction (sample, count); all of the same samples.
+    finalise
+        Turns sums of counts (resample, count) into scores (resample, score).
+    resamples
+        Number of resamples.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (prediction, resample, score).
+    """
+    parts = [
+        [finalise(weights @ each) for each in counts] for weights in _drawn_weights(len(counts[0]), resamples, seed)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _drawn_weights(samples: int, resamples: int, seed: int) -> Iterator[Values]:
+    """Yield how often each resample holds each sample (resample, sample)."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - first)
+        drawn = rng.integers(0, samples, (count, samples)) + samples * np.arange(count)[:, np.newaxis]
+        yield np.bincount(drawn.ravel(), minlength=count * samples).reshape(count, samples).astype(np.float64)
+
+
+def interval(resampled: Values, axis: int) -> tuple[Values, Values]:
+    """Return the lower and the upper bound (without `axis`) of the 95 % percentile interval of resamples along an axis.
+
+    See `interval_of_known` for resamples that may be NaN.
+    """
+    lower, upper = np.quantile(resampled, _BOUNDS, axis=axis)
+    return np.asarray(lower), np.asarray(upper)
+
+
+def interval_of_known(resampled: Values, axis: int) -> tuple[Values, Values]:
+    """Return `interval` of the resamples that are not NaN; NaN where there is none.
+
+    NumPy's ``nanquantile`` computes the same up to the last bit, but takes a Python call for each interval.
+    """
+    ordered = np.moveaxis(np.sort(resampled, axis=axis), axis, -1)
+    known = (~np.isnan(ordered)).sum(axis=-1, keepdims=True)
+    place = np.maximum(np.multiply(_BOUNDS, known - 1), 0)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, np.maximum(known - 1, 0))
+    smaller, larger = np.take_along_axis(ordered, below, -1), np.take_along_axis(ordered, above, -1)
+    lower, upper = np.moveaxis(smaller + (place - below) * (larger - smaller), -1, 0)
+    return lower, upper
+
+
+def paired_p(differences: Values) -> Values:
+    r"""Return two-sided p-values of differences between paired scores.
+
+    .. math:: p = \min(1, 2 (1 + \min(\#\{d \le 0\}, \#\{d \ge 0\})) / (B + 1))
+
+    which inverts the percentile interval [1]_. The smallest value of B resamples is 2 / (B + 1).
+
+    Parameters
+    ----------
+    differences
+        Differences between the scores of every resample (..., resample).
+
+    References
+    ----------
+    .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman and Hall, 1993.
+       https://doi.org/10.1201/9780429246593
+    """
+    tail = np.minimum((differences <= 0).sum(axis=-1), (differences >= 0).sum(axis=-1))
+    return np.asarray(np.minimum(1.0, 2 * (1 + tail) / (differences.shape[-1] + 1)))
+
+
+def holm(p: Values) -> Values:
+    r"""Correct the p-values of a family of comparisons [1]_.
+
+    With the m values in ascending order,
+
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) p_{(j)})
+
+    Rejecting those below 0.05 errs in any of them with a probability of at most 0.05.
+
+    Parameters
+    ----------
+    p
+        p-values (comparison), in [0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        Corrected values (comparison), in [0, 1].
+
+    References
+    ----------
+    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2),
+       1979. https://www.jstor.org/stable/4615733
+    """
+    order = np.argsort(p, kind="stable")
+    scaled = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(scaled)
+    return corrected

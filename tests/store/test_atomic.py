@@ -1,0 +1,133 @@
+"""Files and folders appear whole, and what they replace is there until they do, whenever a process dies."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from crashes import killed_before_each_change
+
+from biocache.store.atomic import PARTIAL, REMOVED, delete_leftovers, own_path, put_back, remove, replacing
+from biocache.store.results import find_result, save_result
+from biocache.store.sweeping import sweep
+
+
+def write(folder: Path, text: str) -> None:
+    folder.mkdir()
+    (folder / "a").write_text(text)
+    (folder / "b").write_text(text)
+
+
+def read(folder: Path) -> set[str]:
+    return {(folder / name).read_text() for name in ("a", "b")}
+
+
+def replaced(target: Path, text: str) -> None:
+    with replacing(target) as made:
+        write(made, text)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "home/target"
+
+    def put(text: str) -> None:
+        with replacing(target) as made:
+            made.write_text(text) if kind == "file" else write(made, text)
+
+    def found() -> set[str]:
+        return {target.read_text()} if kind == "file" else read(target)
+
+    def prepare() -> None:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        target.parent.mkdir()
+        put("old")
+
+    seen = set()
+    for kills in killed_before_each_change(prepare, lambda: put("new")):
+        if kind == "file":
+            assert found() in ({"old"}, {"new"}), kills
+        delete_leftovers(target.parent)
+        assert found() in ({"old"}, {"new"}), kills
+        seen |= found()
+        assert [path.name for path in target.parent.iterdir()] == ["target"], kills
+    assert seen == {"old", "new"}
+
+
+def test_the_next_write_beside_it_deletes_what_a_dead_process_left(tmp_path: Path) -> None:
+    for kills in killed_before_each_change(lambda: None, lambda: replaced(tmp_path / "target", "new"), every=2):
+        replaced(tmp_path / "other", "x")
+        assert {path.name for path in tmp_path.iterdir()} <= {"target", "other"}, kills
+    assert read(tmp_path / "target") == {"new"}
+
+
+def test_what_live_processes_and_other_machines_write_is_left_alone(tmp_path: Path) -> None:
+    ours, elsewhere, photos = (
+        own_path(tmp_path, PARTIAL),
+        tmp_path / f"{PARTIAL}other-1@0",
+        tmp_path / f"{REMOVED}photos",
+    )
+    for folder in (ours, elsewhere, photos):
+        folder.mkdir()
+    replaced(tmp_path / "target", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {ours.name, elsewhere.name, photos.name, "target"}
+
+
+def test_a_failure_leaves_what_is_there(tmp_path: Path) -> None:
+    replaced(tmp_path / "target", "old")
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "target") as made:
+        write(made, str(1 // 0))
+    assert read(tmp_path / "target") == {"old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_took_the_place_meanwhile_stays(tmp_path: Path) -> None:
+    aside = tmp_path / "temporary/replaced/target"
+    aside.parent.mkdir(parents=True)
+    write(aside, "old")
+    replaced(tmp_path / "target", "new")
+    put_back(tmp_path / "temporary")
+    assert read(tmp_path / "target") == {"new"}
+    assert read(aside) == {"old"}
+
+
+def test_a_removal_killed_at_any_moment_is_finished_by_the_next_write(tmp_path: Path) -> None:
+    target = tmp_path / "home/target"
+
+    def prepare() -> None:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        target.parent.mkdir()
+        write(target, "old")
+
+    kills = 0
+    for kills in killed_before_each_change(prepare, lambda: remove(target, target.parent)):
+        assert not target.exists() or read(target) == {"old"}, kills
+        delete_leftovers(target.parent)
+        assert [path.name for path in target.parent.iterdir()] == (["target"] if kills == 1 else []), kills
+    assert kills > 3
+    with pytest.raises(FileNotFoundError):
+        remove(target, target.parent)
+
+
+@pytest.mark.slow
+def test_a_result_that_is_being_replaced_is_not_lost(tmp_path: Path) -> None:
+    root, values = tmp_path / "s.zarr", set()
+    for text in ("warm", "old"):
+        save_result(root, "probe", {"a": 1}, xr.Dataset({"x": text}))
+    shutil.copytree(root, tmp_path / "begun")
+
+    def prepare() -> None:
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "begun", root)
+
+    def act() -> None:
+        save_result(root, "probe", {"a": 1}, xr.Dataset({"x": "new"}))
+
+    for kills in killed_before_each_change(prepare, act, every=3):
+        sweep(root)
+        found = find_result(root, "probe", {"a": 1})
+        assert found is not None, kills
+        values.add(found.x.item())
+        assert not [name for _, names, _ in os.walk(root) for name in names if name.startswith(".")], kills
+    assert values == {"old", "new"}
