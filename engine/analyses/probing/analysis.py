@@ -203,6 +203,7 @@ class ProbeComparison(ProbeAnalysis):
         "biocache compare-probes --task nli --features pair --model biogpt --training-size 0,100",
         "biocache compare-probes --task ner --model bert --max-train-samples 50 --score accuracy --json",
     )
+    signed = ("difference",)
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
         """Return the settings that decide the numbers; here the score is one of them."""
@@ -228,7 +229,7 @@ class ProbeComparison(ProbeAnalysis):
         return compared(request, TestSplit.of(next(iter(runs)).test[0]), self.fits(request, runs, parts))
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return a row a pair, of which `b` less `a` is the difference."""
+        """Return a row a pair; the difference is `b` minus `a`."""
         from biocache.engine.analyses.probing.comparing import pair_rows
 
         return pair_rows(result)
