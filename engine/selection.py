@@ -30,7 +30,7 @@ class RunsRequest(Request):
         None, flag="--task", choices=tuple(TASKS), decides=False, help="Runs of these tasks.", unset="all"
     )
     datasets: tuple[str, ...] | None = option(
-        None, flag="--dataset", decides=False, help="Runs of these data sets.", unset="all"
+        None, flag="--dataset", decides=False, help="Runs of these datasets.", unset="all"
     )
     models: tuple[str, ...] | None = option(
         None, flag="--model", decides=False, help="Runs of these models.", unset="all"
