@@ -1,4 +1,4 @@
-"""The commands of analyses: all of them made of what an analysis says of itself."""
+"""The commands of analyses, made from the attributes of each `Analysis`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from biocache.cli.options import (
 )
 from biocache.cli.render import Bars, note, print_frame, print_json
 from biocache.cli.values import FOLDER
-from biocache.engine.analysis import ANALYSES, Analysis, find
+from biocache.engine.analysis import ANALYSES, Analysis
 from biocache.engine.request import build, values_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def analysis_command(name: str) -> click.Command:
     Raises
     ------
     SettingError
-        If the analysis, of another package, cannot be loaded.
+        If the analysis belongs to another package and cannot be loaded.
     """
     analysis = ANALYSES[name]
 
@@ -41,7 +41,7 @@ def analysis_command(name: str) -> click.Command:
 
     command.__doc__ = type(analysis).__doc__
     lines = ["\b", "Examples, in the folder that a demo made:", *(f"  {line}" for line in analysis.examples)]
-    decorated = adding(
+    decorated: click.Command = adding(
         click.command(name, epilog="\n".join(lines) if analysis.examples else None),
         store_option,
         request_options(analysis.Request),
@@ -52,8 +52,6 @@ def analysis_command(name: str) -> click.Command:
         scheduler_address_option,
         force_option,
     )(command)
-    if not isinstance(decorated, click.Command):
-        raise TypeError(f"{name} is not a command")
     return decorated
 
 
@@ -76,6 +74,7 @@ def _run(analysis: Analysis[Any, Any], store: Path, values: dict[str, Any]) -> N
     output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
     machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}
     request = build(analysis.Request, values)
+    from biocache.engine.analysis import find
     from biocache.engine.executor import Executor
     from biocache.engine.figures import check_places, save_figure
 
@@ -109,7 +108,7 @@ def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, 
         rows = plain_rows(analysis.frame(result, request))
         print_json({"analysis": analysis.name, "settings": dict(values_of(request)), "rows": rows})
     else:
-        print_frame(analysis.summary(result, request))
+        print_frame(analysis.summary(result, request), analysis.signed)
 
 
 def _export(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, output: Path) -> None:

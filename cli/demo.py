@@ -60,7 +60,7 @@ def _shown(step: "Step") -> str:
 
 
 def _print_scores(demo: "Demo") -> None:
-    """Write what fine-tuning came to, a row a model."""
+    """Write the test scores of the fine-tuned models, a row each."""
     from biocache.engine.demo.demo import SCORES, SIZES
 
     rows = [

@@ -1,16 +1,33 @@
-"""`biocache extract`."""
+"""`biocache extract`: its options, and what it prints of the plan, of losses, and of what was done."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
-from biocache.cli.render import Bars
+from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
+from biocache.store.text import format_bytes
 
-__all__ = ["extract"]
+if TYPE_CHECKING:
+    from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
+    from biocache.engine.extraction.running import RunReport
+
+__all__ = ["extract", "phrase", "print_reports", "task_head_note"]
+
+_ENCODING_NOTES = ("samples_truncated", "words_lost")
+_PHRASES = {
+    "samples_truncated": "samples truncated",
+    "words_lost": "words lost",
+    "repaired_tags": "tags repaired",
+    "skipped_pairs": "pairs without a gold label skipped",
+    "empty_sentences": "empty sentences skipped",
+    "docstart_lines": "document headers skipped",
+}
 
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
@@ -32,14 +49,13 @@ def extract(store: Path, *, dry_run: bool, scheduler_address: str | None, as_jso
     which are powers of 1024; KB, MB, GB and TB are powers of 1000.
     """
     request = build(ExtractionRequest, settings)
-    from biocache.cli.extraction_report import print_plan, print_reports, warn_of_losses
     from biocache.engine.extraction.extract import check_disk, run_plan
     from biocache.engine.extraction.planning import plan_extraction
 
     plan = plan_extraction(request)
-    warn_of_losses(plan)
+    _warn_of_losses(plan)
     if dry_run:
-        print_plan(plan, as_json=as_json)
+        _print_plan(plan, as_json=as_json)
         check_disk(store, plan)
         return
     with Bars("tokens") as bars:
@@ -50,3 +66,129 @@ def extract(store: Path, *, dry_run: bool, scheduler_address: str | None, as_jso
             on_progress=lambda progress: bars.update(progress.run, progress.tokens_done, progress.tokens_total),
         )
     print_reports(reports, partition=settings["partition"], as_json=as_json)
+
+
+def _warn_of_losses(plan: "ExtractionPlan") -> None:
+    """Note on stderr what of the corpus is repaired, left out or cut, and which models of size 0 were fine-tuned."""
+    for line in dict.fromkeys((*_fine_tuned(plan), *_losses(plan))):
+        note(line)
+
+
+def _fine_tuned(plan: "ExtractionPlan") -> Iterator[str]:
+    for model in plan.models:
+        source, head = model.source, model.shape.task_head
+        if head and source.training_size == 0 and not source.random_weights:
+            yield task_head_note(source.name, head, "its runs are filed at training size 0 as they are")
+
+
+def task_head_note(name: str, head: str, what: str) -> str:
+    """Write that a model that should be pre-trained was trained for a task."""
+    return f"model {name} is not just pre-trained: its configuration names a task head ({head}); {what}"
+
+
+def _losses(plan: "ExtractionPlan") -> Iterator[str]:
+    for split, notes in plan.corpus.notes.items():
+        if split in plan.request.splits and (counted := phrase(notes)):
+            yield f"{plan.corpus.name}, {split}: {counted}"
+    for run in plan.runs:
+        # Training sizes of a model share their encoding, and their notes are written once.
+        if counted := phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):
+            where = f"{run.key.dataset}, {run.key.model}, {run.key.view}, {run.key.split}"
+            yield f"{where}: {counted} (max length {run.spec.max_length} tokens)"
+
+
+def phrase(notes: Mapping[str, int]) -> str:
+    """Write the counts of the reading and encoding of a corpus."""
+    return ", ".join(
+        f"{count:,} {_PHRASES.get(name, name.replace('_', ' '))}" for name, count in notes.items() if count
+    )
+
+
+def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
+    """Write the runs that an extraction would make, a row each, and their bytes and memory."""
+    runs = [_planned(run) for run in plan.runs]
+    if as_json:
+        print_json({"runs": runs, "totals": _totals(plan)})
+        return
+    columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
+    print_facts(
+        columns | {_PHRASES[name]: name for name in _ENCODING_NOTES},
+        [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
+    )
+    echo()
+    fields = [
+        ("bytes, before compression", format_bytes(plan.activation_bytes)),
+        ("peak memory", format_bytes(plan.peak_bytes)),
+        ("device", plan.device),
+    ]
+    for model in plan.models:
+        cut = f"{model.budget.batch_tokens:,} tokens a batch, {model.budget.window_tokens:,} a window"
+        if model.budget.lanes > 1:
+            cut += f", {model.budget.lanes} batches at once"
+        fields.append((f"{model.source.name} at {model.source.training_size} %", cut))
+    print_fields(fields)
+
+
+def _planned(run: "RunPlan") -> dict[str, Any]:
+    return {
+        "run": str(run.key),
+        "keep": list(run.spec.keep),
+        "samples": len(run.layout.tokens.count),
+        "tokens": run.tokens,
+        "packs": run.layout.pack_count,
+        "activation_bytes": run.activation_bytes,
+        "notes": run.notes,
+    }
+
+
+def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
+    budgets = [
+        {"model": model.source.name, "training_size": model.source.training_size, **asdict(model.budget)}
+        for model in plan.models
+    ]
+    return {
+        "activation_bytes": plan.activation_bytes,
+        "peak_bytes": plan.peak_bytes,
+        "device": plan.device,
+        "models": budgets,
+    }
+
+
+def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
+    """Write what an extraction did, a row a run; note on stderr what is left for others."""
+    facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
+    unfinished = [report for report in reports if not report.complete]
+    if unfinished:
+        missing = sum(report.packs - report.packs_done for report in unfinished)
+        whose = f"partition {partition} is done; " if partition else ""
+        left = f"{counted(missing, 'pack')} of {counted(len(unfinished), 'run')}"
+        note(
+            f"{whose}{left} are left to other processes; the same command "
+            f"{'with the other partitions' if partition else 'again'} finishes them"
+        )
+
+
+# Title of a column to the fact of a report that it shows.
+_REPORT = {
+    "run": "run",
+    "packs written": "packs_written",
+    "done": "packs_done",
+    "total": "packs",
+    "tokens": "tokens_written",
+    "bytes": "bytes_written",
+    "padded / real tokens": "padding_ratio",
+    "state": "state",
+}
+
+
+def _padding(report: "RunReport") -> float | None:
+    return report.tokens_padded / report.tokens_computed if report.tokens_computed else None
+
+
+def _state(report: "RunReport") -> str:
+    missing = report.packs - report.packs_done
+    return f"incomplete: {missing:,} packs missing" if missing else "complete"

@@ -1,19 +1,25 @@
-"""`biocache finetune`."""
+"""`biocache finetune`: its options, and what it prints of checkpoints: scores, and duplicates between the splits."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from biocache.cli.extract import phrase, task_head_note
 from biocache.cli.options import json_option, request_options, store_option
-from biocache.cli.render import Bars, note, print_json
+from biocache.cli.render import Bars, counted, note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import build
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
 
-__all__ = ["finetune"]
+__all__ = ["checkpoint_facts", "finetune", "print_checkpoints"]
+
+_SPLITS = ("validation", "test")
+_SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "entity_f1": "entity F1"}
+_DUPLICATES = "duplicates_in_"
 
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
@@ -29,11 +35,10 @@ def finetune(store: Path, *, as_json: bool, **settings: Any) -> None:
     """Fine-tune models on nested parts of the train split, and score them on the validation and test splits.
 
     A checkpoint goes to TASK/DATASET/MODEL/size-SSS/seed-N below --checkpoints, where `biocache extract
-    --training-size` finds it. One that is there already is not made again; an interrupted one is finished from its last
-    saved step. For ner the head reads a word's label at the word's first token. Scores are kept beside the weights and
-    in the store.
+    --training-size` finds it. A checkpoint that is there is not made again; an interrupted one is finished from its
+    last saved step. For ner the head predicts a word's label at the word's first token. Scores are kept beside the
+    weights and in the store.
     """
-    from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints, warn_of_duplicates
     from biocache.engine.finetuning.finetune import finetune as run
 
     request = build(FinetuneRequest, settings)
@@ -48,9 +53,63 @@ def finetune(store: Path, *, as_json: bool, **settings: Any) -> None:
                 on_progress=lambda at: bars.update(at.checkpoint, at.steps_done, at.steps_total),
                 on_checkpoint=lambda checkpoint, found: finished.append((checkpoint, found)),
             )
-    warn_of_duplicates(checkpoint for checkpoint, _ in finished)
+    for line in dict.fromkeys(line for checkpoint, _ in finished for line in _warnings(checkpoint)):
+        note(line)
+    facts = [{**checkpoint_facts(checkpoint), "found": found} for checkpoint, found in finished]
     if as_json:
-        print_json([{**checkpoint_facts(checkpoint), "found": found} for checkpoint, found in finished])
-    elif finished:
-        states = ["found" if found else "made" for _, found in finished]
-        print_checkpoints([checkpoint for checkpoint, _ in finished], states)
+        print_json(facts)
+    elif facts:
+        print_checkpoints(facts)
+
+
+def checkpoint_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """Return the facts of a checkpoint, as JSON."""
+    scores = checkpoint.scores()
+    by_split = [name for name, array in scores.data_vars.items() if array.dims == ("split",)]
+    return {
+        "checkpoint": checkpoint.spec.path.as_posix(),
+        "folder": str(checkpoint.folder),
+        "train_samples": checkpoint.spec.train_samples,
+        "scores": {
+            str(split): {str(name): scores[name].sel(split=split).item() for name in by_split}
+            for split in scores.split.values
+        },
+        "seconds": scores.seconds.item(),
+        "samples_per_second": scores.samples_per_second.item(),
+        "created": checkpoint.origin.created,
+        "notes": dict(checkpoint.origin.notes),
+        "spec": checkpoint.spec.to_json(),
+    }
+
+
+def print_checkpoints(facts: Sequence[Mapping[str, Any]]) -> None:
+    """Write checkpoints and their scores as a table, a row each; and where it is known, whether each was ``found``."""
+    known = {(split, name) for fact in facts for split, scores in fact["scores"].items() for name in scores}
+    shown = [(split, name) for split in _SPLITS for name in _SCORES if (split, name) in known]
+    columns = {"checkpoint": "checkpoint", "samples": "train_samples"}
+    columns |= {f"{split} {_SCORES[name]}": f"{split} {name}" for split, name in shown}
+    columns |= {"samples/s": "rate"} | ({"state": "state"} if "found" in facts[0] else {})
+    print_facts(columns, [_with_cells(fact, shown) for fact in facts])
+
+
+def _with_cells(fact: Mapping[str, Any], shown: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        **fact,
+        **{f"{split} {name}": fact["scores"].get(split, {}).get(name) for split, name in shown},
+        "rate": f"{fact['samples_per_second']:.1f}",
+        "state": "found" if fact.get("found") else "made",
+    }
+
+
+def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:
+    """Yield the duplicates between the splits, and what of the train split was repaired, left out or cut."""
+    spec, notes = checkpoint.spec, checkpoint.origin.notes
+    where = f"{spec.dataset}, training size {spec.training_size}"
+    if checkpoint.origin.base_task_head:
+        yield task_head_note(spec.model, checkpoint.origin.base_task_head, "it was fine-tuned from there")
+    for name, count in notes.items():
+        if name.startswith(_DUPLICATES):
+            split = name.removeprefix(_DUPLICATES)
+            yield f"{where}: {counted(count, 'sample')} of the {split} split also in the train part, word for word"
+    if rest := phrase({name: count for name, count in notes.items() if not name.startswith(_DUPLICATES)}):
+        yield f"{where}, {spec.model}: {rest} (max length {spec.max_length} tokens)"

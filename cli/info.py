@@ -1,6 +1,6 @@
 """`biocache info`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import format_layers, print_fields, print_json
+from biocache.cli.render import cell_text, print_fields, print_json
 from biocache.cli.selection import selection
 from biocache.store.text import format_bytes
 
@@ -70,10 +70,12 @@ def _facts(run: "Run") -> dict[str, Any]:
 def _raw_bytes(run: "Run", packs: list[int]) -> int:
     import numpy as np
 
-    spec, itemsize = run.spec, np.dtype(run.spec.dtype).itemsize
-    hidden = len(spec.layers) * spec.feature_size * int(run.plan.tokens.pack_sizes[packs].sum())
-    maps = len(spec.attention_layers) * spec.head_count * int(run.plan.entries.pack_sizes[packs].sum())
-    return itemsize * (("hidden" in spec.keep) * hidden + ("attention" in spec.keep) * maps)
+    spec = run.spec
+    values = [
+        len(kept.layers(spec.layers)) * spec.width(kept) * int(getattr(run.plan, kept.axis).pack_sizes[packs].sum())
+        for kept in spec.kept
+    ]
+    return np.dtype(spec.dtype).itemsize * sum(values)
 
 
 def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -88,16 +90,23 @@ def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_bytes") or name.startswith("activation_bytes"):
         return f"{value:,} ({format_bytes(value)})"
-    if isinstance(value, float):
-        return f"{value:.3f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{inner} {part}" for inner, part in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return format_layers(value) if name == "layers" else ", ".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) and name != "seed" else str(value)
+        return _ranges(value) if name == "layers" else ", ".join(map(str, value))
+    return str(value) if name == "seed" else cell_text(name, value)
+
+
+def _ranges(layers: Sequence[int]) -> str:
+    """Write layers as ranges, such as ``0-12`` or ``0,6,12``."""
+    parts: list[list[int]] = []
+    for layer in layers:
+        if parts and layer == parts[-1][-1] + 1:
+            parts[-1].append(layer)
+        else:
+            parts.append([layer])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 2 else ",".join(map(str, part)) for part in parts)

@@ -57,7 +57,7 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
         note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
     for row in rows:
         if row["problem"]:
-            note(f"{row['state']}: {row['problem']}")
+            note(row["problem"])
     if as_json:
         print_json(rows)
     elif rows:
@@ -65,7 +65,7 @@ def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
-    from biocache.cli.checkpoint_report import checkpoint_facts, print_checkpoints
+    from biocache.cli.finetune import checkpoint_facts, print_checkpoints
     from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
     from biocache.store.errors import IntegrityError, NewerFormatError
 
@@ -79,12 +79,12 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
             checkpoint.require_whole()
             checkpoint.scores()
         except (IntegrityError, NewerFormatError) as error:
-            note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error}")
+            note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error.message}")
             continue
         if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values):
-            found.append(checkpoint)
+            found.append(checkpoint_facts(checkpoint))
     if as_json:
-        print_json([checkpoint_facts(checkpoint) for checkpoint in found])
+        print_json(found)
     elif found:
         print_checkpoints(found)
     else:
@@ -92,7 +92,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
 
 
 def _with_cells(row: dict[str, Any]) -> dict[str, Any]:
-    """Add to what is known of a run its path and how much of it is there."""
+    """Add the path of a run, and how many of its packs are there."""
     from biocache.store import RunKey
 
     done = row["state"] if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}"

@@ -1,4 +1,4 @@
-"""The `biocache` command: a group that imports a command only to run it."""
+"""The `biocache` command: a group that imports a command only when it runs it."""
 
 import io
 import os
@@ -18,8 +18,8 @@ from biocache.store.text import one_line
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
 
 _ASK = "Ask it"
-# Heading -> name -> where the command is and what it does, so that `biocache --help` imports none; in the order in
-# which a newcomer meets them.
+# Heading -> name -> place and short help of the command, so that `biocache --help` imports none; in the order in which
+# a newcomer needs them.
 _TOUR = {
     "See it work": {
         "demo": ("biocache.cli.demo:demo", "Do the whole study in small, offline, and report it."),
@@ -71,7 +71,7 @@ class _Interrupted(click.ClickException):
 
 
 class CommandGroup(click.Group):
-    """The commands of the table, imported when they are run, with every error of a user's on one line."""
+    """The commands of the table, imported when they run; every error of a user is one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of a study."""
@@ -86,13 +86,11 @@ class CommandGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(import_module(module), attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module}:{attribute} is not a command")
+        command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands without importing them, as a tour."""
+        """Write the commands below their headings, without importing them."""
         width = max(map(len, self.list_commands(ctx)))
         for heading, commands in _TOUR.items():
             rows = [(name, text) for name, (_, text) in commands.items()]
@@ -102,7 +100,7 @@ class CommandGroup(click.Group):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Parse what is before the name of the command."""
+        """Parse the options before the name of the command."""
         with _printable_errors():
             return super().make_context(*arguments, **options)
 
@@ -123,7 +121,7 @@ class CommandGroup(click.Group):
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """Keep what a user wrote, or a file holds, from reaching the terminal raw in a message of click's."""
+    """Escape what users and files wrote in the messages of click."""
     try:
         yield
     except click.ClickException as error:
@@ -147,12 +145,12 @@ def biocache() -> None:
 
 
 def main() -> None:
-    """Run the command line; libraries are kept from writing beside it."""
+    """Run the command line, with the output of libraries turned off."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # A terminal that is not UTF-8 cannot show every word of a corpus.
+    # A terminal that is not UTF-8 cannot show every character of a corpus.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -1,4 +1,4 @@
-"""Options of commands: those that several share, and those that a request's fields say of themselves."""
+"""Options of commands: those that several commands share, and those of a request's fields."""
 
 from collections.abc import Callable, Container
 from dataclasses import MISSING
@@ -36,7 +36,7 @@ store_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
 
-force_option = click.option("--force", is_flag=True, help="Compute again what the store has the result of.")
+force_option = click.option("--force", is_flag=True, help="Compute even if the store has the result.")
 
 output_option = click.option(
     "--output", type=FOLDER, metavar="FILE", help="Also write the result: .csv .json .nc .zarr."
@@ -55,7 +55,7 @@ scheduler_address_option = click.option(
 
 
 def adding(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decorator that adds options to a command, in this order of its help."""
+    """Return a decorator that adds options to a command; its help has them in this order."""
 
     def add(command: Any) -> Any:
         for option in reversed(options):
@@ -135,7 +135,7 @@ def _type(setting: Setting) -> Any:
 
 
 def _sized(count: int | None) -> str | None:
-    """Write bytes as a user would."""
+    """Write a number of bytes as a user would, such as ``2G``."""
     for power, unit in ((30, "G"), (20, "M")):
         if count and count % (1 << power) == 0:
             return f"{count >> power}{unit}"
@@ -153,7 +153,7 @@ def _items(setting: Setting) -> ListOf:
 def _list_option(
     *names: str, items: ListOf, text: str, default: Any = None, repeats: bool = False
 ) -> Callable[[Any], Any]:
-    """Return an option whose items have commas between them, or are given by repeating it."""
+    """Return an option of several items, separated by commas or given by repeating the option."""
     known = None if default is MISSING else default
 
     def joined(_ctx: click.Context, _param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
@@ -168,7 +168,7 @@ def _list_option(
 
 run_selectors = adding(
     _list_option("--task", "task", items=ListOf(click.Choice(list(TASKS))), text="Runs of these tasks."),
-    _list_option("--dataset", items=NAMES, text="Runs of these data sets."),
+    _list_option("--dataset", items=NAMES, text="Runs of these datasets."),
     _list_option("--model", items=NAMES, text="Runs of these models."),
     _list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
     _list_option("--seed", items=INTEGERS, text="Runs of these seeds."),

@@ -1,10 +1,9 @@
-"""What a user sees: tables and JSON on stdout, notes and progress on stderr."""
+"""Output: tables and JSON on stdout, notes and progress on stderr."""
 
-import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bars",
+    "cell_text",
     "counted",
     "echo",
-    "format_layers",
     "note",
     "print_facts",
     "print_fields",
@@ -28,14 +27,14 @@ __all__ = [
     "print_table",
 ]
 
-# Whole numbers that name something: they are not counted, and have no separators.
+# Whole numbers that are names: written without separators.
 _NAMES = {"seed", "layer", "head"}
-# No table is as wide: what a terminal does not fit it wraps, and a pipe gets whole rows.
+# Wider than any table: a terminal wraps long rows, and a pipe gets whole ones.
 _WIDTH = 10_000
 
 
 def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> None:
-    """Write lines; what a terminal would obey in them is escaped, but for the colours of a table.
+    """Write lines; characters that control a terminal are escaped, except for the colours of a table.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> Non
     err
         Whether they go to stderr.
     color
-        Whether the text is a line of a table, with colours where True; its cells are escaped already.
+        None to escape the text; otherwise the text is a line of a table, already escaped, with colours if True.
     """
     click.echo("\n".join(map(printable, text.split("\n"))) if color is None else text, err=err, color=color)
 
@@ -83,11 +82,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         counts = not title.startswith("bytes") and all(isinstance(row[position], int) for row in cells)
         table.add_column(printable(title), justify="right" if cells and counts else "left", no_wrap=True)
     for row in cells:
-        table.add_row(*map(_text, columns, row))
+        table.add_row(*map(cell_text, columns, row))
     _print(table)
 
 
-def _text(title: str, value: Any) -> str:
+def cell_text(title: str, value: Any) -> str:
+    """Write the cell of a table; see `print_table`."""
     if value is None:
         return "-"
     if isinstance(value, list | tuple):
@@ -112,18 +112,26 @@ def print_facts(columns: Mapping[str, str], facts: Iterable[Mapping[str, Any]]) 
     print_table(tuple(columns), [[row[name] for name in columns.values()] for row in facts])
 
 
-def print_frame(frame: "pd.DataFrame") -> None:
-    """Write a table to stdout, each value with its spread and interval; see `Analysis.frame`."""
+def print_frame(frame: "pd.DataFrame", signed: Collection[str] = ()) -> None:
+    """Write a table to stdout, each value with its spread and interval; see `Analysis.frame`.
+
+    Parameters
+    ----------
+    frame
+        The table.
+    signed
+        Columns whose positive numbers have a sign too.
+    """
     if frame.empty:
         return
     names = [str(name) for name in frame]
     beside = {f"{name}{end}" for name in names for end in ("_ci_low", "_ci_high", "_spread")}
     shown = [name for name in names if name not in beside]
-    rows = [[_cell(row, name) for name in shown] for row in frame.to_dict("records")]
+    rows = [[_cell(row, name, "+" if name in signed else "") for name in shown] for row in frame.to_dict("records")]
     print_table([name.replace("_", " ") for name in shown], rows)
 
 
-def _cell(row: Mapping[Any, Any], name: str) -> str | int:
+def _cell(row: Mapping[Any, Any], name: str, sign: str) -> str | int:
     value = row[name]
     if isinstance(value, bool) or type(value).__name__ == "bool":
         return name.replace("_", " ") if value else ""
@@ -133,20 +141,16 @@ def _cell(row: Mapping[Any, Any], name: str) -> str | int:
         return "" if value is None else str(value)
     if math.isnan(value):
         return "-" if f"{name}_ci_low" in row else ""
-    text = _number(value)
+    text = _number(value, sign)
     spread, low, high = (row.get(f"{name}{end}", math.nan) for end in ("_spread", "_ci_low", "_ci_high"))
     text += "" if math.isnan(spread) else f" ± {_number(spread)}"
-    return text if math.isnan(low) else f"{text} [{_number(low)}, {_number(high)}]"
+    return text if math.isnan(low) else f"{text} [{_number(low, sign)}, {_number(high, sign)}]"
 
 
-def _number(value: float) -> str:
-    return (
-        f"{value:,.0f}"
-        if abs(value) >= 1000
-        else f"{value:.3f}"
-        if abs(value) >= 0.001 or not value
-        else f"{value:.1e}"
-    )
+def _number(value: float, sign: str = "") -> str:
+    if abs(value) >= 1000:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.3f}" if abs(value) >= 0.001 or not value else f"{value:{sign}.1e}"
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -164,34 +168,20 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
 def _print(table: Any) -> None:
     from rich.console import Console
 
-    terminal = Console().is_terminal
-    text = io.StringIO()
-    console = Console(
-        file=text, width=_WIDTH, force_terminal=terminal, markup=False, emoji=False, highlight=False, soft_wrap=True
-    )
-    console.print(table)
-    for line in text.getvalue().splitlines():
-        echo(line.rstrip(), color=terminal)
-
-
-def format_layers(layers: Sequence[int]) -> str:
-    """Write layers as ranges, such as ``0-12`` or ``0,6,12``."""
-    parts: list[list[int]] = []
-    for layer in layers:
-        if parts and layer == parts[-1][-1] + 1:
-            parts[-1].append(layer)
-        else:
-            parts.append([layer])
-    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 2 else ",".join(map(str, part)) for part in parts)
+    console = Console(width=_WIDTH, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        echo(line.rstrip(), color=console.is_terminal)
 
 
 class Bars:
-    """Progress on stderr, a bar a run; nothing where stderr is no terminal.
+    """Progress on stderr, a bar a run; nothing if stderr is no terminal.
 
     Parameters
     ----------
     unit
-        What is counted, in the plural.
+        Name of what is counted, in the plural.
     """
 
     def __init__(self, unit: str) -> None:
@@ -210,7 +200,7 @@ class Bars:
             console=console,
             disable=not sys.stderr.isatty(),
             transient=True,
-            # Left on, stdout would go where the bars are: out of the user's pipe.
+            # Redirected, stdout would be written where the bars are and not to the user's pipe.
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -225,13 +215,13 @@ class Bars:
         self._progress.stop()
 
     def echo(self, text: str) -> None:
-        """Write a line to stdout, the bars out of its way."""
+        """Write a line to stdout, with the bars hidden meanwhile."""
         self._progress.stop()
         echo(text)
         self._progress.start()
 
     def update(self, run: str, done: int, total: int, unit: str | None = None) -> None:
-        """Set how far a run is; the first call for a run draws its bar. The unit is that of the bars, unless given."""
+        """Set the progress of a run; its first call draws its bar. The unit is that of the bars, unless given."""
         if run not in self._tasks:
             self._tasks[run] = self._progress.add_task(printable(run), total=total, rate="")
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]

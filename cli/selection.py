@@ -1,4 +1,4 @@
-"""From selectors and run paths to runs of a store."""
+"""Runs of a store, chosen by selectors or by their paths."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ __all__ = ["chosen_keys", "selection"]
 
 
 def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any, ...] | None]) -> list[dict[str, Any]]:
-    """Return what to ask the store for, one selection a run path, or one made of the selectors.
+    """Return selections for `Store.keys`: one for each run path, or one made of the selectors.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any
     Raises
     ------
     click.UsageError
-        If a path is not one of a run, or there are both paths and selectors.
+        If a path is not that of a run, or there are both paths and selectors.
     """
     given = {name: values for name, values in selectors.items() if values}
     if not runs:
@@ -38,12 +38,12 @@ def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any
 
 
 def chosen_keys(store: "Store", wanted: list[dict[str, Any]]) -> "list[RunKey]":
-    """Return the keys of the runs of some selections, which may be damaged.
+    """Return the keys of the runs, sound or damaged, that match any of some selections.
 
     Raises
     ------
     RunNotFoundError
-        If one of them names something and matches nothing.
+        If a selection matches no run, unless it is empty.
     """
     found: dict[RunKey, None] = {}
     for part in wanted:

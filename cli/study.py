@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["study"]
 
 _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-attention": "blocks"}
-# What of an extraction a study asks for by itself; the rest is the grid's, or that of the fine-tuning too.
+# Settings of the extraction alone; the others are those of the grid, or shared with the fine-tuning.
 _EXTRACTION = ("splits", "keep", "layers", "attention_splits", "dtype", "max_memory")
 _BOTH = ("max_length", "limit", "device", "overwrite")
 _GRID = tuple(setting.name for setting in settings_of(StudyRequest))
@@ -93,7 +93,7 @@ def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
 
 
 def _print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:
-    """Write what became of each step, a row each."""
+    """Write the outcome of each step, a row each."""
     ends = [
         {**_facts(end.step), "state": end.state, "seconds": end.seconds, "message": end.message} for end in outcomes
     ]

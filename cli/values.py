@@ -1,4 +1,4 @@
-"""What values of options look like: lists, sizes in bytes, ranges of layers."""
+"""Types of the values of options: lists, sizes in bytes, ranges of layers, paths."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]
 
 
 class ListOf(click.ParamType):  # type: ignore[type-arg]
-    """Items with commas between them; an option of this type can also be repeated.
+    """Items separated by commas; an option of this type can also be repeated.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ListOf(click.ParamType):  # type: ignore[type-arg]
         self.name = item.name
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return how the help names the value."""
+        """Return the name of the value in the help."""
         if isinstance(self.item, click.Choice):
             return "|".join(self.item.choices) + ",..."
         return f"{self.item.name.upper()},..."
@@ -107,7 +107,7 @@ class _Number(click.types.IntParamType):
 
 
 class _UserPath(click.Path):
-    """A path in which ``~`` is the user's home, wherever a shell leaves it: after ``=`` and between quotes."""
+    """A path in which ``~`` is the user's home, also where a shell does not expand it: after ``=`` or in quotes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         from biocache.store.paths import local_path

@@ -48,7 +48,7 @@ def verify(
     as_json: bool,
     **selectors: Any,
 ) -> None:
-    """Check all that is stored of runs, by default of all: a line for each problem, exit code 1 if there are any.
+    """Check everything stored of runs, by default of all: a line for each problem, exit code 1 if there are any.
 
     RUN is a path as `biocache ls` prints it; selectors do as well.
     """
@@ -119,4 +119,4 @@ def _problems(
     try:
         yield from recompute_samples(run, recompute, model=weights, device=device)
     except (IntegrityError, IncompleteRunError) as error:
-        yield Problem(name, None, f"samples cannot be recomputed: {error}")
+        yield Problem(name, None, f"samples cannot be recomputed: {error.message}")

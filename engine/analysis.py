@@ -54,6 +54,8 @@ class Analysis(ABC, Generic[R, Runs]):
         Names of its figures; the first is what ``--plot`` draws, ``--plot-NAME`` the others.
     examples
         Command lines for the help.
+    signed
+        Columns of the table that hold differences: a terminal shows the sign of positive ones too.
     """
 
     name: ClassVar[str]
@@ -63,6 +65,7 @@ class Analysis(ABC, Generic[R, Runs]):
     lighter: ClassVar[str] = ""
     plots: ClassVar[tuple[str, ...]] = ()
     examples: ClassVar[tuple[str, ...]] = ()
+    signed: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def select(self, store: "Store", request: R) -> Runs:

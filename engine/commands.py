@@ -1,4 +1,4 @@
-"""The command line, and the lines of Python, that ask for what a request asks for."""
+"""The command line and the lines of Python that are equivalent to a request."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -23,9 +23,9 @@ def command_line(command: str, store: Path, request: Request, **more: Any) -> st
     store
         Folder of the store.
     request
-        What it is asked for. What that has by default is not written.
+        The request. Defaults are not written.
     more
-        Options that are no part of the request.
+        Options that are not part of the request.
     """
     options = [name if value is None else f"{name} {shlex.quote(value)}" for name, value in _options(request, more)]
     words = [f"biocache {command} --store {shlex.quote(str(store))}", *options]
@@ -33,7 +33,7 @@ def command_line(command: str, store: Path, request: Request, **more: Any) -> st
 
 
 def _options(request: Request, more: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Yield options with what is written after them: None for a flag; several values have commas between them."""
+    """Yield options with their values as text: None for a flag; several values are joined by commas."""
     given = dict(values_of(request))
     for setting in settings_of(type(request)):
         value = given[setting.name]
@@ -41,7 +41,7 @@ def _options(request: Request, more: Mapping[str, Any]) -> Iterator[tuple[str, s
             continue
         if setting.many:
             texts = [str(part) for part in value]
-            # A value that has a comma itself is an option of its own.
+            # A value with a comma is an option of its own.
             for text in texts if any("," in text for text in texts) else [",".join(texts)]:
                 yield setting.flag, text
         else:
@@ -60,7 +60,7 @@ def python_lines(command: str, store: Path, request: Request) -> str:
     store
         Folder of the store.
     request
-        Its request. What that has by default is not written.
+        Its request. Defaults are not written.
     """
     kind, function = type(request), command.replace("-", "_")
     own = kind.__module__.startswith("biocache.engine.")
@@ -84,7 +84,7 @@ def python_lines(command: str, store: Path, request: Request) -> str:
 
 
 def _changed(request: Request) -> dict[str, Any]:
-    """Return the fields that are not what they are by default."""
+    """Return the fields that differ from their defaults."""
     values = {each.name: getattr(request, each.name) for each in fields(request)}
     return {each.name: values[each.name] for each in fields(request) if values[each.name] != default_of(each)}
 

@@ -1,4 +1,4 @@
-"""Results as files, in the format that the suffix of the file's name says."""
+"""Results as files, in the format of the file's suffix."""
 
 import json
 import os
@@ -33,15 +33,14 @@ __all__ = [
 
 
 def check_export(path: Path) -> None:
-    """Refuse a place that `export_dataset` does not write to, before anything is computed; see `check_target`."""
+    """Refuse a path that `export_dataset` does not write to, before anything is computed; see `check_target`."""
     check_target(path, tuple(_WRITERS), "output")
 
 
 def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
-    """Refuse a place that a result is not written to.
+    """Refuse a path that a result must not be written to.
 
-    A file takes the place of a file, a Zarr folder that of a Zarr folder that biocache exported; all else that is there
-    stays there.
+    A file replaces a file, and a Zarr folder replaces one that biocache exported; anything else stays.
 
     Parameters
     ----------
@@ -55,8 +54,8 @@ def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
     Raises
     ------
     SettingError
-        If the suffix is not one of these, the folder does not exist or cannot be written, lies in a store or another
-        Zarr folder, or something else is in the place.
+        If the suffix is not one of these, the folder does not exist, cannot be written or lies in a store or another
+        Zarr folder, or something else has the path.
     """
     if path.suffix.lower() not in suffixes:
         raise SettingError(f"{what} {path} has no suffix that says its format; end it in {', '.join(suffixes)}")
@@ -73,7 +72,7 @@ def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
 
 
 def _taken(path: Path) -> str:
-    """Say what is in a place and must stay there; nothing where a result may be written."""
+    """Return what is at a path and must stay there; empty where a result may be written."""
     if not os.path.lexists(path):
         return ""
     if path.suffix.lower() != ".zarr":
@@ -91,7 +90,7 @@ def _taken(path: Path) -> str:
 
 
 def _strange(folder: Path, arrays: tuple[str, ...]) -> Iterator[str]:
-    """Yield what is in an exported Zarr folder beside the arrays that were exported."""
+    """Yield what an exported Zarr folder holds beside the exported arrays."""
     for place, known in ((folder, {"zarr.json", *arrays}), *((folder / name, {"zarr.json", "c"}) for name in arrays)):
         if place.is_dir():
             yield from sorted(
@@ -116,7 +115,7 @@ def check_distinct(paths: Iterable[Path | None]) -> None:
 
 
 def export_dataset(dataset: xr.Dataset, path: Path) -> None:
-    """Write a result to a file. The file appears whole, in the place of one that was there; see `check_target`.
+    """Write a result to a file, which appears whole and replaces one that was there; see `check_target`.
 
     Parameters
     ----------
@@ -139,7 +138,7 @@ def export_dataset(dataset: xr.Dataset, path: Path) -> None:
         _WRITERS[path.suffix.lower()](dataset, made)
 
 
-# White space and quotes before it do not keep a spreadsheet from taking a cell for a formula.
+# A spreadsheet takes a cell for a formula even after white space and quotes.
 _FORMULA = re.compile(r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 
@@ -182,7 +181,7 @@ def export_frame(frame: "pd.DataFrame", path: Path) -> None:
 
 
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Return the rows of a table as JSON has them; what is not a number is null."""
+    """Return the rows of a table as JSON values; NaN and infinity are null."""
     return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 

@@ -1,4 +1,4 @@
-"""The machine: its devices, cores and memory, and random numbers drawn from a seed."""
+"""The machine: devices, cores, memory, and random number generators."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ def choose_device(asked: str | None) -> str:
     if asked is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # There and back: the meta device makes tensors like any other, and never has their values.
+        # Copied back: the meta device makes tensors, but has no values.
         torch.zeros(1, device=torch.device(asked)).cpu()
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = " ".join(str(error).split())[:160]
@@ -56,7 +56,7 @@ def choose_device(asked: str | None) -> str:
 
 
 def device_name(device: str) -> str:
-    """Return what provenance calls a device: the model of a GPU, else its name in torch."""
+    """Return the name of a device in provenance: the model of a GPU, else its name in torch."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
@@ -87,11 +87,11 @@ def capped_threads(count: int) -> Iterator[None]:
     Parameters
     ----------
     count
-        Most threads of each.
+        Maximum threads of each.
     """
     from threadpoolctl import threadpool_limits
 
-    # Not imported for this: a probe that does without torch must not pay for it.
+    # Not imported here: a probe without torch must not load it.
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else None
     with threadpool_limits(limits=count):
@@ -117,7 +117,7 @@ def machine_memory() -> int:
 def used_memory() -> int:
     """Return the peak bytes of memory this process has used so far: libraries, corpus and token tables."""
     try:
-        # The figure of getrusage would be the parent's where that was larger.
+        # getrusage would return the parent's peak where that was larger.
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
             return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
     except (OSError, StopIteration):

@@ -1,4 +1,4 @@
-"""Requests: what a command, or its function in Python, is asked for. Each field says its own option."""
+"""Requests: the settings of a command, and of its function in Python. Each field declares its option."""
 
 import json
 import math
@@ -30,33 +30,33 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What a field of a request says of itself.
+    """The option of a field of a request.
 
     Attributes
     ----------
     help
-        What it is, on the command line.
+        Its help on the command line.
     flag
         Name of the option; empty for the field's name with hyphens. ``--a/--b`` is a flag that can be taken back.
     choices
-        The texts that it may be; empty for any.
+        The texts that are allowed; empty for any.
     low, high
-        Bounds of a number, themselves allowed unless `above` or `below` says not.
+        Bounds of a number, inclusive unless `above` or `below`.
     above, below
-        Whether the bounds themselves are refused.
+        Whether the bounds are exclusive.
     form
-        How text is read where the type does not say: ``bytes``, such as ``8G``; ``ranges``, such as ``0,2-5``.
+        How text is parsed where the type does not decide it: ``bytes``, such as ``8G``; ``ranges``, such as ``0,2-5``.
     metavar
-        What the help calls the value.
+        Name of the value in the help.
     unset
-        What None means, for the help.
+        Meaning of None, for the help.
     repeats
         Whether a list may hold a value twice.
     empty
-        Whether a list may hold nothing.
+        Whether a list may be empty.
     decides
-        Whether the value decides the numbers of an analysis, and so is part of what its result is found by. What only
-        names runs does not: their identities do.
+        Whether the value decides the numbers of an analysis, so that its result is found by it. Settings that only
+        select runs do not: the identities of the runs do.
     """
 
     help: str
@@ -81,14 +81,14 @@ def option(default: Any = MISSING, **facts: Any) -> Any:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a request, with all that is known of it.
+    """A field of a request with its option and type.
 
     Attributes
     ----------
     name
         Name of the field.
     option
-        What it says of itself.
+        Its option.
     type
         Type of the value, or of each of many.
     many
@@ -108,7 +108,7 @@ class Setting:
 
     @property
     def flags(self) -> str:
-        """How the option is declared, such as ``--training-size`` or ``--restart/--resume``."""
+        """Declaration of the option, such as ``--training-size`` or ``--restart/--resume``."""
         return self.option.flag or f"--{self.name.replace('_', '-')}"
 
     @property
@@ -117,12 +117,12 @@ class Setting:
         return self.flags.partition("/")[0]
 
     def checked(self, value: Any) -> Any:
-        """Return a value as the request keeps it; of a list each value once, unless it may be there twice.
+        """Return a value as the request keeps it; a list without duplicates, unless it may have them.
 
         Raises
         ------
         SettingError
-            If it is of another type, out of its range, or none of the choices.
+            If it is of another type, out of range, or not one of the choices.
         """
         if value is None and self.optional:
             return None
@@ -174,15 +174,15 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for. A subclass is a frozen dataclass whose fields are made by `option`.
+    """The settings of a command. A subclass is a frozen dataclass whose fields are made by `option`.
 
-    A field that is a `Request` itself lends its settings, which are options of the same command, unless its metadata
-    have ``lends`` as False.
+    The settings of a field that is itself a `Request` are options of the same command, unless its metadata have
+    ``lends`` as False.
 
     Raises
     ------
     SettingError
-        If a value is out of its range, or does not go with another.
+        If a value is out of range, or conflicts with another.
     """
 
     def __post_init__(self) -> None:
@@ -193,7 +193,7 @@ class Request:
             self.check()
 
     def check(self) -> None:
-        """Refuse values that do not go with each other, once each by itself is right; for subclasses."""
+        """Refuse values that conflict, after each has been checked by itself; for subclasses."""
 
     def to_json(self) -> str:
         """Return all settings as JSON, from which `from_json` makes an equal request."""
@@ -219,7 +219,7 @@ _R = TypeVar("_R", bound=Request)
 
 
 def _parts(request: type[Request]) -> Mapping[str, Any]:
-    """Return what each field is that makes options: a `Setting`, or the type of a request that lends its own."""
+    """Return the fields that have options: name to `Setting`, or to the type of an inner request."""
     return _read_parts(request)  # type: ignore[arg-type]  # mypy takes a class for its instances
 
 
@@ -278,9 +278,9 @@ def build(request: type[_R], values: Mapping[str, Any]) -> _R:
 
 @contextmanager
 def in_words_of(request: type[Request]) -> Iterator[None]:
-    """Let errors that are raised in the context name the settings of a request as Python does.
+    """Let errors that are raised in the context name the settings of a request as in Python.
 
-    Messages name options; `BiocacheError` shows a caller in Python the field instead.
+    Messages name options, which `BiocacheError` shows a caller in Python as fields.
     """
     try:
         yield

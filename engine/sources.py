@@ -1,4 +1,4 @@
-"""What names a corpus or a model: a folder here, or an id of the Hugging Face hub."""
+"""Names of corpora and models: a local folder, or an id of the Hugging Face hub."""
 
 import os
 from collections import Counter
@@ -12,34 +12,34 @@ __all__ = ["folder_of", "named", "refuse_repeats", "run_names", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Split ``NAME=SOURCE``; the name is empty where there is none, also of a folder with ``=`` in its own name."""
+    """Split ``NAME=SOURCE``; the name is empty where there is none, or where a folder has ``=`` in its own name."""
     name, equals, source = text.partition("=")
     whole = not equals or is_url(name) or text.startswith((".", "~", "/")) or os.path.exists(text)  # noqa: PTH110
     return ("", text) if whole else (name, source)
 
 
 def folder_of(text: str, what: str) -> Path | None:
-    """Return the folder that a text means; None where it can only be a hub id.
+    """Return the folder that a text names; None where it can only be a hub id.
 
     Parameters
     ----------
     text
         What a user wrote.
     what
-        What it is of, for a message.
+        What it names, for a message.
 
     Raises
     ------
     SettingError
         If it is a URL, or a path that cannot be used; see `local_path`.
     """
-    # os.path.exists answers where Path.exists raises: a name too long, or a folder closed to us.
+    # os.path.exists returns False where Path.exists raises: a name too long, or a folder without permission.
     looks_local = text.startswith((".", "~", "/", os.sep)) or text.count("/") > 1 or os.path.exists(text)  # noqa: PTH110
     return local_path(text, what) if text and (looks_local or is_url(text)) else None
 
 
 def named(part: str, texts: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return the names in a store of what a user named, as it was extracted or as the store has it; None for all.
+    """Return the names in a store of what a user named as in `biocache extract` or as in the store; None for all.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def named(part: str, texts: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def run_names(part: str, text: str) -> list[str]:
-    """Return the names that runs may have which were extracted with this value of ``--dataset`` or ``--model``."""
+    """Return the names of runs that were extracted with this value of ``--dataset`` or ``--model``."""
     name, source = split_name(text)
     if source != text:
         return [name]
-    # A bare word is a name in the store, also where a folder has it.
+    # A bare word is a name in the store, even if there is a folder of that name.
     looks_local = os.sep in text or "/" in text or text.startswith((".", "~"))
     folder = folder_of(text, f"--{part}") if looks_local else None
     if folder is not None:

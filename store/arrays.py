@@ -21,7 +21,7 @@ __all__ = [
     "read_column",
 ]
 
-#: What reading an array raises whose metadata or bytes are damaged.
+#: What reading an array with damaged metadata or bytes can raise.
 UNREADABLE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
     *(ArithmeticError, RuntimeError, MemoryError),
@@ -82,8 +82,8 @@ def create_activations(
     """Create the array of hidden states or attention maps, without data.
 
     On activations of a real encoder LZ4 at level 5 on bit-shuffled halves saves 9 % (hidden states) and 13 %
-    (attention), as much as Zstandard at level 1 and three times as fast. The fill
-    value is NaN and every chunk is written, so that a missing chunk can be told from data.
+    (attention), as much as Zstandard at level 1 and three times as fast. The fill value is NaN and every chunk is
+    written, so that a missing chunk differs from data.
     """
     typesize = np.dtype(dtype).itemsize
     group.create_array(

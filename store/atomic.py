@@ -99,7 +99,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def replace(made: Path, target: Path, temporary: Path) -> None:
-    """Rename a finished file or folder to its place; a folder that is there is moved aside, never deleted before.
+    """Rename a finished file or folder to its place; what a folder replaces is moved aside, not deleted, before that.
 
     Parameters
     ----------
@@ -113,10 +113,10 @@ def replace(made: Path, target: Path, temporary: Path) -> None:
     """
     aside = temporary / _REPLACED / target.name
     for _ in range(ATTEMPTS):
-        if target.is_dir():
+        if made.is_dir() or target.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):  # Another process is replacing it.
+            with suppress(FileNotFoundError):  # There is none, or another process is replacing it.
                 target.rename(aside)
         try:
             made.replace(target)

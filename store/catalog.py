@@ -1,4 +1,4 @@
-"""The store: which runs it holds, and how to open one."""
+"""The store: its runs, listed and opened."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from biocache.store.errors import (
     SettingError,
     StoreFormatError,
 )
-from biocache.store.groups import RESULTS, check_store
+from biocache.store.groups import check_store, subfolders
 from biocache.store.keys import RunKey
 from biocache.store.paths import local_path
 from biocache.store.runs import StoredRun, is_run
@@ -101,9 +101,7 @@ class Store:
             )
         wanted = {name: _listed(value) for name, value in selection.items() if value is not None}
         return sorted(
-            key
-            for key in _run_keys(self.path, "")
-            if all(getattr(key, name) in values for name, values in wanted.items())
+            key for key in _run_keys(self.path) if all(getattr(key, name) in values for name, values in wanted.items())
         )
 
     def select(self, **selection: Any) -> "list[Run]":
@@ -166,7 +164,7 @@ class Store:
         level
             ``words``, ``samples`` or, for runs of one tokenizer, ``tokens``.
         pooling
-            How a word or sample is reduced, as in `Run.words` and `Run.samples`; None for their default.
+            Pooling of `Run.words` or `Run.samples`; None for their default.
         **selection
             Parts of the key (`RunKey`). One or more of ``model``, ``training_size`` and ``seed`` is a list; together
             with the others each combination names one run.
@@ -175,10 +173,9 @@ class Store:
         -------
         xarray.Dataset
             ``hidden`` (training_size, layer, word, feature), lazy, or with the dimensions that were asked for, in the
-            order of the arguments. Rows are aligned by position among all words or samples of the corpus; rows that not
-            all runs have (words that ``max_length`` cut off) are left out, and counted in the attribute
-            ``words_left_out``, as are those that no run has. Coordinates and attributes in which the runs differ are
-            left out.
+            order of the arguments. Rows are aligned by position among all words or samples of the corpus; rows that
+            some run lacks (words that ``max_length`` cut off) are left out, and counted in the attribute
+            ``words_left_out``. Coordinates and attributes in which the runs differ are left out.
 
         Raises
         ------
@@ -194,14 +191,14 @@ class Store:
         return stack_runs(self.run, level, pooling, selection)
 
     def results(self, kind: str | None = None, problems: list[BiocacheError] | None = None) -> "list[StoredResult]":
-        """Return what was computed from runs and kept, the oldest first; `StoredResult.load` reads one.
+        """Return the results in the store, the oldest first; `StoredResult.load` reads one.
 
         Parameters
         ----------
         kind
             What computed it, such as ``finetune``; None for all.
         problems
-            Takes what is wrong with damaged results, which are left out; None to raise it.
+            List to add the errors of damaged results to, which are left out; None to raise them.
 
         Raises
         ------
@@ -227,7 +224,7 @@ class Store:
         discard_run(self.path, run.key if isinstance(run, StoredRun) else run)
 
     def sweep(self) -> int:
-        """Free what interrupted commands left, and return its bytes; what live processes write is left alone."""
+        """Free what interrupted commands left, and return its bytes; what live processes write stays."""
         from biocache.store.sweeping import sweep
 
         return sweep(self.path)
@@ -247,8 +244,8 @@ class Store:
             ``incomplete``, ``damaged``, or ``newer``: of a later release); ``samples``, ``tokens``, ``words``;
             ``keep``; ``layers`` (how many are stored); ``features``; ``heads``;
             ``dtype``; ``stored_bytes`` (of committed packs); ``model_source``, ``dataset_source``,
-            ``created``, ``host``; ``problem``, empty but for a run that is damaged or newer: what is not known of
-            that run is missing.
+            ``created``, ``host``; ``problem``, empty unless the run is damaged or newer, whose unknown values are
+            missing.
 
         Raises
         ------
@@ -265,7 +262,7 @@ class Store:
         rows = []
         for key in self.keys(**selection):
             facts = self._row(key)
-            # What is gone by now was removed by another process.
+            # Another process may have removed it meanwhile.
             if facts["problem"] == "" or is_run(self.path / key.path):
                 rows.append(dict(key.items()) | dict.fromkeys(_COLUMNS) | facts)
         return rows
@@ -325,19 +322,9 @@ def _candidates(keys: Iterable[RunKey]) -> str:
     return (", ".join(paths[:_LISTED]) or "no runs") + more
 
 
-def _run_keys(root: Path, below: str, depth: int = len(RunKey.names())) -> Iterator[RunKey]:
-    """Yield the keys of the run groups below a folder; what is no run of this store is passed over."""
-    try:
-        with os.scandir(root / below) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    except FileNotFoundError:  # Another process has removed it meanwhile.
-        return
-    for name in names:
-        if not below and name == RESULTS:
-            continue
-        path = f"{below}/{name}" if below else name
-        if depth > 1:
-            yield from _run_keys(root, path, depth - 1)
-        elif is_run(root / path):
+def _run_keys(root: Path) -> Iterator[RunKey]:
+    """Yield the keys of the runs of a store; what is no run is passed over."""
+    for path in subfolders(root, len(RunKey.names())):
+        if is_run(root / path):
             with suppress(SettingError):
                 yield RunKey.from_path(path)

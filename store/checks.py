@@ -13,7 +13,7 @@ _SLICE_BYTES = 1 << 20
 
 def checksum(values: NDArray[Any]) -> int:
     """Return the CRC-32C of an array's bytes, little-endian and in row-major order."""
-    # In slices: what is not contiguous is copied, and a slice stays in the cache.
+    # In slices: an array that is not contiguous is copied, and a slice stays in the cache.
     rows = max(1, _SLICE_BYTES // max(1, values[:1].nbytes))
     crc = 0
     for begin in range(0, len(values), rows):
@@ -25,8 +25,8 @@ def checksum(values: NDArray[Any]) -> int:
 def all_finite(values: NDArray[np.floating]) -> bool:
     """Return whether no value is NaN or infinite.
 
-    Works on the bits, read as integers: of the numbers without a sign infinity is the largest but for NaN, and so it
-    is of those with a sign. NumPy's own ``isfinite`` takes halves one by one, which is slower by far.
+    Compares the bits as integers: among positive numbers only NaN is above infinity, and likewise among negative ones.
+    NumPy's own ``isfinite`` is far slower on float16, which it takes one by one.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Reading chunks of activations: what is not fill, and nothing that is not what was committed.
+"""Reading chunks of activations: without fill, and checked against the commit record.
 
-A chunk is decoded here and not through an array of Zarr: its one event loop copies the chunks of all threads, which
-halves the rate. The codecs are those that `store.arrays` writes: Blosc, whose header says the rest, and CRC-32C.
+Chunks are decoded here and not through a Zarr array, whose one event loop copies the chunks of all threads and halves
+the rate. The codecs are those that `store.arrays` writes: Blosc, whose header holds its settings, and CRC-32C.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ __all__ = ["Chunks", "dense_maps"]
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of one run's ``hidden`` or ``attention``: one for each layer of each pack. It travels to Dask workers.
+    """The chunks of one run's ``hidden`` or ``attention``, one for each layer of each pack; sent to Dask workers.
 
     Attributes
     ----------
     run
         Folder of the run.
     kept
-        What they are of.
+        The variable.
     layers
         The stored layers.
     width
@@ -39,7 +39,7 @@ class Chunks:
     length
         Length of a chunk along the ragged axis.
     used
-        How much of that is not fill, of every pack.
+        Length of the part that is not fill, of every pack.
     dtype
         Data type of the store.
     """
@@ -57,7 +57,7 @@ class Chunks:
         return Path(self.run, self.kept.path, "c", *map(str, self.kept.index(index, pack)))
 
     def read(self, index: int, pack: int) -> NDArray[Any]:
-        """Read what is not fill of one chunk.
+        """Read one chunk without fill.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Chunks:
         return self.kept.part(values, slice(self.used[pack]))
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
-        """Read what is not fill of one chunk, and refuse what is not what the pack's record says; see `read`."""
+        """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
         record = read_record(Path(self.run), pack)
         values = self.read(index, pack)
         if not record.matches(self.kept.name, index, values):
@@ -113,12 +113,10 @@ class Chunks:
         dask.array.Array
             (layer, token, feature) or (layer, head, entry).
         """
-        sizes = {"ragged": self.used, "width": (self.width,)}
-        order = ("ragged", "width") if self.kept.ragged == 0 else ("width", "ragged")
         return da.map_blocks(
             _read_block,
             self,
-            chunks=((1,) * len(self.layers), *(sizes[name] for name in order)),
+            chunks=((1,) * len(self.layers), *self.kept.shape((self.width,), self.used)),
             dtype=self.dtype,
             meta=np.empty((0, 0, 0), self.dtype),
         )

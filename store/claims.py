@@ -1,16 +1,16 @@
-"""Claims: how processes that write one run keep out of each other's way.
+"""Claims: locks that keep two processes from writing the same pack of a run.
 
-A claim is a lock on a byte range of a file that every run has, one byte a pack. The kernel drops it when its
-process ends, however it ends, so there is nothing to clean up after a kill. Claims save double work; what is
-stored stays right without them, because a pack's checksums are those of its one committed writer. Where the
-system has no such locks (outside Linux, some network file systems) every claim succeeds.
+A claim is a lock on a byte range of a file that every run has, one byte a pack. The kernel drops it when its process
+ends, so nothing needs to be cleaned up after a kill. Claims only save double work: without them what is stored is right
+too, because a pack's checksums are those of the writer that committed it. Where the system has no such locks (outside
+Linux, some network file systems) every claim succeeds.
 """
 
 import errno
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from biocache.store.records import RECORD_PATH
@@ -72,22 +72,14 @@ class Claims:
         bool
             Whether all of the packs are claimed; False only without `wait`.
         """
-        held: list[int] = []
-
-        def release() -> None:
-            while held:
-                _lock(self._fd, _TRY, fcntl.F_UNLCK, _BASE + held.pop(), 1)
-
-        try:
+        with ExitStack() as held:
             for pack in packs:
                 if not _lock(self._fd, _WAIT if wait else _TRY, fcntl.F_WRLCK, _BASE + pack, 1):
-                    release()
+                    held.close()
                     yield False
                     return
-                held.append(pack)
+                held.callback(_lock, self._fd, _TRY, fcntl.F_UNLCK, _BASE + pack, 1)
             yield True
-        finally:
-            release()
 
 
 def is_claimed(run: Path) -> bool:

@@ -1,4 +1,4 @@
-"""How kernels are compiled: to machine code that holds no lock, and kept in the user's cache folder."""
+"""Compiling kernels with numba: without the GIL, cached in the user's cache folder."""
 
 import os
 from collections.abc import Callable
@@ -13,12 +13,12 @@ __all__ = ["cache_folder", "compiled"]
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
-# Sums may be regrouped, which vector units need; NaN and infinity keep their meaning.
+# Sums may be reordered, which vectorisation needs; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz"}
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that machine code is kept in; None where there is none that this user alone can write to.
+    """Return the folder of cached machine code; None where there is none that only this user can write to.
 
     It is ``kernels`` in biocache's cache folder of the user, or ``NUMBA_CACHE_DIR`` where that is set. Beside the
     modules, numba's own choice, it would survive an uninstall and be found as a package by the next install.
@@ -28,7 +28,7 @@ def cache_folder() -> Path | None:
     folder = platformdirs.user_cache_path("biocache") / "kernels"
     with suppress(OSError, RuntimeError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # What is found there is run.
+        # Code found there is executed.
         mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
         if mine and os.access(folder, os.W_OK):
             return folder
@@ -38,9 +38,9 @@ def cache_folder() -> Path | None:
 def compiled(function: _Function) -> _Function:
     """Compile a function of arrays and numbers when it is first called with their types.
 
-    The machine code is kept in `cache_folder`, and made anew when the file, numba or the processor changes, not when
-    another file does: a function may call compiled functions of its own file only, and after a change here the files of
-    kernels are to be touched. Division follows IEEE 754.
+    The machine code is cached in `cache_folder` and compiled again when the file, numba or the processor changes, but
+    not when another file does: a function may call compiled functions of its own file only, and after a change here the
+    files of kernels must be touched. Division follows IEEE 754.
     """
     folder = cache_folder()
     options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
@@ -48,7 +48,7 @@ def compiled(function: _Function) -> _Function:
     numba.config.CACHE_DIR = "" if folder is None else str(folder)
     try:
         kernel = numba.njit(cache=folder is not None, **options)(function)
-    except RuntimeError:  # Source that is no file cannot be told from other source.
+    except RuntimeError:  # numba cannot cache a function whose source is no file.
         kernel = numba.njit(**options)(function)
     finally:
         numba.config.CACHE_DIR = given

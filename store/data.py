@@ -18,7 +18,7 @@ __all__ = ["RunData"]
 
 
 class RunData(StoredRun):
-    """A run with its data, which are read when they are asked for."""
+    """A run with its data, read on demand."""
 
     @cached_property
     def _columns(self) -> dict[str, NDArray[Any]]:
@@ -128,7 +128,7 @@ class RunData(StoredRun):
         """
         plan, chunks = self.plan, self.chunks(name)
         pack, part = int(plan.sample_pack[sample]), getattr(plan, chunks.kept.axis).part(sample)
-        # Copied, so that one pack of one layer is in memory at a time.
+        # Copied, so that only one pack of one layer is in memory at a time.
         blocks = (chunks.read_committed(index, pack) for index in range(len(chunks.layers)))
         rows = np.stack([chunks.kept.part(block, part).copy() for block in blocks])
         return rows if name != "attention" else dense_maps(rows, int(plan.tokens.count[sample]), self.spec.causal)

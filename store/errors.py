@@ -25,7 +25,7 @@ __all__ = [
     "TrainingError",
 ]
 
-# The next step where what is wrong lies in a run's own metadata.
+# The next step where a run's own metadata is damaged.
 REMAKE = "remove the run with `biocache rm` and extract it again, or extract it with --overwrite"
 
 
@@ -33,12 +33,12 @@ REMAKE = "remove the run with `biocache rm` and extract it again, or extract it 
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*|C)(?:=(\S*[^\s.,;:)]))?")
 _COMMAND = re.compile(r"`biocache ([a-z-]+)([^`]*)`")
 _BYTES = re.compile(r"\d+[KMG]")
-# What a caller in Python does instead of a command that is no function of `biocache.engine`.
+# Command without a function in `biocache.engine` -> the call that does the same in Python.
 _IN_PYTHON = {"ls": "Store.catalog()", "rm": "Store.remove(key)"}
 
 
 class BiocacheError(Exception):
-    """Base of all errors that describe a mistake or a state a user can mend.
+    """Base of all errors that describe a mistake or a state that a user can fix.
 
     The message, ``args[0]``, is in the words of the command line: options are written ``--option`` or
     ``--option=value``, commands ``biocache command`` between backquotes. As text, an error names parameters and
@@ -104,7 +104,7 @@ class SettingError(BiocacheError, ValueError):
 
 
 class DataError(BiocacheError, ValueError):
-    """A corpus file or data set is malformed; the message names the file and the line."""
+    """A corpus file or dataset is malformed; the message names the file and the line."""
 
 
 class ModelError(BiocacheError, ValueError):
@@ -148,4 +148,4 @@ class BusyError(BiocacheError, RuntimeError):
 
 
 class TrainingError(BiocacheError, ArithmeticError):
-    """A training diverged: its loss or a weight is no longer a number."""
+    """A training diverged: its loss or a weight is NaN or infinite."""

@@ -1,5 +1,7 @@
 """Attributes of Zarr groups, read without Zarr: what a folder is, and of which format version."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +11,7 @@ from biocache.store.metadata import MetadataError, read_json
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.text import shown
 
-__all__ = ["RESULTS", "check_format", "check_store", "read_group_attributes"]
+__all__ = ["RESULTS", "check_format", "check_store", "read_group_attributes", "subfolders"]
 
 #: Group of all results below the root of a store.
 RESULTS = "results"
@@ -86,3 +88,28 @@ def check_store(root: Path) -> None:
     part = next((what for name, what in (("spec", "run"), ("kind", "result")) if name in own), None)
     if part is not None:
         raise StoreFormatError(f"{root} is a {part} of a biocache store, not a store; name the store that holds it")
+
+
+def subfolders(root: Path, depth: int, below: str = "") -> Iterator[str]:
+    """Yield the paths of the folders a number of levels below the root of a store, but for hidden ones and results.
+
+    Parameters
+    ----------
+    root
+        Folder of the store.
+    depth
+        Number of levels.
+    below
+        Path below the root to begin at; ``/`` between its parts.
+    """
+    if not depth:
+        yield below
+        return
+    try:
+        with os.scandir(root / below) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):  # Another process has removed it meanwhile.
+        return
+    for name in names:
+        if below or name != RESULTS:
+            yield from subfolders(root, depth - 1, f"{below}/{name}" if below else name)

@@ -13,8 +13,8 @@ from biocache.store.checks import all_finite
 from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
 from biocache.store.paths import require_file
 from biocache.store.reading import Run
-from biocache.store.records import PackRecord, read_record
-from biocache.store.schema import ATTENTION, Activation
+from biocache.store.records import read_record
+from biocache.store.schema import ATTENTION
 from biocache.store.text import one_line
 
 __all__ = ["Problem", "row_sum_tolerance", "verify_run"]
@@ -22,16 +22,16 @@ __all__ = ["Problem", "row_sum_tolerance", "verify_run"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a run.
+    """A fault of a run.
 
     Attributes
     ----------
     run
         Path of the run below the store.
     pack
-        The pack, or None where the whole run is concerned.
+        The pack; None for a fault of the whole run.
     message
-        What is wrong and what mends it, on one line.
+        The fault and the next step, on one line.
     """
 
     run: str
@@ -39,16 +39,16 @@ class Problem:
     message: str
 
 
-# Steps between 1 and the next number of the data types that a model computes in.
+# Machine epsilons of the data types that a model computes in.
 _COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
 def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str, compute_dtype: str = "float32") -> NDArray[np.float64]:
     """Return how far from 1 the sum of an attention row of rounded probabilities may be.
 
-    Rounding moves a probability p by at most p * eps / 2 and, below the smallest normal number, by half of
-    the smallest subnormal; the probabilities sum to 1, so that a row of n keys moves by at most eps / 2 plus n
-    halves. Twice that is granted, and as much again for the rounding of the model's own softmax.
+    Rounding moves a probability p by at most p * eps / 2 and, below the smallest normal number, by half of the smallest
+    subnormal; the probabilities sum to 1, so that a row of n keys moves by at most eps / 2 plus n halves. The tolerance
+    is twice that, and as much again for the rounding of the model's own softmax.
 
     Parameters
     ----------
@@ -69,9 +69,8 @@ def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str, compute_dtype: st
 def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> Iterator[Problem]:
     """Check all that is stored of a run.
 
-    Every record is read; every chunk is read and its checksum compared with its record; every activation must
-    be finite, every attention probability in [0, 1], every row of a map sum to 1 within rounding; the tables must
-    agree with each other.
+    Reads every record and every chunk and compares the checksums. Every activation must be finite, every attention
+    probability in [0, 1], every row of a map sum to 1 within rounding, and the tables must agree with each other.
 
     Parameters
     ----------
@@ -83,11 +82,10 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
     Yields
     ------
     Problem
-        One for each thing that is wrong; nothing for a sound and complete run.
+        One for each fault; none for a sound and complete run.
     """
     try:
         yield from (Problem(str(run.key), None, message) for message in _table_faults(run))
-        run.plan  # noqa: B018  (reads the tables that say where packs lie)
     except BiocacheError as error:
         yield Problem(str(run.key), None, error.message)
         return
@@ -113,7 +111,7 @@ def _table_faults(run: Run) -> Iterator[str]:
             return
     word, words, samples = columns["tokens/word"][positions], run.counts.words, run.counts.samples
     inside = (word >= 0) & (word < words)
-    # Where a word has several tokens the assignment that stays is the last, which is the word's first token.
+    # Of several tokens of a word the last assignment stays, which is that of its first token.
     word_start = np.full(words, -1)
     word_start[word[inside][::-1]] = positions[inside][::-1]
     ids = columns["samples/sample_id"]
@@ -136,7 +134,7 @@ def _table_faults(run: Run) -> Iterator[str]:
 
 
 def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
-    """Tell where another reader of Zarr, which goes by an array's metadata, would not find what is stored."""
+    """Yield where another Zarr reader, which uses an array's metadata, would not find what is stored."""
     for kept in run.spec.kept:
         chunks = run.chunks(kept.name)
         try:
@@ -148,7 +146,7 @@ def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
                 if not np.array_equal(values, chunks.read(0, pack)):
                     yield f"{kept.path} reads as other values by its zarr.json; {REMAKE}"
         except IntegrityError:
-            pass  # Told with its pack.
+            pass  # Reported with its pack.
         except UNREADABLE as error:
             yield f"{kept.path} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
         try:
@@ -172,21 +170,13 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
             except IntegrityError as error:
                 yield error.message
                 continue
-            yield from (
-                f"layer {layer} of {kept.name}: {fault}"
-                for fault in _value_faults(run, kept, index, pack, values, record)
-            )
-
-
-def _value_faults(
-    run: Run, kept: Activation, index: int, pack: int, values: NDArray[np.floating], record: PackRecord
-) -> Iterator[str]:
-    if not record.matches(kept.name, index, values):
-        yield "values are not those that were committed; delete the record and extract the pack again"
-    if not all_finite(values):
-        yield "values are not finite"
-    elif kept is ATTENTION:
-        yield from _attention_faults(run, pack, values)
+            where = f"layer {layer} of {kept.name}"
+            if not record.matches(kept.name, index, values):
+                yield f"{where}: values are not those that were committed; delete the record and extract the pack again"
+            if not all_finite(values):
+                yield f"{where}: values are not finite"
+            elif kept is ATTENTION:
+                yield from (f"{where}: {fault}" for fault in _attention_faults(run, pack, values))
 
 
 def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iterator[str]:

@@ -14,8 +14,7 @@ __all__ = ["MAX_SEED", "RunKey"]
 MAX_SEED = 2**32 - 1
 # A folder named zarr.json would take the place of the metadata of the group it is in.
 _NAME = re.compile(r"(?!zarr\.json$)[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
-_SIZE = re.compile(r"size-(\d{3})")
-_SEED = re.compile(r"seed-(\d+)")
+_PATH = re.compile(r"([^/]+)/([^/]+)/([^/]+)/size-(\d{3})/seed-(\d+)/([^/]+)/([^/]+)")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -84,12 +83,11 @@ class RunKey:
         SettingError
             If the path is not one that `path` writes.
         """
-        parts = PurePosixPath(path).parts
-        size = _SIZE.fullmatch(parts[3]) if len(parts) == 7 else None
-        seed = _SEED.fullmatch(parts[4]) if len(parts) == 7 else None
-        if size is None or seed is None:
+        found = _PATH.fullmatch(PurePosixPath(path).as_posix())
+        if found is None:
             raise SettingError(f"{path!r} is not the path of a run, {'/'.join(cls.names())}")
-        key = cls(parts[0], parts[1], parts[2], int(size[1]), int(seed[1]), parts[5], parts[6])
+        task, dataset, model, size, seed, view, split = found.groups()
+        key = cls(task, dataset, model, int(size), int(seed), view, split)
         if key.path != path:
             raise SettingError(f"{path!r} is not the path of a run; did you mean {key.path!r}?")
         return key

@@ -1,7 +1,7 @@
-"""JSON that others may have damaged or written: read as declared types, or refused in one way.
+"""JSON that may be damaged or written by others: read as declared types, or refused with one error.
 
-What a file must hold is declared once, as a dataclass; msgspec checks it while it reads. JSON of any shape, depth or
-size of numbers ends in a value of that type or in `MetadataError`.
+The content of a file is declared once, as a dataclass, which msgspec checks while it reads. JSON of any shape, depth or
+size of numbers becomes a value of that type or raises `MetadataError`.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class MetadataError(ValueError):
-    """JSON is not what it must be; callers say of which file, and what to do."""
+    """JSON is not of the declared type; callers add the file and the next step."""
 
 
 def decoded(data: bytes, kind: type[_Kind]) -> _Kind:
@@ -32,7 +32,7 @@ def decoded(data: bytes, kind: type[_Kind]) -> _Kind:
     data
         UTF-8.
     kind
-        A dataclass or any other type that msgspec knows. Fields that it does not have are passed over.
+        A dataclass or any other type that msgspec knows. Unknown fields are ignored.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sample lengths to packs: the whole layout of a run, known before any activation exists."""
+"""Packs: the layout of a run, computed from the lengths of its samples before any activation exists."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,8 +29,8 @@ def token_capacity(feature_size: int, itemsize: int) -> int:
 class Axis:
     """A ragged axis of a run: how many positions every sample takes, and where they are on disk.
 
-    A pack is one chunk. All chunks are as long as the fullest pack, so pack ``p`` begins at ``p * chunk``, and what a
-    pack does not use at its end is fill.
+    A pack is one chunk. All chunks are as long as the fullest pack, so pack ``p`` begins at ``p * chunk``, and the
+    unused end of a pack is fill.
 
     Attributes
     ----------
@@ -49,9 +49,14 @@ class Axis:
         return int(self.count.sum())
 
     @cached_property
+    def dense_start(self) -> NDArray[np.int64]:
+        """Position of every sample's first, without fill, and last the number of positions, int64 (sample + 1)."""
+        return np.concatenate(([0], np.cumsum(self.count)))
+
+    @cached_property
     def pack_sizes(self) -> NDArray[np.int64]:
         """Positions in every pack, without fill, int64 (pack)."""
-        return np.diff(np.concatenate(([0], np.cumsum(self.count)))[self.first_sample])
+        return np.diff(self.dense_start[self.first_sample])
 
     @cached_property
     def chunk(self) -> int:
@@ -66,9 +71,8 @@ class Axis:
     @cached_property
     def start(self) -> NDArray[np.int64]:
         """Position on disk of every sample's first, int64 (sample)."""
-        dense = np.concatenate(([0], np.cumsum(self.count)))
         pack = np.repeat(np.arange(len(self.pack_sizes)), np.diff(self.first_sample))
-        return pack * self.chunk + dense[:-1] - dense[self.first_sample[:-1]][pack]
+        return pack * self.chunk + self.dense_start[:-1] - self.dense_start[self.first_sample[:-1]][pack]
 
     def part(self, sample: int) -> slice:
         """Return where a sample's positions are in the chunk of its pack."""
@@ -77,8 +81,7 @@ class Axis:
 
     def positions(self) -> NDArray[np.int64]:
         """Return the position on disk of every position in the order of the samples, int64 (position)."""
-        dense = np.cumsum(self.count) - self.count
-        return np.repeat(self.start - dense, self.count) + np.arange(self.total)
+        return np.repeat(self.start - self.dense_start[:-1], self.count) + np.arange(self.total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class PackPlan:
     tokens
         The axis of tokens.
     entries
-        The axis of map entries: those of one head's attention map that are stored.
+        The axis of the stored entries of one head's attention maps.
     first_sample
         First sample of every pack and, last, the number of samples, int64 (pack + 1).
     """

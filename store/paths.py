@@ -10,7 +10,7 @@ from biocache.store.text import printable, shown
 
 __all__ = ["enclosing_zarr", "is_url", "local_path", "require_file", "resolved"]
 
-# One letter before the colon is a drive of Windows, unless two slashes follow. A `Path` has lost one of them.
+# One letter before the colon is a Windows drive, unless two slashes follow. A `Path` keeps only one slash.
 _URL = re.compile(r"(?![./~])(?:[^/]{2,}:/|[^/]*://)")
 
 
@@ -58,14 +58,14 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no regular file: to open a pipe would wait for ever.
+    """Refuse anything but a regular file: opening a pipe would block.
 
     Raises
     ------
     FileNotFoundError
         If there is nothing.
     OSError
-        If there is something else, or it cannot be looked at.
+        If there is something else, or its status cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path.name} is not a regular file")
@@ -78,7 +78,7 @@ def enclosing_zarr(path: Path) -> Path | None:
 
 
 def resolved(path: Path) -> Path:
-    """Return an absolute path without links; with them where UTF-8 cannot write it, or where they are a circle."""
+    """Return an absolute path without links; with links where the real path is not UTF-8."""
     real = os.path.realpath(path)
     try:
         real.encode()

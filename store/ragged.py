@@ -1,4 +1,4 @@
-"""Segment reductions: one row a group out of the rows of its tokens, without padding."""
+"""Pooling: the rows of each group of tokens reduced to one row, without padding."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,16 @@ def reduce_segments(
 ) -> NDArray[np.float32]:
     """Reduce the tokens of every group to one row.
 
-    A group may be interrupted by tokens of none (the separator inside a pair). Nothing is padded, and no copy of the
-    values is made in another data type.
+    Tokens of no group may lie inside one (the separator of a pair). Nothing is padded, and the values are not copied to
+    another data type.
 
     Parameters
     ----------
     values
-        (token, feature), of any floating data type; halves are widened before anything is computed, and sums are
-        rounded once.
+        (token, feature), of any floating data type; float16 is widened before any arithmetic, and sums are rounded
+        once.
     group
-        Group of every token (token), -1 for tokens of none. Apart from those it never decreases.
+        Group of every token (token), -1 for none; otherwise never decreasing.
     group_count
         Number of groups.
     pooling
@@ -57,10 +57,10 @@ def reduce_segments(
     elif pooling == "last":
         reduced[filled] = values[members[ends - 1]]
     else:
-        # Imported late: what opens a store and pools nothing does without a compiler.
+        # Imported late, so that opening a store does not load a compiler.
         from biocache.store.segments import reduce_rows
 
-        # numba has no halves: their bits are handed over.
+        # numba has no float16: its bits are passed.
         halves = values.dtype == np.float16
         rows = np.ascontiguousarray(values, None if halves else np.float32)
         reduce_rows(rows.view(np.uint16) if halves else rows, members, counts, pooling == "max", reduced)

@@ -12,7 +12,7 @@ from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.ragged import POOLINGS, reduce_segments
-from biocache.store.streaming import RaggedBatch, iterate_batches
+from biocache.store.streaming import RaggedBatch, generate_batches
 
 __all__ = ["Run"]
 
@@ -24,7 +24,7 @@ _WORD_COLUMNS = {"sample": "sample", "text": "word_text", "segment": "segment", 
 class Run(RunData):
     """The cached activations of one key.
 
-    Opening a run reads its attributes; tables and activations are read when they are asked for.
+    Opening a run reads its attributes; tables and activations are read on demand.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Run(RunData):
             ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
             the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
             (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``. Half precision is written to
-            files as single, unless an encoding says otherwise: netCDF knows no other.
+            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``. Files get float16 as float32,
+            unless an encoding says otherwise: netCDF has no float16.
 
         Raises
         ------
@@ -56,14 +56,13 @@ class Run(RunData):
             If a table cannot be read; reading activations raises it later, when they are computed.
         """
         hidden = self.activations("hidden")
-        count = self.plan.tokens.count
-        sample = np.repeat(np.arange(self.counts.samples), count)
-        start = np.cumsum(count) - count
+        tokens = self.plan.tokens
+        sample = np.repeat(np.arange(self.counts.samples), tokens.count)
         index = np.arange(len(sample))
         coordinates: dict[str, Any] = {
             "token": ("token", index, {"long_name": "position among the tokens of the run"}),
             "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
-            "position": ("token", index - start[sample], {"long_name": "position in the sample"}),
+            "position": ("token", index - tokens.dense_start[sample], {"long_name": "position in the sample"}),
         }
         for variable in schema.columns(self.key.task):
             if variable.group == "tokens":
@@ -99,7 +98,7 @@ class Run(RunData):
         word = self.token_column("tokens/word").astype(np.int64)
         kept = np.unique(word[word >= 0])
         sample = self.column("words/sample")[kept]
-        # A word's rank among those that have tokens; the last entry is of tokens of no word.
+        # A word's rank among those that have tokens; the last entry is for tokens of no word.
         rank = np.full(self.counts.words + 1, -1)
         rank[kept] = np.arange(len(kept))
         hidden = _reduced(self, rank[word], self.plan.sample_pack[sample], pooling)
@@ -122,7 +121,7 @@ class Run(RunData):
         pooling
             ``mean``, ``first``, ``last`` or ``max``.
         special_tokens
-            Whether tokens that the tokenizer added take part. With them ``first`` of an encoder is its ``[CLS]``.
+            Whether to include tokens that the tokenizer added. With them ``first`` of an encoder is its ``[CLS]``.
 
         Returns
         -------
@@ -229,17 +228,17 @@ class Run(RunData):
     ) -> Iterator[RaggedBatch]:
         """Stream a layer in batches of whole samples, for training loops.
 
-        Every sample comes once; each worker of a torch ``DataLoader`` yields the samples of its share of the packs. In
-        memory are, at most, one layer of ``window_packs`` packs, what is left of the window before, and a batch.
+        Every sample comes once; each worker of a torch ``DataLoader`` yields the samples of its share of the packs.
+        Memory holds at most one layer of ``window_packs`` packs, the rest of the window before, and a batch.
 
         Parameters
         ----------
         layer
             The layer.
         batch_tokens
-            Most tokens of a batch. A longer sample is a batch of its own.
+            Maximum tokens of a batch. A longer sample is a batch of its own.
         shuffle
-            Whether to shuffle the packs, and the samples within each window of packs; else the order is the run's.
+            Whether to shuffle the packs, and the samples within each window of packs; else the order of the run.
         seed
             Seed of the shuffling; give each epoch its own.
         window_packs
@@ -257,11 +256,20 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
-        return iterate_batches(self, layer, batch_tokens, shuffle=shuffle, seed=seed, window_packs=window_packs)
+        layers = self.spec.layers
+        if layer not in layers:
+            raise SettingError(f"layer {layer} is not stored in run {self.key}; it has {', '.join(map(str, layers))}")
+        for name, value in (("batch_tokens", batch_tokens), ("window_packs", window_packs)):
+            if value < 1:
+                raise SettingError(f"{name} {value} is not a positive number")
+        if seed < 0:
+            raise SettingError(f"seed {seed} is negative")
+        self.require("hidden")
+        return generate_batches(self, layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
 
 
 def _attributes(run: RunData, level: str) -> dict[str, Any]:
-    """Provenance of a view, in types that every file format of xarray can hold."""
+    """Return the provenance of a view, in types that every file format of xarray can hold."""
     spec, provenance = run.spec, run.provenance
     return {
         "title": f"{level} of {run.key}",
@@ -280,7 +288,7 @@ def _attributes(run: RunData, level: str) -> dict[str, Any]:
 
 
 def _encoding(values: da.Array) -> dict[str, str]:
-    """Return how files keep activations: netCDF has no 16-bit floating-point numbers."""
+    """Return the encoding of activations in files: netCDF has no float16."""
     return {"dtype": "float32"} if values.dtype == np.float16 else {}
 
 
@@ -342,7 +350,7 @@ def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int6
     hidden = run.activations("hidden")
     group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
     first = np.cumsum(group_counts) - group_counts
-    # Positions in the pack, so that a block knows nothing of the others. The last row is of tokens of no group.
+    # Positions in the pack, so that blocks are independent. The last entry is for tokens of no group.
     within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
     counts = tuple(group_counts.tolist())
     return da.map_blocks(

@@ -1,6 +1,5 @@
 """Commit records: the small files that make a pack exist."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ RECORD_PATH = "packs/record"
 
 @dataclass(frozen=True, slots=True)
 class PackRecord:
-    """What is known of a committed pack.
+    """The record of a committed pack.
 
     Attributes
     ----------
@@ -93,12 +92,6 @@ def read_record(run: Path, pack: int) -> PackRecord:
 
 def committed_packs(run: Path) -> list[int]:
     """Return the packs that have a record, ascending."""
-
-    def found() -> Iterator[int]:
-        folder = run / RECORD_PATH / "c"
-        if folder.is_dir():
-            for entry in folder.iterdir():
-                if entry.name.isdecimal() and entry.name == str(int(entry.name)):
-                    yield int(entry.name)
-
-    return sorted(found())
+    folder = run / RECORD_PATH / "c"
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))

@@ -1,4 +1,4 @@
-"""Results: what was computed from runs, kept in the store and found again by what it was computed from."""
+"""Results: computed from runs, kept in the store, and found by what they were computed from."""
 
 import hashlib
 import json
@@ -76,12 +76,12 @@ class StoredResult(_Described):
 
 
 def run_identity(run: Run) -> dict[str, str]:
-    """Return what tells a run from all others: its path and the SHA-256 (hexadecimal) of its spec."""
+    """Return the identity of a run: its path and the SHA-256 (hexadecimal) of its spec."""
     return {"run": str(run.key), "spec": _digest(run.spec.to_json())}
 
 
 def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
-    """Return the result that was computed from some inputs, in memory; None where there is none.
+    """Return the result of some inputs, in memory; None where there is none.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset 
         try:
             return read_result(path).load()
         except IntegrityError:
-            # Another process may be replacing it: then this is another folder now, or will be gone.
+            # Another process may be replacing it: then the folder is another one now, or is gone.
             if folder == before:
                 raise
         before = folder
@@ -155,7 +155,7 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
         create_parents(root, target)
         with replacing(target) as made:
             _write(made, dataset.assign_attrs(biocache=attributes))
-            # Before others can replace it.
+            # Read before another process can replace it.
             kept = _load(made, attributes["variables"])
             _add_attribute(made, "digest", _content_digest(kept))
     except OSError as error:
@@ -166,7 +166,7 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
 def list_results(
     root: Path, kind: str | None = None, problems: list[BiocacheError] | None = None
 ) -> list[StoredResult]:
-    """Return the results of a store, the oldest first; nothing of them is read but their attributes.
+    """Return the results of a store, the oldest first; only their attributes are read.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def list_results(
     kind
         What computed them; None for all.
     problems
-        Takes what is wrong with results whose attributes are damaged, which are left out; None to raise it.
+        List to add the errors of results with damaged attributes to, which are left out; None to raise them.
 
     Raises
     ------
@@ -235,13 +235,13 @@ def _load(path: Path, variables: Sequence[str]) -> xr.Dataset:
         _require_chunks(path, dataset)
         loaded = dataset.load()
     del loaded.attrs["biocache"]
-    # Zarr lists arrays in the order of the file system.
+    # Zarr lists arrays in the order of the file system; a result has its variables in their own order.
     ordered: xr.Dataset = _text_as_objects(loaded)[list(variables)]
     return ordered
 
 
 def _content_digest(dataset: xr.Dataset) -> str:
-    """Return the SHA-256 (hexadecimal) of all that a result says."""
+    """Return the SHA-256 (hexadecimal) of the values, coordinates and attributes of a result."""
     sha = hashlib.sha256(_canonical(dataset.attrs))
     for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
         values = variable.to_numpy()
@@ -257,7 +257,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _add_attribute(path: Path, name: str, value: str) -> None:
-    """Add one of biocache's own attributes to a result that nobody sees yet."""
+    """Add one of biocache's own attributes to a result that is not in its place yet."""
     metadata = json.loads((path / "zarr.json").read_bytes())
     metadata["attributes"]["biocache"][name] = value
     (path / "zarr.json").write_text(json.dumps(metadata), encoding="utf-8")
@@ -277,7 +277,7 @@ def _write(folder: Path, dataset: xr.Dataset) -> None:
 
 
 def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
-    """Hold text as objects: Zarr version 3 specifies no text of fixed length, and netCDF no StringDType."""
+    """Convert text to objects: Zarr version 3 has no fixed-length text, and netCDF no StringDType."""
     text = {name: array.astype(object) for name, array in dataset.variables.items() if array.dtype.kind in "UT"}
     coordinates = {name: array for name, array in text.items() if name in dataset.coords}
     return dataset.assign_coords(coordinates).assign({name: text[name] for name in text.keys() - coordinates.keys()})

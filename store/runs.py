@@ -1,4 +1,4 @@
-"""A run as its own metadata and commit records describe it: which it is, and how much of it is there."""
+"""A run as its metadata and commit records describe it: its identity, and how much of it is there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ __all__ = ["Counts", "StoredRun", "is_run"]
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run, or what is left of one that lost its ``zarr.json``."""
+    """Return whether a folder is a run, or one that lost its ``zarr.json``."""
     places = (folder, *(folder / table for table in ("samples", "tokens")))
     return any((place / "zarr.json").is_file() for place in places)
 
@@ -48,7 +48,7 @@ class _Described:
 
 
 class StoredRun:
-    """What a run says of itself; nothing of it is read but its attributes and commit records.
+    """A run by its attributes and commit records; nothing else of it is read.
 
     Attributes
     ----------
@@ -107,11 +107,11 @@ class StoredRun:
 
     @property
     def labelled(self) -> str:
-        """What has labels: ``words`` or ``samples``."""
+        """The table that has labels: ``words`` or ``samples``."""
         return LABELLED[self.key.task]
 
     def facts(self) -> list[tuple[str, str]]:
-        """Describe the run: name and text of its sizes, arrays and origin."""
+        """Describe the run: names and texts of its sizes, arrays and origin."""
         spec, counts, provenance = self.spec, self.counts, self.provenance
         arrays = []
         for kept in spec.kept:
@@ -133,7 +133,7 @@ class StoredRun:
         ]
 
     def records(self) -> dict[int, PackRecord]:
-        """Read the records of all committed packs.
+        """Read the records of all committed packs, by pack.
 
         Raises
         ------

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_Size = TypeVar("_Size", int, tuple[int, ...])
 
 __all__ = [
     "ACTIVATIONS",
@@ -86,7 +88,7 @@ VARIABLES: tuple[Variable, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A variable that a model computes, and how its chunks lie on disk: one for each layer of each pack.
+    """A variable that a model computes, and the layout of its chunks: one for each layer of each pack.
 
     Attributes
     ----------
@@ -122,11 +124,11 @@ class Activation:
         return ("layer", "token", "feature") if self.ragged == 0 else ("layer", "head", "entry")
 
     def layers(self, layers: Iterable[int]) -> tuple[int, ...]:
-        """Return those of some layers that have it."""
+        """Return the layers, of those given, that have it."""
         return tuple(layer for layer in layers if layer >= self.first_layer)
 
-    def shape(self, width: int, length: int) -> tuple[int, int]:
-        """Return the shape of a chunk of a layer, or of the whole array of one."""
+    def shape(self, width: _Size, length: _Size) -> tuple[_Size, _Size]:
+        """Return the shape (or the sizes of the blocks) of a chunk of a layer, or of the whole array of one."""
         return (length, width) if self.ragged == 0 else (width, length)
 
     def part(self, block: "NDArray[Any]", where: slice) -> "NDArray[Any]":
@@ -149,7 +151,7 @@ ATTENTION = Activation(
 )
 ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
 
-#: Task -> what has a label: the words or the samples of a run.
+#: Task -> the table that has labels.
 LABELLED = {"ner": "words", "nli": "samples"}
 
 

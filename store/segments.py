@@ -20,7 +20,7 @@ def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_intrinsic
 def _single(_typing: Any, number: Any) -> Any:
-    """Widen a number to float32: a float32 as it is, a half from its bits, which takes no instruction of its own."""
+    """Widen a number to float32: a float32 as it is, a float16 from its bits, with plain integer instructions."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if number == types.float32:
@@ -47,12 +47,12 @@ def reduce_rows(
 ) -> None:
     """Reduce the rows of each segment to their mean or maximum.
 
-    Sums run in float64, where those of halves are exact: no order of the tokens and no other segment changes a bit.
+    Sums are float64, where sums of float16 are exact: the order of the tokens and other segments change no bit.
 
     Parameters
     ----------
     values
-        (token, feature), float32, or uint16 that holds the bits of halves.
+        (token, feature), float32, or uint16 that holds the bits of float16.
     members
         Tokens (member): those of the first segment, then those of the second, and so on.
     counts

@@ -1,4 +1,4 @@
-"""What a run was made from: the spec that identifies it and the provenance that explains it."""
+"""The spec of a run, which identifies it, and its provenance."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -28,7 +28,7 @@ _ComputeType = Annotated[str, msgspec.Meta(pattern="^(float16|bfloat16|float32)$
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides the numbers in a run. Two extractions with equal specs may share a run.
+    """Everything that decides the numbers of a run: extractions with equal specs may share a run.
 
     Device, batch size and library versions are not here: they move results by rounding only.
 
@@ -112,7 +112,7 @@ class RunSpec:
         return ACTIVATIONS[name].layers(self.layers)
 
     def width(self, activation: Activation) -> int:
-        """Return the length of a variable's axis beside that of layers and the ragged one."""
+        """Return the length of a variable's third axis: that beside layers and the ragged one."""
         return int(getattr(self, activation.width))
 
     def entry_count(self, tokens: Any) -> Any:
@@ -142,7 +142,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run came from; kept for people, never compared.
+    """Where a run came from; for people, never compared.
 
     Attributes
     ----------
@@ -163,10 +163,10 @@ class Provenance:
     versions
         Versions of biocache, torch, transformers and tokenizers.
     notes
-        What was counted on the way: ``samples_truncated``, ``words_lost`` and the reader's repairs.
+        Counts: ``samples_truncated``, ``words_lost`` and the reader's repairs.
     task_head
-        Class of a head that was trained for a task, which the configuration of the weights names, such as
-        ``BertForTokenClassification``; empty where it names none.
+        Class of a task head that the configuration of the weights names, such as ``BertForTokenClassification``; empty
+        where it names none.
     """
 
     model_source: str

@@ -39,13 +39,27 @@ def stack_runs(find: Callable[..., Run], level: str, pooling: str | None, select
     if not axes:
         raise SettingError("nothing to stack: give a list for " + ", ".join(STACKED))
     fixed = {name: value for name, value in selection.items() if name not in axes}
-    runs = {point: find(**fixed, **dict(zip(axes, point, strict=True))) for point in product(*axes.values())}
-    _refuse_unlike(list(runs.values()), level)
-    views = {point: getattr(run, level)(**options) for point, run in runs.items()}
+    runs = [find(**fixed, **dict(zip(axes, point, strict=True))) for point in product(*axes.values())]
+    _refuse_unlike(runs, level)
     dim = level.removesuffix("s")
-    alike = _alike(list(views.values()), dim)
-    stacked = _nested_concat(dict(zip(views, alike, strict=True)), list(axes.items()))
-    rows = getattr(next(iter(runs.values())).counts, level)
+    views = _alike([getattr(run, level)(**options) for run in runs], dim)
+    # The last axis first, whose values follow each other.
+    for name, values in reversed(axes.items()):
+        views = [
+            xr.concat(
+                views[first : first + len(values)],
+                # Text as in every other coordinate, of a data type that Zarr has a specification for.
+                pd.Index(values, name=name, dtype=object if isinstance(values[0], str) else None),
+                data_vars="all",
+                coords="minimal",
+                compat="override",
+                join="override",
+                combine_attrs="drop_conflicts",
+            )
+            for first in range(0, len(views), len(values))
+        ]
+    (stacked,) = views
+    rows = getattr(runs[0].counts, level)
     return stacked.assign_attrs({f"{level}_left_out": rows - stacked.sizes[dim]})
 
 
@@ -81,23 +95,3 @@ def _alike(views: Sequence[xr.Dataset], dim: str) -> list[xr.Dataset]:
         and not all(np.array_equal(other[name].to_numpy(), values.to_numpy()) for other in aligned[1:])
     ]
     return [view.drop_vars(unlike) for view in aligned]
-
-
-def _nested_concat(views: Mapping[tuple[Any, ...], xr.Dataset], axes: Sequence[tuple[str, list[Any]]]) -> xr.Dataset:
-    """Concatenate along the first axis what is concatenated along the others."""
-    if not axes:
-        return views[()]
-    (name, values), rest = axes[0], axes[1:]
-    return xr.concat(
-        [
-            _nested_concat({point[1:]: view for point, view in views.items() if point[0] == value}, rest)
-            for value in values
-        ],
-        # Text as in every other coordinate, of a data type that Zarr has a specification for.
-        pd.Index(values, name=name, dtype=object if isinstance(values[0], str) else None),
-        data_vars="all",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="drop_conflicts",
-    )

@@ -1,4 +1,4 @@
-"""Streaming a layer in batches, for training loops: from packs, in bounded memory."""
+"""Streaming a layer in batches, for training loops, in bounded memory."""
 
 import sys
 from collections.abc import Iterator
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.data import RunData
-from biocache.store.errors import SettingError
 
-__all__ = ["RaggedBatch", "iterate_batches"]
+__all__ = ["RaggedBatch", "generate_batches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,32 +34,15 @@ class RaggedBatch:
     token: NDArray[np.int64]
 
 
-def iterate_batches(
-    run: RunData, layer: int, batch_tokens: int, *, shuffle: bool, seed: int, window_packs: int
-) -> Iterator[RaggedBatch]:
-    """Yield a layer in batches; see `Run.iter_batches`."""
-    if layer not in run.spec.layers:
-        raise SettingError(
-            f"layer {layer} is not stored in run {run.key}; it has {', '.join(map(str, run.spec.layers))}"
-        )
-    for name, value in (("batch_tokens", batch_tokens), ("window_packs", window_packs)):
-        if value < 1:
-            raise SettingError(f"{name} {value} is not a positive number")
-    if seed < 0:
-        raise SettingError(f"seed {seed} is negative")
-    run.require("hidden")
-    return _generate(run, run.spec.layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
-
-
-def _generate(
+def generate_batches(
     run: RunData, index: int, batch_tokens: int, seed: int | None, window_packs: int
 ) -> Iterator[RaggedBatch]:
-    first_token = np.cumsum(run.plan.tokens.count) - run.plan.tokens.count
+    """Yield a layer, by position, in batches; unshuffled where the seed is None; see `Run.iter_batches`."""
     rng = None if seed is None else np.random.default_rng(seed)
     packs = np.arange(run.plan.pack_count)
     if rng is not None:
         rng.shuffle(packs)
-    # Every worker has shuffled them alike.
+    # All workers shuffled them with the same seed.
     packs = packs[_share()]
     # Samples that do not fill a batch wait for the next window: only the last batch is short.
     waiting: list[tuple[int, NDArray[np.floating]]] = []
@@ -71,19 +53,19 @@ def _generate(
             rng.shuffle(rows)
         for sample, hidden in rows:
             if waiting and size + len(hidden) > batch_tokens:
-                yield _batch(waiting, first_token)
+                yield _batch(run, waiting)
                 waiting, size = [], 0
             waiting.append((sample, hidden))
             size += len(hidden)
-        # Copied, since a view keeps its whole pack; and nothing else may, while the next window is read.
+        # Copied, since a view keeps its whole pack in memory while the next window is read.
         waiting = [(sample, hidden.copy()) for sample, hidden in waiting]
         del rows, hidden
     if waiting:
-        yield _batch(waiting, first_token)
+        yield _batch(run, waiting)
 
 
 def _share() -> slice:
-    """Return which packs are this process's: those of a worker's share in a torch DataLoader, else all."""
+    """Return the packs of this process: its share if it is a worker of a torch DataLoader, else all."""
     data = sys.modules.get("torch.utils.data")
     worker = None if data is None else data.get_worker_info()
     return slice(None) if worker is None else slice(worker.id, None, worker.num_workers)
@@ -97,11 +79,12 @@ def _samples(run: RunData, index: int, pack: int) -> Iterator[tuple[int, NDArray
         yield sample, block[plan.tokens.part(sample)]
 
 
-def _batch(rows: list[tuple[int, NDArray[np.floating]]], first_token: NDArray[np.int64]) -> RaggedBatch:
+def _batch(run: RunData, rows: list[tuple[int, NDArray[np.floating]]]) -> RaggedBatch:
     samples, blocks = zip(*rows, strict=True)
+    first = run.plan.tokens.dense_start
     return RaggedBatch(
         np.concatenate(blocks, dtype=np.float32),
         np.array([len(block) for block in blocks], np.int64),
         np.array(samples, np.int64),
-        np.concatenate([np.arange(first_token[i], first_token[i] + len(block)) for i, block in rows]),
+        np.concatenate([np.arange(first[i], first[i + 1]) for i in samples]),
     )

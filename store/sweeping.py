@@ -1,5 +1,6 @@
 """What interrupted commands left in a store: found, and freed."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from biocache.store.atomic import is_abandoned, leftovers, own_path, remove
 from biocache.store.errors import SettingError, StoreFormatError
-from biocache.store.groups import RESULTS, check_store
+from biocache.store.groups import RESULTS, check_store, subfolders
 from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
 from biocache.store.keys import RunKey
 
@@ -17,7 +18,6 @@ __all__ = ["CHANGING", "QUIET_SECONDS", "changing", "disk_bytes", "sweep", "tidy
 CHANGING = ".changing-"
 #: Age from which chunks without a run count as left by a writer.
 QUIET_SECONDS = 3600.0
-_DEPTH = len(RunKey.names())
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def sweep(root: Path) -> int:
     except (FileNotFoundError, NotADirectoryError, StoreFormatError):
         return 0
     freed = 0
-    orphans = [run for run in _folders(root, _DEPTH) if is_orphan(run) and _is_quiet(run)]
+    orphans = [run for run in _folders(root) if is_orphan(run) and _is_quiet(run)]
     temporary = [left for home in (root, *root.glob(f"{RESULTS}/*")) for left in leftovers(home)]
     for left in (*temporary, *orphans):
         size = disk_bytes(left)
@@ -69,11 +69,10 @@ def sweep(root: Path) -> int:
     for orphan in orphans:
         remove_empty_groups(root, orphan)
     tidy(root)
-    for depth in range(_DEPTH - 1, 0, -1):
-        for group in list(_folders(root, depth)):
-            if _holds_runs(group, _DEPTH - depth):
-                # A process was killed while it removed a group that another was about to use.
-                create_parents(root, group / "run")
+    for run in _folders(root):
+        if (run / "zarr.json").exists():
+            # A process was killed while it removed a group that another was about to use.
+            create_parents(root, run)
     return freed
 
 
@@ -87,7 +86,7 @@ def tidy(root: Path) -> None:
 def _tidy(root: Path, note: Path) -> None:
     with suppress(OSError, ValueError, SettingError):
         run = root / RunKey.from_path(note.read_text(encoding="utf-8")).path
-        for group in run.parents[: _DEPTH - 1]:
+        for group in run.parents[: len(RunKey.names()) - 1]:
             for torn in group.glob("zarr.*.partial"):
                 if _is_quiet(torn):
                     torn.unlink(missing_ok=True)
@@ -114,16 +113,8 @@ def disk_bytes(folder: Path) -> int:
     return total
 
 
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders a number of levels below one, but for hidden ones and results."""
-    if not depth:
-        yield folder
-        return
-    with suppress(FileNotFoundError, NotADirectoryError):
-        for entry in list(folder.iterdir()):
-            if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith(".") and entry.name != RESULTS:
-                yield from _folders(entry, depth - 1)
-
-
-def _holds_runs(group: Path, depth: int) -> bool:
-    return not (group / "zarr.json").exists() and any((run / "zarr.json").exists() for run in _folders(group, depth))
+def _folders(root: Path) -> list[Path]:
+    """Return the folders of a store that are where runs are, but for what links lead to."""
+    real = os.path.realpath(root)
+    paths = subfolders(root, len(RunKey.names()))
+    return [root / path for path in paths if os.path.realpath(root / path) == os.path.join(real, path)]  # noqa: PTH118

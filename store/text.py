@@ -7,8 +7,8 @@ from typing import Any
 
 __all__ = ["as_html", "as_text", "format_bytes", "one_line", "printable", "shortened", "shown"]
 
-# Control characters (C0, DEL, C1), what ends a line or turns the direction of a text, and halves of surrogate pairs,
-# which no UTF-8 output can write.
+# Control characters (C0, DEL, C1), line separators, marks of text direction, and lone surrogates, which UTF-8 cannot
+# encode.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST_WORD = 300
 _LONGEST_LINE = 2000
@@ -16,7 +16,7 @@ _LONGEST_SHOWN = 60
 
 
 def printable(text: str) -> str:
-    r"""Replace what a terminal would obey instead of print by its escape, such as ``\x1b``.
+    r"""Replace characters that control a terminal by escapes, such as ``\x1b``.
 
     Labels, names and paths come from files that other people wrote.
     """
@@ -36,7 +36,7 @@ def one_line(error: BaseException | str) -> str:
 
 
 def shortened(value: Any) -> str:
-    """Write a value in a message; of a digest or a long list the beginning is enough."""
+    """Write a value in a message; only the beginning of a digest or a long list."""
     text = str(value)
     return text if len(text) <= 40 else f"{text[:12]}..."
 

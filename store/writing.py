@@ -41,7 +41,7 @@ __all__ = ["PackBuffer", "RunWriter", "create_run", "discard_run", "refuse_claim
 
 @dataclass(frozen=True, eq=False)
 class PackBuffer:
-    """The activations of one pack on their way to disk.
+    """The activations of one pack, to be written.
 
     Attributes
     ----------
@@ -115,10 +115,9 @@ def _write_skeleton(
 def create_run(
     root: Path, spec: RunSpec, provenance: Provenance, plan: PackPlan, columns: Mapping[str, NDArray[Any]]
 ) -> Run:
-    """Create a run with its tables and without activations, or find the one that is there.
+    """Create a run with its tables and without activations, or open the one that is there.
 
-    The run appears whole or not at all. Of several processes that create it at once, one does and the
-    others find it.
+    The run appears whole or not at all. Of several processes that create it at once, one does and the others open it.
 
     Parameters
     ----------
@@ -134,7 +133,7 @@ def create_run(
     Returns
     -------
     Run
-        The run, new or resumed.
+        The new run, or the one that was there.
 
     Raises
     ------
@@ -204,7 +203,7 @@ def refuse_claimed(root: Path, key: RunKey) -> None:
 def discard_run(root: Path, key: RunKey) -> None:
     """Remove a run, sound or damaged, and the groups that it leaves empty.
 
-    The run vanishes at once, then its bytes are freed; what a killed process leaves of that, `sweep` frees.
+    The run vanishes at once, then its bytes are freed; `sweep` frees what a killed process did not.
 
     Raises
     ------
@@ -226,7 +225,7 @@ def discard_run(root: Path, key: RunKey) -> None:
 
 
 def sweep_chunk(chunk: Path) -> None:
-    """Remove what a killed writer of a chunk left beside it."""
+    """Remove the temporary files that killed writers of a chunk left beside it."""
     if chunk.parent.is_dir():
         for litter in chunk.parent.glob(f"{chunk.name}.*.partial"):
             litter.unlink(missing_ok=True)
@@ -252,7 +251,7 @@ class RunWriter:
         self.run = run
         self._claims = Claims(run.path)
         self._chunks = {kept.name: run.chunks(kept.name) for kept in run.spec.kept}
-        # What is written is never all fill, and looking for that takes longer than compressing it.
+        # No chunk is all fill, and checking for that takes longer than compressing it.
         with zarr.config.set({"array.write_empty_chunks": True}):
             self._arrays = {kept.name: zarr.open_array(run.path / kept.path, mode="r+") for kept in run.spec.kept}
 
@@ -298,7 +297,7 @@ class RunWriter:
         try:
             for kept, blocks in buffer.items():
                 used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
-                # What is not used is overwritten with fill.
+                # The unused end is fill.
                 kept.part(blocks, slice(used, None))[...] = np.nan
                 for index, block in enumerate(blocks):
                     values = kept.part(block, slice(used))
@@ -325,7 +324,7 @@ class RunWriter:
     def _write_chunk(self, kept: Activation, index: int, pack: int, block: NDArray[Any]) -> int:
         path = self._chunks[kept.name].path(index, pack)
         sweep_chunk(path)
-        # In the shape of a chunk, which zarr takes as it is; any other it copies.
+        # A view in the shape of a chunk: zarr copies any other.
         self._arrays[kept.name].blocks[kept.index(index, pack)] = block[np.newaxis]
         return path.stat().st_size
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from biocache.cli.extraction_report import print_reports
+from biocache.cli.extract import print_reports
 from biocache.engine.extraction import extract as running
 from biocache.engine.extraction import planning
 from biocache.engine.extraction.request import ExtractionRequest, Partition

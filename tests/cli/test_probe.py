@@ -12,9 +12,11 @@ import pytest
 import xarray as xr
 from click.testing import Result
 
+from biocache.cli.render import print_frame
 from biocache.engine import ClassifierOptions, ProbeRequest, analysis, compare_probes, probe
 from biocache.engine.analyses.probing import fitting
 from biocache.engine.analyses.probing.analysis import Probing
+from biocache.engine.analysis import ANALYSES
 from biocache.engine.metrics import score_names
 from biocache.store.errors import SettingError
 
@@ -113,6 +115,13 @@ def test_pairs_that_differ_are_listed(command: Command, store: Path) -> None:
     found = compare_probes(store, ProbeRequest(task="ner", score="accuracy"))
     assert [row["p_holm"] for row in rows] == pytest.approx(found.p_holm.values)
     assert [row["difference"] for row in rows] == pytest.approx(found.difference.values)
+
+
+def test_differences_show_their_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"model": "bert", "difference": 0.25, "difference_ci_low": -0.125, "difference_ci_high": 0.5, "p": 0.01}
+    print_frame(pd.DataFrame([row]), ANALYSES["compare-probes"].signed)
+    cells = re.split(r"  +", capsys.readouterr().out.splitlines()[1])
+    assert cells == ["bert", "+0.250 [-0.125, +0.500]", "0.010"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".nc", ".zarr"])

@@ -82,6 +82,13 @@ def test_a_failure_leaves_what_is_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+def test_a_folder_replaces_a_file(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    replaced(tmp_path / "target", "new")
+    assert read(tmp_path / "target") == {"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
 def test_what_took_the_place_meanwhile_stays(tmp_path: Path) -> None:
     aside = tmp_path / "temporary/replaced/target"
     aside.parent.mkdir(parents=True)

@@ -211,6 +211,7 @@ class ProbeComparison(ProbeAnalysis):
         "biocache compare-probes --task nli --features pair --model biogpt --training-size 0,100",
         "biocache compare-probes --task ner --model bert --max-train-samples 50 --score accuracy --json",
     )
+    signed = ("difference",)
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
         """Return the settings that decide the numbers; here the score is one of them."""

@@ -14,7 +14,7 @@ import zarr
 from finetunings import PARTIAL, PLACE, Toy, interrupt, make, same, small, state
 from shapes import STRANGE, places, replaced
 
-from biocache.cli.checkpoint_report import print_checkpoints
+from biocache.cli.finetune import checkpoint_facts, print_checkpoints
 from biocache.engine import finetune
 from biocache.engine.finetuning.checkpoint import Checkpoint
 from biocache.store.errors import IntegrityError, NewerFormatError, SettingError
@@ -120,7 +120,7 @@ def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) ->
         for strange in STRANGE:
             (checkpoint.folder / "scores.json").write_text(json.dumps(replaced(sound, place, strange)))
             with suppress(IntegrityError):
-                print_checkpoints([checkpoint])
+                print_checkpoints([checkpoint_facts(checkpoint)])
             seen += 1
     assert seen > 500
 
