@@ -63,18 +63,20 @@ def test_layers_and_heads_differ_and_attention_is_not_uniform(checkpoints, famil
     assert heads[:, -1].std(dim=-1).min() > 0.01
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_same_arguments_give_the_same_files_in_any_process(tmp_path, family):
-    here = write_checkpoint(family, tmp_path / "here", TEXTS, seed=7, vocab_size=300)
-    code = (
-        "from pathlib import Path; from biocache.engine.demo.checkpoints import write_checkpoint;"
-        f"write_checkpoint({family!r}, Path({str(tmp_path / 'there')!r}), {TEXTS!r}, seed=7, vocab_size=300)"
-    )
+def test_same_arguments_give_the_same_files_in_any_process(tmp_path):
+    code = f"""
+from pathlib import Path
+from biocache.engine.demo.checkpoints import write_checkpoint
+for family in {tuple(FAMILIES)!r}:
+    write_checkpoint(family, Path({str(tmp_path)!r}) / "there" / family, {TEXTS!r}, seed=7, vocab_size=300)
+"""
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == done.stderr == ""
-    assert files(here) == files(tmp_path / "there")
-    other = write_checkpoint(family, tmp_path / "other", TEXTS, seed=8, vocab_size=300)
-    assert files(other)["model.safetensors"] != files(here)["model.safetensors"]
+    for family in FAMILIES:
+        here = write_checkpoint(family, tmp_path / "here" / family, TEXTS, seed=7, vocab_size=300)
+        assert files(here) == files(tmp_path / "there" / family)
+        other = write_checkpoint(family, tmp_path / "other" / family, TEXTS, seed=8, vocab_size=300)
+        assert files(other)["model.safetensors"] != files(here)["model.safetensors"]
 
 
 def test_sizes_are_the_ones_asked_for(tmp_path):
