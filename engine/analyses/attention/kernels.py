@@ -262,7 +262,7 @@ def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
 
 @compiled
 def _products(x: Array, y: Array, begin: Any, end: Any) -> tuple[float, float, float]:
-    # In one loop, so that equal maps give equal sums, and their cosine is exactly 1.
+    # In one loop, so that identical maps give equal sums, and their cosine is exactly 1.
     xx, yy, xy = _F(0), _F(0), _F(0)
     for i in range(begin, end):
         xx += x[i] * x[i]

@@ -121,7 +121,7 @@ class Cosine(_PairMetric):
     """Cosine similarity of flattened maps.
 
     ``sum(A * B) / sqrt(sum(A**2) * sum(B**2))`` over all queries and keys of a sample's maps A and B. Range [0, 1], 1
-    for equal maps, no unit. Maps of unrelated heads are far from 0 too, so read it beside its chance level.
+    for identical maps, no unit. Maps of unrelated heads are far from 0 too, so read it beside its chance level.
 
     References
     ----------
@@ -137,7 +137,7 @@ class Cosine(_PairMetric):
 class RowCosine(_PairMetric):
     """Cosine similarity of rows, averaged over queries.
 
-    ``mean_q(sum_k(a_qk * b_qk) / sqrt(sum_k(a_qk**2) * sum_k(b_qk**2)))``. Range [0, 1], 1 for equal maps, no unit.
+    ``mean_q(sum_k(a_qk * b_qk) / sqrt(sum_k(a_qk**2) * sum_k(b_qk**2)))``. Range [0, 1], 1 for identical maps, no unit.
     Unlike `Cosine`, every query has the same weight, whether its attention is even or on one key.
 
     References
@@ -155,7 +155,7 @@ class JensenShannon(_PairMetric):
     """Jensen-Shannon divergence of rows, averaged over queries.
 
     ``mean_q((KL(a_q || m_q) + KL(b_q || m_q)) / 2)`` with ``m = (a + b) / 2`` and ``KL(p || q) = sum(p * log2(p /
-    q))``. Range [0, 1], 0 for equal maps, in bits.
+    q))``. Range [0, 1], 0 for identical maps, in bits.
 
     References
     ----------
@@ -172,7 +172,7 @@ class JensenShannon(_PairMetric):
 class Hellinger(_PairMetric):
     """Hellinger distance of rows, averaged over queries.
 
-    ``mean_q(sqrt(sum_k((sqrt(a_qk) - sqrt(b_qk))**2) / 2))``. Range [0, 1], 0 for equal maps, no unit.
+    ``mean_q(sqrt(sum_k((sqrt(a_qk) - sqrt(b_qk))**2) / 2))``. Range [0, 1], 0 for identical maps, no unit.
 
     References
     ----------
@@ -187,7 +187,7 @@ class Hellinger(_PairMetric):
 class TotalVariation(_PairMetric):
     """Total variation distance of rows, averaged over queries: the attention that went to other keys.
 
-    ``mean_q(sum_k(abs(a_qk - b_qk)) / 2)``. Range [0, 1], 0 for equal maps, no unit.
+    ``mean_q(sum_k(abs(a_qk - b_qk)) / 2)``. Range [0, 1], 0 for identical maps, no unit.
 
     References
     ----------
@@ -203,7 +203,7 @@ class EntropyChange(_Change):
     """Change of the rows' normalised entropy, averaged over queries: positive where attention became more even.
 
     ``mean_q(H(b_q) / log2(n_q)) - mean_q(H(a_q) / log2(n_q))`` with ``H(p) = -sum(p * log2(p))`` and ``n_q`` the keys
-    that query q may see; queries that see one key are left out. Range [-1, 1], 0 for equal maps, no unit.
+    that query q may see; queries that see one key are left out. Range [-1, 1], 0 for identical maps, no unit.
 
     References
     ----------
@@ -221,7 +221,7 @@ class DistanceChange(_Change):
     """Change of the mean attended distance, averaged over queries: positive where attention reaches farther.
 
     ``mean_q(sum_k(b_qk * abs(q - k))) - mean_q(sum_k(a_qk * abs(q - k)))``, where q and k are positions in the sample.
-    0 for equal maps; unit: tokens, or words where runs are compared by word.
+    0 for identical maps; unit: tokens, or words where runs are compared by word.
 
     References
     ----------
@@ -239,7 +239,7 @@ class SpecialMassChange(_Change):
     """Change of the attention on special positions, averaged over queries.
 
     ``mean_q(sum_s(b_qs) - sum_s(a_qs))`` over the special positions s: the tokens that the tokenizer added and, in a
-    causal model, the first position. Range [-1, 1], 0 for equal maps, no unit.
+    causal model, the first position. Range [-1, 1], 0 for identical maps, no unit.
 
     References
     ----------
