@@ -24,12 +24,11 @@ TIERS = ("demo", "cluster", "browser")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark tests by the tier that their fixtures need, and give each process whole files, or all tests of a tier."""
+    """Mark tests by the tier that their fixtures need."""
     for item in items:
-        tiers = [tier for tier in TIERS if tier in item.fixturenames]
-        for tier in tiers:
-            item.add_marker(tier)
-        item.add_marker(pytest.mark.xdist_group("-".join(tiers) or item.location[0]))
+        for tier in TIERS:
+            if tier in item.fixturenames:
+                item.add_marker(tier)
 
 
 class Checkpoints(Mapping[str, Path]):
@@ -81,7 +80,7 @@ def two_workers() -> Iterator[Any]:
     from distributed import Client, LocalCluster
     from workers import load_libraries
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as running:
         with Client(running, set_as_default=False) as client:
             client.run(load_libraries)
         yield running

@@ -1,6 +1,7 @@
 """Requests for small fine-tunings, and what they make."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ torch.set_num_threads(1)
 
 @dataclass(frozen=True, eq=False)
 class Toy:
-    """Where the toy corpus and its models are, and how they are fine-tuned."""
+    """The toy corpus and its models, how they are fine-tuned, and what was made of them once for all tests."""
 
     corpus: Path
     models: Mapping[str, Path]
+    kept: Path
 
     def request(self, checkpoints: Path, task: str = "ner", family: str = "bert", **settings: Any) -> FinetuneRequest:
         defaults: dict[str, Any] = {
@@ -83,9 +85,31 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def interrupt(toy: Toy, folder: Path, step: int = 13, **settings) -> FinetuneRequest:
-    request = small(toy, folder / "checkpoints", **settings)
-    with pytest.raises(StoppedError):
-        finetune(folder / "store", request, on_progress=stop_at(step))
-    assert not (folder / "checkpoints" / PLACE).exists()
+def finish(toy: Toy, folder: Path) -> FinetuneRequest:
+    """Return the request of a training of one epoch that has ended in a folder."""
+    request = small(toy, folder / "checkpoints", epochs=1)
+
+    def train(made: Path) -> None:
+        make(made / "store", small(toy, made / "checkpoints", epochs=1))
+
+    _copy(toy.kept / "finished", folder, train)
     return request
+
+
+def interrupt(toy: Toy, folder: Path, step: int = 13, **settings) -> FinetuneRequest:
+    """Return the request of a training that was stopped in a folder at a step."""
+
+    def train(made: Path) -> None:
+        with pytest.raises(StoppedError):
+            finetune(made / "store", small(toy, made / "checkpoints", **settings), on_progress=stop_at(step))
+        assert not (made / "checkpoints" / PLACE).exists()
+
+    _copy(toy.kept / f"interrupted-{step}-{settings}", folder, train)
+    return small(toy, folder / "checkpoints", **settings)
+
+
+def _copy(kept: Path, folder: Path, train: Callable[[Path], None]) -> None:
+    """Copy what a training left, which runs once for all tests."""
+    if not kept.exists():
+        train(kept)
+    shutil.copytree(kept, folder, dirs_exist_ok=True)

@@ -96,7 +96,9 @@ def test_options_in_the_text_exist() -> None:
 
 def test_the_errors_of_the_troubleshooting_are_raised_somewhere() -> None:
     rows = re.findall(
-        r"^\| `([^`]+)` \| (?=.*[.] \|$|.*` \|$)", README.partition("## Troubleshooting")[2], flags=re.MULTILINE
+        r"^\| `([^`]+)` \| (?=.*[.] \|$|.*` \|$)",
+        README.partition("## Troubleshooting")[2].partition("\n## ")[0],
+        flags=re.MULTILINE,
     )
     assert len(rows) == 10
     sources = [path.read_text(encoding="utf-8") for room in ("store", "engine") for path in (ROOT / room).rglob("*.py")]

@@ -8,7 +8,7 @@ from toys import ToyModels, write_toy
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     folder = tmp_path_factory.mktemp("toy")
-    return Toy(write_toy(folder / "corpus"), ToyModels(folder / "models"))
+    return Toy(write_toy(folder / "corpus"), ToyModels(folder / "models"), folder / "kept")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import zarr
-from finetunings import PARTIAL, PLACE, Toy, interrupt, make, same, small, state
+from finetunings import PARTIAL, PLACE, Toy, finish, interrupt, make, same, small, state
 from shapes import STRANGE, places, replaced
 
 from biocache.cli.finetune import checkpoint_facts, print_checkpoints
@@ -24,7 +23,7 @@ from biocache.store.errors import IntegrityError, NewerFormatError, SettingError
 def whole(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished fine-tuning and its store, never to be changed."""
     folder = tmp_path_factory.mktemp("whole")
-    make(folder / "store", small(toy, folder / "checkpoints", epochs=1))
+    finish(toy, folder)
     return folder
 
 
@@ -48,16 +47,17 @@ def _empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [_drop, _cut, _empty])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "scores.json"])
 def test_a_checkpoint_that_is_not_whole_is_not_found_and_can_be_made_again(
-    whole: Path, toy: Toy, tmp_path: Path, name: str, damage: Callable[[Path], None]
+    whole: Path, toy: Toy, tmp_path: Path, name: str
 ) -> None:
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    damage(tmp_path / "checkpoints" / PLACE / name)
     request = small(toy, tmp_path / "checkpoints", epochs=1)
-    with pytest.raises(IntegrityError, match=rf"{PLACE}.* (is not whole|cannot be read) .*; pass overwrite"):
-        finetune(tmp_path / "store", request)
+    for damage in (_drop, _cut, _empty):
+        shutil.rmtree(tmp_path)
+        shutil.copytree(whole, tmp_path)
+        damage(tmp_path / "checkpoints" / PLACE / name)
+        with pytest.raises(IntegrityError, match=rf"{PLACE}.* (is not whole|cannot be read) .*; pass overwrite"):
+            finetune(tmp_path / "store", request)
     again = make(tmp_path / "store", replace(request, overwrite=True))
     assert [found for _, found in again.told] == [False]
     assert same(state(whole / "checkpoints"), state(tmp_path / "checkpoints"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finetunings import PARTIAL, PLACE, Made, StoppedError, Toy, interrupt, make, same, small, state, stop_at
+from finetunings import PARTIAL, PLACE, Made, StoppedError, Toy, finish, interrupt, make, same, small, state, stop_at
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -88,7 +88,7 @@ def test_a_record_that_is_gone_or_torn_makes_it_begin_anew(toy: Toy, tmp_path: P
 
 
 def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy, tmp_path: Path) -> None:
-    make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+    finish(toy, tmp_path)
     before = state(tmp_path / "checkpoints")
     partial = tmp_path / "checkpoints" / PARTIAL
     aside = partial / "replaced/seed-42"
@@ -191,7 +191,7 @@ def test_what_was_interrupted_before_anything_was_saved_is_forgotten(toy: Toy, t
 
 
 def test_a_loss_that_is_no_number_stops_and_leaves_the_earlier_checkpoint(toy: Toy, tmp_path: Path) -> None:
-    make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+    finish(toy, tmp_path)
     before = state(tmp_path / "checkpoints")
     asked = small(toy, tmp_path / "checkpoints", learning_rate=1e30, overwrite=True, save_steps=1)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: .* a smaller learning_rate"):
@@ -259,7 +259,7 @@ def test_a_bug_is_not_called_a_full_disk(toy: Toy, tmp_path: Path, monkeypatch: 
 def test_a_file_limit_leaves_the_earlier_checkpoint_and_the_same_command_finishes(
     toy: Toy, tmp_path: Path, save_steps: int
 ) -> None:
-    make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+    finish(toy, tmp_path)
     before = state(tmp_path / "checkpoints")
     asked = small(toy, tmp_path / "checkpoints", save_steps=save_steps, overwrite=True)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -285,7 +285,7 @@ def test_two_at_once_are_refused(toy: Toy, made: Made, tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_one_line(toy: Toy, tmp_path: Path) -> None:
-    make(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
+    finish(toy, tmp_path)
     (tmp_path / "checkpoints" / PLACE / "finetuning.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"finetuning.json of a checkpoint cannot be read .*; pass overwrite"):
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
