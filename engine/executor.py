@@ -21,6 +21,9 @@ _DEATHS = {"TerminatedWorkerError", "KilledWorker"}
 #: Called with the number of tasks that are done and of all tasks.
 OnProgress = Callable[[int, int], None]
 
+#: How long a Dask scheduler may take to answer.
+ANSWER_TIMEOUT = "10s"
+
 
 @dataclass(frozen=True)
 class Memo:
@@ -335,7 +338,7 @@ def _connect(address: str) -> Any:
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on"
         )
     try:
-        return Client(address, timeout="10s", set_as_default=False, security=security)
+        return Client(address, timeout=ANSWER_TIMEOUT, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
         raise ResourceError(
             f"no Dask scheduler answers at {address!r} ({one_line(error)[:160]}); start one with `dask scheduler` and "

@@ -76,7 +76,7 @@ def _arm(job: dict[str, Any]) -> None:
     owner, name = {
         "create_group": (writing.zarr, "create_group"),
         "create_column": (writing, "create_column"),
-        "publish": (writing, "put_if_absent"),
+        "put_if_absent": (writing, "put_if_absent"),
         "rename": (Path, "replace"),
         "chunk": (writing.RunWriter, "_write_chunk"),
         "record": (writing, "write_record"),

@@ -176,6 +176,7 @@ def test_where_to_compute_and_force_reach_the_executor(store: Path, monkeypatch:
 
     monkeypatch.setattr(Executor, "__init__", make)
     monkeypatch.setattr(Executor, "run", execute)
+    monkeypatch.setattr("biocache.engine.executor.ANSWER_TIMEOUT", "1s")
     probe = ("probe", "--store", store, "--task", "ner", "--layers", 0)
     run(*probe, "--workers", 1)
     run(*probe, "--force")

@@ -115,7 +115,8 @@ def test_partitions_and_clusters_exclude_each_other(corpus_folder, checkpoints, 
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "tcp://", "", "http://127.0.0.1:9"])
-def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints, tmp_path, address):
+def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints, tmp_path, monkeypatch, address):
+    monkeypatch.setattr("biocache.engine.executor.ANSWER_TIMEOUT", "1s")
     begin = time.monotonic()
     with pytest.raises(ResourceError, match=r"no Dask scheduler answers at") as caught:
         extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], limit=2), scheduler_address=address)

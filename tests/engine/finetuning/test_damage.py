@@ -116,7 +116,8 @@ def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) ->
     checkpoint = Checkpoint.read(tmp_path / PLACE)
     sound = json.loads((checkpoint.folder / "scores.json").read_bytes())
     seen = 0
-    for place in places(sound):
+    # What is said of a list's first value is said of all.
+    for place in (place for place in places(sound) if not any(isinstance(step, int) and step for step in place)):
         for strange in STRANGE:
             (checkpoint.folder / "scores.json").write_text(json.dumps(replaced(sound, place, strange)))
             with suppress(IntegrityError):
