@@ -1,12 +1,17 @@
 """Synthetic runs: ragged samples with random activations, written without a model."""
 
+import atexit
 import multiprocessing
 import os
 import pickle
 import resource
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.synchronize import Barrier, Event
@@ -124,9 +129,22 @@ class Synthetic:
             writer.close()
 
     def write_all(self, root: Path) -> Run:
-        run = self.create(root)
-        self.write(run)
-        return run
+        """Write the whole run, or copy an equal one that was written before, in a tenth of the time."""
+        kept = _written() / sha256(pickle.dumps((PROVENANCE, self.__dict__))).hexdigest()
+        if not kept.is_dir():
+            self.write(self.create(kept.with_suffix(".new")))
+            kept.with_suffix(".new").rename(kept)
+        shutil.copytree(kept, root, dirs_exist_ok=True)
+        return Run.open(root, self.spec.key)
+
+
+@cache
+def _written() -> Path:
+    """Return a folder for the stores of runs that were written, which ends with this process."""
+    folder = tempfile.mkdtemp(prefix="biocache-tests-")
+    owner = os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return Path(folder)
 
 
 def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: int = 0, **changes: Any) -> Synthetic:
