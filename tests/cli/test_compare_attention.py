@@ -97,6 +97,7 @@ def test_every_setting_has_an_option() -> None:
     assert named == {field.name for field in fields(AttentionRequest)}
 
 
+@pytest.mark.slow
 def test_a_table_by_layer(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--model", "tiny", "--metric", "cosine,entropy")
     assert result.stderr == ""
@@ -134,6 +135,7 @@ def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
     assert re.split(r"  +", rows[0].strip())[3:5] == [f"{value:.3f}" for value in own.values]
 
 
+@pytest.mark.slow
 def test_models_of_other_tokens_by_word(command: Command, store: Path) -> None:
     arguments = ("--store", store, "--model", "bert", "--against", "gpt2", "--split", "test")
     result = command("compare-attention", *arguments, "--metric", "js", "--match-heads")
@@ -188,6 +190,7 @@ def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_pa
     assert result.stderr == "note: up to 1 of 2 samples have nothing to measure in a head\n"
 
 
+@pytest.mark.slow
 def test_labels_samples_files_and_figures(command: Command, tuned: Path, tmp_path: Path) -> None:
     for suffix in ("csv", "json", "nc", "zarr"):
         command(

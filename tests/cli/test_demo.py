@@ -88,6 +88,7 @@ def test_the_python_lines_run(demo: tuple[Path, str], made: Demo) -> None:
     assert "cell_type" in result.stdout
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_all_is_better_than_on_a_tenth_and_than_none(made: Demo) -> None:
     majority = {
         task: probe(made.store, made.probe_request(task)).majority.sel(score=READ[task]).max().item() for task in SCORES
@@ -111,6 +112,7 @@ def test_some_layer_reads_more_than_the_embeddings(made: Demo) -> None:
         assert (gained > least).sum() >= models, task
 
 
+@pytest.mark.slow
 def test_attention_leaves_the_pretrained_one_with_size_and_most_at_the_top(made: Demo) -> None:
     for task in ("ner", "nli"):
         compared = [compare_attention(made.store, made.attention_request(task, model)) for model in MODELS]

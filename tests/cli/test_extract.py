@@ -158,6 +158,7 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_the_run_then_does(
     command: Command, tmp_path: Path, corpus_folder: Path, checkpoints: Mapping[str, Path]
 ) -> None:
@@ -222,6 +223,7 @@ def test_what_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the same command again finishes them" in err
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_for_a_task_is_not_called_pre_trained(
     command: Command, tmp_path: Path, corpus_folder: Path, checkpoints: Mapping[str, Path]
 ) -> None:

@@ -29,6 +29,7 @@ def job(corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_table_of_checkpoints_and_their_scores(job: list[str], command: Command, tmp_path: Path) -> None:
     made = command(*job)
     lines = made.stdout.splitlines()
@@ -51,6 +52,7 @@ def test_a_table_of_checkpoints_and_their_scores(job: list[str], command: Comman
     assert [line.split()[0] for line in some.splitlines()[1:]] == names[3:]
 
 
+@pytest.mark.slow
 def test_json_holds_every_score(job: list[str], command: Command, tmp_path: Path) -> None:
     made = json.loads(command(*job, "--json").stdout)
     assert [row["found"] for row in made] == [False] * 4
@@ -61,6 +63,7 @@ def test_json_holds_every_score(job: list[str], command: Command, tmp_path: Path
     assert listed == [{name: value for name, value in row.items() if name != "found"} for row in made]
 
 
+@pytest.mark.slow
 def test_extraction_takes_what_was_fine_tuned(job: list[str], command: Command) -> None:
     command(*job)
     arguments = ["extract", *job[1 : job.index("--epochs")]]
@@ -69,6 +72,7 @@ def test_extraction_takes_what_was_fine_tuned(job: list[str], command: Command) 
     assert table.count("complete") == 2 * 3 * 2
 
 
+@pytest.mark.slow
 def test_size_0_is_said_to_need_nothing(job: list[str], command: Command, tmp_path: Path) -> None:
     job[job.index("10,30")] = "0"
     result = command(*job)
@@ -80,6 +84,7 @@ def test_size_0_is_said_to_need_nothing(job: list[str], command: Command, tmp_pa
     assert not list((tmp_path / "checkpoints").glob("*/*/*/size-000"))
 
 
+@pytest.mark.slow
 def test_what_flatters_the_scores_is_said(job: list[str], command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
@@ -135,6 +140,7 @@ def test_the_options_are_the_settings(job: list[str], command: Command, monkeypa
     assert seen == [expected, FinetuneRequest(task="ner", training_sizes=(10, 30, 50, 100))]
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path) -> None:
     command(*job)
     other = command(*job, "--learning-rate", "1e-3", code=1)
@@ -150,6 +156,7 @@ def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path)
     assert nothing.stderr.startswith("note: no checkpoint that `biocache finetune` made below")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_does_not_hide_the_others(job: list[str], command: Command, tmp_path: Path) -> None:
     command(*job)
     (tmp_path / "checkpoints/ner/demo/bert/size-010/seed-42/finetuning.json").write_text("{")
@@ -159,6 +166,7 @@ def test_a_damaged_checkpoint_does_not_hide_the_others(job: list[str], command: 
     assert [line[:14] for line in listed.stderr.splitlines()] == ["note: damaged:"] * 2
 
 
+@pytest.mark.slow
 def test_a_tilde_is_the_home_folder(
     job: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +179,7 @@ def test_a_tilde_is_the_home_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "store"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_beside_the_table(job: list[str], tmp_path: Path) -> None:
     """Libraries print, log and warn in ways that only a process of its own shows."""
     job[job.index("10,30")] = "10"

@@ -118,6 +118,7 @@ def test_any_command_line_ends_well(
     assert not [name for name in tree(work) if "s3:" in name or "file:" in name]
 
 
+@pytest.mark.slow
 def test_the_names_of_commands_may_be_anything() -> None:
     runner = CliRunner()
     for text in STRANGE:

@@ -53,6 +53,7 @@ def test_the_entry_point_imports_click_and_the_standard_library_only() -> None:
     assert {name for name in added if name.startswith("biocache")} <= own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--help"], *([name, "--help"] for name in (*COMMANDS, *ANALYSES)), ["--version"]]
 )

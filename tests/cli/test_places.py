@@ -32,6 +32,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "option", "place"),
     [
@@ -99,6 +100,7 @@ URLS = ["s3://bucket/x", "gs://bucket/x.zarr", "https://host/x", "file:///tmp/x"
 URLS += ["simplecache::s3://bucket/x", "x://bucket", "my_fs://bucket", " s3://bucket/x", "\ns3://bucket"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize(
     "arguments",

@@ -25,6 +25,7 @@ Command = Callable[..., Result]
 SCORE = re.compile(r"(\d\.\d{3})(?: ± \d\.\d{3})? \[(\d\.\d{3}), (\d\.\d{3})\]")
 
 
+@pytest.mark.slow
 def test_the_table_has_scores_intervals_and_baselines(command: Command, store: Path) -> None:
     result = command("probe", "--store", store, "--task", "ner")
     lines = result.stdout.splitlines()
@@ -48,6 +49,7 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
     assert note.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
 
 
+@pytest.mark.slow
 def test_seeds_that_decide_nothing_are_noted(command: Command, store: Path) -> None:
     arguments = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "0", "--seeds", "2")
     said = "note: the scores of logistic are the same for all --seeds"
@@ -63,6 +65,7 @@ def test_the_code_of_labels_that_a_model_has_seen_is_noted(store: Path) -> None:
     assert any(note.startswith(said) for note in Probing().notes(result.assign_coords(training_size=[30]), request))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", score_names("type"))
 def test_the_best_layer_is_marked_by_the_score_that_is_asked_for(command: Command, store: Path, score: str) -> None:
     rows = json.loads(command("probe", "--store", store, "--task", "ner", "--score", score, "--json").stdout)["rows"]
@@ -72,6 +75,7 @@ def test_the_best_layer_is_marked_by_the_score_that_is_asked_for(command: Comman
         assert best == [max(mine, key=lambda row: (row[score], -row["layer"]))["layer"]]
 
 
+@pytest.mark.slow
 def test_a_second_call_says_that_it_computes_nothing(command: Command, store: Path) -> None:
     first = command("probe", "--store", store, "--task", "ner", "--model", "bert")
     again = command("probe", "--store", store, "--task", "ner", "--model", "bert")
@@ -81,6 +85,7 @@ def test_a_second_call_says_that_it_computes_nothing(command: Command, store: Pa
     assert (forced.stdout, forced.stderr) == (first.stdout, first.stderr)
 
 
+@pytest.mark.slow
 def test_json_holds_all_that_the_table_does(command: Command, store: Path) -> None:
     arguments = ("--store", store, "--task", "ner", "--model", "bert", "--control", "--mdl", "--json")
     answer = json.loads(command("probe", *arguments).stdout)
@@ -95,6 +100,7 @@ def test_json_holds_all_that_the_table_does(command: Command, store: Path) -> No
     assert rows[0]["accuracy_ci_low"] == data.ci_low.sel(score="accuracy", layer=0).item()
 
 
+@pytest.mark.slow
 def test_seeds_have_a_spread_and_extras_a_column(command: Command, store: Path) -> None:
     arguments = ("--task", "ner", "--model", "gpt2", "--seeds", "2", "--max-train-samples", "5", "--control", "--mdl")
     result = command("probe", "--store", store, *arguments)
@@ -103,6 +109,7 @@ def test_seeds_have_a_spread_and_extras_a_column(command: Command, store: Path) 
     assert all(len(re.findall(r" ± \d\.\d{3} \[", row)) == 4 for row in rows)
 
 
+@pytest.mark.slow
 def test_pairs_that_differ_are_listed(command: Command, store: Path) -> None:
     arguments = ("compare-probes", "--store", store, "--task", "ner", "--score", "accuracy")
     result = command(*arguments)
@@ -124,6 +131,7 @@ def test_differences_show_their_sign(capsys: pytest.CaptureFixture[str]) -> None
     assert cells == ["bert", "+0.250 [-0.125, +0.500]", "0.010"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".nc", ".zarr"])
 def test_results_are_files(command: Command, store: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"out{suffix}"
@@ -141,6 +149,7 @@ def test_results_are_files(command: Command, store: Path, tmp_path: Path, suffix
             np.testing.assert_array_equal(opened.confusion, data.confusion)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn(command: Command, store: Path, tmp_path: Path) -> None:
     layers, errors = tmp_path / "layers.png", tmp_path / "errors.svg"
     command("probe", "--store", store, "--task", "ner", "--plot", layers, "--plot-confusion", errors)
@@ -181,6 +190,7 @@ def test_nothing_is_fitted_for_a_file_that_cannot_be_written(
     assert "x.gif has no suffix that says its format" in result.stderr
 
 
+@pytest.mark.slow
 def test_solvers_that_stop_early_are_noted(command: Command, store: Path) -> None:
     result = command("probe", "--store", store, "--task", "ner", "--model", "bert", "--max-iterations", "1")
     assert "note: 3 fits stopped at --max-iterations before the solver converged; raise it\n" in result.stderr

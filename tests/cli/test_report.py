@@ -55,6 +55,7 @@ def test_options_reach_the_request(handed: Handed, arguments: str, settings: dic
     assert handed(*arguments.split())[2] == ReportRequest(**settings)
 
 
+@pytest.mark.slow
 def test_a_page_is_written_and_named_on_stdout(command: Command, store: Path, tmp_path: Path) -> None:
     path = tmp_path / "a page.html"
     command("probe", "--store", store, "--task", "ner")

@@ -261,6 +261,7 @@ def test_a_damaged_run_can_be_removed_and_is_one_line_elsewhere(command: Command
     assert command("verify", "--store", store).stdout == "3 runs, 3 packs checked: no problems\n"
 
 
+@pytest.mark.slow
 def test_bars_are_drawn_on_stderr_and_results_stay_on_stdout(store: Path) -> None:
     (store / GPT2_TRAIN / "packs/record/c/0").unlink()
     call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "verify", "--store", str(store)]

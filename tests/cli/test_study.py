@@ -27,6 +27,7 @@ def job(corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_table_of_steps(job: list[str], command: Command) -> None:
     planned = command(*job, "--dry-run").stdout.splitlines()
     assert planned[0].split("  ")[0] == "step"
@@ -44,6 +45,7 @@ def test_a_table_of_steps(job: list[str], command: Command) -> None:
     assert plan["totals"] == {"bytes_left": 0}
 
 
+@pytest.mark.slow
 def test_a_failure_is_reported_at_the_end_with_exit_code_1(job: list[str], command: Command, tmp_path: Path) -> None:
     place = tmp_path / "checkpoints/nli/demo/bert/size-030/seed-42"
     place.mkdir(parents=True)

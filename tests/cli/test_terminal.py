@@ -50,6 +50,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, checkpoints: Mapping[str, 
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -68,6 +68,7 @@ def expected(store: Path, order: int) -> list[list[float]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_an_analysis_of_another_package_has_all_that_ours_have(store: Path, tmp_path: Path) -> None:
     assert "--order N" in run("lengths", "--help").stdout
@@ -86,6 +87,7 @@ def test_an_analysis_of_another_package_has_all_that_ours_have(store: Path, tmp_
     assert "has no run with hidden of model t5" in run("lengths", "--store", store, "--model", "t5", code=1).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_its_result_says_how_it_is_made_again(store: Path) -> None:
     request = ANALYSES["lengths"].Request(order=4, splits=("test",))
@@ -99,6 +101,7 @@ def test_its_result_says_how_it_is_made_again(store: Path) -> None:
     assert recipe.note == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_its_result_has_a_section_in_the_report(store: Path, tmp_path: Path) -> None:
     result = compute("lengths", store, ANALYSES["lengths"].Request(order=4))
@@ -124,6 +127,7 @@ def test_its_result_has_a_section_in_the_report(store: Path, tmp_path: Path) -> 
     assert page.codes().count(recipe.command) == page.codes().count(recipe.python) == 1
 
 
+@pytest.mark.slow
 def test_a_result_of_a_package_that_is_broken_is_said(installed: Path, store: Path, tmp_path: Path) -> None:
     compute("lengths", store, ANALYSES["lengths"].Request())
     (installed / "lengths.py").write_text("import nothing_of_this_name")
@@ -134,6 +138,7 @@ def test_a_result_of_a_package_that_is_broken_is_said(installed: Path, store: Pa
     assert made.notes[0].startswith("analysis 'lengths' of lengths cannot be loaded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["frame", "draw"])
 @pytest.mark.usefixtures("installed")
 def test_a_result_that_its_analysis_cannot_show_costs_itself_alone(
@@ -162,6 +167,7 @@ def test_help_lists_it_without_importing_it(installed: Path) -> None:
     assert "is not an analysis of the name 'lengths'" in run("lengths", code=1).stderr
 
 
+@pytest.mark.slow
 def test_where_to_compute_and_force_reach_the_executor(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     made, ran = Executor.__init__, Executor.run

@@ -57,6 +57,7 @@ def plain_pair_ids(tokenizer, texts, max_length):
     return tokenizer(*words, max_length=max_length, **options)["input_ids"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_length", [5, 16, 17, 128])
 @pytest.mark.parametrize(("task", "view"), VIEWS)
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,6 +31,7 @@ def assert_added_in_order(**where: Any) -> None:
     assert told == [(n, 20) for n in range(21)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 2])
 def test_results_are_added_in_the_order_of_the_tasks(workers: int | None) -> None:
     assert_added_in_order(workers=workers)
@@ -40,6 +41,7 @@ def test_a_cluster_adds_results_in_the_order_of_the_tasks(cluster: Any) -> None:
     assert_added_in_order(scheduler_address=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 1])
 def test_an_error_of_a_task_is_the_users(workers: int | None, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="of this file"), Executor(workers) as executor:
@@ -47,6 +49,7 @@ def test_an_error_of_a_task_is_the_users(workers: int | None, capfd: pytest.Capt
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_workers_that_die_are_one_line_and_leave_nothing_behind() -> None:
     before = set(psutil.Process().children(recursive=True))
     died = pytest.raises(ResourceError, match=r"workers died under a task .* run the same command again")
@@ -55,6 +58,7 @@ def test_workers_that_die_are_one_line_and_leave_nothing_behind() -> None:
     assert {child for child in psutil.Process().children(recursive=True) if child not in before} <= resource_trackers()
 
 
+@pytest.mark.slow
 def test_a_task_that_a_worker_cannot_read_is_not_called_a_lack_of_memory() -> None:
     with pytest.raises(Exception, match="un-serialize") as caught, Executor(1) as executor:
         executor.run([Task(0, print, (unreadable(),))])
@@ -109,6 +113,7 @@ def test_what_cannot_compute_is_refused() -> None:
             executor.run(TASKS)
 
 
+@pytest.mark.slow
 def test_workers_listen_on_no_port() -> None:
     before = listening()
     with Executor(2) as executor:

@@ -90,6 +90,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 TARGETS = ["out.csv", "out.json", "out.nc", "out.zarr", "out.png", "out.svg", "out.pdf"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize(
     "kind", ["folder", "store", "run", "result", "zarr of others", "array", "link to a folder", "pipe"]

@@ -114,6 +114,7 @@ def test_partitions_and_clusters_exclude_each_other(corpus_folder, checkpoints, 
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "tcp://", "", "http://127.0.0.1:9"])
 def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints, tmp_path, monkeypatch, address):
     monkeypatch.setattr("biocache.engine.executor.ANSWER_TIMEOUT", "1s")

@@ -231,6 +231,7 @@ def test_too_little_disk_is_refused_before_anything_is_written(corpus_folder, ch
     assert report.complete
 
 
+@pytest.mark.slow
 def test_what_is_on_disk_already_is_not_counted_again(corpus_folder, checkpoints, tmp_path, monkeypatch):
     small_packs(monkeypatch, 128)
     extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"]))

@@ -85,6 +85,7 @@ def other(name: str, first_inputs: tuple[Path, Path], variants: dict[str, Path],
     return request(corpus, checkpoint, **({"limit": LIMIT} | settings | more)), fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SETTINGS, *INPUTS])
 def test_another_spec_is_refused_by_name_and_replaced_on_request(
     tmp_path, corpus_folder, checkpoints, variants, first, name
@@ -108,6 +109,7 @@ def test_another_spec_is_refused_by_name_and_replaced_on_request(
     assert only_run(tmp_path / "s").spec == only_run(tmp_path / "fresh").spec
 
 
+@pytest.mark.slow
 def test_device_batches_and_windows_do_not_tell_runs_apart(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     before = files(tmp_path / "s")
@@ -127,6 +129,7 @@ def test_one_refused_run_keeps_all_from_being_made(tmp_path, corpus_folder, chec
     assert files(tmp_path / "s") == before
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_replaced(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], limit=LIMIT, splits=("train", "test")))
     asked = request(
@@ -153,6 +156,7 @@ def test_an_incomplete_run_is_replaced_too(tmp_path, corpus_folder, checkpoints,
     assert only_run(tmp_path / "s").complete
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written_is_not_replaced(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     before = files(tmp_path / "s")
@@ -168,6 +172,7 @@ def test_a_run_that_is_being_written_is_not_replaced(tmp_path, corpus_folder, ch
     assert only_run(tmp_path / "s").spec.dtype == "float32"
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_replaced_where_that_is_asked_for(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     (only_run(tmp_path / "s").path / "zarr.json").write_text("{")
@@ -177,6 +182,7 @@ def test_a_damaged_run_is_replaced_where_that_is_asked_for(tmp_path, corpus_fold
     assert only_run(tmp_path / "s").complete
 
 
+@pytest.mark.slow
 def test_who_said_overwrite_is_not_told_to_say_it(tmp_path, corpus_folder, checkpoints, first, monkeypatch):
     extract(tmp_path / "s", first)
     plain = extracting.discard_run
@@ -194,6 +200,7 @@ def test_who_said_overwrite_is_not_told_to_say_it(tmp_path, corpus_folder, check
     assert "overwrite" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_run_that_would_be_replaced_counts_as_bytes_to_write(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     run = only_run(tmp_path / "s")
@@ -233,6 +240,7 @@ def test_two_models_of_one_name_are_refused(tmp_path, corpus_folder, checkpoints
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_models_and_views_share_a_store(tmp_path, corpus_folder, checkpoints):
     models = tuple(f"{family}={folder}" for family, folder in checkpoints.items())
     reports = extract(

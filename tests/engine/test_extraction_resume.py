@@ -104,6 +104,7 @@ def assert_finishes(store: Path, asked, whole: dict[str, bytes]) -> None:
     assert not [name for name in files(run.path) if name.startswith(("hidden", "attention")) and "partial" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", KILLS, ids=named)
 def test_a_killed_extraction_is_finished_as_if_nothing_had_been(ended, asked, whole, job):
     folder, outcomes = ended
@@ -120,6 +121,7 @@ def test_kills_hit_all_stages(ended):
     assert len(killed) >= 15
 
 
+@pytest.mark.slow
 def test_an_extraction_killed_again_and_again_goes_on(ended, asked, whole):
     folder, outcomes = ended
     assert all(outcomes[f"again-{n}"][0].killed for n in range(3))
@@ -162,6 +164,7 @@ def test_three_processes_take_a_third_each(ended, whole):
     assert holdings(folder / "three") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))), ids=str)
 def test_partitions_make_the_same_store_in_any_order(tmp_path, corpus_folder, checkpoints, whole, order):
     written = []
@@ -175,6 +178,7 @@ def test_partitions_make_the_same_store_in_any_order(tmp_path, corpus_folder, ch
     assert holdings(tmp_path / "s") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [[0], [3], [0, 1, 2, 3, 4], [1, 7, 11], "last", "all"], ids=str)
 def test_just_the_packs_without_a_record_are_computed(ended, tmp_path, asked, whole, lost):
     shutil.copytree(ended[0] / "whole", tmp_path / "s")
@@ -208,6 +212,7 @@ def test_a_finished_run_is_left_alone(ended, tmp_path, asked):
     assert files(tmp_path / "s") == before
 
 
+@pytest.mark.slow
 def test_reports_and_progress_say_what_was_done(tmp_path, asked):
     seen = []
     (report,) = extract(tmp_path / "s", asked, on_progress=seen.append)
@@ -232,6 +237,7 @@ def test_progress_of_a_resumed_run_counts_what_it_computes(ended, tmp_path, aske
     assert report.tokens_written < report.tokens_computed < only_run(tmp_path / "s").counts.tokens
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_what_was_committed_stays(tmp_path, monkeypatch, asked, whole):
     plain, calls = writing.write_record, itertools.count()
 
@@ -248,6 +254,7 @@ def test_a_full_disk_is_named_and_what_was_committed_stays(tmp_path, monkeypatch
     assert_finishes(tmp_path / "s", asked, whole)
 
 
+@pytest.mark.slow
 def test_an_interrupt_gives_up_all_claims(tmp_path, asked, whole):
     def interrupt(progress):
         if progress.tokens_done > progress.tokens_total / 2:
@@ -261,6 +268,7 @@ def test_an_interrupt_gives_up_all_claims(tmp_path, asked, whole):
     assert_finishes(tmp_path / "s", asked, whole)
 
 
+@pytest.mark.slow
 def test_a_run_removed_under_way_is_an_error_that_says_so(tmp_path, asked, whole):
     def remove(progress):
         if progress.tokens_done > progress.tokens_total / 2 and not (tmp_path / "aside").exists():

@@ -23,6 +23,8 @@ SMALL = {"batch_tokens": 96, "window_tokens": 200}
 EVERY = [(family, task, view) for family in FAMILIES for task, views in VIEWS.items() for view in views]
 EVERY_TASK = [(family, task) for family in FAMILIES for task in VIEWS]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def references(checkpoints):

@@ -138,6 +138,7 @@ def test_the_check_of_loaded_modules_works():
     assert {"json", "tomllib"} <= loaded_by("import json, tomllib")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "absent", "present"),
     [

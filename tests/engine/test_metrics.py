@@ -20,6 +20,7 @@ def f1(hits: int, guessed: int, true: int) -> float:
     return 2 * hits / (guessed + true) if guessed + true else 0.0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(CLASSES, CLASSES), min_size=1, max_size=40))
 def test_class_scores_are_ratios_of_counts(items: list[tuple[int, int]]) -> None:
@@ -94,6 +95,7 @@ def test_a_type_that_looks_like_a_tag_is_a_type() -> None:
     assert (scores.f1, scores.support) == (0.0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real corpora are not beside this checkout")
 def test_touching_entities_of_a_real_corpus() -> None:
     samples = read_corpus("ner", str(DATA), splits=["test"]).splits["test"]

@@ -56,6 +56,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_any_value_of_a_configuration_is_read_or_refused(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, name: str
@@ -105,6 +106,7 @@ def test_a_longest_input_that_is_no_length_is_refused(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [10**30, 1e30, None, math.inf])
 def test_a_longest_input_without_a_bound_is_that_of_the_model(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, value: Any
@@ -139,6 +141,7 @@ def test_a_forward_that_fails_is_one_line(
         extracted(corpus_folder, checkpoints["bert"], tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_a_head_that_was_trained_for_a_task_is_kept_with_the_run(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:

@@ -386,6 +386,7 @@ def test_random_twins_are_a_function_of_the_seed(checkpoints, tmp_path, family):
     assert type(one.model) is type(load(pretrained(checkpoints[family])).model)
 
 
+@pytest.mark.slow
 def test_random_twins_have_runs_of_their_own(corpus_folder, checkpoints, tmp_path):
     for store in ("a", "b"):
         for seed in (1, 2):

@@ -56,6 +56,7 @@ def random_case(seed: int, scheme: str | None, samples: int = 12) -> tuple[NDArr
     return gold, predicted, sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["type", "bio", None])
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)

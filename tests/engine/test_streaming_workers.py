@@ -24,6 +24,7 @@ class Batches(IterableDataset):
         return Store.open(self._root).run().iter_batches(1, batch_tokens=6, shuffle=self._shuffle, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("workers", [0, 1, 2, 3, 9])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

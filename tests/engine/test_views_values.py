@@ -108,6 +108,7 @@ def computed(dataset, name="hidden"):
     return dataset[name].compute(scheduler="synchronous").to_numpy()
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
 def test_words(case, pooling):
@@ -141,6 +142,7 @@ def test_words(case, pooling):
     assert_reduced(computed(words), parts, pooling)
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.parametrize("special_tokens", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "first", "last", "max"])

@@ -28,6 +28,7 @@ def replaced(target: Path, text: str) -> None:
         write(made, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "home/target"
@@ -55,6 +56,7 @@ def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: 
     assert seen == {"old", "new"}
 
 
+@pytest.mark.slow
 def test_the_next_write_beside_it_deletes_what_a_dead_process_left(tmp_path: Path) -> None:
     for kills in killed_before_each_change(lambda: None, lambda: replaced(tmp_path / "target", "new"), every=2):
         replaced(tmp_path / "other", "x")

@@ -58,6 +58,7 @@ def store(root: Path) -> Store:
     return Store.open(root)
 
 
+@pytest.mark.slow
 def test_the_catalog_has_a_row_a_run(store: Store) -> None:
     catalog = store.catalog()
     assert list(catalog.columns) == COLUMNS
@@ -97,6 +98,7 @@ def test_the_catalog_has_a_row_a_run(store: Store) -> None:
     assert stored == sum(path.stat().st_size for path in paths)
 
 
+@pytest.mark.slow
 def test_the_catalog_shows_progress(store: Store) -> None:
     row = store.catalog().set_index("model").loc["other"]
     assert (row["packs"], row["packs_done"], row["complete"]) == (3, 1, False)
@@ -119,12 +121,14 @@ def test_an_empty_store_has_an_empty_catalog(root: Path) -> None:
         store.run()
 
 
+@pytest.mark.slow
 def test_a_run_is_named_by_as_much_as_it_takes(store: Store) -> None:
     assert store.run(model="other").key.task == "nli"
     assert store.run(training_size=100).key.training_size == 100
     assert store.run(training_size=[30, 31], task=("ner",), seed=None).key.path.startswith("ner/corpus/tiny/size-030/")
 
 
+@pytest.mark.slow
 def test_selection_by_several_values(store: Store) -> None:
     assert [run.key.training_size for run in store.select(training_size=[0, 100])] == [0, 100]
     assert [run.key.training_size for run in store.select(training_size=range(50), task="ner")] == [0, 30]
@@ -132,6 +136,7 @@ def test_selection_by_several_values(store: Store) -> None:
     assert store.select(model={"none"}) == []
 
 
+@pytest.mark.slow
 def test_several_matches_are_listed(store: Store) -> None:
     with pytest.raises(AmbiguousRunError) as caught:
         store.run(task="ner", split=None)
@@ -142,6 +147,7 @@ def test_several_matches_are_listed(store: Store) -> None:
     assert "other" not in message
 
 
+@pytest.mark.slow
 def test_no_match_lists_what_there_is(store: Store) -> None:
     with pytest.raises(RunNotFoundError) as caught:
         store.run(model="bert")
@@ -150,6 +156,7 @@ def test_no_match_lists_what_there_is(store: Store) -> None:
     assert all(path in message for path in map(str, store.keys()))
 
 
+@pytest.mark.slow
 def test_a_long_list_is_cut(root: Path) -> None:
     for seed in range(12):
         synthetic([1], keep=("hidden",), layers=(0,), split=f"split{seed:02d}").create(root)
@@ -157,6 +164,7 @@ def test_a_long_list_is_cut(root: Path) -> None:
         Store.open(root).run()
 
 
+@pytest.mark.slow
 def test_an_unknown_selector_is_refused(store: Store) -> None:
     with pytest.raises(
         SettingError, match="size is no part of a run's key; they are task, dataset, model, training_size"
@@ -164,6 +172,7 @@ def test_an_unknown_selector_is_refused(store: Store) -> None:
         store.run(size=30)
 
 
+@pytest.mark.slow
 def test_a_removed_run_is_gone(store: Store) -> None:
     run = store.run(training_size=0)
     store.remove(run)
@@ -174,6 +183,7 @@ def test_a_removed_run_is_gone(store: Store) -> None:
     assert sorted(path.name for path in store.path.iterdir()) == ["ner", "nli", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_removing_a_run_twice_says_so(store: Store) -> None:
     run = store.run(training_size=0)
     store.remove(run)
@@ -181,12 +191,14 @@ def test_removing_a_run_twice_says_so(store: Store) -> None:
         store.remove(run)
 
 
+@pytest.mark.slow
 def test_keys_are_in_order(store: Store) -> None:
     keys = list(store.keys())
     assert [key.path for key in keys] == sorted(key.path for key in keys)
     assert all(isinstance(key, RunKey) for key in keys)
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_passed_over(store: Store) -> None:
     path = store.run(model="other").path
     (path.parent / "not-a-run").mkdir()
@@ -202,6 +214,7 @@ def test_a_group_that_is_no_run_is_passed_over(store: Store) -> None:
     assert {key.model for key in list(store.keys())} == {"tiny"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["attributes", "record"])
 def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> None:
     run = store.run(training_size=0)
@@ -228,6 +241,7 @@ def test_a_newer_store_is_refused(root: Path) -> None:
         Store.open(root)
 
 
+@pytest.mark.slow
 def test_a_newer_run_is_refused(store: Store) -> None:
     path = store.run(model="other").path / "zarr.json"
     path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 2'))
@@ -255,10 +269,12 @@ def test_what_is_not_a_store_is_refused(root: Path, kind: str) -> None:
         Store.open(root)
 
 
+@pytest.mark.slow
 def test_a_store_opens_from_a_string(store: Store) -> None:
     assert list(Store.open(str(store.path)).keys()) == list(store.keys())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("selection", "sizes"),
     [
@@ -281,12 +297,14 @@ def test_keys_and_catalog_are_of_the_selected_runs(store: Store, selection: dict
     assert [run.key for run in store.select(**selection)] == keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", ["keys", "catalog", "select", "run"])
 def test_every_question_refuses_an_unknown_part(store: Store, ask: str) -> None:
     with pytest.raises(SettingError, match="lang, size is no part of a run's key; they are task, dataset, model, "):
         getattr(store, ask)(size=30, lang="en", task="ner")
 
 
+@pytest.mark.slow
 def test_keys_open_no_run(store: Store) -> None:
     for path in store.path.glob("*/*/*/*/*/*/*/zarr.json"):
         path.write_text("{")

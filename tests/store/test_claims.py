@@ -103,6 +103,7 @@ def test_a_refused_claim_holds_nothing(run: Run) -> None:
         claims.close()
 
 
+@pytest.mark.slow
 def test_waiting_ends_when_the_other_process_lets_go(run: Run) -> None:
     claims, claimed = Claims(run.path), threading.Event()
 

@@ -67,6 +67,7 @@ def test_source_that_is_no_file_is_compiled_too(home: Path) -> None:
     assert compiled(triple)(14) == 42
 
 
+@pytest.mark.slow
 def test_a_process_that_uses_kernels_writes_nothing_beside_them(tmp_path: Path) -> None:
     before = beside()
     code = "import biocache.store.segments, biocache.engine.analyses.attention.kernels"

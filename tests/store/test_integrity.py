@@ -101,6 +101,7 @@ def replace_by_a_folder(chunk: Path) -> None:
     chunk.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 @pytest.mark.parametrize("damage", [delete, empty, truncate, cut_in_half, lengthen, zero, replace_by_a_folder])
 def test_a_damaged_chunk(source: Synthetic, run: Run, name: str, damage: Callable[[Path], None]) -> None:
@@ -172,6 +173,7 @@ def test_a_record_of_another_pack(source: Synthetic, run: Run) -> None:
         assert_pack_unreadable(source, run, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 def test_damaged_metadata_of_the_activations(source: Synthetic, run: Run, name: str) -> None:
     path = run.path / name / name / "zarr.json"
@@ -193,6 +195,7 @@ def test_damaged_metadata_of_the_activations(source: Synthetic, run: Run, name: 
     assert list(verify_run(reopened(run))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 @pytest.mark.parametrize("damage", [delete, empty, truncate, zero])
 def test_a_damaged_column(tmp_path: Path, task: str, damage: Callable[[Path], None]) -> None:
@@ -266,6 +269,7 @@ LAYOUT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LAYOUT)
 @pytest.mark.parametrize("change", [moved, raised, raised_first, shortened, swapped, swapped_last])
 def test_a_tampered_layout_is_reported_and_not_read(run: Run, path: str, change: Callable[[Any], Any]) -> None:
@@ -290,6 +294,7 @@ def test_tampered_sizes_are_reported(run: Run, size: str) -> None:
             reopened(run).read_sample("hidden", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "change"),
     [
@@ -316,6 +321,7 @@ def test_tampered_words_are_reported(run: Run, path: str, change: Callable[[Any]
     assert_reported(run, None, "does not agree with the others")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_a_column_of_another_length_is_reported(tmp_path: Path, task: str) -> None:
     for number, variable in enumerate(schema.columns(task)):

@@ -77,6 +77,7 @@ def test_what_a_killed_creator_left_is_swept(source: Synthetic, root: Path) -> N
     assert len(list(Store.open(root).keys())) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_create_one_run(tmp_path: Path) -> None:
     context = processes()
     for attempt in range(8):
@@ -151,6 +152,7 @@ def kill_when(target: Callable[..., None], root: Path, moment: Callable[[], None
     process.join(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_creator_killed_at_any_moment_leaves_a_whole_run_or_none(source: Synthetic, tmp_path: Path) -> None:
     source.create(tmp_path / "first")
     began = time.perf_counter()
@@ -172,6 +174,7 @@ def test_a_creator_killed_at_any_moment_leaves_a_whole_run_or_none(source: Synth
     assert sorted(path.name for path in root.iterdir() if not path.name.endswith(".partial")) == ["ner", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_loses_only_its_pack(tmp_path: Path) -> None:
     lengths, capacity = LENGTHS * 40, CAPACITY
     source = synthetic(lengths, capacity)

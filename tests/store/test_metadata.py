@@ -80,6 +80,7 @@ def test_a_file_that_is_absent_is_told_from_a_damaged_one(tmp_path: Path) -> Non
         read_json(tmp_path / "absent" / "zarr.json", Described)
 
 
+@pytest.mark.slow
 def test_a_run_with_any_value_changed_is_listed_and_read_or_refused(tmp_path: Path) -> None:
     source = synthetic()
     run = source.write_all(tmp_path / "s.zarr")
@@ -101,6 +102,7 @@ def test_a_run_with_any_value_changed_is_listed_and_read_or_refused(tmp_path: Pa
     assert tried > 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"null", b'"x"'])
 @pytest.mark.parametrize("where", ["", "ner/corpus/tiny/size-030/seed-42/sentence/test/"])
 def test_metadata_that_is_no_json_of_a_group_is_one_error(tmp_path: Path, text: bytes, where: str) -> None:

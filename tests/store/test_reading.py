@@ -101,6 +101,7 @@ def test_any_scheduler_computes_the_same(source: Synthetic, run: Run, scheduler:
         np.testing.assert_array_equal(run.activations(name).compute(scheduler=scheduler), source.truth(name))
 
 
+@pytest.mark.slow
 def test_the_arrays_travel_to_another_process(source: Synthetic, run: Run) -> None:
     context = processes()
     for name in source.spec.keep:
@@ -233,6 +234,7 @@ def test_opening_a_run_reads_only_its_attributes(source: Synthetic, run: Run) ->
     assert Run.open(run.path.parents[6], run.key).counts.tokens == source.plan.tokens.count.sum()
 
 
+@pytest.mark.slow
 def test_a_run_made_anew_in_its_place_is_read_anew(source: Synthetic, run: Run) -> None:
     np.testing.assert_array_equal(values(run.activations("hidden")), source.truth("hidden"))
     discard_run(run.path.parents[6], run.key)

@@ -169,6 +169,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_attribute_is_seen(tmp_path: Path, change: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
@@ -222,6 +223,7 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pyte
 
 
 # Zarr warns of a folder that vanishes while it is listed.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Object at:UserWarning")
 def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())

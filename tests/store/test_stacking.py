@@ -67,6 +67,7 @@ def words_of(source: Synthetic, pooling: str = "mean", kept: list[int] | None = 
     return np.stack([words[word] for word in (sorted(words) if kept is None else kept)], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", [None, "mean", "first", "last"])
 def test_training_sizes_are_stacked_in_the_order_asked(
     store: Store, sources: dict[tuple[int, int], Synthetic], pooling: str | None
@@ -127,6 +128,7 @@ def test_a_list_of_one_makes_a_dimension(store: Store) -> None:
 # Models
 
 
+@pytest.mark.slow
 def test_models_are_stacked_by_word_and_lost_words_left_out(tmp_path: Path) -> None:
     whole = like({"model": "whole"}, 1)
     present = sorted(words_by_hand(whole, "mean"))
@@ -147,6 +149,7 @@ def test_models_are_stacked_by_word_and_lost_words_left_out(tmp_path: Path) -> N
     assert_close(values(stacked.sel(model="cut")), words_of(cut, "mean", kept))
 
 
+@pytest.mark.slow
 def test_lost_words_are_counted_over_all_axes(tmp_path: Path) -> None:
     present = sorted(words_by_hand(like({}, 0), "mean"))
     for (model, size), lost in zip(product(("a", "b"), (0, 10)), ([0], [0, 1], [2], [3]), strict=True):
@@ -181,6 +184,7 @@ def test_tokens_of_other_tokenizers_are_refused(tmp_path: Path) -> None:
     assert store.stack("words", model=["a", "b"]).sizes["model"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -162,6 +162,7 @@ def test_packs_are_read_a_window_at_a_time_and_once(
     assert sorted(reads) == [("hidden", 1, pack) for pack in range(15)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("window_packs", "batch_tokens"), [(1, 4), (2, 8), (4, 8), (2, 50)])
 def test_no_more_packs_are_held_than_a_window(

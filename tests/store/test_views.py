@@ -50,6 +50,7 @@ def computed(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.compute(scheduler="synchronous")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("capacity", CAPACITIES)
 @pytest.mark.parametrize("pooling", WORDS)
@@ -83,6 +84,7 @@ def test_words_are_labelled(tmp_path: Path, task: str) -> None:
     assert all(words[name].attrs["long_name"] for name in words.coords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", CAPACITIES)
 @pytest.mark.parametrize("special_tokens", [False, True])
 @pytest.mark.parametrize("pooling", SAMPLES)
@@ -181,6 +183,7 @@ def test_the_map_of_one_sample(tmp_path: Path, causal: bool, layers: tuple[int, 
         assert found.attrs["units"] == "1"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=12),
@@ -279,6 +282,7 @@ def swap(chunk: Path, other: Path) -> None:
     shutil.copy(other, chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [delete, truncate, flip, swap])
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_damage_is_an_error_and_never_nan(run: Run, view: str, damage: Callable[[Path, Path], None]) -> None:

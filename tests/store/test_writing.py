@@ -42,6 +42,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "s.zarr"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=12),
@@ -64,6 +65,7 @@ def test_what_is_read_is_what_was_written(
         np.testing.assert_array_equal(run.read_sample("attention", sample), source.maps[sample])
 
 
+@pytest.mark.slow
 def test_the_order_of_packs_does_not_matter(source: Synthetic, tmp_path: Path) -> None:
     stored = []
     for order in permutations(range(source.plan.pack_count)):
@@ -223,6 +225,7 @@ def test_another_spec_is_refused_by_what_differs(source: Synthetic, root: Path) 
     assert stored_files(root) == before
 
 
+@pytest.mark.slow
 def test_runs_of_other_keys_live_beside_each_other(root: Path) -> None:
     sources = [synthetic(seed=size, training_size=size) for size in (0, 30, 100)]
     runs = [source.write_all(root) for source in sources]
@@ -298,6 +301,7 @@ def test_columns_must_be_those_of_the_task(source: Synthetic, root: Path) -> Non
     assert not root.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     ("name", "sample", "layer"),
@@ -363,6 +367,7 @@ def test_metadata_says_what_the_run_is(source: Synthetic, root: Path) -> None:
     assert own["spec"]["layers"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

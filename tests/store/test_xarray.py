@@ -61,6 +61,7 @@ def labelled(source: Synthetic) -> dict[int, str]:
 # Selection and arithmetic
 
 
+@pytest.mark.slow
 def test_layers_are_selected_by_number(tmp_path: Path) -> None:
     source = synthetic(layers=(0, 6, 12))
     run = source.write_all(tmp_path)
@@ -72,6 +73,7 @@ def test_layers_are_selected_by_number(tmp_path: Path) -> None:
         run.words().hidden.sel(layer=7)
 
 
+@pytest.mark.slow
 def test_rows_are_selected_by_place(run: Run, sources: dict[int, Synthetic]) -> None:
     tokens = run.tokens().isel(token=[4, 2, 40], layer=-1)
     np.testing.assert_array_equal(values(tokens.hidden), sources[0].truth("hidden")[-1][[4, 2, 40]])
@@ -155,6 +157,7 @@ def test_netcdf_round_trip(store: Store, tmp_path: Path, view: str) -> None:
 CONSOLIDATED = "ignore:Consolidated metadata is currently not part"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(CONSOLIDATED)
 @pytest.mark.parametrize("view", VIEWS)
 def test_zarr_round_trip_of_a_view_in_memory(store: Store, tmp_path: Path, view: str) -> None:
@@ -163,6 +166,7 @@ def test_zarr_round_trip_of_a_view_in_memory(store: Store, tmp_path: Path, view:
     xr.testing.assert_identical(xr.open_zarr(tmp_path / "view.zarr").load(), dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(CONSOLIDATED)
 @pytest.mark.parametrize("view", [view for view in VIEWS if view != "map"])
 def test_zarr_round_trip_of_a_lazy_view(store: Store, tmp_path: Path, view: str) -> None:
@@ -214,6 +218,7 @@ def test_schedulers_of_this_process_compute_the_same(
         assert_equal(VIEWS[view](store).compute(scheduler=scheduler), expected)
 
 
+@pytest.mark.slow
 def test_processes_compute_the_same(store: Store, sources: dict[int, Synthetic]) -> None:
     expected = by_hand(sources[0])
     with ProcessPoolExecutor(2, mp_context=processes()) as pool:

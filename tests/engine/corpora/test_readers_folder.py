@@ -300,6 +300,7 @@ def test_settings_that_cannot_be_used(tmp_path: Path, options: dict[str, object]
     assert part in message(str(options.pop("task", "ner")), folder, SettingError, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real corpora are not beside this checkout")
 def test_jnlpba_counts_and_speed() -> None:
     start = time.perf_counter()
@@ -314,6 +315,7 @@ def test_jnlpba_counts_and_speed() -> None:
     assert seconds < 10, "reading takes about a second; this is not a slow machine but another algorithm"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real corpora are not beside this checkout")
 def test_real_nli_counts() -> None:
     corpus = read_corpus("nli", str(DATA / "nli"))

@@ -63,6 +63,7 @@ def test_layers_and_heads_differ_and_attention_is_not_uniform(checkpoints, famil
     assert heads[:, -1].std(dim=-1).min() > 0.01
 
 
+@pytest.mark.slow
 def test_same_arguments_give_the_same_files_in_any_process(tmp_path):
     code = f"""
 from pathlib import Path

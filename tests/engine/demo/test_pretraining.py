@@ -1,3 +1,4 @@
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
@@ -26,6 +27,7 @@ def loss_of(family, folder):
         return torch.nn.functional.cross_entropy(logits, ids[places]).item()
 
 
+@pytest.mark.slow
 def test_every_family_learns_its_texts(tmp_path):
     for family in ("bert", "gpt2", "biogpt"):
         texts = [text.split() for text in TEXTS]
@@ -35,6 +37,7 @@ def test_every_family_learns_its_texts(tmp_path):
         assert loss_of(family, trained) < 0.5 * loss_of(family, begun)
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_files_and_leaves_random_numbers_alone(tmp_path):
     source = write_checkpoint("bert", tmp_path / "bert", [text.split() for text in TEXTS], vocab_size=300)
     state = torch.random.get_rng_state()

@@ -47,6 +47,7 @@ def _empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "scores.json"])
 def test_a_checkpoint_that_is_not_whole_is_not_found_and_can_be_made_again(
     whole: Path, toy: Toy, tmp_path: Path, name: str
@@ -111,6 +112,7 @@ def test_checkpoints_in_a_zarr_folder_are_refused_before_the_training(toy: Toy, 
     assert (tmp_path / "s.zarr").exists() == there
 
 
+@pytest.mark.slow
 def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "checkpoints", tmp_path, dirs_exist_ok=True)
     checkpoint = Checkpoint.read(tmp_path / PLACE)
@@ -126,6 +128,7 @@ def test_scores_of_any_shape_are_read_or_refused(whole: Path, tmp_path: Path) ->
     assert seen > 500
 
 
+@pytest.mark.slow
 def test_a_saved_step_of_any_shape_is_resumed_or_says_to_restart(toy: Toy, tmp_path: Path) -> None:
     request = interrupt(toy, tmp_path)
     file = tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-10/trainer_state.json"

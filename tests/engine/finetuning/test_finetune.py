@@ -34,6 +34,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_scores_have_their_dimensions_and_the_loss_falls(made: Made) -> None:
     scores = made.scores
     assert dict(scores.sizes) | {"step": 0} == {
@@ -81,6 +82,7 @@ def test_everything_is_beside_the_weights_and_in_the_store(made: Made, toy: Toy)
     assert checkpoint_folders(made.checkpoints) == [checkpoint.folder for checkpoint, _ in made.told]
 
 
+@pytest.mark.slow
 def test_a_second_call_finds_everything_and_trains_nothing(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +145,7 @@ def test_what_does_not_decide_the_weights_is_no_other_setting(made: Made, name: 
     assert [found for _, found in again.told] == [True, True]
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_one_of_other_settings(made: Made, tmp_path: Path) -> None:
     checkpoints = Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
     asked = replace(made.request, checkpoints=checkpoints, training_sizes=(30,), epochs=1.0, overwrite=True)
@@ -161,6 +164,7 @@ def test_a_checkpoint_of_another_tool_is_left_alone(toy: Toy, tmp_path: Path) ->
     assert files(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_extraction_finds_the_checkpoint_and_reads_it_as_transformers_does(
     toy: Toy, tmp_path: Path, family: str
@@ -195,6 +199,7 @@ def test_extraction_finds_the_checkpoint_and_reads_it_as_transformers_does(
     assert tokenizer_digest(load_tokenizer(made.told[0][0].folder)) == spec.tokenizer_digest
 
 
+@pytest.mark.slow
 def test_a_state_dict_of_the_fine_tuned_model_serves_as_well(toy: Toy, made: Made, tmp_path: Path) -> None:
     """Other tools write ``model_bert_30.bin``; extraction reads the same encoder out of it."""
     (tmp_path / "c").mkdir()
@@ -215,6 +220,7 @@ def test_a_state_dict_of_the_fine_tuned_model_serves_as_well(toy: Toy, made: Mad
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_size_0_needs_nothing(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="size 0 is the pre-trained model"):
         finetune(tmp_path / "s", toy.request(tmp_path / "c", training_sizes=(0,)))
@@ -230,6 +236,7 @@ def without(corpus: Path, folder: Path, *splits: str) -> str:
     return f"toy={folder}"
 
 
+@pytest.mark.slow
 def test_missing_splits(toy: Toy, tmp_path: Path) -> None:
     corpus = toy.corpus / "ner"
     for splits, message, settings in (
@@ -255,6 +262,7 @@ def test_models_that_cannot_be_told_apart_or_found(toy: Toy, tmp_path: Path) -> 
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_everything_that_can_be_refused_is_refused_before_anything_is_trained(toy: Toy, tmp_path: Path) -> None:
     """What a look could tell must not be told after hours."""
 
@@ -278,6 +286,7 @@ def test_everything_that_can_be_refused_is_refused_before_anything_is_trained(to
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_says_its_scores_whatever_the_store_has(made: Made, tmp_path: Path) -> None:
     checkpoints = Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
     request = replace(made.request, checkpoints=checkpoints, training_sizes=(30,))
@@ -291,6 +300,7 @@ def test_the_checkpoint_says_its_scores_whatever_the_store_has(made: Made, tmp_p
     assert len(Store.open(store).results("finetune")) == 2
 
 
+@pytest.mark.slow
 def test_another_pooler_is_another_base_where_the_head_reads_it(toy: Toy, tmp_path: Path) -> None:
     other = Path(shutil.copytree(toy.models["bert"], tmp_path / "bert"))
     weights = load_file(other / "model.safetensors")

@@ -24,6 +24,7 @@ from biocache.engine.finetuning.finetune import FinetuneProgress
 from biocache.store.errors import BusyError, IntegrityError, ResourceError, SpecMismatchError, TrainingError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_resumed_training_ends_bit_for_bit_as_one_that_ran_through(
     toy: Toy, tmp_path: Path, patience: int | None
@@ -39,6 +40,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_that_ran_through(
     assert not (tmp_path / "checkpoints" / PARTIAL).exists()
 
 
+@pytest.mark.slow
 def test_patience_goes_on_waiting_where_it_was_interrupted(toy: Toy, tmp_path: Path) -> None:
     settings = {"training_sizes": (10,), "epochs": 40, "learning_rate": 2e-2, "patience": 2}
     place = "ner/toy/bert/size-010/seed-42"
@@ -61,6 +63,7 @@ def test_patience_goes_on_waiting_where_it_was_interrupted(toy: Toy, tmp_path: P
     assert same(*states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"]
 )
@@ -77,6 +80,7 @@ def test_a_damaged_saved_step_says_to_restart(toy: Toy, tmp_path: Path, name: st
     assert (tmp_path / "checkpoints" / PLACE / "config.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"epochs": 1}'])
 def test_a_record_that_is_gone_or_torn_makes_it_begin_anew(toy: Toy, tmp_path: Path, text: str | None) -> None:
     request = interrupt(toy, tmp_path)
@@ -87,6 +91,7 @@ def test_a_record_that_is_gone_or_torn_makes_it_begin_anew(toy: Toy, tmp_path: P
     assert steps[0] == 0
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy, tmp_path: Path) -> None:
     finish(toy, tmp_path)
     before = state(tmp_path / "checkpoints")
@@ -106,6 +111,7 @@ def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy,
     assert [path.name for path in partial.parent.iterdir()] == ["seed-42"]
 
 
+@pytest.mark.slow
 def test_overwrite_also_replaces_what_was_begun_with_other_settings(toy: Toy, tmp_path: Path) -> None:
     interrupt(toy, tmp_path)
     steps: list[int] = []
@@ -126,6 +132,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(toy: Toy, tmp_path: Path) -> N
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_too(toy: Toy, tmp_path: Path) -> None:
     request = small(toy, tmp_path / "checkpoints", epochs=400)
     # PosixPath is how the request writes its folders.
@@ -157,6 +164,7 @@ finetune({str(tmp_path / "store")!r}, {request!r})
     assert first[0] % 5 == 0
 
 
+@pytest.mark.slow
 def test_a_step_that_was_not_saved_whole_is_passed_over(toy: Toy, tmp_path: Path) -> None:
     request = interrupt(toy, tmp_path)
     torn = tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-12"
@@ -167,6 +175,7 @@ def test_a_step_that_was_not_saved_whole_is_passed_over(toy: Toy, tmp_path: Path
     assert steps[0] == 10
 
 
+@pytest.mark.slow
 def test_restart_begins_anew(toy: Toy, tmp_path: Path) -> None:
     interrupt(toy, tmp_path)
     steps: list[int] = []
@@ -184,12 +193,14 @@ def test_an_interrupted_training_of_other_settings_is_kept(toy: Toy, tmp_path: P
     assert (tmp_path / "checkpoints" / PARTIAL / "steps/checkpoint-10").is_dir()
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_before_anything_was_saved_is_forgotten(toy: Toy, tmp_path: Path) -> None:
     interrupt(toy, tmp_path, step=3)
     finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints", epochs=1))
     assert (tmp_path / "checkpoints" / PLACE / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_leaves_the_earlier_checkpoint(toy: Toy, tmp_path: Path) -> None:
     finish(toy, tmp_path)
     before = state(tmp_path / "checkpoints")
@@ -203,6 +214,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_earlier_checkpoint(toy: T
     assert not same(before, state(tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -227,6 +239,7 @@ def test_out_of_memory_is_one_line_with_the_step_and_the_remedy(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -246,6 +259,7 @@ def test_whatever_a_full_disk_makes_the_libraries_say_is_one_line(
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 def test_a_bug_is_not_called_a_full_disk(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("shapes do not match")
@@ -255,6 +269,7 @@ def test_a_bug_is_not_called_a_full_disk(toy: Toy, tmp_path: Path, monkeypatch: 
         finetune(tmp_path / "store", small(toy, tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save_steps", [5, 500])
 def test_a_file_limit_leaves_the_earlier_checkpoint_and_the_same_command_finishes(
     toy: Toy, tmp_path: Path, save_steps: int
@@ -274,6 +289,7 @@ def test_a_file_limit_leaves_the_earlier_checkpoint_and_the_same_command_finishe
     assert not same(before, state(tmp_path / "checkpoints"))
 
 
+@pytest.mark.slow
 def test_two_at_once_are_refused(toy: Toy, made: Made, tmp_path: Path) -> None:
     request = small(toy, tmp_path / "checkpoints")
     spec = made.told[0][0].spec

@@ -16,6 +16,7 @@ FAMILIES = ("bert", "gpt2", "biogpt")
 EPOCHS, RATE, SIZE = 8, 4e-3, 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_it_reaches_what_a_plain_loop_reaches(toy: Toy, tmp_path: Path, family: str, task: str) -> None:
@@ -43,6 +44,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "ner/toy/bert/size-030/seed-42/model.safetensors")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(toy: Toy, tmp_path: Path) -> None:
     states = []
     for name, seed in (("a", 42), ("b", 42), ("c", 7)):
@@ -55,6 +57,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(toy: Toy, tmp
     assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_the_callers_random_numbers_are_left_as_they_were(toy: Toy, tmp_path: Path) -> None:
     def draw() -> list[float]:
         torch.manual_seed(5)
@@ -67,6 +70,7 @@ def test_the_callers_random_numbers_are_left_as_they_were(toy: Toy, tmp_path: Pa
     assert draw() == draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_an_accumulated_step_is_that_of_the_whole_batch(toy: Toy, tmp_path: Path, family: str, task: str) -> None:
@@ -96,6 +100,7 @@ def test_an_accumulated_step_is_that_of_the_whole_batch(toy: Toy, tmp_path: Path
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_lowest_validation_loss(toy: Toy, tmp_path: Path) -> None:
     request = toy.request(tmp_path / "c", training_sizes=(10,), epochs=40, learning_rate=2e-2, patience=2)
     made = make(tmp_path / "store", request)
@@ -120,6 +125,7 @@ def test_early_stopping_keeps_the_lowest_validation_loss(toy: Toy, tmp_path: Pat
     assert sums[0] / sums[1] == pytest.approx(losses.min(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_for_products_and_not_for_weights(toy: Toy, tmp_path: Path) -> None:
     request = toy.request(tmp_path / "c", training_sizes=(10,), epochs=1, compute_dtype="bfloat16")
     folder = make(tmp_path / "store", request).told[0][0].folder

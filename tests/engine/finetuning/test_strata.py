@@ -38,6 +38,7 @@ def half_up(count: int, size: int) -> int:
     return max(1, int(Fraction(count * size, 100) + Fraction(1, 2)))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SEEDS)
 def test_every_size_is_exact_nested_and_fair(counts: list[int], seed: int) -> None:
@@ -63,6 +64,7 @@ def test_the_same_every_time(counts: list[int], seed: int, size: int) -> None:
     np.testing.assert_array_equal(training_subset(samples, size, seed), training_subset(samples, size, seed))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 400), min_size=40, max_size=60), st.integers(1, 99))
 def test_fair_with_many_classes(counts: list[int], size: int) -> None:

@@ -54,12 +54,14 @@ def test_sizes_are_nested_and_fair_and_hold_nothing_of_other_splits(toy: Toy, ta
     assert_nested_and_fair(read_corpus(task, str(toy.corpus / task), label_scheme="bio"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 @pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
 def test_the_same_holds_of_real_corpora(task: str, name: str) -> None:
     assert_nested_and_fair(read_corpus(task, str(REAL / name), label_scheme="bio"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 def test_duplicates_of_a_real_corpus_are_counted() -> None:
     read = read_corpus("ner", str(REAL / "jnlpba"), label_scheme="bio")
@@ -86,6 +88,7 @@ def test_splits_that_share_more_than_a_share_are_refused(prefix: str) -> None:
     refuse_duplicates(corpus(train=train, test=others), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_a_test_split_that_is_the_train_split_is_not_learned(toy: Toy, tmp_path: Path, task: str) -> None:
     folder = tmp_path / "corpus" / task
@@ -100,6 +103,7 @@ def test_a_test_split_that_is_the_train_split_is_not_learned(toy: Toy, tmp_path:
     assert made.told[0][0].origin.notes["duplicates_in_test"] == 24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 @pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
 def test_real_corpora_are_not_refused(task: str, name: str) -> None:
@@ -122,6 +126,7 @@ def test_the_same_words_under_another_id_are_counted_and_the_same_id_of_other_wo
     assert draw_subset(corpus(train=train, test=[pair(50)]), 100, 42).duplicates == {}
 
 
+@pytest.mark.slow
 def test_every_model_is_fine_tuned_on_the_same_samples(toy: Toy, tmp_path: Path) -> None:
     models = tuple(f"{family}={toy.models[family]}" for family in ("bert", "gpt2", "biogpt"))
     request = toy.request(tmp_path / "c", "nli", models=models, training_sizes=(10,), epochs=1)

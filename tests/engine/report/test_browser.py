@@ -135,6 +135,7 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_the_page(
     tab.context.close()
 
 
+@pytest.mark.slow
 def test_each_control_of_the_viewer_changes_the_maps(tab: Tab) -> None:
     seen = [tab.maps()]
     for name, value in (("layer", 2), ("head", 1), ("size", 100), ("sample", 1), ("group", 2)):
@@ -146,6 +147,7 @@ def test_each_control_of_the_viewer_changes_the_maps(tab: Tab) -> None:
     assert len({tuple(maps) for maps in seen}) == len(seen)
 
 
+@pytest.mark.slow
 def test_the_viewer_shows_the_values_of_the_map(tab: Tab, page: Page) -> None:
     tab.choose("layer", 2)
     tab.choose("size", 100)
@@ -163,6 +165,7 @@ def test_the_viewer_shows_the_values_of_the_map(tab: Tab, page: Page) -> None:
     assert float(said.removeprefix(expected).replace("\u2212", "-")) == pytest.approx(after - before, abs=6e-4)
 
 
+@pytest.mark.slow
 def test_the_pointer_reads_a_cell(tab: Tab) -> None:
     box = tab.page.locator("#view-right").bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.7)
@@ -170,6 +173,7 @@ def test_the_pointer_reads_a_cell(tab: Tab) -> None:
     assert re.search(r"” to “.*”: \d\.\d{3} at 0 %, \d\.\d{3} at 10 %", tab.page.locator("#view-readout").inner_text())
 
 
+@pytest.mark.slow
 def test_hostile_words_are_shown_as_text(tab: Tab, page: Page) -> None:
     shown = tab.page.locator("#view-words").inner_text()
     for word in page.viewer["groups"][0]["samples"][0]["words"]:
@@ -183,6 +187,7 @@ def test_hostile_words_are_shown_as_text(tab: Tab, page: Page) -> None:
     assert "premise:" in tab.page.locator("#view-words").inner_text()
 
 
+@pytest.mark.slow
 def test_a_model_alone_is_shown_alone(tab: Tab) -> None:
     tab.choose("group", 1)
     assert not tab.page.locator("#view-right-figure").is_visible()
@@ -190,6 +195,7 @@ def test_a_model_alone_is_shown_alone(tab: Tab) -> None:
     assert tab.page.locator("#view-left-title").inner_text() == "gpt2 at 0 %, pre-trained"
 
 
+@pytest.mark.slow
 def test_a_head_that_changed_is_shown_by_its_button(tab: Tab, page: Page) -> None:
     button = tab.page.locator("#attention-2 button.show").last
     wanted = {name: button.get_attribute(f"data-{name}") for name in ("group", "size", "layer", "head")}
@@ -200,6 +206,7 @@ def test_a_head_that_changed_is_shown_by_its_button(tab: Tab, page: Page) -> Non
     assert page.viewer["groups"][int(wanted["group"] or 0)]["task"] == "nli"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["probes-1", "attention-1", "fine-tuning-1"])
 def test_a_figure_gives_its_numbers_as_a_file(tab: Tab, page: Page, name: str) -> None:
     filename, (columns, *rows) = tab.file(f"#{name} button.csv")
@@ -215,6 +222,7 @@ def test_a_figure_gives_its_numbers_as_a_file(tab: Tab, page: Page, name: str) -
                 assert text == {None: "", True: "true", False: "false"}.get(value, value)
 
 
+@pytest.mark.slow
 def test_the_viewer_gives_its_maps_as_a_file(tab: Tab, page: Page) -> None:
     tab.choose("head", 1)
     tab.choose("size", 100)
@@ -233,6 +241,7 @@ def test_the_viewer_gives_its_maps_as_a_file(tab: Tab, page: Page) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_lines_that_read_a_sample_do(tab: Tab, page: Page) -> None:
     tab.choose("sample", 2)
     tab.choose("layer", 2)
@@ -243,6 +252,7 @@ def test_the_lines_that_read_a_sample_do(tab: Tab, page: Page) -> None:
     assert names["run"].key.training_size == 10
 
 
+@pytest.mark.slow
 def test_a_figure_switches_its_variant(tab: Tab) -> None:
     first = tab.pixels("#attention-1 .plot").tobytes()
     tab.page.select_option("#attention-1 .switch", label="js, above chance")
@@ -252,6 +262,7 @@ def test_a_figure_switches_its_variant(tab: Tab) -> None:
     assert "0: chance, 1: identical maps" in tab.page.locator("#attention-1 .scale").inner_text()
 
 
+@pytest.mark.slow
 def test_pointing_at_a_cell_of_a_heat_map_says_its_value(tab: Tab) -> None:
     plot = tab.page.locator("#attention-1 .plot").first
     plot.scroll_into_view_if_needed()
@@ -264,6 +275,7 @@ def test_pointing_at_a_cell_of_a_heat_map_says_its_value(tab: Tab) -> None:
     assert re.search(r"\d\.\d{3}", texts)
 
 
+@pytest.mark.slow
 def test_light_and_dark_are_switched_and_paper_is_white(tab: Tab) -> None:
     def paper() -> str:
         return str(tab.page.evaluate("getComputedStyle(document.body).backgroundColor"))
@@ -285,6 +297,7 @@ def test_light_and_dark_are_switched_and_paper_is_white(tab: Tab) -> None:
     assert paper() == light[0]
 
 
+@pytest.mark.slow
 def test_the_catalog_is_sorted_by_its_titles(tab: Tab) -> None:
     def column(place: int) -> list[str]:
         return tab.page.locator(f"#runs tbody td:nth-child({place})").all_inner_texts()
@@ -299,6 +312,7 @@ def test_the_catalog_is_sorted_by_its_titles(tab: Tab) -> None:
     assert tab.page.locator("#runs th[aria-sort=descending]").count() == 1
 
 
+@pytest.mark.slow
 def test_the_page_prints(tab: Tab) -> None:
     assert tab.page.pdf(format="A4").startswith(b"%PDF")
 

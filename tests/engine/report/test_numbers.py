@@ -131,6 +131,7 @@ def test_the_viewer_offers_every_test_run_with_attention(page: Page) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_attention_between_words_is_that_of_the_run(page: Page, full: Path) -> None:
     store = Store.open(full)
     for place, group in enumerate(page.viewer["groups"]):

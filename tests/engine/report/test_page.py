@@ -25,6 +25,7 @@ from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.results import save_result
 
 
+@pytest.mark.slow
 def test_a_report_says_what_it_has(written: Path, full: Path, tmp_path: Path, page: Page) -> None:
     made = write_report(full, tmp_path / "again.html")
     samples = sum(len(group["samples"]) for group in page.viewer["groups"])
@@ -100,6 +101,7 @@ def test_the_catalog_lists_runs_with_their_provenance(page: Page, full: Path) ->
     assert "0 %" in page.text
 
 
+@pytest.mark.slow
 def test_without_results_every_section_says_which_command_makes_some(store: Path, tmp_path: Path) -> None:
     made = write_report(store, tmp_path / "report.html")
     assert made.figures == 0
@@ -116,6 +118,7 @@ def test_without_results_every_section_says_which_command_makes_some(store: Path
     assert again.notes == ("no fine-tuning in the store",)
 
 
+@pytest.mark.slow
 def test_two_models_alone_are_to_be_compared_with_each_other(tmp_path: Path) -> None:
     root = write_runs(tmp_path / "two.zarr", [run for run in runs() if run.spec.key.training_size == 0])
     write_report(root, tmp_path / "report.html")
@@ -141,6 +144,7 @@ def test_results_alone_are_reported(tmp_path: Path) -> None:
     assert "The store holds no run that is asked for" in Page(tmp_path / "report.html").text
 
 
+@pytest.mark.slow
 def test_an_analysis_without_figures_of_its_own_has_its_table(store: Path, tmp_path: Path) -> None:
     request = ProbeRequest(task="ner", models=("bert",), layers=(0, 2), resamples=400)
     pairs = ANALYSES["compare-probes"].frame(compare_probes(store, request), request)
@@ -156,6 +160,7 @@ def test_an_analysis_without_figures_of_its_own_has_its_table(store: Path, tmp_p
     assert write_report(store, tmp_path / "report.html", ReportRequest(models=("gpt2",))).figures == 0
 
 
+@pytest.mark.slow
 def test_an_incomplete_run_is_listed_as_such(tmp_path: Path) -> None:
     first, *rest = [run for run in runs() if run.spec.key.split == "test" and run.spec.key.task == "ner"]
     root = write_runs(tmp_path / "part.zarr", rest)
@@ -170,6 +175,7 @@ def test_an_incomplete_run_is_listed_as_such(tmp_path: Path) -> None:
     assert page.viewer["groups"][0]["sizes"] == [10, 100]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["attributes", "chunk", "table"])
 def test_a_damaged_run_is_listed_and_said(store: Path, tmp_path: Path, damage: str) -> None:
     run = Store.open(store).run(task="ner", model="gpt2", split="test")
@@ -187,6 +193,7 @@ def test_a_damaged_run_is_listed_and_said(store: Path, tmp_path: Path, damage: s
     assert models == ["bert", "bert"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["attributes", "values"])
 def test_a_damaged_result_is_said_and_left_out(store: Path, tmp_path: Path, part: str) -> None:
     add_scores(store)
@@ -200,6 +207,7 @@ def test_a_damaged_result_is_said_and_left_out(store: Path, tmp_path: Path, part
     assert any(str(result.path) in note for note in made.notes)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_shown_and_no_more(full: Path, tmp_path: Path) -> None:
     request = ReportRequest(tasks=("ner",), models=("bert",), training_sizes=(0, 10))
     made = write_report(full, tmp_path / "report.html", request)
@@ -214,6 +222,7 @@ def test_what_is_asked_for_is_shown_and_no_more(full: Path, tmp_path: Path) -> N
     assert "gpt2" not in elsewhere
 
 
+@pytest.mark.slow
 def test_samples_are_as_many_as_asked_for(full: Path, tmp_path: Path) -> None:
     assert write_report(full, tmp_path / "report.html", ReportRequest(samples=2)).samples == 6
     made = write_report(full, tmp_path / "report.html", ReportRequest(samples=0))
@@ -250,6 +259,7 @@ def test_results_of_any_shape_cost_themselves_alone(full: Path, tmp_path: Path, 
     assert len([note for note in made.notes if "left out" in note]) > seen / 4
 
 
+@pytest.mark.slow
 def test_the_page_keeps_to_its_bytes(full: Path, tmp_path: Path) -> None:
     least = write_report(full, tmp_path / "report.html", ReportRequest(samples=0)).bytes
     room = (least + write_report(full, tmp_path / "report.html").bytes) // 2
@@ -266,6 +276,7 @@ def test_the_page_keeps_to_its_bytes(full: Path, tmp_path: Path) -> None:
         write_report(full, tmp_path / "report.html", ReportRequest(max_bytes=1000))
 
 
+@pytest.mark.slow
 def test_the_page_takes_the_place_of_another_whole(full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
     path.write_text("mine")

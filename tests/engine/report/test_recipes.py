@@ -34,6 +34,7 @@ def shown(page: Page, beginning: str) -> list[str]:
     return [text for text in page.codes() if text.startswith(beginning)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_computed")
 def test_commands_of_the_page_find_what_it_shows(page: Page) -> None:
     commands = [*shown(page, "biocache probe "), *shown(page, "biocache compare-attention ")]

@@ -48,6 +48,7 @@ def states(outcomes: list[Outcome]) -> dict[str, str]:
     return {str(outcome.step): outcome.state for outcome in outcomes}
 
 
+@pytest.mark.slow
 def test_a_grid_is_done_once_and_then_found(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     request = grid(material, tmp_path)
     told: list[Step] = []
@@ -78,6 +79,7 @@ def test_a_grid_is_done_once_and_then_found(material: tuple[Path, ToyModels], tm
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_failed_step_stops_only_what_needs_it(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     models = material[1]
     broken = tmp_path / "broken"
@@ -114,6 +116,7 @@ def test_a_failed_step_stops_only_what_needs_it(material: tuple[Path, ToyModels]
     assert list(again.values()) == ["found", "done", "done", "done"]
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_tools_are_taken_as_they_are(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     bert = material[1]["bert"]
     folder = tmp_path / "checkpoints/nli/toy/bert/size-050/seed-42"
@@ -133,6 +136,7 @@ def test_checkpoints_of_other_tools_are_taken_as_they_are(material: tuple[Path, 
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_an_error_of_any_kind_is_the_fate_of_one_step(
     material: tuple[Path, ToyModels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +152,7 @@ def test_an_error_of_any_kind_is_the_fate_of_one_step(
     assert outcomes[1].message == "RuntimeError: CUDA error: an illegal memory access"
 
 
+@pytest.mark.slow
 def test_without_its_baseline_nothing_is_compared(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), training_sizes=(30, 50))
     (tmp_path / "checkpoints/nli/toy/bert/size-030/seed-42").mkdir(parents=True)
@@ -164,6 +169,7 @@ def test_a_store_that_cannot_be_is_refused_before_anything_runs(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_the_plan_counts_the_bytes_that_are_written(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), steps=("finetune", "extract"))
     store = tmp_path / "store"

@@ -69,6 +69,7 @@ def test_the_plain_computation_knows_every_metric() -> None:
     assert set(PLAIN) == set(METRICS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_metrics_are_those_of_dense_maps(compare: Compare, causal: bool, dtype: str) -> None:
@@ -78,6 +79,7 @@ def test_metrics_are_those_of_dense_maps(compare: Compare, causal: bool, dtype: 
     assert_means(result, first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 def test_special_positions_are_left_out_and_rows_scaled(compare: Compare, causal: bool) -> None:
     first, second = base(causal=causal), tuned(causal=causal)
@@ -88,6 +90,7 @@ def test_special_positions_are_left_out_and_rows_scaled(compare: Compare, causal
     assert abs(result["mean"] - compare(first, second, metrics=metrics)["mean"]).min() > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("causal", [(False, True), (True, False), (True, True)])
 def test_runs_of_other_tokens_are_compared_by_word(compare: Compare, causal: tuple[bool, bool], exclude: bool) -> None:
@@ -100,6 +103,7 @@ def test_runs_of_other_tokens_are_compared_by_word(compare: Compare, causal: tup
     assert result["unit"].sel(metric="distance").item() == "word"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclude", [False, True])
 def test_runs_that_see_differently_and_share_their_tokens_are_compared_by_token(
     compare: Compare, exclude: bool
@@ -111,6 +115,7 @@ def test_runs_that_see_differently_and_share_their_tokens_are_compared_by_token(
     assert_means(result, first, second, exclude=exclude)
 
 
+@pytest.mark.slow
 def test_a_run_and_itself_are_exactly_alike(compare: Compare) -> None:
     own = base()
     result = compare(own, training_sizes=(0,), match_heads=True)
@@ -123,6 +128,7 @@ def test_a_run_and_itself_are_exactly_alike(compare: Compare) -> None:
     assert (known["matched_head"] == known["head"]).all()
 
 
+@pytest.mark.slow
 def test_chance_is_the_mean_of_the_mismatched_heads_that_the_seed_draws(compare: Compare) -> None:
     first, second = base(), tuned()
     result = compare(first, second, resampling_seed=5)
@@ -140,12 +146,14 @@ def test_chance_is_the_mean_of_the_mismatched_heads_that_the_seed_draws(compare:
     np.testing.assert_allclose(own["above_chance"], (own["mean"] - own["chance"]) / (1 - own["chance"]))
 
 
+@pytest.mark.slow
 def test_one_head_has_no_chance_level(compare: Compare) -> None:
     result = compare(base(head_count=1), tuned(head_count=1))
     assert result["chance"].isnull().all()
     assert result["mean"].notnull().all()
 
 
+@pytest.mark.slow
 def test_unrelated_heads_are_at_their_chance_level(compare: Compare) -> None:
     words = [6] * 60
     result = compare(base(words=words), tuned(words=words), metrics=PAIRWISE)
@@ -153,6 +161,7 @@ def test_unrelated_heads_are_at_their_chance_level(compare: Compare) -> None:
     assert abs(result["layer_mean"] - result["chance"].mean("head")).max() < 0.01
 
 
+@pytest.mark.slow
 def test_several_training_sizes_are_each_as_alone(compare: Compare) -> None:
     first, others = base(), [tuned(size) for size in (10, 30, 100)]
     result = compare(first, *others)
@@ -164,6 +173,7 @@ def test_several_training_sizes_are_each_as_alone(compare: Compare) -> None:
             np.testing.assert_array_equal(values, result[name].sel(training_size=[other.spec.key.training_size]))
 
 
+@pytest.mark.slow
 def test_each_chunk_of_the_baseline_is_read_once(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, int, int]] = []
     plain = Chunks.read_committed
@@ -179,6 +189,7 @@ def test_each_chunk_of_the_baseline_is_read_once(compare: Compare, monkeypatch: 
     assert first.plan.pack_count > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacities", [(30, 17), (17, 30), (10, 1000)])
 def test_packs_need_not_be_the_same(compare: Compare, capacities: tuple[int, int]) -> None:
     first, second = base(capacity=capacities[0]), tuned(capacity=capacities[1])
@@ -186,6 +197,7 @@ def test_packs_need_not_be_the_same(compare: Compare, capacities: tuple[int, int
     assert_means(compare(first, second), first, second)
 
 
+@pytest.mark.slow
 def test_labels_split_the_mean(compare: Compare) -> None:
     labelled = {"task": "nli", "view": "pair", "label_names": ("no", "yes", "maybe"), "label_scheme": "type"}
     first, second = base(**labelled), tuned(**labelled)
@@ -206,6 +218,7 @@ def test_labels_split_the_mean(compare: Compare) -> None:
         np.testing.assert_allclose(result[name], plain[name], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_heads_are_matched_one_to_one(compare: Compare) -> None:
     first, second = base(), tuned()
     # Heads of the other run are the baseline's in another order, but for a little.
@@ -226,6 +239,7 @@ def test_heads_are_matched_one_to_one(compare: Compare) -> None:
         np.testing.assert_array_equal(plain[name], result[name])
 
 
+@pytest.mark.slow
 def test_all_pairs_of_runs_of_other_layers_and_heads(compare: Compare) -> None:
     first = base(model="small", tokens=1)
     second = base(model="large", tokens=2, layers=(0, 1, 2, 4), head_count=4, causal=True)
@@ -249,6 +263,7 @@ def test_all_pairs_of_runs_of_other_layers_and_heads(compare: Compare) -> None:
                 np.testing.assert_array_equal(part["pair_count"], (~np.isnan(values)).sum(axis=0))
 
 
+@pytest.mark.slow
 def test_values_of_samples_are_kept(compare: Compare) -> None:
     first, second = base(), tuned(capacity=17)
     result = compare(first, second, per_sample=True)
@@ -261,6 +276,7 @@ def test_values_of_samples_are_kept(compare: Compare) -> None:
     np.testing.assert_allclose(result["value"].mean("sample"), result["mean"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_found_again(compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = base(), tuned()
     result = compare(first, second)
@@ -276,6 +292,7 @@ def test_results_are_kept_and_found_again(compare: Compare, tmp_path: Path, monk
     assert list((tmp_path / "results" / "compare-attention").iterdir())
 
 
+@pytest.mark.slow
 def test_progress_counts_blocks(compare: Compare, tmp_path: Path) -> None:
     first = base()
     compare(first, tuned())
@@ -287,6 +304,7 @@ def test_progress_counts_blocks(compare: Compare, tmp_path: Path) -> None:
     assert told == [(n, blocks) for n in range(blocks + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2])
 def test_workers_give_the_same_result(compare: Compare, tmp_path: Path, workers: int) -> None:
     first, others = base(), [tuned(10), tuned(30)]

@@ -31,6 +31,7 @@ def written(panel: Any) -> list[str]:
     return [text.get_text() for text in panel.texts]
 
 
+@pytest.mark.slow
 def test_a_panel_for_each_metric_and_size_with_the_values_in_its_cells(compared: Any) -> None:
     result = compared(metrics=("cosine", "entropy"))
     drawn = panels(mean_figure(result))
@@ -47,6 +48,7 @@ def test_a_panel_for_each_metric_and_size_with_the_values_in_its_cells(compared:
     assert low == -high
 
 
+@pytest.mark.slow
 def test_above_chance_is_drawn_where_there_is_a_chance_level(compared: Any) -> None:
     result = compared(metrics=("cosine", "entropy"))
     figure = above_chance_figure(result)
@@ -58,6 +60,7 @@ def test_above_chance_is_drawn_where_there_is_a_chance_level(compared: Any) -> N
     assert above_chance_figure(compared(metrics=("entropy",))) is None
 
 
+@pytest.mark.slow
 def test_all_pairs_are_drawn_layer_by_layer(compared: Any) -> None:
     result = compared(metrics=("js",), all_pairs=True)
     figure = mean_figure(result)
@@ -68,12 +71,14 @@ def test_all_pairs_are_drawn_layer_by_layer(compared: Any) -> None:
     assert written(panel) == [f"{value:.2f}" for value in np.round(best, 2).ravel()]
 
 
+@pytest.mark.slow
 def test_cells_without_a_value_are_empty(compared: Any) -> None:
     result = compared(metrics=("cosine",))
     result["mean"][0, 0, 0, 1] = np.nan
     assert len(written(panels(mean_figure(result))[0])) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_figures_are_written(compared: Any, tmp_path_factory: pytest.TempPathFactory, suffix: str) -> None:
     result = compared(metrics=("cosine", "js"))

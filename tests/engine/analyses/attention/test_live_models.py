@@ -34,6 +34,7 @@ def changed(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cosine_is_that_of_maps_of_live_models(
     family: str,
@@ -80,6 +81,7 @@ def test_cosine_is_that_of_maps_of_live_models(
     assert (own["count"] == LIMIT).all()
 
 
+@pytest.mark.slow
 def test_no_model_is_loaded(checkpoints: Mapping[str, Path], corpus_folder: Path, tmp_path: Path) -> None:
     extract(
         tmp_path / "store",

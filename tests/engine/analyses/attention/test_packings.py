@@ -60,6 +60,7 @@ def assert_same(result: xr.Dataset, other: xr.Dataset) -> None:
             np.testing.assert_array_equal(values, other[name], err_msg=str(name))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     words=st.lists(st.integers(1, 9), min_size=1, max_size=12),
@@ -87,6 +88,7 @@ def test_packs_tiles_and_orders_do_not_matter(
         assert_same(compared(words, capacities, causal, by_word), expected)
 
 
+@pytest.mark.slow
 def test_the_check_of_sameness_can_fail() -> None:
     result = compared([3, 4, 5], (10, 10), causal=False, by_word=False)
     other = result.assign(mean=result["mean"] + 2**-40)

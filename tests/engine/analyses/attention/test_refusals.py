@@ -68,6 +68,7 @@ def test_an_incomplete_run(refused: Refused, tmp_path: Path) -> None:
     assert "size-030/seed-42/sentence/test is incomplete" in refused(IncompleteRunError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "what", "remedy"),
     [
@@ -93,6 +94,7 @@ def test_runs_that_are_unlike(
     assert remedy in message
 
 
+@pytest.mark.slow
 def test_compared_runs_of_several_shapes(refused: Refused, tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, 10)
@@ -100,6 +102,7 @@ def test_compared_runs_of_several_shapes(refused: Refused, tmp_path: Path) -> No
     assert "head count differ (2 and 3); compare them one by one" in refused(SpecMismatchError, all_pairs=True)
 
 
+@pytest.mark.slow
 def test_several_runs_match(refused: Refused, tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, split="train")
@@ -109,6 +112,7 @@ def test_several_runs_match(refused: Refused, tmp_path: Path) -> None:
     assert refused(RunNotFoundError, split="train").endswith("against")
 
 
+@pytest.mark.slow
 def test_a_run_without_attention_is_no_candidate(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, split="train", keep=("hidden",))
@@ -117,6 +121,7 @@ def test_a_run_without_attention_is_no_candidate(tmp_path: Path) -> None:
     assert result.attrs["split"] == "test"
 
 
+@pytest.mark.slow
 def test_the_pretrained_run_serves_every_seed(tmp_path: Path, refused: Refused) -> None:
     write(tmp_path)
     write(tmp_path, 30, seed=7)

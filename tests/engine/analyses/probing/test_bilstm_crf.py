@@ -4,6 +4,7 @@ from itertools import chain, pairwise, product
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -63,6 +64,7 @@ def trained_plainly(rows: Rows, seed: int) -> Network:
     return model
 
 
+@pytest.mark.slow
 def test_training_is_that_of_one_sentence_at_a_time() -> None:
     rows, unseen = made(), made(1)
     probe = BiLstmCrf(OPTIONS, CLASSES, seed=5)

@@ -61,6 +61,7 @@ def naive_code(rows: Rows, classes: int, seed: int) -> float:
     return float(bits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [1, 3])
 def test_the_code_is_that_of_one_label_after_another(words: int) -> None:
     rows = made(samples=120, words=words)
@@ -70,6 +71,7 @@ def test_the_code_is_that_of_one_label_after_another(words: int) -> None:
     assert bits.sum() == pytest.approx(naive_code(rows, 3, 7), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_can_be_read_takes_fewer_bits_and_noise_takes_more() -> None:
     rows = made(samples=2000)
     uniform = len(rows) * np.log2(3)
@@ -91,6 +93,7 @@ def test_a_class_that_comes_late_costs_no_infinite_code() -> None:
     assert np.isfinite(bits).all()
 
 
+@pytest.mark.slow
 def test_sequences_are_coded_as_wholes() -> None:
     rows = made(samples=150, words=4)
     options = ClassifierOptions(hidden_size=8, epochs=15, learning_rate=0.02)
@@ -101,6 +104,7 @@ def test_sequences_are_coded_as_wholes() -> None:
     assert online_code(noise, "bilstm-crf", options, 3, seed=0)[0].sum() > 0.95 * 600 * np.log2(3)
 
 
+@pytest.mark.slow
 def test_layers_are_told_apart_by_their_code(tmp_path: Path) -> None:
     ner_store(tmp_path, planted=2)
     result = probe(tmp_path, ProbeRequest(task="ner", mdl=True, seeds=2))
@@ -113,6 +117,7 @@ def test_layers_are_told_apart_by_their_code(tmp_path: Path) -> None:
     assert (result.code_length.isel(probe_seed=0) != result.code_length.isel(probe_seed=1)).all()
 
 
+@pytest.mark.slow
 def test_fewer_samples_than_portions(tmp_path: Path) -> None:
     nli_store(tmp_path, lengths=(5, 6, 7, 5))
     result = probe(tmp_path, ProbeRequest(task="nli", mdl=True, seeds=2))

@@ -25,6 +25,7 @@ def sizes(tmp_path: Path) -> Store:
     return ner_store(tmp_path, training_size=100, strength=8.0)
 
 
+@pytest.mark.slow
 def test_families_are_of_sizes_in_all_layers_and_of_layers_at_each_size(sizes: Store) -> None:
     pairs = compare_probes(sizes.path, ProbeRequest(task="ner"))
     between = pairs.between.values.tolist()
@@ -38,6 +39,7 @@ def test_families_are_of_sizes_in_all_layers_and_of_layers_at_each_size(sizes: S
     assert set(by_layer.training_size_a.values) == {30}
 
 
+@pytest.mark.slow
 def test_what_differs_is_found_and_what_does_not_is_not(sizes: Store) -> None:
     pairs = compare_probes(sizes.path, ProbeRequest(task="ner", score="accuracy"))
     frame = pairs.to_dataframe()
@@ -54,6 +56,7 @@ def test_what_differs_is_found_and_what_does_not_is_not(sizes: Store) -> None:
     assert [(sizes_of[layer].difference, sizes_of[layer].p_holm) for layer in (0, 2)] == [(0.0, 1.0)] * 2
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
     request = ProbeRequest(task="ner", training_sizes=(100,), resamples=300)
     pairs = compare_probes(sizes.path, replace(request, score="macro_f1"))
@@ -78,6 +81,7 @@ def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
     np.testing.assert_allclose(pairs.p_holm, holm(np.array(p)))
 
 
+@pytest.mark.slow
 def test_there_are_resamples_enough_for_the_smallest_corrected_value(sizes: Store) -> None:
     pairs = compare_probes(sizes.path, ProbeRequest(task="ner", resamples=10))
     assert pairs.attrs["resamples"] == 2 * 3 / 0.05
@@ -85,6 +89,7 @@ def test_there_are_resamples_enough_for_the_smallest_corrected_value(sizes: Stor
     assert compare_probes(sizes.path, ProbeRequest(task="ner", resamples=500)).attrs["resamples"] == 500
 
 
+@pytest.mark.slow
 def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> None:
     request = ProbeRequest(task="ner", training_sizes=(30,), layers=(1,), seeds=3, max_train_samples=15, resamples=200)
     result = probe(sizes.path, request)
@@ -99,6 +104,7 @@ def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> N
     assert bounds[0] < mean < bounds[1]
 
 
+@pytest.mark.slow
 def test_one_place_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     ner_store(tmp_path)
     with pytest.raises(SettingError, match="nothing to compare; name more of them"):

@@ -44,6 +44,7 @@ def test_permuted_labels_are_the_same_labels_in_another_order() -> None:
     np.testing.assert_array_equal(permuted, permuted_labels(labels, 4))
 
 
+@pytest.mark.slow
 def test_splits_of_pairs_are_permuted_apart(tmp_path: Path) -> None:
     store = nli_store(tmp_path)
     train, test = runs_of(store, view="premise")
@@ -63,6 +64,7 @@ def with_vocabulary(source: Synthetic) -> Synthetic:
     return Synthetic(source.spec, source.plan, {**source.columns, "words/word_text": words}, source.hidden, source.maps)
 
 
+@pytest.mark.slow
 def test_selectivity_is_accuracy_less_that_on_the_control(tmp_path: Path) -> None:
     sources = {split: with_vocabulary(split_runs(split)) for split in ("train", "test")}
     store = write(tmp_path, sources.values())
@@ -88,6 +90,7 @@ def test_selectivity_is_accuracy_less_that_on_the_control(tmp_path: Path) -> Non
     assert result.selectivity.mean("probe_seed").squeeze().argmax("layer") == 1
 
 
+@pytest.mark.slow
 def test_the_control_of_pairs_is_named_as_what_it_is(tmp_path: Path) -> None:
     nli_store(tmp_path)
     result = probe(tmp_path, ProbeRequest(task="nli", control=True))
@@ -95,6 +98,7 @@ def test_the_control_of_pairs_is_named_as_what_it_is(tmp_path: Path) -> None:
     assert result.selectivity.sel(layer=1).item() > 0.4
 
 
+@pytest.mark.slow
 def test_without_a_control_there_is_no_selectivity(tmp_path: Path) -> None:
     ner_store(tmp_path)
     result = probe(tmp_path, ProbeRequest(task="ner"))

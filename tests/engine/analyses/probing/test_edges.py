@@ -26,6 +26,7 @@ def labels_mapped(mapping: dict[int, int]) -> Change:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_a_class_that_is_absent_from_the_train_split_is_never_predicted(tmp_path: Path, name: str) -> None:
     ner_store(tmp_path, change={"train": labels_mapped({2: 1})})
@@ -36,6 +37,7 @@ def test_a_class_that_is_absent_from_the_train_split_is_never_predicted(tmp_path
     assert result.accuracy.notnull().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_a_class_that_is_absent_from_the_test_split_has_no_support(tmp_path: Path, name: str) -> None:
     ner_store(tmp_path, change={"test": labels_mapped({2: 1})})
@@ -45,6 +47,7 @@ def test_a_class_that_is_absent_from_the_test_split_has_no_support(tmp_path: Pat
     assert result.ci_low.notnull().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_a_train_split_of_one_class_predicts_that_class(tmp_path: Path, name: str) -> None:
     store = ner_store(tmp_path, change={"train": labels_mapped({0: 1, 2: 1})})
@@ -57,6 +60,7 @@ def test_a_train_split_of_one_class_predicts_that_class(tmp_path: Path, name: st
         assert (result.compression > 3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
 def test_a_constant_feature_says_nothing_and_breaks_nothing(tmp_path: Path, name: str) -> None:
     def constant(source: Synthetic) -> Synthetic:
@@ -70,6 +74,7 @@ def test_a_constant_feature_says_nothing_and_breaks_nothing(tmp_path: Path, name
     assert result.accuracy.sel(layer=1).item() > 0.85
 
 
+@pytest.mark.slow
 def test_words_without_tokens_are_predicted_as_the_most_frequent_class(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     result = probe(tmp_path, ProbeRequest(task="ner"))
@@ -85,6 +90,7 @@ def test_words_without_tokens_are_predicted_as_the_most_frequent_class(tmp_path:
     assert result.train_rows.max() == (train.column("words/token_count") > 0).sum()
 
 
+@pytest.mark.slow
 def test_a_pair_without_tokens_is_predicted_as_the_most_frequent_class(tmp_path: Path) -> None:
     def emptied(source: Synthetic) -> Synthetic:
         """Leave one sample of the hypothesis nothing but special tokens."""
@@ -115,6 +121,7 @@ def test_a_train_split_without_any_token_is_refused(tmp_path: Path) -> None:
         probe(tmp_path, ProbeRequest(task="ner"))
 
 
+@pytest.mark.slow
 def test_one_sample_to_fit_on(tmp_path: Path) -> None:
     write(tmp_path, [split_runs("train", lengths=(9,)), split_runs("test")])
     result = probe(tmp_path, ProbeRequest(task="ner", mdl=True))
@@ -123,6 +130,7 @@ def test_one_sample_to_fit_on(tmp_path: Path) -> None:
     assert (result.compression == 1).all()
 
 
+@pytest.mark.slow
 def test_fewer_iterations_than_it_takes_are_reported(tmp_path: Path) -> None:
     ner_store(tmp_path)
     few = probe(tmp_path, ProbeRequest(task="ner", options=ClassifierOptions(max_iterations=2)))
@@ -131,6 +139,7 @@ def test_fewer_iterations_than_it_takes_are_reported(tmp_path: Path) -> None:
     assert (enough.converged == 1).all()
 
 
+@pytest.mark.slow
 def test_draws_of_samples_are_nested_and_whole(tmp_path: Path) -> None:
     draws = [set(drawn_samples(100, most, seed=3)) for most in (10, 40, 99, 100, 500)]
     assert [len(draw) for draw in draws] == [10, 40, 99, 100, 100]

@@ -68,6 +68,7 @@ def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None
         probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_prints_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = ner_store(tmp_path)
     store.run(split="test").chunks("hidden").path(0, 0).unlink()
@@ -76,6 +77,7 @@ def test_an_error_of_a_worker_prints_no_traceback(tmp_path: Path, capfd: pytest.
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_a_run_that_is_removed_meanwhile_is_the_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ner_store(tmp_path)
     original = fitting.run_fit
@@ -91,6 +93,7 @@ def test_a_run_that_is_removed_meanwhile_is_the_users_error(tmp_path: Path, monk
         probe(tmp_path, ProbeRequest(task="ner"))
 
 
+@pytest.mark.slow
 def test_tables_are_read_once_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biocache.engine.analyses.probing import fitting
 
@@ -107,6 +110,7 @@ def test_tables_are_read_once_and_let_go(tmp_path: Path, monkeypatch: pytest.Mon
     assert fitting._kept.cache_info().currsize == 0
 
 
+@pytest.mark.slow
 def test_each_fit_reads_its_layer_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biocache.store.chunks import Chunks
 
@@ -126,6 +130,7 @@ def test_each_fit_reads_its_layer_once(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
 
+@pytest.mark.slow
 def test_packs_without_a_drawn_sample_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biocache.store.chunks import Chunks
 
@@ -137,6 +142,7 @@ def test_packs_without_a_drawn_sample_are_not_read(tmp_path: Path, monkeypatch: 
     assert len(seen) < 12
 
 
+@pytest.mark.slow
 def test_fits_run_side_by_side_with_their_share_of_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ner_store(tmp_path)
     caps: list[set[int]] = []
@@ -166,6 +172,7 @@ def test_torch_is_capped_where_it_is_loaded() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_memory_decides_how_many_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ner_store(tmp_path)
     request = ProbeRequest(task="ner")
@@ -184,6 +191,7 @@ def test_memory_decides_how_many_run_at_once(tmp_path: Path, monkeypatch: pytest
     )
 
 
+@pytest.mark.slow
 def test_half_of_the_machine_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ner_store(tmp_path)
     monkeypatch.setattr(executor, "used_memory", lambda: 0)
@@ -193,6 +201,7 @@ def test_half_of_the_machine_is_the_default(tmp_path: Path, monkeypatch: pytest.
         plan_probe(tmp_path, ProbeRequest(task="ner"))
 
 
+@pytest.mark.slow
 def test_a_kernel_of_more_words_than_fit_is_refused_with_the_arithmetic(tmp_path: Path) -> None:
     store = ner_store(tmp_path / "ner")
     words = int(store.run(split="train").column("samples/word_count").sum())
@@ -244,6 +253,7 @@ assert not [name for name in {blocked} if name in sys.modules]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "blocked"),
     [

@@ -16,6 +16,8 @@ from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.analyses.probing.table import layer_rows
 from biocache.engine.figures import save_figure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:

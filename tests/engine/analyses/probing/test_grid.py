@@ -46,6 +46,7 @@ def deeper(source: Synthetic) -> Synthetic:
     return replace(source, spec=spec, hidden=[np.concatenate([states, states[-1:]]) for states in source.hidden])
 
 
+@pytest.mark.slow
 def test_cells_are_ordered_by_model_size_and_seed(grid: Store) -> None:
     found = find_cells(grid, ProbeRequest(task="ner"))
     assert [(cell.model, cell.training_size) for cell in found] == [("a", 0), ("b", 0), ("b", 100)]
@@ -53,12 +54,14 @@ def test_cells_are_ordered_by_model_size_and_seed(grid: Store) -> None:
     assert [(cell.model, cell.training_size) for cell in asked] == [("b", 0), ("a", 0)]
 
 
+@pytest.mark.slow
 def test_layer_0_is_always_beside_the_others(grid: Store) -> None:
     request = ProbeRequest(task="ner", layers=(3,))
     cells = find_cells(grid, request)
     assert list(probed_layers(cells, request).values()) == [(0, 3), (0,), (0,)]
 
 
+@pytest.mark.slow
 def test_what_a_model_does_not_have_is_not_a_number(grid: Store) -> None:
     result = probe(grid.path, ProbeRequest(task="ner"))
     assert dict(result.accuracy.sizes) == {"model": 2, "training_size": 2, "seed": 1, "layer": 4, "probe_seed": 1}
@@ -68,6 +71,7 @@ def test_what_a_model_does_not_have_is_not_a_number(grid: Store) -> None:
     assert there.sel(model="b").sum("layer").values.tolist() == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_randomly_initialised_model_is_marked(grid: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_factory, "PROVENANCE", replace(store_factory.PROVENANCE, random_weights=True))
     ner_store(grid.path, model="b-random", training_size=0)
@@ -75,6 +79,7 @@ def test_a_randomly_initialised_model_is_marked(grid: Store, monkeypatch: pytest
     assert dict(zip(result.model.values, result.random_weights.values, strict=True)) == {"a": 0, "b": 0, "b-random": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -99,6 +104,7 @@ def test_a_missing_split_or_view_is_named(tmp_path: Path) -> None:
     assert "no train run of view hypothesis" in refusal(tmp_path / "nli", ProbeRequest(task="nli"), RunNotFoundError)
 
 
+@pytest.mark.slow
 def test_of_several_data_sets_one_must_be_named(tmp_path: Path) -> None:
     for dataset in ("one", "two"):
         ner_store(tmp_path, dataset=dataset)
@@ -108,6 +114,7 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path) -> None:
     assert probe(tmp_path, ProbeRequest(task="ner", dataset="two")).attrs["dataset"] == "two"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -129,12 +136,14 @@ def test_train_and_test_runs_of_different_specs_are_refused(tmp_path: Path, chan
     assert text.endswith("; extract both with the same settings")
 
 
+@pytest.mark.slow
 def test_splits_may_differ_in_what_is_kept_beside_the_states(tmp_path: Path) -> None:
     kept = {"keep": ("hidden", "attention"), "attention_implementation": "eager"}
     write(tmp_path, [split_runs("train", attention_implementation="sdpa"), split_runs("test", **kept)])
     assert probe(tmp_path, ProbeRequest(task="ner")).accuracy.notnull().all()
 
 
+@pytest.mark.slow
 def test_views_and_models_of_other_data_are_refused(tmp_path: Path) -> None:
     ner_store(tmp_path, model="a")
     ner_store(tmp_path, model="b", dataset_digest="other" * 8)

@@ -56,6 +56,7 @@ def parameters(scaled: Scaled) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", ["svc", "logistic", "linear-svc", "mlp", "bilstm-crf"])
 def test_a_poisoned_test_split_changes_nothing_in_the_fitted_probe(
     tmp_path: Path, fitted: list[Scaled], classifier: str
@@ -82,6 +83,7 @@ def sorted_by_mean(probes: list[Scaled]) -> list[Scaled]:
     return sorted(probes, key=lambda each: float(each.mean[0]))
 
 
+@pytest.mark.slow
 def test_a_poisoned_train_split_does_change_it(tmp_path: Path, fitted: list[Scaled]) -> None:
     request = ProbeRequest(task="ner", layers=(0,))
     ner_store(tmp_path / "sound")
@@ -91,6 +93,7 @@ def test_a_poisoned_train_split_does_change_it(tmp_path: Path, fitted: list[Scal
     assert not np.array_equal(fitted[0].mean, fitted[1].mean)
 
 
+@pytest.mark.slow
 def test_the_code_length_is_of_the_train_split_alone(tmp_path: Path) -> None:
     request = ProbeRequest(task="nli", mdl=True, control=True)
     nli_store(tmp_path / "sound")
@@ -103,6 +106,7 @@ def test_the_code_length_is_of_the_train_split_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sound.train_rows, spoilt.train_rows)
 
 
+@pytest.mark.slow
 def test_scaling_is_that_of_the_rows_fitted_on(tmp_path: Path, fitted: list[Scaled]) -> None:
     store = ner_store(tmp_path)
     probe(tmp_path, ProbeRequest(task="ner", layers=(0,), max_train_samples=17))

@@ -30,6 +30,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_second_call_fits_nothing_reads_nothing_and_answers_the_same(
     tmp_path: Path, fits: list[Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_second_call_fits_nothing_reads_nothing_and_answers_the_same(
     xr.testing.assert_identical(first, found)
 
 
+@pytest.mark.slow
 def test_more_layers_seeds_goals_or_models_cost_those_alone(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     probe(tmp_path, ProbeRequest(task="ner", layers=(1,), probe="linear-svc"))
@@ -72,6 +74,7 @@ def test_more_layers_seeds_goals_or_models_cost_those_alone(tmp_path: Path, fits
     assert {fit.train[0].model for fit in fits} == {"other"}
 
 
+@pytest.mark.slow
 def test_seeds_that_decide_nothing_share_a_fit(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     result = probe(tmp_path, ProbeRequest(task="ner", seeds=3))
@@ -83,6 +86,7 @@ def test_seeds_that_decide_nothing_share_a_fit(tmp_path: Path, fits: list[Fit]) 
     assert (spread.accuracy.std("probe_seed") > 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -101,6 +105,7 @@ def test_other_settings_are_other_fits(tmp_path: Path, fits: list[Fit], settings
     assert not first.identical(other)
 
 
+@pytest.mark.slow
 def test_options_of_other_classifiers_are_not_asked(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     for options in (ClassifierOptions(), ClassifierOptions(gamma=3.0, epochs=77)):
@@ -108,6 +113,7 @@ def test_options_of_other_classifiers_are_not_asked(tmp_path: Path, fits: list[F
     assert len(fits) == 1
 
 
+@pytest.mark.slow
 def test_a_fit_of_another_library_is_another_fit(
     tmp_path: Path, fits: list[Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +126,7 @@ def test_a_fit_of_another_library_is_another_fit(
     assert len(fits) == 2
 
 
+@pytest.mark.slow
 def test_runs_made_anew_are_probed_anew(tmp_path: Path, fits: list[Fit]) -> None:
     store = ner_store(tmp_path)
     request = ProbeRequest(task="ner", layers=(0,))
@@ -131,6 +138,7 @@ def test_runs_made_anew_are_probed_anew(tmp_path: Path, fits: list[Fit]) -> None
     assert len(fits) == 2
 
 
+@pytest.mark.slow
 def test_force_computes_again(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     request = ProbeRequest(task="ner", layers=(0,))
@@ -142,6 +150,7 @@ def test_force_computes_again(tmp_path: Path, fits: list[Fit]) -> None:
     assert len(list_results(tmp_path, "probe")) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_probing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nli_store(tmp_path)
     seen: list[int] = []
@@ -166,6 +175,7 @@ def test_an_interrupted_probing_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(seen[3:]) == {0, 1, 2} - kept
 
 
+@pytest.mark.slow
 def test_comparisons_take_the_fits_that_are_there(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     request = ProbeRequest(task="ner")

@@ -14,6 +14,7 @@ from biocache.engine import ClassifierOptions, ProbeRequest, probe
 QUICK = ClassifierOptions(epochs=15, hidden_size=16, learning_rate=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", [0, 1, 2])
 @pytest.mark.parametrize("classifier", ["svc", "logistic", "linear-svc", "mlp", "bilstm-crf"])
 def test_labels_written_into_a_layer_are_found_there_and_nowhere_else(
@@ -27,6 +28,7 @@ def test_labels_written_into_a_layer_are_found_there_and_nowhere_else(
     assert (result.ci_high.sel(score="accuracy").squeeze().drop_sel(layer=planted) < 0.7).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["separate", "pair"])
 def test_labels_of_pairs_are_found_in_their_layer(tmp_path: Path, features: str) -> None:
     views = ("pair",) if features == "pair" else ("premise", "hypothesis")
@@ -36,6 +38,7 @@ def test_labels_of_pairs_are_found_in_their_layer(tmp_path: Path, features: str)
     assert (result.accuracy.sel(layer=[0, 1]) < 0.65).all()
 
 
+@pytest.mark.slow
 def test_labels_of_one_text_are_found_through_it_alone(tmp_path: Path) -> None:
     def only_hypothesis(source: Synthetic) -> Synthetic:
         if source.spec.key.view == "hypothesis":
@@ -54,6 +57,7 @@ def shuffled(source: Synthetic) -> Synthetic:
     return relabelled(source, skewed)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_score_at_the_majority(tmp_path: Path) -> None:
     longer = {"train": 6 * SPLITS["train"], "test": 6 * SPLITS["test"]}
     write(tmp_path, [shuffled(split_runs(split, lengths=lengths)) for split, lengths in longer.items()])
@@ -64,6 +68,7 @@ def test_shuffled_labels_score_at_the_majority(tmp_path: Path) -> None:
     assert (result.ci_low.sel(score="accuracy") <= majority).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [12, 33, 1000])
 def test_labels_follow_their_samples_through_any_packing(tmp_path: Path, capacity: int) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
@@ -76,6 +81,7 @@ def test_labels_follow_their_samples_through_any_packing(tmp_path: Path, capacit
     np.testing.assert_array_equal(one.ci_low, other.ci_low)
 
 
+@pytest.mark.slow
 def test_a_probe_of_sentences_sees_the_words_around(tmp_path: Path) -> None:
     def copied(source: Synthetic) -> Synthetic:
         """Give all words of a sentence its first word's label; only that word's states have it."""

@@ -121,6 +121,7 @@ def assert_scores(result: Any, gold: NDArray[Any], answers: NDArray[Any], *, wit
         np.testing.assert_array_equal(result.confusion.squeeze(), confusion_matrix(gold, answers, labels=labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["logistic", "linear-svc"])
 def test_words(stores: Path, by_hand: Any, family: str, name: str) -> None:
@@ -132,6 +133,7 @@ def test_words(stores: Path, by_hand: Any, family: str, name: str) -> None:
         assert_scores(result.sel(layer=layer), features["test"][1], predicted(PLAIN[name], features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("view", ["separate", "full", "pair"])
 def test_pairs(stores: Path, by_hand: Any, family: str, view: str) -> None:
@@ -142,6 +144,7 @@ def test_pairs(stores: Path, by_hand: Any, family: str, view: str) -> None:
         assert_scores(result.sel(layer=layer), features["test"][1], predicted(PLAIN["logistic"], features))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_networks(stores: Path, by_hand: Any) -> None:
     result = probe(stores, ProbeRequest(task="nli", models=("bert",), probe="mlp", options=OPTIONS))
@@ -150,6 +153,7 @@ def test_networks(stores: Path, by_hand: Any) -> None:
     assert_scores(result.sel(layer=1), features["test"][1], predicted(PLAIN["mlp"], features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_the_kernel_machine_of_scikit_learn(
     stores: Path, by_hand: Any, task: str, monkeypatch: pytest.MonkeyPatch
@@ -161,6 +165,7 @@ def test_the_kernel_machine_of_scikit_learn(
     assert_scores(result.sel(layer=1), features["test"][1], predicted(PLAIN["svc"], features))
 
 
+@pytest.mark.slow
 def test_the_fast_kernel_machine(stores: Path, by_hand: Any) -> None:
     pytest.importorskip("sklearnex")
     result = probe(stores, ProbeRequest(task="ner", models=("bert",), probe="svc", options=OPTIONS))
@@ -169,6 +174,7 @@ def test_the_fast_kernel_machine(stores: Path, by_hand: Any) -> None:
     assert_scores(result.sel(layer=1), features["test"][1], predicted(PLAIN["svc"], features), within=0.005)
 
 
+@pytest.mark.slow
 def test_a_given_kernel_width(stores: Path, by_hand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifiers, "fast_svc", lambda: False)
     options = ClassifierOptions(gamma=0.3)
@@ -177,6 +183,7 @@ def test_a_given_kernel_width(stores: Path, by_hand: Any, monkeypatch: pytest.Mo
     assert_scores(result.sel(layer=2), features["test"][1], predicted(SVC(gamma=0.3), features))
 
 
+@pytest.mark.slow
 def test_halves_in_the_store_cost_no_more_than_their_rounding(
     tmp_path: Path, stores: Path, corpus_folder: Path, checkpoints: Mapping[str, Path]
 ) -> None:
