@@ -300,7 +300,7 @@ class Workplace:
         step, stored = self.last_step(), self._begun()
         if step is not None and stored is not None and not restart and not (overwrite and stored != self._spec):
             what = f"an interrupted fine-tuning in {self._folder}, at step {step.name.rpartition('-')[2]},"
-            self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to begin anew")
+            self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to start over")
             return step
         self.forget()
         with replacing(self._folder / _RECORD) as made:
