@@ -25,6 +25,8 @@ __all__ = ["Claims", "is_claimed"]
 # Locks of the open file description: unlike POSIX record locks they survive another close in this process.
 _TRY = getattr(fcntl, "F_OFD_SETLK", None)
 _WAIT = getattr(fcntl, "F_OFD_SETLKW", None)
+_WRITE = getattr(fcntl, "F_WRLCK", 0)
+_UNLOCK = getattr(fcntl, "F_UNLCK", 0)
 _BASE = 1 << 40
 _BUSY = {errno.EACCES, errno.EAGAIN}
 
@@ -74,11 +76,11 @@ class Claims:
         """
         with ExitStack() as held:
             for pack in packs:
-                if not _lock(self._fd, _WAIT if wait else _TRY, fcntl.F_WRLCK, _BASE + pack, 1):
+                if not _lock(self._fd, _WAIT if wait else _TRY, _WRITE, _BASE + pack, 1):
                     held.close()
                     yield False
                     return
-                held.callback(_lock, self._fd, _TRY, fcntl.F_UNLCK, _BASE + pack, 1)
+                held.callback(_lock, self._fd, _TRY, _UNLOCK, _BASE + pack, 1)
             yield True
 
 
@@ -89,6 +91,6 @@ def is_claimed(run: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _lock(fd, _TRY, fcntl.F_WRLCK, _BASE, 0)
+        return not _lock(fd, _TRY, _WRITE, _BASE, 0)
     finally:
         os.close(fd)

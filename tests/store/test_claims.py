@@ -1,5 +1,7 @@
 """Claims: kept between processes, dropped by the kernel."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,3 +164,18 @@ def test_a_claimed_run_is_not_removed(source: Synthetic, run: Run) -> None:
         assert store.run().complete
     store.remove(run)
     assert list(store.keys()) == []
+
+
+def test_without_locks_every_claim_succeeds(run: Run) -> None:
+    code = f"""
+import sys
+sys.modules["fcntl"] = None
+import biocache.store
+from pathlib import Path
+from biocache.store.claims import Claims, is_claimed
+run = Path({str(run.path)!r})
+for wait in (False, True):
+    with Claims(run).hold([0, 1], wait=wait) as first, Claims(run).hold([0, 1], wait=wait) as second:
+        assert first and second and not is_claimed(run)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
