@@ -165,7 +165,7 @@ def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
 
 
 def _scale(rows: Sequence[Row], title: str) -> Scale:
-    """Return the colours: symmetric about 0 for a change, else from the most changed value to that for identical maps."""
+    """Return the colours: symmetric about 0 for a change, else up to the value for identical maps."""
     identity = rows[0]["identity"]
     known = [row["mean"] for row in rows if np.isfinite(row["mean"])]
     low, high = min([*known, identity]), max([*known, identity])
