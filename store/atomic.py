@@ -60,12 +60,18 @@ def is_abandoned(path: Path, beginning: str) -> bool:
     return made_here and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
 
 
-def leftovers(home: Path) -> list[Path]:
-    """Return the folders that dead processes left in a folder; what they had moved aside is moved back first."""
-    abandoned = [entry for entry in home.glob(f"{PARTIAL}*") if is_abandoned(entry, PARTIAL)]
-    for folder in abandoned:
+def _abandoned(home: Path) -> list[Path]:
+    """Return the temporary folders of dead processes; what they had moved aside is moved back first."""
+    found = [entry for entry in home.glob(f"{PARTIAL}*") if is_abandoned(entry, PARTIAL)]
+    for folder in found:
         put_back(folder)
-    return [*abandoned, *(entry for entry in home.glob(f"{REMOVED}*") if _REMOVED_NAME.fullmatch(entry.name))]
+    return found
+
+
+def leftovers(home: Path) -> list[Path]:
+    """Return what dead processes left in a folder that `remove` was given: temporary folders, and removed ones."""
+    removed = (entry for entry in home.glob(f"{REMOVED}*") if _REMOVED_NAME.fullmatch(entry.name))
+    return [*_abandoned(home), *removed]
 
 
 def delete_leftovers(home: Path) -> None:
@@ -76,8 +82,9 @@ def delete_leftovers(home: Path) -> None:
 
 @contextmanager
 def temporary_folder(home: Path) -> Iterator[Path]:
-    """Give a new folder in another one for the length of a context; delete what dead processes left there."""
-    delete_leftovers(home)
+    """Give a new folder in another one, which may be the user's; delete those of dead processes there."""
+    for abandoned in _abandoned(home):
+        shutil.rmtree(abandoned, ignore_errors=True)
     folder = own_path(home, PARTIAL)
     folder.mkdir()
     try:

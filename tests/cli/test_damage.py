@@ -112,7 +112,7 @@ def damaged(whole: Path, store: Path, rng: random.Random) -> str:
 # What libraries warn of beside is not shown by the command line.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))
 def test_every_command_answers_or_says_what_is_wrong(
     seed: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

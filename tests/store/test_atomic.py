@@ -140,3 +140,10 @@ def test_a_result_that_is_being_replaced_is_not_lost(tmp_path: Path) -> None:
         values.add(found.x.item())
         assert not [name for _, names, _ in os.walk(root) for name in names if name.startswith(".")], kills
     assert values == {"old", "new"}
+
+
+def test_in_a_folder_of_the_user_no_more_than_temporary_folders_are_deleted(tmp_path: Path) -> None:
+    (tmp_path / f".removed-{'0123' * 8}").mkdir()
+    with replacing(tmp_path / "table.csv") as made:
+        made.write_text("a,b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".removed-{'0123' * 8}", "table.csv"]

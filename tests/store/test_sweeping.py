@@ -166,7 +166,7 @@ def test_a_creation_killed_at_any_moment_leaves_a_run_or_nothing(tmp_path: Path)
         shutil.copytree(tmp_path / "begun", root)
 
     made = 0
-    for kills in killed_before_each_change(prepare, lambda: least().create(root), every=5):
+    for kills in killed_before_each_change(prepare, lambda: least().create(root), every=3):
         sweep(root)
         created = (root / KEY.path / "zarr.json").exists()
         assert created or tree(root) == without, kills
