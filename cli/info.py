@@ -44,20 +44,20 @@ def info(run: str | None, store: Path, *, as_json: bool, **selectors: Any) -> No
 
 
 def _facts(run: "Run") -> dict[str, Any]:
-    from biocache.store.sweeping import disk_bytes
+    from biocache.store.sweeping import stored_bytes
 
     records = run.records()
     raw = _raw_bytes(run, sorted(records))
     chunks = sum(record.stored_bytes for record in records.values())
     return {
         "run": str(run.key),
-        "path": str(run.path),
+        "path": run.group.where,
         "packs_done": len(records),
         "complete": len(records) == run.counts.packs,
         "key": dict(run.key.items()),
         "counts": asdict(run.counts),
         "sizes": {
-            "disk_bytes": disk_bytes(run.path),
+            "disk_bytes": stored_bytes(run.group.storage, run.group.folder),
             "activation_bytes": chunks,
             "activation_bytes_before_compression": raw,
             "compression_ratio": raw / chunks if chunks else None,

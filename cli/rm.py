@@ -35,8 +35,8 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
     if everything and (runs or any(selectors.values())):
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.store import Store
-    from biocache.store.sweeping import disk_bytes
-    from biocache.store.writing import refuse_claimed
+    from biocache.store.creating import refuse_claimed
+    from biocache.store.sweeping import stored_bytes
 
     wanted = selection(runs, store, selectors)
     opened = Store.open(store)
@@ -46,8 +46,8 @@ def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **sel
         note(f"{format_bytes(swept)} that interrupted commands had left were freed")
     chosen = chosen_keys(opened, wanted)
     for key in chosen:
-        refuse_claimed(store, key)
-    sizes = [disk_bytes(store / key.path) for key in chosen]
+        refuse_claimed(opened.storage, key)
+    sizes = [stored_bytes(opened.storage, key.path) for key in chosen]
     if chosen:
         print_table(("run", "bytes"), zip(map(str, chosen), sizes, strict=True))
     if chosen and not yes:

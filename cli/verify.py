@@ -14,6 +14,7 @@ from biocache.cli.selection import chosen_keys, selection
 if TYPE_CHECKING:
     from biocache.store import RunKey
     from biocache.store.integrity import Problem
+    from biocache.store.storage import Storage
 
 __all__ = ["verify"]
 
@@ -23,7 +24,7 @@ Examples, in the folder that a demo made:
   biocache verify --task ner --model biogpt --recompute 4"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Check every record, checksum and value of runs.")
+@click.command(epilog=_EXAMPLES, short_help="Check every file, record and value of runs and results.")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors
@@ -37,6 +38,11 @@ Examples, in the folder that a demo made:
     "--from", "weights", metavar="FOLDER|HUB_ID", help="Where the weights are now, if they moved since the extraction."
 )
 @click.option("--device", help="Device of torch for --recompute.  [default: cuda where there is one]")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Delete damaged results and the records of damaged packs, to be computed again; make lost groups again.",
+)
 @json_option
 def verify(
     runs: tuple[str, ...],
@@ -45,19 +51,26 @@ def verify(
     recompute: int | None,
     weights: str | None,
     device: str | None,
+    repair: bool,
     as_json: bool,
     **selectors: Any,
 ) -> None:
-    """Check everything stored of runs, by default of all: a line for each problem, exit code 1 if there are any.
+    """Check everything stored of runs and of results, by default of all: a line for each problem, exit code 1 if any.
 
-    RUN is a path as `biocache ls` prints it; selectors do as well.
+    RUN is a path as `biocache ls` prints it; selectors do as well. Results are checked where none is given.
     """
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
     from biocache.store import Store
+    from biocache.store.integrity import repair as repaired
+    from biocache.store.integrity import repair_groups, verify_results
+    from biocache.store.results import result_folders
+    from biocache.store.storage import open_storage
 
+    done = repair_groups(open_storage(store)) if repair else []
     wanted = selection(runs, store, selectors)
-    chosen = chosen_keys(Store.open(store), wanted)
+    opened = Store.open(store)
+    chosen = chosen_keys(opened, wanted)
     _refuse_several_models(chosen, weights)
     problems = []
     packs = 0
@@ -67,21 +80,36 @@ def verify(
         packs += 1
         bars.update(run, done, total)
 
+    def tell(problem: "Problem") -> None:
+        problems.append(problem)
+        if not as_json:
+            where = problem.place if problem.pack is None else f"{problem.place}, pack {problem.pack}"
+            bars.echo(f"{where}: {' '.join(problem.message.split())}")
+
+    results = [] if any(wanted) else result_folders(opened.storage)
     with Bars("packs") as bars:
         for key in chosen:
-            for problem in _problems(store, key, recompute, weights, device, on_pack):
-                problems.append(problem)
-                if not as_json:
-                    where = problem.run if problem.pack is None else f"{problem.run}, pack {problem.pack}"
-                    bars.echo(f"{where}: {' '.join(problem.message.split())}")
+            for problem in _problems(opened.storage, key, recompute, weights, device, on_pack):
+                tell(problem)
+        for problem in verify_results(opened.storage, results):
+            tell(problem)
+    done += repaired(opened.storage, problems) if repair else []
+    checked = {"runs": len(chosen), "packs": packs, "results": len(results)}
     if as_json:
-        print_json({"runs": len(chosen), "packs": packs, "problems": [asdict(problem) for problem in problems]})
+        print_json(checked | {"problems": [asdict(problem) for problem in problems], "repaired": done})
     else:
-        again = "" if recompute is None else f", up to {counted(recompute, 'sample')} of each run recomputed"
-        found = counted(len(problems), "problem") if problems else "no problems"
-        echo(f"{counted(len(chosen), 'run')}, {counted(packs, 'pack')} checked{again}: {found}")
+        _conclude(checked, problems, done, recompute)
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str], recompute: int | None) -> None:
+    for line in done:
+        echo(line)
+    again = "" if recompute is None else f", up to {counted(recompute, 'sample')} of each run recomputed"
+    found = counted(len(problems), "problem") if problems else "no problems"
+    what = [counted(count, name.removesuffix("s")) for name, count in checked.items() if count or name != "results"]
+    echo(f"{', '.join(what)} checked{again}: {found}")
 
 
 def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
@@ -94,7 +122,7 @@ def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
 
 
 def _problems(
-    store: Path,
+    store: "Storage",
     key: "RunKey",
     recompute: int | None,
     weights: str | None,

@@ -1,6 +1,5 @@
 """Analyses, the computations over runs: one life cycle for all of them, and the registry of their names."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from biocache.engine.executor import Executor, OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
+    from biocache.store.storage import StorePlace
 
 __all__ = ["ANALYSES", "GROUP", "Analysis", "Found", "Registry", "compute", "find"]
 
@@ -139,7 +139,7 @@ class Found(Generic[R, Runs]):
         """Return the result that the store has; None if it has none."""
         from biocache.store.results import find_result
 
-        return find_result(self.store.path, self.analysis.name, self.inputs)
+        return find_result(self.store.storage, self.analysis.name, self.inputs)
 
     def compute(
         self, executor: "Executor | None" = None, *, force: bool = False, on_progress: "OnProgress | None" = None
@@ -158,10 +158,10 @@ class Found(Generic[R, Runs]):
                 parts = using.run(tasks, allowed, on_progress, force=force, lighter=self.analysis.lighter)
             made = self.analysis.combine(self.request, self.runs, parts)
             made = made.assign_attrs(request=self.request.to_json())
-            return save_result(self.store.path, self.analysis.name, self.inputs, made)
+            return save_result(self.store.storage, self.analysis.name, self.inputs, made)
 
 
-def find(analysis: "str | Analysis[R, Runs]", store: "str | os.PathLike[str] | Store", request: R) -> Found[R, Runs]:
+def find(analysis: "str | Analysis[R, Runs]", store: "StorePlace | Store", request: R) -> Found[R, Runs]:
     """Find the runs of a request; see `compute`."""
     from biocache.store.catalog import Store
 
@@ -177,7 +177,7 @@ def find(analysis: "str | Analysis[R, Runs]", store: "str | os.PathLike[str] | S
 
 def compute(
     analysis: "str | Analysis[R, Runs]",
-    store: "str | os.PathLike[str] | Store",
+    store: "StorePlace | Store",
     request: R,
     *,
     executor: "Executor | None" = None,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from biocache.engine.request import Request, default_of, settings_of, values_of
+from biocache.store.storage import StorePlace
 
 __all__ = ["command_line", "python_lines"]
 
 _LINE = 120
 
 
-def command_line(command: str, store: Path, request: Request, **more: Any) -> str:
+def command_line(command: str, store: StorePlace, request: Request, **more: Any) -> str:
     """Write a command for a shell, on lines of one option each where it is long.
 
     Parameters
@@ -50,7 +51,7 @@ def _options(request: Request, more: Mapping[str, Any]) -> Iterator[tuple[str, s
         yield f"--{name.replace('_', '-')}", str(value)
 
 
-def python_lines(command: str, store: Path, request: Request) -> str:
+def python_lines(command: str, store: StorePlace, request: Request) -> str:
     """Write the lines of Python that do what a command does.
 
     Parameters

@@ -6,11 +6,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from biocache.engine.machine import available_cores, capped_threads, machine_memory, used_memory
 from biocache.store.errors import BiocacheError, ResourceError, SettingError
+from biocache.store.storage import Storage
 from biocache.store.text import format_bytes, one_line
 
 __all__ = ["Executor", "Memo", "OnProgress", "Plan", "Task"]
@@ -31,15 +31,15 @@ class Memo:
 
     Attributes
     ----------
-    root
-        Folder of the store.
+    store
+        Where the store is.
     kind
         Kind of the result.
     inputs
         Everything that decides it, as JSON.
     """
 
-    root: str
+    store: Storage
     kind: str
     inputs: dict[str, Any]
 
@@ -289,7 +289,7 @@ def _run(task: Task, threads: int | None) -> Any:
             made = task.call(*task.args)
             if task.memo is None:
                 return made
-            return save_result(Path(task.memo.root), task.memo.kind, task.memo.inputs, made)
+            return save_result(task.memo.store, task.memo.kind, task.memo.inputs, made)
         except BiocacheError as error:
             return error
 
@@ -298,7 +298,7 @@ def _kept(task: Task) -> Any:
     from biocache.store.results import find_result
 
     memo = task.memo
-    return None if memo is None else find_result(Path(memo.root), memo.kind, memo.inputs)
+    return None if memo is None else find_result(memo.store, memo.kind, memo.inputs)
 
 
 def _add(found: dict[Hashable, Any], key: Hashable, part: Any) -> None:

@@ -15,6 +15,7 @@ from biocache.store import atomic
 from biocache.store.errors import ResourceError, SettingError, StoreFormatError
 from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
+from biocache.store.storage import Folder
 from biocache.store.text import printable
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _taken(path: Path) -> str:
     if not path.is_dir():
         return "a file"
     try:
-        own = read_group_attributes(path).get("biocache")
+        own = read_group_attributes(Folder(path), "").get("biocache")
     except (StoreFormatError, FileNotFoundError):
         return "a folder that is no result of biocache"
     if isinstance(own, dict) and own.get("export") is True:

@@ -88,8 +88,8 @@ def chosen_runs(store: "Store", request: RunsRequest, keep: str) -> "list[Run]":
     if not runs:
         asked = ", ".join(f"{name} {' or '.join(map(str, each))}" for name, each in parts.items() if each)
         raise RunNotFoundError(
-            f"{store.path} has no run with {keep}{f' of {asked}' if asked else ''}; `biocache ls` lists what there is, "
-            "`biocache extract` adds to it"
+            f"{store.storage} has no run with {keep}{f' of {asked}' if asked else ''}; `biocache ls` lists what "
+            "there is, `biocache extract` adds to it"
         )
     for run in runs:
         run.require_complete()

@@ -1,30 +1,39 @@
 """Files and folders that appear whole or not at all: written to a temporary folder, then renamed into place.
 
-The temporary folder lies on the file system of the place and is named after its process. What a dead process left is
-deleted by the next one that writes there, and a folder that it had moved aside is moved back first.
+The temporary folder lies on the file system of the place. Its process holds a lock on a file in it, which the kernel
+drops when the process ends: what a dead process left is deleted by the next one that writes there, and a folder that it
+had moved aside is moved back first. What another machine left is deleted when it is old enough, too: not every network
+file system passes locks on.
 """
 
+import ctypes
 import errno
 import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from biocache.store.errors import BiocacheError, ResourceError
+from biocache.store.locks import Lock, lock, probe_lock
 from biocache.store.text import one_line
 
 __all__ = [
     "ATTEMPTS",
     "PARTIAL",
+    "QUIET_SECONDS",
     "REMOVED",
     "TAKEN",
     "delete_leftovers",
+    "install",
     "is_abandoned",
+    "is_quiet",
     "leftovers",
+    "locked_file",
     "own_path",
     "put_back",
     "remove",
@@ -43,29 +52,69 @@ TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 #: Times to try for a place that other processes write to and remove.
 ATTEMPTS = 5
 
+#: Age from which what has no lock, or one of another machine, counts as left by a dead process.
+QUIET_SECONDS = 3600.0
+
+_LOCK = ".lock"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _REMOVED_NAME = re.compile(rf"{re.escape(REMOVED)}[0-9a-f]{{32}}")
 _REPLACED = "replaced"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def own_path(folder: Path, beginning: str) -> Path:
-    """Return a new path in a folder, named after this machine and process."""
-    return folder / f"{beginning}{socket.gethostname()}-{os.getpid()}@{uuid.uuid4().hex}"
+    """Return a new path in a folder, named after this machine."""
+    return folder / f"{beginning}{socket.gethostname()}@{uuid.uuid4().hex}"
 
 
-def is_abandoned(path: Path, beginning: str) -> bool:
-    """Return whether a dead process of this machine made a path; see `own_path`."""
-    host, _, pid = path.name.partition("@")[0].rpartition("-")
-    made_here = host == f"{beginning}{socket.gethostname()}"
-    return made_here and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+def is_quiet(path: Path) -> bool:
+    """Return whether nothing has changed at a path and below for a while."""
+    newest = 0.0
+    for place in (path, *path.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, place.lstat().st_ctime)
+    return time.time() - newest >= QUIET_SECONDS
+
+
+def is_abandoned(path: Path, file: Path, beginning: str) -> bool:
+    """Return whether the process is dead that made a path with `own_path`.
+
+    Parameters
+    ----------
+    path
+        What it made.
+    file
+        The file that it holds a lock of as long as it lives; it may not be there yet.
+    beginning
+        How the names of such paths begin.
+    """
+    asked = probe_lock(file)
+    if asked is Lock.BUSY:
+        return False
+    made_here = path.name.startswith(f"{beginning}{socket.gethostname()}@")
+    return (asked is Lock.HELD and made_here) or is_quiet(path)
 
 
 def _abandoned(home: Path) -> list[Path]:
     """Return the temporary folders of dead processes; what they had moved aside is moved back first."""
-    found = [entry for entry in home.glob(f"{PARTIAL}*") if is_abandoned(entry, PARTIAL)]
+    found = [entry for entry in home.glob(f"{PARTIAL}*@*") if is_abandoned(entry, entry / _LOCK, PARTIAL)]
     for folder in found:
         put_back(folder)
     return found
+
+
+@contextmanager
+def locked_file(file: Path, content: str = "") -> Iterator[None]:
+    """Make a file that this process holds a lock of for the length of the context; it appears with the lock."""
+    made = file.with_name(f"{file.name}.new")
+    fd = os.open(made, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        os.write(fd, content.encode())
+        lock(fd)
+        made.replace(file)
+        yield
+    finally:
+        os.close(fd)
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -88,7 +137,8 @@ def temporary_folder(home: Path) -> Iterator[Path]:
     folder = own_path(home, PARTIAL)
     folder.mkdir()
     try:
-        yield folder
+        with locked_file(folder / _LOCK):
+            yield folder
     finally:
         put_back(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,6 +183,41 @@ def replace(made: Path, target: Path, temporary: Path) -> None:
         else:
             return
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
+
+
+def install(made: Path, target: Path, home: Path) -> None:
+    """Put a folder in the place of another one, which is removed; in one step where the system can.
+
+    Elsewhere a process that is killed between two steps leaves nothing in the place, and the new folder where it was.
+
+    Parameters
+    ----------
+    made
+        The new folder.
+    target
+        Its place.
+    home
+        As of `remove`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(target):
+        made.rename(target)
+    elif _renamed_as_one(made, target):
+        remove(made, home)
+    else:
+        doomed = home / f"{REMOVED}{uuid.uuid4().hex}"
+        target.rename(doomed)
+        made.rename(target)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _renamed_as_one(first: Path, second: Path) -> bool:
+    """Exchange two paths by Linux's ``renameat2``, and return whether it could."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
 
 
 def put_back(temporary: Path) -> None:

@@ -1,6 +1,5 @@
 """The store: its runs, listed and opened."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from operator import attrgetter
@@ -17,8 +16,8 @@ from biocache.store.errors import (
 )
 from biocache.store.groups import check_store, subfolders
 from biocache.store.keys import RunKey
-from biocache.store.paths import local_path
 from biocache.store.runs import StoredRun, is_run
+from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import as_html, as_text
 
 if TYPE_CHECKING:
@@ -38,15 +37,26 @@ class Store:
 
     Attributes
     ----------
-    path
-        Folder of the store.
+    storage
+        Where it is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store.
+
+        Raises
+        ------
+        SettingError
+            If it is an object store, which has no folders.
+        """
+        return self.storage.local()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: StorePlace) -> Self:
         """Open a store.
 
         Parameters
@@ -59,21 +69,26 @@ class Store:
         StoreFormatError
             If there is no folder, or it is not a store of this format version.
         """
-        folder = local_path(path, "store")
+        storage = open_storage(path)
         try:
-            check_store(folder)
+            check_store(storage)
         except FileNotFoundError as error:
+            lost = any(_run_keys(storage))
             raise StoreFormatError(
-                f"{folder} is not a biocache store: it has no zarr.json; name one with --store or make it with "
-                "`biocache extract`"
+                f"{storage} is not a biocache store: it has no zarr.json"
+                + (
+                    ", but runs; `biocache verify --repair` makes it again"
+                    if lost
+                    else "; name one with --store or make it with `biocache extract`"
+                )
             ) from error
-        return cls(folder)
+        return cls(storage)
 
     def __repr__(self) -> str:
-        return as_text(f"biocache.Store {str(self.path)!r}", self._facts())
+        return as_text(f"biocache.Store {str(self.storage)!r}", self._facts())
 
     def _repr_html_(self) -> str:
-        return as_html(f"biocache.Store {str(self.path)!r}", self._facts())
+        return as_html(f"biocache.Store {str(self.storage)!r}", self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         """Describe the store: the number of its runs and the values of each part of their keys."""
@@ -101,7 +116,9 @@ class Store:
             )
         wanted = {name: _listed(value) for name, value in selection.items() if value is not None}
         return sorted(
-            key for key in _run_keys(self.path) if all(getattr(key, name) in values for name, values in wanted.items())
+            key
+            for key in _run_keys(self.storage)
+            if all(getattr(key, name) in values for name, values in wanted.items())
         )
 
     def select(self, **selection: Any) -> "list[Run]":
@@ -124,7 +141,7 @@ class Store:
         runs = []
         for key in self.keys(**selection):
             with suppress(RunNotFoundError):  # Another process has removed it meanwhile.
-                runs.append(Run.open(self.path, key))
+                runs.append(Run.open(self.storage, key))
         return runs
 
     def run(self, **selection: Any) -> "Run":
@@ -150,11 +167,11 @@ class Store:
 
         found = self.keys(**selection)
         if len(found) == 1:
-            return Run.open(self.path, found[0])
+            return Run.open(self.storage, found[0])
         asked = ", ".join(f"{name}={value!r}" for name, value in selection.items()) or "nothing"
         if found:
             raise AmbiguousRunError(f"{len(found)} runs match {asked}: {_candidates(found)}; add what tells them apart")
-        raise RunNotFoundError(f"no run matches {asked}; the store {self.path} holds {_candidates(self.keys())}")
+        raise RunNotFoundError(f"no run matches {asked}; the store {self.storage} holds {_candidates(self.keys())}")
 
     def stack(self, level: str = "words", *, pooling: str | None = None, **selection: Any) -> "xr.Dataset":
         """Stack the views of several runs along a dimension for each part of the key that is given as a list.
@@ -207,7 +224,7 @@ class Store:
         """
         from biocache.store.results import list_results
 
-        return list_results(self.path, kind, problems)
+        return list_results(self.storage, kind, problems)
 
     def remove(self, run: StoredRun | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.
@@ -219,15 +236,15 @@ class Store:
         RunNotFoundError
             If there is no such run.
         """
-        from biocache.store.writing import discard_run
+        from biocache.store.creating import discard_run
 
-        discard_run(self.path, run.key if isinstance(run, StoredRun) else run)
+        discard_run(self.storage, run.key if isinstance(run, StoredRun) else run)
 
     def sweep(self) -> int:
         """Free what interrupted commands left, and return its bytes; what live processes write stays."""
         from biocache.store.sweeping import sweep
 
-        return sweep(self.path)
+        return sweep(self.storage)
 
     def catalog(self, **selection: Any) -> "pd.DataFrame":
         """List the runs that match a selection, by default all.
@@ -263,7 +280,7 @@ class Store:
         for key in self.keys(**selection):
             facts = self._row(key)
             # Another process may have removed it meanwhile.
-            if facts["problem"] == "" or is_run(self.path / key.path):
+            if facts["problem"] == "" or is_run(self.storage, key.path):
                 rows.append(dict(key.items()) | dict.fromkeys(_COLUMNS) | facts)
         return rows
 
@@ -271,7 +288,7 @@ class Store:
         """Return a run's row of the catalog beside its key."""
         row: dict[str, Any] = {"complete": False, "state": "damaged", "problem": ""}
         try:
-            run = StoredRun.open(self.path, key)
+            run = StoredRun.open(self.storage, key)
             row |= {column: attrgetter(place)(run) for column, place in _COLUMNS.items() if place}
             row |= {"keep": ",".join(run.spec.keep), "layers": len(run.spec.layers)}
             records = run.records()
@@ -322,9 +339,9 @@ def _candidates(keys: Iterable[RunKey]) -> str:
     return (", ".join(paths[:_LISTED]) or "no runs") + more
 
 
-def _run_keys(root: Path) -> Iterator[RunKey]:
+def _run_keys(storage: Storage) -> Iterator[RunKey]:
     """Yield the keys of the runs of a store; what is no run is passed over."""
-    for path in subfolders(root, len(RunKey.names())):
-        if is_run(root / path):
+    for path in subfolders(storage, len(RunKey.names())):
+        if is_run(storage, path):
             with suppress(SettingError):
                 yield RunKey.from_path(path)

@@ -1,12 +1,13 @@
-"""Reading chunks of activations: without fill, and checked against the commit record.
+"""Chunks of activations: encoded and decoded, read without fill, and checked against the commit record.
 
-Chunks are decoded here and not through a Zarr array, whose one event loop copies the chunks of all threads and halves
-the rate. The codecs are those that `store.arrays` writes: Blosc, whose header holds its settings, and CRC-32C.
+Chunks are coded here and not through a Zarr array, whose one event loop copies the chunks of all threads and halves the
+rate. The codecs are those that the arrays' metadata name (`biocache.store.arrays`): Blosc, whose header holds its
+settings, and CRC-32C.
 """
 
+import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dask.array as da
 import google_crc32c
@@ -14,12 +15,26 @@ import numcodecs.blosc
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.store.errors import IntegrityError, RunNotFoundError
-from biocache.store.paths import require_file
+from biocache.store.errors import IntegrityError
 from biocache.store.records import read_record
 from biocache.store.schema import Activation
+from biocache.store.sealing import Group
+from biocache.store.storage import below
 
-__all__ = ["Chunks", "dense_maps"]
+__all__ = ["CODEC", "CODEC_LEVEL", "Chunks", "dense_maps", "encode_chunk"]
+
+# On activations of a real encoder LZ4 at level 5 on bit-shuffled halves saves 9 % (hidden states) and 13 % (attention),
+# as much as Zstandard at level 1 and three times as fast.
+CODEC: Final = "lz4"
+CODEC_LEVEL: Final = 5
+
+
+def encode_chunk(values: NDArray[Any]) -> bytes:
+    """Return a chunk, fill included, as it is stored."""
+    body = numcodecs.blosc.compress(
+        np.ascontiguousarray(values), CODEC.encode(), CODEC_LEVEL, numcodecs.blosc.BITSHUFFLE, typesize=values.itemsize
+    )
+    return b"".join((body, struct.pack("<I", google_crc32c.value(body))))
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Chunks:
     Attributes
     ----------
     run
-        Folder of the run.
+        The run's group.
     kept
         The variable.
     layers
@@ -44,7 +59,7 @@ class Chunks:
         Data type of the store.
     """
 
-    run: str
+    run: Group
     kept: Activation
     layers: tuple[int, ...]
     width: int
@@ -52,9 +67,9 @@ class Chunks:
     used: tuple[int, ...]
     dtype: str
 
-    def path(self, index: int, pack: int) -> Path:
-        """Return the file of the chunk of a layer, by position, and a pack."""
-        return Path(self.run, self.kept.path, "c", *map(str, self.kept.index(index, pack)))
+    def path(self, index: int, pack: int) -> str:
+        """Return the path, below the run, of the chunk of a layer, by position, and a pack."""
+        return "/".join((self.kept.path, "c", *map(str, self.kept.index(index, pack))))
 
     def read(self, index: int, pack: int) -> NDArray[Any]:
         """Read one chunk without fill.
@@ -76,15 +91,12 @@ class Chunks:
         IntegrityError
             If the chunk is missing or its bytes are damaged.
         RunNotFoundError
-            If the run was removed.
+            If the run was removed or replaced.
         """
         try:
-            path = self.path(index, pack)
-            require_file(path)
-            data = np.fromfile(path, np.uint8)
+            data = np.frombuffer(self.run.storage.get(below(self.run.folder, self.path(index, pack))), np.uint8)
         except OSError as error:
-            if not Path(self.run, "zarr.json").exists():
-                raise RunNotFoundError(f"run {self.run} was removed after it was opened") from error
+            self.run.require_same()
             missing = isinstance(error, FileNotFoundError)
             raise self._unsound(index, pack, "is missing" if missing else f"cannot be read ({error})") from error
         body, crc = data[:-4], data[-4:].tobytes()
@@ -99,9 +111,14 @@ class Chunks:
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
         """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
-        record = read_record(Path(self.run), pack)
+        try:
+            record = read_record(self.run.storage, self.run.folder, pack, self.run.digest)
+        except IntegrityError:
+            self.run.require_same()
+            raise
         values = self.read(index, pack)
         if not record.matches(self.kept.name, index, values):
+            self.run.require_same()
             raise self._unsound(index, pack, "is not what was committed")
         return values
 
@@ -123,8 +140,8 @@ class Chunks:
 
     def _unsound(self, index: int, pack: int, fault: str) -> IntegrityError:
         return IntegrityError(
-            f"layer {self.layers[index]} of {self.kept.name} in pack {pack} of {self.run} {fault}; delete "
-            f"{Path(self.run) / 'packs/record/c' / str(pack)} and run the same `biocache extract` again"
+            f"layer {self.layers[index]} of {self.kept.name} in pack {pack} of {self.run.where} {fault}; run "
+            "`biocache verify --repair` and then the same `biocache extract` again to compute this pack anew"
         )
 
 

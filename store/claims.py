@@ -2,44 +2,23 @@
 
 A claim is a lock on a byte range of a file that every run has, one byte a pack. The kernel drops it when its process
 ends, so nothing needs to be cleaned up after a kill. Claims only save double work: without them what is stored is right
-too, because a pack's checksums are those of the writer that committed it. Where the system has no such locks (outside
-Linux, some network file systems) every claim succeeds.
+too, because a pack's checksums are those of the writer that committed it. Where there are no such locks (outside Linux,
+some network file systems, object stores) every claim succeeds.
 """
 
-import errno
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
+from biocache.store.locks import Lock, lock, probe_lock, unlock
 from biocache.store.records import RECORD_PATH
+from biocache.store.storage import Folder, Storage
 
-try:
-    import fcntl
-except ImportError:  # Windows.
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["Claims", "is_claimed", "sees_writers"]
 
-__all__ = ["Claims", "is_claimed"]
-
-# Locks of the open file description: unlike POSIX record locks they survive another close in this process.
-_TRY = getattr(fcntl, "F_OFD_SETLK", None)
-_WAIT = getattr(fcntl, "F_OFD_SETLKW", None)
-_WRITE = getattr(fcntl, "F_WRLCK", 0)
-_UNLOCK = getattr(fcntl, "F_UNLCK", 0)
 _BASE = 1 << 40
-_BUSY = {errno.EACCES, errno.EAGAIN}
-
-
-def _lock(fd: int, command: int | None, kind: int, start: int, length: int) -> bool:
-    if fcntl is None or command is None:
-        return True
-    try:
-        # struct flock: type, whence, start, length, pid; the pid must be 0 for these locks.
-        fcntl.fcntl(fd, command, struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0))
-    except OSError as error:
-        return error.errno not in _BUSY
-    return True
+# Claimed by the process that puts a finished run in the place of another.
+_WHOLE = _BASE - 1
 
 
 class Claims:
@@ -47,16 +26,20 @@ class Claims:
 
     Parameters
     ----------
+    storage
+        Where the store is.
     run
-        Folder of the run.
+        Path of the run.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._fd = os.open(run / RECORD_PATH / "zarr.json", os.O_RDWR)
+    def __init__(self, storage: Storage, run: str) -> None:
+        folder = isinstance(storage, Folder)
+        self._fd = os.open(storage.local(run) / RECORD_PATH / "zarr.json", os.O_RDWR) if folder else None
 
     def close(self) -> None:
         """Give up all claims."""
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
 
     @contextmanager
     def hold(self, packs: Iterable[int], *, wait: bool) -> Iterator[bool]:
@@ -74,23 +57,40 @@ class Claims:
         bool
             Whether all of the packs are claimed; False only without `wait`.
         """
+        fd = self._fd
+        if fd is None:
+            yield True
+            return
         with ExitStack() as held:
             for pack in packs:
-                if not _lock(self._fd, _WAIT if wait else _TRY, _WRITE, _BASE + pack, 1):
+                if lock(fd, _BASE + pack, 1, wait=wait) is Lock.BUSY:
                     held.close()
                     yield False
                     return
-                held.callback(_lock, self._fd, _TRY, _UNLOCK, _BASE + pack, 1)
+                held.callback(unlock, fd, _BASE + pack, 1)
             yield True
 
+    @contextmanager
+    def hold_whole(self) -> Iterator[None]:
+        """Keep other processes, for the length of the context, from putting the run in its place."""
+        if self._fd is not None:
+            lock(self._fd, _WHOLE, 1, wait=True)
+        try:
+            yield
+        finally:
+            if self._fd is not None:
+                unlock(self._fd, _WHOLE, 1)
 
-def is_claimed(run: Path) -> bool:
+
+def is_claimed(storage: Storage, run: str) -> bool:
     """Return whether a live process is writing to a run."""
-    try:
-        fd = os.open(run / RECORD_PATH / "zarr.json", os.O_RDWR)
-    except OSError:
+    if not isinstance(storage, Folder):
         return False
-    try:
-        return not _lock(fd, _TRY, _WRITE, _BASE, 0)
-    finally:
-        os.close(fd)
+    return probe_lock(storage.local(run) / RECORD_PATH / "zarr.json", _BASE) is Lock.BUSY
+
+
+def sees_writers(storage: Storage, run: str) -> bool:
+    """Return whether `is_claimed` can tell: whether there are locks where a run is."""
+    if not isinstance(storage, Folder):
+        return False
+    return probe_lock(storage.local(run) / RECORD_PATH / "zarr.json", _BASE) is not Lock.ABSENT

@@ -37,7 +37,7 @@ class RunData(StoredRun):
             If it is missing or damaged.
         """
         if path not in self._columns:
-            self._columns[path] = read_column(self.path, path)
+            self._columns[path] = read_column(self.sealed, path)
         return self._columns[path]
 
     def token_column(self, path: str) -> NDArray[Any]:
@@ -57,7 +57,7 @@ class RunData(StoredRun):
         """
         counts = self.counts
         first = np.append(self.column("packs/first_sample"), counts.samples)
-        plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/pair_count"), first)
+        plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/entry_count"), first)
         sound = (
             len(plan.tokens.count) == counts.samples
             and len(first) == counts.packs + 1
@@ -65,11 +65,11 @@ class RunData(StoredRun):
             and bool((np.diff(first) > 0).all())
             and np.array_equal(plan.entries.count, self.spec.entry_count(plan.tokens.count))
             and np.array_equal(self.column("samples/token_start"), plan.tokens.start)
-            and np.array_equal(self.column("samples/pair_start"), plan.entries.start)
+            and np.array_equal(self.column("samples/entry_start"), plan.entries.start)
             and (plan.tokens.total, plan.entries.total) == (counts.tokens, counts.entries)
         )
         if not sound:
-            raise IntegrityError(f"the tables of {self.path} do not agree on where its samples lie; {REMAKE}")
+            raise IntegrityError(f"the tables of {self.group.where} do not agree on where its samples lie; {REMAKE}")
         return plan
 
     def chunks(self, name: str) -> Chunks:
@@ -77,7 +77,7 @@ class RunData(StoredRun):
         kept = schema.ACTIVATIONS[name]
         axis = getattr(self.plan, kept.axis)
         return Chunks(
-            run=str(self.path),
+            run=self.group,
             kept=kept,
             layers=kept.layers(self.spec.layers),
             width=self.spec.width(kept),

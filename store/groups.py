@@ -1,15 +1,14 @@
 """Attributes of Zarr groups, read without Zarr: what a folder is, and of which format version."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from biocache.store.errors import NewerFormatError, StoreFormatError
-from biocache.store.metadata import MetadataError, read_json
+from biocache.store.metadata import MetadataError, decoded
 from biocache.store.spec import FORMAT_VERSION
-from biocache.store.text import shown
+from biocache.store.storage import Storage, below
+from biocache.store.text import one_line, shown
 
 __all__ = ["RESULTS", "check_format", "check_store", "read_group_attributes", "subfolders"]
 
@@ -26,7 +25,7 @@ class _Group:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def read_group_attributes(group: Path) -> dict[str, Any]:
+def read_group_attributes(storage: Storage, folder: str) -> dict[str, Any]:
     """Read the attributes of a Zarr v3 group straight from its ``zarr.json``.
 
     Opening a group through zarr costs milliseconds, which a catalog of a thousand runs cannot pay.
@@ -38,14 +37,18 @@ def read_group_attributes(group: Path) -> dict[str, Any]:
     StoreFormatError
         If it is not the metadata of a group of Zarr version 3.
     """
-    path = group / "zarr.json"
+    path = below(folder, "zarr.json")
     try:
-        return dict(read_json(path, _Group).attributes)
-    except MetadataError as error:
-        raise StoreFormatError(f"{path} is not the metadata of a Zarr version 3 group ({error})") from error
+        return dict(decoded(storage.get(path), _Group).attributes)
+    except FileNotFoundError:
+        raise
+    except (OSError, MetadataError) as error:
+        raise StoreFormatError(
+            f"{storage.place(path)} is not the metadata of a Zarr version 3 group ({one_line(error)})"
+        ) from error
 
 
-def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
+def check_format(attributes: dict[str, Any], where: str) -> dict[str, Any]:
     """Return biocache's own attributes of a group.
 
     Raises
@@ -58,6 +61,11 @@ def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
     if not isinstance(own, dict) or "format_version" not in own:
         raise StoreFormatError(f"{where} is not a biocache store: its zarr.json has no biocache attributes")
     version = own["format_version"]
+    if version == 1 and not isinstance(version, bool):
+        raise StoreFormatError(
+            f"{where} has format version 1, which no release wrote; this one reads {FORMAT_VERSION}: extract "
+            "into another --store"
+        )
     if isinstance(version, bool) or not isinstance(version, int) or version < FORMAT_VERSION:
         raise StoreFormatError(
             f"{where} has format version {shown(version)}, which no release wrote; this one reads {FORMAT_VERSION}"
@@ -70,8 +78,8 @@ def check_format(attributes: dict[str, Any], where: Path) -> dict[str, Any]:
     return own
 
 
-def check_store(root: Path) -> None:
-    """Refuse a folder that is not the root of a store of this format.
+def check_store(storage: Storage) -> None:
+    """Refuse a place that is not the root of a store of this format.
 
     Raises
     ------
@@ -81,35 +89,30 @@ def check_store(root: Path) -> None:
         If it is something else, also a run or a result of a store.
     """
     try:
-        attributes = read_group_attributes(root)
+        attributes = read_group_attributes(storage, "")
     except StoreFormatError as error:
-        raise StoreFormatError(f"{root} is not a biocache store: {error}") from error
-    own = check_format(attributes, root)
+        raise StoreFormatError(f"{storage} is not a biocache store: {error}") from error
+    own = check_format(attributes, str(storage))
     part = next((what for name, what in (("spec", "run"), ("kind", "result")) if name in own), None)
     if part is not None:
-        raise StoreFormatError(f"{root} is a {part} of a biocache store, not a store; name the store that holds it")
+        raise StoreFormatError(f"{storage} is a {part} of a biocache store, not a store; name the store that holds it")
 
 
-def subfolders(root: Path, depth: int, below: str = "") -> Iterator[str]:
-    """Yield the paths of the folders a number of levels below the root of a store, but for hidden ones and results.
+def subfolders(storage: Storage, depth: int, folder: str = "") -> Iterator[str]:
+    """Yield the paths of the folders a number of levels below a folder of a store, but for hidden ones and results.
 
     Parameters
     ----------
-    root
-        Folder of the store.
+    storage
+        Where the store is.
     depth
         Number of levels.
-    below
-        Path below the root to begin at; ``/`` between its parts.
+    folder
+        Path of the folder to begin at, by default the root of the store.
     """
     if not depth:
-        yield below
+        yield folder
         return
-    try:
-        with os.scandir(root / below) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):  # Another process has removed it meanwhile.
-        return
-    for name in names:
-        if below or name != RESULTS:
-            yield from subfolders(root, depth - 1, f"{below}/{name}" if below else name)
+    for name in storage.folders(folder):
+        if not name.startswith(".") and (folder or name != RESULTS):
+            yield from subfolders(storage, depth - 1, below(folder, name))

@@ -1,45 +1,64 @@
 """The groups of a store: made on the way to a run, filled with it, and removed once they are empty."""
 
-import shutil
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 
-import zarr
-from zarr.errors import ContainsGroupError
-
-from biocache.store.atomic import ATTEMPTS, TAKEN
+from biocache.store.atomic import ATTEMPTS
 from biocache.store.errors import StoreFormatError
 from biocache.store.groups import check_store
 from biocache.store.paths import enclosing_zarr
 from biocache.store.spec import FORMAT_VERSION
+from biocache.store.storage import Folder, Storage, below
 
-__all__ = ["create_parents", "is_orphan", "put_if_absent", "refuse_foreign", "remove_empty_groups"]
+__all__ = [
+    "create_parents",
+    "group_metadata",
+    "is_orphan",
+    "parents",
+    "put_if_absent",
+    "refuse_foreign",
+    "remove_empty_groups",
+]
 
 # What a writer of activations writes below a run.
 _WRITTEN = {"hidden", "attention", "packs"}
 
 
-def is_orphan(folder: Path) -> bool:
+def is_orphan(storage: Storage, folder: str) -> bool:
     """Return whether a folder holds only chunks and records: those of a writer that outlived the run's removal.
 
     A run that lost metadata, or is being copied to its place, has that of its arrays and tables, or other files.
     """
-    entries = {entry.name for entry in folder.iterdir()}
-    return bool(entries) and entries <= _WRITTEN and not any(folder.rglob("zarr.json"))
+    files = storage.sizes(folder)
+    begins = {path.partition("/")[0] for path in files} | set(storage.folders(folder))
+    return bool(begins) and begins <= _WRITTEN and not any(path.endswith("zarr.json") for path in files)
 
 
-def create_parents(root: Path, group: Path) -> None:
-    """Make the groups between the root of the store and one below it, so that any Zarr reader can walk to it."""
-    root.mkdir(parents=True, exist_ok=True)
-    for folder in [root, *reversed([p for p in group.parents if root in p.parents])]:
-        if not (folder / "zarr.json").exists():
-            attributes = {"biocache": {"format_version": FORMAT_VERSION}} if folder == root else {}
-            with suppress(ContainsGroupError):
-                zarr.create_group(folder, attributes=attributes, overwrite=False)
+def group_metadata(attributes: Mapping[str, object]) -> bytes:
+    """Return the ``zarr.json`` of a group."""
+    return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=1).encode()
 
 
-def put_if_absent(root: Path, made: Path, target: Path) -> None:
-    """Rename a finished run to its place, unless another process was first.
+def parents(folder: str) -> Iterator[str]:
+    """Yield the paths of the groups that a folder is in, the nearest first, the root of the store (empty) last."""
+    while folder:
+        folder = folder.rpartition("/")[0]
+        yield folder
+
+
+def create_parents(storage: Storage, folder: str) -> None:
+    """Make the groups from the root of the store to one below it, so that any Zarr reader can walk to it."""
+    for group in reversed(list(parents(folder))):
+        attributes = {} if group else {"biocache": {"format_version": FORMAT_VERSION}}
+        path = below(group, "zarr.json")
+        # A hidden folder is no part of the hierarchy.
+        if not group.startswith(".") and not storage.exists(path):
+            storage.create(path, group_metadata(attributes))
+
+
+def put_if_absent(storage: Storage, files: Mapping[str, bytes], folder: str) -> None:
+    """Write a run, its files by path below it, to its place, unless another process was first.
 
     Raises
     ------
@@ -47,68 +66,52 @@ def put_if_absent(root: Path, made: Path, target: Path) -> None:
         If something else is in the place.
     """
     for _ in range(ATTEMPTS):
-        try:
-            made.rename(target)
-        except FileNotFoundError:  # Another process has removed the last entry of a group.
-            create_parents(root, target)
-        except OSError as error:
-            if error.errno not in TAKEN:
-                raise
-            if (target / "zarr.json").exists():
+        with suppress(FileNotFoundError):  # Another process has removed the last entry of a group.
+            create_parents(storage, folder)
+            if storage.publish_new(files, folder) or storage.exists(below(folder, "zarr.json")):
                 return
-            if not is_orphan(target):
+            if not is_orphan(storage, folder):
                 raise StoreFormatError(
-                    f"{target} holds files and no zarr.json: a run that lost it, or files that are not biocache's; "
-                    "move them away, or choose another --store"
-                ) from error
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            return
+                    f"{storage.place(folder)} holds files and no zarr.json: a run that lost it, or files that are not "
+                    "biocache's; move them away, or choose another --store"
+                )
+            storage.remove(folder)
 
 
-def refuse_foreign(root: Path) -> None:
-    """Refuse a folder that is neither a store of this format nor empty.
+def refuse_foreign(storage: Storage) -> None:
+    """Refuse a place that is neither a store of this format nor empty.
 
     Raises
     ------
     StoreFormatError
-        If it is such a folder, or a file, or lies in a Zarr folder.
+        If it is such a place, or a file, or lies in a Zarr folder.
     """
-    around = enclosing_zarr(root)
+    around = enclosing_zarr(storage.path) if isinstance(storage, Folder) else None
     if around is not None:
-        raise StoreFormatError(f"{root} lies in the Zarr folder {around}; choose another --store, outside of it")
-    if (root / "zarr.json").exists():
-        check_store(root)
-    elif root.is_dir():
+        raise StoreFormatError(f"{storage} lies in the Zarr folder {around}; choose another --store, outside of it")
+    if storage.exists("zarr.json"):
+        check_store(storage)
+    elif isinstance(storage, Folder):
+        _refuse_filled(storage)
+    elif any(not path.startswith(".") for path in storage.sizes("")):
+        raise StoreFormatError(f"{storage} is not a biocache store and not empty; choose another --store")
+
+
+def _refuse_filled(storage: Folder) -> None:
+    root = storage.path
+    if root.is_dir():
         # Another process may be creating the store, or was killed before it had.
         if any(not entry.name.endswith(".partial") for entry in root.iterdir()) and not (root / "zarr.json").exists():
-            raise StoreFormatError(f"{root} is not a biocache store and not empty; choose another --store")
+            raise StoreFormatError(
+                f"{root} is not a biocache store and not empty; choose another --store, or where it was one and lost "
+                "its zarr.json, run `biocache verify --repair`"
+            )
     elif root.exists() and not root.is_dir():  # Asked again: another process may have made it since.
         raise StoreFormatError(f"{root} is not a folder; choose another --store")
 
 
-def remove_empty_groups(root: Path, run: Path) -> None:
+def remove_empty_groups(storage: Storage, run: str) -> None:
     """Remove the groups between the root of a store and a run that hold nothing."""
-    for group in run.parents:
-        # A group that is gone says nothing about those above it.
-        if group == root or (group.exists() and not _remove_if_empty(group)):
+    for group in parents(run):
+        if not group or not storage.remove_empty_group(group):
             return
-
-
-def _remove_if_empty(group: Path) -> bool:
-    """Remove a group that holds nothing, and return whether it is gone; what appears there meanwhile stays."""
-    metadata = group / "zarr.json"
-    try:
-        if any(entry.name != metadata.name for entry in group.iterdir()):
-            return False
-        content = metadata.read_bytes() if metadata.exists() else b""
-        metadata.unlink(missing_ok=True)
-    except FileNotFoundError:  # Another process removes it.
-        return True
-    try:
-        group.rmdir()
-    except OSError:
-        with suppress(FileNotFoundError):
-            metadata.write_bytes(content)
-        return False
-    return True

@@ -1,40 +1,46 @@
-"""Verifying a run: every record, checksum and value on disk."""
+"""Verifying: every file, record, checksum and value of runs and results; and what can be repaired."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from biocache.store import schema
-from biocache.store.arrays import UNREADABLE
 from biocache.store.checks import all_finite
-from biocache.store.errors import REMAKE, BiocacheError, IntegrityError
-from biocache.store.paths import require_file
+from biocache.store.digests import digest_encoding, digest_samples, sample_rows, stored_encoding
+from biocache.store.errors import REMAKE, BiocacheError, IntegrityError, NewerFormatError, StoreFormatError
+from biocache.store.groups import RESULTS, check_store, read_group_attributes, subfolders
+from biocache.store.hierarchy import create_parents, parents
+from biocache.store.keys import RunKey
+from biocache.store.metadata import MetadataError
 from biocache.store.reading import Run
-from biocache.store.records import read_record
+from biocache.store.records import read_record, record_path, recorded_packs
+from biocache.store.results import read_result
+from biocache.store.runs import is_run
 from biocache.store.schema import ATTENTION
+from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
-__all__ = ["Problem", "row_sum_tolerance", "verify_run"]
+__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_results", "verify_run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A fault of a run.
+    """A fault of a run or a result.
 
     Attributes
     ----------
-    run
-        Path of the run below the store.
+    place
+        Path of the run or result below the store.
     pack
         The pack; None for a fault of the whole run.
     message
         The fault and the next step, on one line.
     """
 
-    run: str
+    place: str
     pack: int | None
     message: str
 
@@ -69,8 +75,9 @@ def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str, compute_dtype: st
 def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> Iterator[Problem]:
     """Check all that is stored of a run.
 
-    Reads every record and every chunk and compares the checksums. Every activation must be finite, every attention
-    probability in [0, 1], every row of a map sum to 1 within rounding, and the tables must agree with each other.
+    Reads every file and compares the checksums. The texts, labels and tokens in the tables must be those of the spec,
+    and the tables agree with each other; every activation must be finite, every attention probability in [0, 1], every
+    row of a map sum to 1 within rounding.
 
     Parameters
     ----------
@@ -84,20 +91,110 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
     Problem
         One for each fault; none for a sound and complete run.
     """
+    place = str(run.key)
+    faults = list(_file_faults(run))
     try:
-        yield from (Problem(str(run.key), None, message) for message in _table_faults(run))
+        faults += [] if faults else _table_faults(run)
+        yield from (Problem(place, None, message) for message in faults)
+        recorded = set(recorded_packs(run.group.storage, run.group.folder))
+        assert run.plan  # Without its tables nothing says where the activations are.
     except BiocacheError as error:
-        yield Problem(str(run.key), None, error.message)
+        yield from (Problem(place, None, message) for message in faults or [error.message])
         return
-    done = set(run.committed())
-    yield from (Problem(str(run.key), None, message) for message in _array_faults(run, done))
     for pack in range(run.counts.packs):
-        if pack not in done:
-            yield Problem(str(run.key), pack, "not committed: run the same `biocache extract` again to finish it")
+        if pack not in recorded:
+            yield Problem(place, pack, "not committed: run the same `biocache extract` again to finish it")
         else:
-            yield from (Problem(str(run.key), pack, message) for message in _pack_faults(run, pack))
+            yield from (Problem(place, pack, message) for message in _pack_faults(run, pack))
         if on_pack is not None:
             on_pack(pack + 1, run.counts.packs)
+
+
+def verify_results(storage: Storage, folders: Iterable[str]) -> Iterator[Problem]:
+    """Check results of a store, by their paths; yield a problem for each that cannot be read."""
+    for folder in folders:
+        try:
+            read_result(storage, folder).load()
+        except BiocacheError as error:
+            yield Problem(folder, None, error.message)
+
+
+def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
+    """Remove what is damaged and can be made again by the command that made it, and make lost groups again.
+
+    That is: commit records of packs with a fault, so that they are computed again; results; the ``zarr.json`` of groups
+    above a run. A run whose own tables are damaged stays as it is.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    problems
+        What `verify_run` and `verify_results` found.
+
+    Returns
+    -------
+    list of str
+        What was done, a line each.
+    """
+    done = []
+    for problem in problems:
+        if problem.pack is not None:
+            path = f"{problem.place}/{record_path(problem.pack)}"
+            if storage.exists(path):
+                storage.delete(path)
+                done.append(f"{problem.place}, pack {problem.pack}: its record was deleted; extract the run again")
+        elif problem.place.startswith(f"{RESULTS}/"):
+            with suppress(FileNotFoundError):
+                storage.remove(problem.place)
+                done.append(f"{problem.place}: deleted; run the command that computed it again")
+    return done
+
+
+def repair_groups(storage: Storage) -> list[str]:
+    """Make the ``zarr.json`` of a store and of the groups above its runs again where it is lost or damaged.
+
+    Raises
+    ------
+    StoreFormatError
+        If the folder holds no runs, or is the store of a newer release.
+    """
+    runs = [path for path in subfolders(storage, len(RunKey.names())) if is_run(storage, path)]
+    try:
+        check_store(storage)
+    except NewerFormatError:
+        raise
+    except (FileNotFoundError, StoreFormatError):
+        if not any(_is_sound(storage, path) for path in runs):
+            raise StoreFormatError(f"{storage} is not a biocache store: it holds no run of this format") from None
+    done = []
+    for group in sorted({group for run in runs for group in parents(run)}):
+        try:
+            sound = "biocache" in read_group_attributes(storage, group) if not group else True
+            read_group_attributes(storage, group)
+        except (FileNotFoundError, StoreFormatError):
+            sound = False
+        if not sound:
+            storage.delete(below(group, "zarr.json"))
+            done.append(f"{storage.place(group)}: its zarr.json was made again")
+    for run in runs:
+        create_parents(storage, run)
+    return done
+
+
+def _is_sound(storage: Storage, run: str) -> bool:
+    with suppress(BiocacheError):
+        return bool(Run.open(storage, RunKey.from_path(run)))
+    return False
+
+
+def _file_faults(run: Run) -> Iterator[str]:
+    """Yield which files of a run, but activations and records, are not what was written."""
+    for path in run.sealed.files:
+        try:
+            run.sealed.read_file(path)
+        except (OSError, MetadataError) as error:
+            yield f"{one_line(error)}; {REMAKE}"
 
 
 def _table_faults(run: Run) -> Iterator[str]:
@@ -131,34 +228,18 @@ def _table_faults(run: Run) -> Iterator[str]:
         "words/token_count": np.array_equal(np.bincount(word[inside], minlength=words), columns["words/token_count"]),
     }
     yield from (f"table column {path} does not agree with the others" for path, sound in checks.items() if not sound)
-
-
-def _array_faults(run: Run, done: set[int]) -> Iterator[str]:
-    """Yield where another Zarr reader, which uses an array's metadata, would not find what is stored."""
-    for kept in run.spec.kept:
-        chunks = run.chunks(kept.name)
-        try:
-            require_file(run.path / kept.path / "zarr.json")
-            array = zarr.open_array(run.path / kept.path, mode="r")
-            for pack in sorted(done)[:1]:
-                require_file(chunks.path(0, pack))
-                values = kept.part(np.asarray(array.blocks[kept.index(0, pack)])[0], slice(chunks.used[pack]))
-                if not np.array_equal(values, chunks.read(0, pack)):
-                    yield f"{kept.path} reads as other values by its zarr.json; {REMAKE}"
-        except IntegrityError:
-            pass  # Reported with its pack.
-        except UNREADABLE as error:
-            yield f"{kept.path} cannot be read as a Zarr array ({one_line(error)}); {REMAKE}"
-        try:
-            if tuple(run.column(f"{kept.name}/layer").tolist()) != chunks.layers:
-                yield f"{kept.name}/layer does not hold the layers of the run's spec; {REMAKE}"
-        except IntegrityError as error:
-            yield error.message
+    if not all(checks.values()):
+        return
+    if digest_encoding(stored_encoding(run)) != run.spec.encoding_digest:
+        yield f"the tokens in its tables are not those of its spec; {REMAKE}"
+    texts = schema.WHOLE_VIEWS.get(run.key.view)
+    if texts is not None and digest_samples(sample_rows(run, texts)) != run.spec.dataset_digest:
+        yield f"the texts and labels in its tables are not those of its spec; {REMAKE}"
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
     try:
-        record = read_record(run.path, pack)
+        record = read_record(run.group.storage, run.group.folder, pack, run.group.digest)
     except IntegrityError as error:
         yield error.message
         return
@@ -172,7 +253,10 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
                 continue
             where = f"layer {layer} of {kept.name}"
             if not record.matches(kept.name, index, values):
-                yield f"{where}: values are not those that were committed; delete the record and extract the pack again"
+                yield (
+                    f"{where}: values are not those that were committed; run `biocache verify --repair` and extract "
+                    "the run again"
+                )
             if not all_finite(values):
                 yield f"{where}: values are not finite"
             elif kept is ATTENTION:

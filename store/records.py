@@ -1,19 +1,21 @@
 """Commit records: the small files that make a pack exist."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import json
+import struct
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 
 from biocache.store.errors import IntegrityError
 from biocache.store.metadata import Natural, decoded
-from biocache.store.paths import require_file
+from biocache.store.storage import Storage, below
+from biocache.store.text import one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RECORD_PATH", "PackRecord", "committed_packs", "read_record", "record_path"]
+__all__ = ["RECORD_PATH", "PackRecord", "encode_record", "read_record", "record_path", "recorded_packs"]
 
 RECORD_PATH = "packs/record"
 
@@ -24,6 +26,8 @@ class PackRecord:
 
     Attributes
     ----------
+    run
+        Digest of the run that the pack is of.
     checksums
         CRC-32C of the valid entries of every layer's chunk, little-endian and in row-major order, by
         variable.
@@ -35,6 +39,7 @@ class PackRecord:
         Name of the machine that committed it.
     """
 
+    run: str
     checksums: dict[str, list[Natural]]
     stored_bytes: Natural
     time: str
@@ -58,40 +63,58 @@ class PackRecord:
         return index < len(stored) and checksum(values) == stored[index]
 
 
-def record_path(run: Path, pack: int) -> Path:
-    """Return the file of the record of a pack."""
-    return run / RECORD_PATH / "c" / str(pack)
+def record_path(pack: int) -> str:
+    """Return the path of the record of a pack below its run."""
+    return f"{RECORD_PATH}/c/{pack}"
 
 
-def read_record(run: Path, pack: int) -> PackRecord:
-    """Read the record of a committed pack.
+def encode_record(record: PackRecord) -> bytes:
+    """Return a record as it is stored: a chunk with one text.
 
-    The chunk holds a count of 1 and the length of the text (both 32-bit little-endian), the text, and the
-    CRC-32C of all before it: the ``vlen-utf8`` and ``crc32c`` codecs of Zarr, read here without opening an array,
-    since a catalog reads thousands.
+    It holds a count of 1 and the length of the text (both 32-bit little-endian), the text, and the CRC-32C of all
+    before it: the ``vlen-utf8`` and ``crc32c`` codecs of Zarr, written and read here without opening an array, since a
+    catalog reads thousands.
+    """
+    text = json.dumps(asdict(record), separators=(",", ":")).encode()
+    body = struct.pack("<II", 1, len(text)) + text
+    return body + struct.pack("<I", google_crc32c.value(body))
+
+
+def read_record(storage: Storage, run: str, pack: int, digest: str) -> PackRecord:
+    """Read the record of a pack, which is committed if this succeeds.
+
+    Parameters
+    ----------
+    storage, run
+        Where the run is.
+    pack
+        The pack.
+    digest
+        Digest of the run.
 
     Raises
     ------
     IntegrityError
-        If the record is missing or damaged.
+        If the record is missing, damaged, or of another run.
     """
-    path = record_path(run, pack)
+    path = below(run, record_path(pack))
     try:
-        require_file(path)
-        data = path.read_bytes()
+        data = storage.get(path)
         body, crc = data[:-4], int.from_bytes(data[-4:], "little")
         if len(data) < 12 or google_crc32c.value(body) != crc:
             raise ValueError("checksum does not match")
-        return decoded(body[8:], PackRecord)
+        record = decoded(body[8:], PackRecord)
+        if record.run != digest:
+            raise ValueError("it is of another run")
     except (OSError, ValueError) as error:
         raise IntegrityError(
-            f"commit record of pack {pack} of {run} cannot be read ({error}); delete {path} and run the same "
+            f"commit record of pack {pack} of {storage.place(run)} cannot be used ({one_line(error)}); run the same "
             "`biocache extract` again to compute this pack anew"
         ) from error
+    return record
 
 
-def committed_packs(run: Path) -> list[int]:
-    """Return the packs that have a record, ascending."""
-    folder = run / RECORD_PATH / "c"
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+def recorded_packs(storage: Storage, run: str) -> list[int]:
+    """Return the packs for which there is a record, sound or not, ascending."""
+    names = storage.sizes(below(run, f"{RECORD_PATH}/c"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and name == str(int(name)))

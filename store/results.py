@@ -1,31 +1,27 @@
 """Results: computed from runs, kept in the store, and found by what they were computed from."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from biocache.store.arrays import UNREADABLE
-from biocache.store.atomic import replacing, write_error
+from biocache.store.arrays import UNREADABLE, files_of, zarr_store
+from biocache.store.atomic import write_error
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
-from biocache.store.groups import RESULTS, check_format, read_group_attributes
-from biocache.store.hierarchy import create_parents, refuse_foreign
+from biocache.store.groups import RESULTS
+from biocache.store.hierarchy import create_parents, group_metadata, refuse_foreign
 from biocache.store.metadata import as_type
-from biocache.store.paths import require_file
-from biocache.store.reading import Run
-from biocache.store.spec import FORMAT_VERSION
+from biocache.store.sealing import Sealed, digest_of, read_sealed, seal
+from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line
 
-__all__ = ["StoredResult", "find_result", "list_results", "read_result", "run_identity", "save_result"]
+__all__ = ["StoredResult", "find_result", "list_results", "read_result", "result_folders", "save_result"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Described:
     """What biocache's attributes of a result hold."""
 
@@ -33,10 +29,9 @@ class _Described:
     inputs: dict[str, Any]
     created: str
     variables: tuple[str, ...]
-    digest: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StoredResult(_Described):
     """A result in the store.
 
@@ -48,15 +43,18 @@ class StoredResult(_Described):
         All that decides its numbers: identities of runs, settings.
     created
         UTC time, ISO 8601.
-    path
-        Folder of its group.
     variables
         Names of its data variables, in their order.
-    digest
-        SHA-256 (hexadecimal) of its values, coordinates and attributes.
+    sealed
+        Its group in the store.
     """
 
-    path: Path
+    sealed: Sealed
+
+    @property
+    def where(self) -> str:
+        """Its place, as messages name it."""
+        return self.sealed.group.where
 
     def load(self) -> xr.Dataset:
         """Read the result into memory; text is of dtype object.
@@ -64,28 +62,21 @@ class StoredResult(_Described):
         Raises
         ------
         IntegrityError
-            If its bytes are missing or damaged.
+            If its bytes are missing, or not those that were written.
         """
         try:
-            loaded = _load(self.path, self.variables)
-            if _content_digest(loaded) != self.digest:
-                raise ValueError("its values are not those that were kept")
+            files = self.sealed.read() | {"zarr.json": group_metadata(self.sealed.others)}
+            return _load(files, self.variables)
         except UNREADABLE as error:
-            raise _damaged(self.path, error) from error
-        return loaded
+            raise _damaged(self.where, error) from error
 
 
-def run_identity(run: Run) -> dict[str, str]:
-    """Return the identity of a run: its path and the SHA-256 (hexadecimal) of its spec."""
-    return {"run": str(run.key), "spec": _digest(run.spec.to_json())}
-
-
-def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
+def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
     """Return the result of some inputs, in memory; None where there is none.
 
     Parameters
     ----------
-    root
+    store
         Folder of the store.
     kind
         What computed it.
@@ -97,36 +88,38 @@ def find_result(root: Path, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset 
     IntegrityError
         If it is there and damaged.
     """
-    path = _path(root, kind, inputs)
+    storage, folder = open_storage(store), _folder(kind, inputs)
     before = None
     while True:
-        try:
-            folder = path.stat().st_ino
-            (path / "zarr.json").stat()
-        except OSError:
+        if not storage.exists(f"{folder}/zarr.json"):
             return None
+        found = None
         try:
-            return read_result(path).load()
+            found = read_result(storage, folder)
+            return found.load()
         except IntegrityError:
-            # Another process may be replacing it: then the folder is another one now, or is gone.
-            if folder == before:
-                raise
-        before = folder
+            # Another process may be replacing it: then it is another one now, or is gone.
+            now = None if found is None else found.sealed.group.digest
+            if now == before or now is None:
+                if storage.exists(f"{folder}/zarr.json"):
+                    raise
+                return None
+            before = now
 
 
-def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
+def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
     """Keep a result; one of the same inputs is replaced.
 
     It appears whole or not at all.
 
     Parameters
     ----------
-    root
+    store
         Folder of the store; made where it is missing.
     kind, inputs
         As `find_result`.
     dataset
-        The result, with coordinates and attributes. Its attribute ``biocache`` is reserved.
+        The result, with coordinates and attributes.
 
     Returns
     -------
@@ -142,35 +135,32 @@ def save_result(root: Path, kind: str, inputs: Mapping[str, Any], dataset: xr.Da
     ResourceError
         If the disk is full or cannot be written.
     """
-    target = _path(root, kind, inputs)
-    refuse_foreign(root)
+    storage, folder = open_storage(store), _folder(kind, inputs)
+    refuse_foreign(storage)
+    variables = [str(name) for name in dataset.data_vars]
+    files = _files(dataset)
     attributes: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
         "kind": kind,
         "inputs": dict(inputs),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "variables": [str(name) for name in dataset.data_vars],
+        "variables": variables,
     }
     try:
-        create_parents(root, target)
-        with replacing(target) as made:
-            _write(made, dataset.assign_attrs(biocache=attributes))
-            # Read before another process can replace it.
-            kept = _load(made, attributes["variables"])
-            _add_attribute(made, "digest", _content_digest(kept))
+        create_parents(storage, folder)
+        storage.publish(seal(files, attributes, folder), folder)
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
-    return kept
+    return _load(files, variables)
 
 
 def list_results(
-    root: Path, kind: str | None = None, problems: list[BiocacheError] | None = None
+    store: StorePlace, kind: str | None = None, problems: list[BiocacheError] | None = None
 ) -> list[StoredResult]:
     """Return the results of a store, the oldest first; only their attributes are read.
 
     Parameters
     ----------
-    root
+    store
         Folder of the store.
     kind
         What computed them; None for all.
@@ -182,30 +172,34 @@ def list_results(
     IntegrityError
         If the attributes of one are damaged.
     """
+    storage = open_storage(store)
     found = []
-    for metadata in (root / RESULTS).glob(f"{kind or '*'}/*/zarr.json"):
+    for folder in result_folders(storage, kind):
         try:
-            found.append(read_result(metadata.parent))
+            found.append(read_result(storage, folder))
         except BiocacheError as error:
             if problems is None:
                 raise
             problems.append(error)
-    return sorted(found, key=lambda result: (result.created, str(result.path)))
+    return sorted(found, key=lambda result: (result.created, result.where))
 
 
-def _digest(value: Any) -> str:
+def result_folders(storage: Storage, kind: str | None = None) -> list[str]:
+    """Return the paths of the results of a store, sound or damaged."""
+    kinds = storage.folders(RESULTS) if kind is None else [kind]
+    folders = [f"{RESULTS}/{one}/{name}" for one in kinds for name in storage.folders(f"{RESULTS}/{one}")]
+    # A folder whose name begins with a dot is temporary.
+    return [folder for folder in folders if "/." not in folder]
+
+
+def _folder(kind: str, inputs: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+        return f"{RESULTS}/{kind}/{digest_of(inputs)}"
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"the inputs of a result are not JSON ({one_line(error)})") from error
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _path(root: Path, kind: str, inputs: Mapping[str, Any]) -> Path:
-    return root / RESULTS / kind / _digest(inputs)
-
-
-def read_result(path: Path) -> StoredResult:
+def read_result(storage: Storage, folder: str) -> StoredResult:
     """Open one result; see `list_results`.
 
     Raises
@@ -216,54 +210,28 @@ def read_result(path: Path) -> StoredResult:
         If a newer release wrote it.
     """
     try:
-        own = as_type(check_format(read_group_attributes(path), path), _Described)
-        if (own.kind, _digest(own.inputs)) != (path.parent.name, path.name):
+        sealed = read_sealed(storage, folder, folder)
+        own = as_type(sealed.attributes, _Described)
+        if _folder(own.kind, own.inputs) != folder:
             raise ValueError("it is not the result of its inputs")
     except NewerFormatError:
         raise
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    return StoredResult(path=path, **vars(own))
+        raise _damaged(storage.place(folder), error) from error
+    return StoredResult(**vars(own), sealed=sealed)
 
 
-def _load(path: Path, variables: Sequence[str]) -> xr.Dataset:
-    """Read a result without biocache's own attributes."""
-    for file in path.rglob("*"):
-        if not file.is_dir():
-            require_file(file)
-    with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
-        _require_chunks(path, dataset)
+def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> xr.Dataset:
+    """Read a result from its files."""
+    with xr.open_zarr(zarr_store(files)[0], consolidated=False, chunks=None) as dataset:
         loaded = dataset.load()
-    del loaded.attrs["biocache"]
-    # Zarr lists arrays in the order of the file system; a result has its variables in their own order.
+    # Zarr lists arrays in an order of its own; a result has its variables in theirs.
     ordered: xr.Dataset = _text_as_objects(loaded)[list(variables)]
     return ordered
 
 
-def _content_digest(dataset: xr.Dataset) -> str:
-    """Return the SHA-256 (hexadecimal) of the values, coordinates and attributes of a result."""
-    sha = hashlib.sha256(_canonical(dataset.attrs))
-    for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
-        values = variable.to_numpy()
-        what = [name, variable.dims, variable.shape, values.dtype.kind, values.dtype.itemsize, variable.attrs]
-        sha.update(_canonical(what))
-        little_endian = values.dtype.newbyteorder("<")
-        sha.update(_canonical(values.tolist()) if values.dtype.kind == "O" else values.astype(little_endian).tobytes())
-    return sha.hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=lambda number: number.item()).encode()
-
-
-def _add_attribute(path: Path, name: str, value: str) -> None:
-    """Add one of biocache's own attributes to a result that is not in its place yet."""
-    metadata = json.loads((path / "zarr.json").read_bytes())
-    metadata["attributes"]["biocache"][name] = value
-    (path / "zarr.json").write_text(json.dumps(metadata), encoding="utf-8")
-
-
-def _write(folder: Path, dataset: xr.Dataset) -> None:
+def _files(dataset: xr.Dataset) -> dict[str, bytes]:
+    """Return the files of a result, by path below it."""
     encoding = {
         name: {
             "compressors": [ZstdCodec(level=5), Crc32cCodec()],
@@ -272,8 +240,10 @@ def _write(folder: Path, dataset: xr.Dataset) -> None:
         }
         for name, array in dataset.variables.items()
     }
+    store, files = zarr_store()
     plain = _text_as_objects(dataset).drop_encoding()
-    plain.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    plain.to_zarr(store, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    return files_of(files)
 
 
 def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
@@ -283,15 +253,8 @@ def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(coordinates).assign({name: text[name] for name in text.keys() - coordinates.keys()})
 
 
-def _require_chunks(path: Path, dataset: xr.Dataset) -> None:
-    """Refuse a result that lost a chunk, which Zarr would read as fill."""
-    for name, array in dataset.variables.items():
-        chunk = path.joinpath(str(name), "c", *["0"] * array.ndim)
-        if array.size and not chunk.is_file():
-            raise FileNotFoundError(f"the chunk of {name} is missing")
-
-
-def _damaged(path: Path, error: BaseException) -> IntegrityError:
+def _damaged(where: str, error: BaseException) -> IntegrityError:
     return IntegrityError(
-        f"result {path} cannot be read ({one_line(error)}); delete this folder and run the same command again"
+        f"result {where} cannot be read ({one_line(error)}); remove it with `biocache verify --repair` and run the "
+        "same command again"
     )

@@ -1,25 +1,44 @@
 """A run as its metadata and commit records describe it: its identity, and how much of it is there."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from biocache.store.errors import REMAKE, IncompleteRunError, RunNotFoundError, StoreFormatError
-from biocache.store.groups import check_format, read_group_attributes
+from biocache.store.errors import (
+    REMAKE,
+    IncompleteRunError,
+    IntegrityError,
+    NewerFormatError,
+    RunNotFoundError,
+    StoreFormatError,
+)
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
-from biocache.store.records import PackRecord, committed_packs, read_record
+from biocache.store.records import PackRecord, read_record, recorded_packs
 from biocache.store.schema import LABELLED
+from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
-from biocache.store.text import as_html, as_text
+from biocache.store.storage import Storage, StorePlace, below, open_storage
+from biocache.store.text import as_html, as_text, one_line
 
-__all__ = ["Counts", "StoredRun", "is_run"]
+__all__ = ["SUCCESSORS", "Counts", "StoredRun", "is_run", "successor_path"]
 
 
-def is_run(folder: Path) -> bool:
+#: Folder of a store in which the runs that replace others are made, at the same paths.
+SUCCESSORS = ".successors"
+
+
+def is_run(storage: Storage, folder: str) -> bool:
     """Return whether a folder is a run, or one that lost its ``zarr.json``."""
-    places = (folder, *(folder / table for table in ("samples", "tokens")))
-    return any((place / "zarr.json").is_file() for place in places)
+    places = (folder, *(below(folder, table) for table in ("samples", "tokens")))
+    return any(storage.exists(below(place, "zarr.json")) for place in places)
+
+
+def successor_path(key: RunKey) -> str:
+    """Return where the run is made that replaces the one of a key."""
+    return f"{SUCCESSORS}/{key.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +48,8 @@ class Counts:
     samples: Natural
     tokens: Natural
     words: Natural
-    pairs: Natural
+    entries: Natural
     packs: Natural
-
-    @property
-    def entries(self) -> int:
-        """Entries of one head's maps that are stored."""
-        return self.pairs
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class _Described:
     spec: dict[str, Any]
     provenance: Provenance
     counts: Counts
+    replaces: str
 
 
 class StoredRun:
@@ -52,52 +67,89 @@ class StoredRun:
 
     Attributes
     ----------
-    path
-        Folder of the run.
+    sealed
+        Its group in the store.
     key, spec, provenance, counts
         Name, identity, origin and sizes of the run.
     """
 
-    def __init__(self, path: Path, key: RunKey, spec: RunSpec, provenance: Provenance, counts: Counts) -> None:
-        self.path = path
+    def __init__(self, sealed: Sealed, key: RunKey, spec: RunSpec, provenance: Provenance, counts: Counts) -> None:
+        self.sealed = sealed
         self.key = key
         self.spec = spec
         self.provenance = provenance
         self.counts = counts
 
     @classmethod
-    def open(cls, root: Path, key: RunKey) -> Self:
+    def open(cls, store: StorePlace, key: RunKey, *, successor: bool = False) -> Self:
         """Open the run of a key.
 
         Parameters
         ----------
-        root
+        store
             Folder of the store.
         key
             Name of the run.
+        successor
+            Whether to open the run that is being made to replace it.
 
         Raises
         ------
         RunNotFoundError
             If the store has no such run.
         StoreFormatError
-            If its attributes are not those of a run of this format version.
+            If its attributes are not those of a run of this format version, or not what was written.
         """
-        path = root / key.path
+        storage = open_storage(store)
+        folder = successor_path(key) if successor else key.path
         try:
-            attributes = read_group_attributes(path)
+            sealed = read_sealed(storage, folder, key.path)
+            described = as_type(sealed.attributes, _Described)
+            spec = RunSpec.from_json(key, described.spec)
         except FileNotFoundError as error:
-            if is_run(path):
+            if is_run(storage, folder):
                 raise StoreFormatError(f"run {key} is damaged: its zarr.json is missing; {REMAKE}") from error
-            raise RunNotFoundError(f"{root} has no run {key}; `biocache ls` lists what there is") from error
-        except StoreFormatError as error:
-            raise StoreFormatError(f"run {key} is damaged: {error}; {REMAKE}") from error
-        own = check_format(attributes, path)
-        try:
-            described = as_type(own, _Described)
-            return cls(path, key, RunSpec.from_json(key, described.spec), described.provenance, described.counts)
-        except MetadataError as error:
-            raise StoreFormatError(f"the attributes of run {path} are damaged ({error}); {REMAKE}") from error
+            raise RunNotFoundError(f"{storage} has no run {key}; `biocache ls` lists what there is") from error
+        except NewerFormatError:
+            raise
+        except (StoreFormatError, MetadataError) as error:
+            raise StoreFormatError(f"run {key} is damaged: {one_line(error)}; {REMAKE}") from error
+        return cls(sealed, key, spec, described.provenance, described.counts)
+
+    @property
+    def group(self) -> Group:
+        """The run's group in the store."""
+        return self.sealed.group
+
+    @property
+    def replaces(self) -> str:
+        """Digest of the run that it was made to replace; empty for none."""
+        return str(self.sealed.attributes["replaces"])
+
+    def in_place(self) -> Self:
+        """Return the run where it is now: a successor that was put in its place is in another folder than before."""
+        if self.group.folder != self.key.path and not self.group.is_same():
+            with suppress(RunNotFoundError, StoreFormatError):
+                now = type(self).open(self.group.storage, self.key)
+                if now.group.digest == self.group.digest:
+                    return now
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Folder of the run.
+
+        Raises
+        ------
+        SettingError
+            If the store is an object store, which has no folders.
+        """
+        return self.group.storage.local(self.group.folder)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the run's numbers: its path and the SHA-256 (hexadecimal) of its spec."""
+        return {"run": str(self.key), "spec": digest_of(self.spec.to_json())}
 
     def __repr__(self) -> str:
         return as_text(f"biocache.Run {self.key}", self.facts())
@@ -133,18 +185,32 @@ class StoredRun:
         ]
 
     def records(self) -> dict[int, PackRecord]:
-        """Read the records of all committed packs, by pack.
+        """Read the records of all committed packs, by pack, ascending, as of now.
 
         Raises
         ------
-        IntegrityError
-            If a record is damaged.
+        RunNotFoundError
+            If the run was removed or replaced.
         """
-        return {pack: read_record(self.path, pack) for pack in self.committed()}
+        return self.records_of(range(self.counts.packs))
+
+    def records_of(self, packs: Iterable[int]) -> dict[int, PackRecord]:
+        """Read the records of those of some packs that are committed; see `records`."""
+        group = self.group
+        there = set(recorded_packs(group.storage, group.folder))
+        found = {}
+        for pack in packs:
+            if pack in there:
+                # A record that is torn, or of a run that was here before, commits nothing.
+                with suppress(IntegrityError):
+                    found[pack] = read_record(group.storage, group.folder, pack, group.digest)
+        if len(found) < len(there):
+            self.group.require_same()
+        return found
 
     def committed(self) -> list[int]:
-        """Return the packs that have a record, ascending, as of now."""
-        return [pack for pack in committed_packs(self.path) if pack < self.counts.packs]
+        """Return the packs that have a sound record, ascending; see `records`."""
+        return list(self.records())
 
     @property
     def complete(self) -> bool:
@@ -152,7 +218,7 @@ class StoredRun:
         return len(self.committed()) == self.counts.packs
 
     def require_complete(self) -> None:
-        """Refuse a run that still has packs without a record, or that was removed after it was opened.
+        """Refuse a run that still has packs without a record, or that was removed or replaced after it was opened.
 
         Raises
         ------
@@ -161,8 +227,7 @@ class StoredRun:
         RunNotFoundError
             If the run is gone.
         """
-        if not (self.path / "zarr.json").exists():
-            raise RunNotFoundError(f"run {self.key} was removed from {self.path} after it was opened")
+        self.group.require_same()
         done = len(self.committed())
         if done < self.counts.packs:
             raise IncompleteRunError(

@@ -15,6 +15,7 @@ __all__ = [
     "HIDDEN",
     "LABELLED",
     "VARIABLES",
+    "WHOLE_VIEWS",
     "Activation",
     "Variable",
     "columns",
@@ -65,8 +66,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("samples", "token_count", _SAMPLE, "int32", "tokens of the sample, special tokens included"),
     Variable("samples", "word_start", _SAMPLE, "int64", "position of the first word along word"),
     Variable("samples", "word_count", _SAMPLE, "int32", "words of the sample, with those that lost all tokens"),
-    Variable("samples", "pair_start", _SAMPLE, "int64", "position of the attention map's first entry along pair"),
-    Variable("samples", "pair_count", _SAMPLE, "int64", "entries of one head's attention map"),
+    Variable("samples", "entry_start", _SAMPLE, "int64", "position of the attention map's first entry along entry"),
+    Variable("samples", "entry_count", _SAMPLE, "int64", "entries of one head's attention map"),
     Variable("samples", "truncated", _SAMPLE, "bool", "whether max_length cut tokens off", False),
     Variable("tokens", "token_id", _TOKEN, "int32", "id in the tokenizer's vocabulary", -1),
     Variable("tokens", "token_text", _TOKEN, "str", "the token as the tokenizer writes it", ""),
@@ -150,6 +151,9 @@ ATTENTION = Activation(
     1,
 )
 ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
+
+#: View of all texts of a sample -> their number.
+WHOLE_VIEWS = {"sentence": 1, "pair": 2}
 
 #: Task -> the table that has labels.
 LABELLED = {"ner": "words", "nli": "samples"}

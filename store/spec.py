@@ -14,7 +14,7 @@ from biocache.store.text import shortened
 
 __all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]

@@ -1,27 +1,26 @@
 """What interrupted commands left in a store: found, and freed."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from biocache.store.atomic import is_abandoned, leftovers, own_path, remove
-from biocache.store.errors import SettingError, StoreFormatError
+from biocache.store.atomic import is_abandoned, is_quiet, leftovers, locked_file, own_path, remove
+from biocache.store.claims import is_claimed
+from biocache.store.errors import BiocacheError, SettingError, StoreFormatError
 from biocache.store.groups import RESULTS, check_store, subfolders
 from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
 from biocache.store.keys import RunKey
+from biocache.store.runs import SUCCESSORS, StoredRun
+from biocache.store.storage import Folder, Storage, below
 
-__all__ = ["CHANGING", "QUIET_SECONDS", "changing", "disk_bytes", "sweep", "tidy"]
+__all__ = ["CHANGING", "changing", "stored_bytes", "sweep", "tidy"]
 
 #: How the names of notes begin that say which run a process is creating or removing.
 CHANGING = ".changing-"
-#: Age from which chunks without a run count as left by a writer.
-QUIET_SECONDS = 3600.0
 
 
 @contextmanager
-def changing(root: Path, path: str) -> Iterator[None]:
+def changing(storage: Storage, run: str) -> Iterator[None]:
     """Note, for the length of a context, which run of a store this process creates or removes.
 
     The note of a killed process stays, and says where a sweep has to look for empty groups: those that nobody noted may
@@ -29,25 +28,29 @@ def changing(root: Path, path: str) -> Iterator[None]:
 
     Parameters
     ----------
-    root
-        Folder of the store, which is there.
-    path
+    storage
+        The store, which is there.
+    run
         Path of the run below it.
     """
-    note = own_path(root, CHANGING)
-    note.write_text(path, encoding="utf-8")
-    try:
+    if not isinstance(storage, Folder):
         yield
+        return
+    note = own_path(storage.path, CHANGING)
+    try:
+        with locked_file(note, run):
+            yield
     finally:
         note.unlink(missing_ok=True)
 
 
-def sweep(root: Path) -> int:
-    """Free what commands left that were killed while they removed, created or wrote a run or a result.
+def sweep(storage: Storage) -> int:
+    """Free what commands left that were killed while they removed, created, replaced or wrote a run or a result.
 
-    That is: runs that were removed but not freed, runs and results that were never finished, chunks of a writer that
-    outlived the removal of its run, and empty groups of a run that a killed command was creating or removing. What live
-    processes write is left alone, and so is all that is not biocache's; a folder that is no store is not touched.
+    That is: runs that were removed or replaced but not freed, runs and results that were never finished, chunks of a
+    writer that outlived the removal of its run, and empty groups of a run that a killed command was creating or
+    removing. What live processes write is left alone, and so is all that is not biocache's, and a run that is to
+    replace another and is not finished: the same command goes on with it. A folder that is no store is not touched.
 
     Returns
     -------
@@ -55,66 +58,67 @@ def sweep(root: Path) -> int:
         Bytes that were freed.
     """
     try:
-        check_store(root)
-    except (FileNotFoundError, NotADirectoryError, StoreFormatError):
+        check_store(storage)
+    except (OSError, StoreFormatError):
         return 0
-    freed = 0
-    orphans = [run for run in _folders(root) if is_orphan(run) and _is_quiet(run)]
+    if not isinstance(storage, Folder):
+        return 0
+    root, freed = storage.path, 0
+    orphans = [run for run in _folders(storage) if is_orphan(storage, run) and is_quiet(root / run)]
     temporary = [left for home in (root, *root.glob(f"{RESULTS}/*")) for left in leftovers(home)]
-    for left in (*temporary, *orphans):
-        size = disk_bytes(left)
+    replaced = list(_replaced(storage))
+    for left in (*temporary, *(root / run for run in (*replaced, *orphans))):
+        size = stored_bytes(storage, left.relative_to(root).as_posix())
         with suppress(FileNotFoundError):  # Another process frees it.
             remove(left, root)
             freed += size
-    for orphan in orphans:
-        remove_empty_groups(root, orphan)
-    tidy(root)
-    for run in _folders(root):
-        if (run / "zarr.json").exists():
+    for run in (*replaced, *orphans):
+        remove_empty_groups(storage, run)
+    tidy(storage)
+    for run in _folders(storage):
+        if storage.exists(below(run, "zarr.json")):
             # A process was killed while it removed a group that another was about to use.
-            create_parents(root, run)
+            create_parents(storage, run)
     return freed
 
 
-def tidy(root: Path) -> None:
+def _replaced(storage: Folder) -> Iterator[str]:
+    """Yield the paths of the runs that were exchanged with their successor by a process that was killed then."""
+    for run in subfolders(storage, len(RunKey.names()), SUCCESSORS):
+        with suppress(BiocacheError):
+            key = RunKey.from_path(run.removeprefix(f"{SUCCESSORS}/"))
+            left, kept = (StoredRun.open(storage, key, successor=successor) for successor in (True, False))
+            if kept.replaces == left.group.digest and not is_claimed(storage, run):
+                yield run
+
+
+def tidy(storage: Storage) -> None:
     """Remove the empty groups of runs that killed processes were creating or removing, and their notes."""
-    for note in root.glob(f"{CHANGING}*"):
-        if is_abandoned(note, CHANGING):
-            _tidy(root, note)
+    if not isinstance(storage, Folder):
+        return
+    for note in storage.path.glob(f"{CHANGING}*"):
+        if is_abandoned(note, note, CHANGING):
+            with suppress(OSError, ValueError, SettingError):
+                _tidy(storage, RunKey.from_path(note.read_text(encoding="utf-8")).path)
+            note.unlink(missing_ok=True)
 
 
-def _tidy(root: Path, note: Path) -> None:
-    with suppress(OSError, ValueError, SettingError):
-        run = root / RunKey.from_path(note.read_text(encoding="utf-8")).path
-        for group in run.parents[: len(RunKey.names()) - 1]:
-            for torn in group.glob("zarr.*.partial"):
-                if _is_quiet(torn):
-                    torn.unlink(missing_ok=True)
-        if not run.exists():
-            remove_empty_groups(root, run)
-    note.unlink(missing_ok=True)
+def _tidy(storage: Folder, run: str) -> None:
+    groups = (storage.path / run).parents[: len(RunKey.names()) - 1]
+    for torn in (torn for group in groups for torn in group.glob("zarr.*.partial")):
+        if is_quiet(torn):
+            torn.unlink(missing_ok=True)
+    if not (storage.path / run).exists():
+        remove_empty_groups(storage, run)
 
 
-def _is_quiet(folder: Path) -> bool:
-    """Return whether nothing has changed in a folder for a while: what is being copied to it may become a run."""
-    newest = 0.0
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):
-            newest = max(newest, path.lstat().st_ctime)
-    return time.time() - newest >= QUIET_SECONDS
-
-
-def disk_bytes(folder: Path) -> int:
+def stored_bytes(storage: Storage, folder: str) -> int:
     """Return the bytes of all files below a folder."""
-    total = 0
-    for file in folder.rglob("*"):
-        with suppress(OSError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+    return sum(storage.sizes(folder).values())
 
 
-def _folders(root: Path) -> list[Path]:
-    """Return the folders of a store that are where runs are, but for what links lead to."""
-    real = os.path.realpath(root)
-    paths = subfolders(root, len(RunKey.names()))
-    return [root / path for path in paths if os.path.realpath(root / path) == os.path.join(real, path)]  # noqa: PTH118
+def _folders(storage: Folder) -> list[str]:
+    """Return the paths of the folders of a store that are where runs are, but for what links lead to."""
+    real = os.path.realpath(storage.path)
+    paths = subfolders(storage, len(RunKey.names()))
+    return [path for path in paths if os.path.realpath(storage.path / path) == os.path.join(real, path)]  # noqa: PTH118

@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 
 from biocache.store import BiocacheError, Run, RunKey
 from biocache.store.claims import Claims
+from biocache.store.creating import create_run
+from biocache.store.digests import SampleRow, digest_encoding, digest_samples
 from biocache.store.integrity import verify_run
 from biocache.store.packing import PackPlan, plan_packs
 from biocache.store.spec import Provenance, RunSpec
-from biocache.store.writing import PackBuffer, RunWriter, create_run
+from biocache.store.storage import Folder
+from biocache.store.writing import PackBuffer, RunWriter
 
 KEY = RunKey("ner", "corpus", "tiny", 30, 42, "sentence", "test")
 
@@ -160,7 +163,34 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     rng = np.random.default_rng(seed)
     hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
-    return Synthetic(spec, plan, _columns(rng, spec, plan), hidden, maps)
+    columns = _columns(rng, spec, plan)
+    digests = {name: digest for name, digest in _digests(spec, plan, columns).items() if name not in changes}
+    return Synthetic(replace(spec, **digests), plan, columns, hidden, maps)
+
+
+def _digests(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) -> dict[str, str]:
+    """Return the digests of the spec that belong to its tables."""
+    positions = plan.tokens.positions()
+    segment = columns["tokens/segment"][positions]
+    encoding = (
+        columns["samples/token_count"],
+        columns["tokens/token_id"][positions],
+        segment if spec.token_types else segment[:0],
+        columns["samples/word_count"],
+        columns["tokens/word"][positions],
+    )
+    words, segments = columns["words/word_text"], columns["words/segment"]
+    rows: list[SampleRow] = []
+    for sample, (name, begin, count) in enumerate(
+        zip(columns["samples/sample_id"], columns["samples/word_start"], columns["samples/word_count"], strict=True)
+    ):
+        own = slice(begin, begin + count)
+        texts = [words[own][segments[own] == text].tolist() for text in range(1 if spec.key.task == "ner" else 2)]
+        if spec.key.task == "ner":
+            rows.append((name, texts, None, [spec.label_names[code] for code in columns["words/label"][own]]))
+        else:
+            rows.append((name, texts, spec.label_names[columns["samples/label"][sample]], None))
+    return {"encoding_digest": digest_encoding(encoding), "dataset_digest": digest_samples(rows)}
 
 
 def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
@@ -201,8 +231,8 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[st
         "samples/token_count": counts,
         "samples/word_start": np.cumsum(word_count) - np.array(word_count),
         "samples/word_count": np.array(word_count),
-        "samples/pair_start": plan.entries.start,
-        "samples/pair_count": plan.entries.count,
+        "samples/entry_start": plan.entries.start,
+        "samples/entry_count": plan.entries.count,
         "samples/truncated": counts == counts.max(),
         "tokens/token_id": on_axis(rng.integers(0, 1000, len(positions)), -1),
         "tokens/token_text": on_axis(np.array([f"β{n}" for n in range(len(positions))], dtype=object), ""),
@@ -226,6 +256,11 @@ def assert_holds(run: Run, source: Synthetic) -> None:
     for name in source.spec.keep:
         np.testing.assert_array_equal(run.activations(name).compute(scheduler="synchronous"), source.truth(name))
     assert list(verify_run(run)) == []
+
+
+def chunk_file(run: Run, name: str, index: int, pack: int) -> Path:
+    """Return the file of the chunk of a layer, by position, and a pack."""
+    return run.path / run.chunks(name).path(index, pack)
 
 
 def stored_files(root: Path) -> dict[str, bytes]:
@@ -302,7 +337,7 @@ def create_within(root: Path, limit: int, answers: Connection) -> None:
 
 
 def hold_claim(run: Path, packs: list[int], held: Event, release: Event) -> None:
-    with Claims(run).hold(packs, wait=False) as mine:
+    with Claims(Folder(run), "").hold(packs, wait=False) as mine:
         if mine:
             held.set()
         release.wait()

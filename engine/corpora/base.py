@@ -1,15 +1,14 @@
 """The registry of tasks, and the corpus that every reader produces."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from biocache.engine.corpora.ner import NER
 from biocache.engine.corpora.nli import NLI
 from biocache.engine.corpora.task import Sample, Task
+from biocache.store.digests import digest_samples
 
-__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus", "digest_samples"]
+__all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -52,14 +51,4 @@ class Corpus:
 
     def digest(self, split: str) -> str:
         """Return the SHA-256 (hexadecimal) of a split's ids, words and labels, in their order."""
-        return digest_samples(self.splits[split])
-
-
-def digest_samples(samples: Iterable[Sample]) -> str:
-    """Return the SHA-256 (hexadecimal) of the ids, words and labels of some samples, in their order."""
-    sha = hashlib.sha256()
-    for sample in samples:
-        row = (sample.id, sample.texts, sample.label, sample.word_labels)
-        sha.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode())
-        sha.update(b"\n")
-    return sha.hexdigest()
+        return digest_samples(sample.row for sample in self.splits[split])

@@ -1,6 +1,5 @@
 """Text to tokens with word ids, for every tokenizer family."""
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.task import Sample, Task
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.models.shape import quiet_transformers
+from biocache.store.digests import digest_encoding
 from biocache.store.errors import DataError, ModelError, SettingError
 
 if TYPE_CHECKING:
@@ -90,11 +90,7 @@ class Encoding:
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of what the model reads and of the word of every token."""
         types = np.zeros(0, np.int8) if self.token_type is None else self.token_type
-        sha = hashlib.sha256()
-        for column in (self.token_count, self.token_id, types, self.word_count, self.word):
-            sha.update(f"{column.size};".encode())
-            sha.update(column.astype("<i4").tobytes())
-        return sha.hexdigest()
+        return digest_encoding((self.token_count, self.token_id, types, self.word_count, self.word))
 
 
 @dataclass(frozen=True, eq=False)

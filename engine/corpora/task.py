@@ -33,6 +33,11 @@ class Sample:
     tags: tuple[str, ...] | None = None
 
     @property
+    def row(self) -> tuple[str, tuple[tuple[str, ...], ...], str | None, tuple[str, ...] | None]:
+        """What `biocache.store.digests.digest_samples` takes of it."""
+        return self.id, self.texts, self.label, self.word_labels
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the words, or the one label of the sample."""
         return self.word_labels or (self.label or "",)

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from biocache.engine.executor import Executor, Task
@@ -13,10 +13,10 @@ from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models.loading import LoadedModel, load_model
 from biocache.engine.models.sources import ModelSource
-from biocache.store.errors import SpecMismatchError
+from biocache.store.errors import RunNotFoundError, SpecMismatchError, StoreFormatError
 from biocache.store.keys import RunKey
-from biocache.store.paths import resolved
 from biocache.store.reading import Run
+from biocache.store.storage import Storage
 
 __all__ = ["digest_on_cluster", "fill_runs_on_cluster"]
 
@@ -48,9 +48,16 @@ def digest_on_cluster(executor: Executor, source: ModelSource, device: str, comp
 
 
 def _fill_window(
-    root: str, key: RunKey, source: ModelSource, device: str, compute_dtype: str, budget: Budget, window: int
+    store: Storage,
+    key: RunKey,
+    digest: str,
+    source: ModelSource,
+    device: str,
+    compute_dtype: str,
+    budget: Budget,
+    window: int,
 ) -> RunReport:
-    run = Run.open(Path(root), key)
+    run = _opened(store, key, digest)
     with _FORWARD:
         loaded = _model(source, device, compute_dtype)
         if loaded.digest != run.spec.model_digest:
@@ -59,6 +66,18 @@ def _fill_window(
                 "workers the same files"
             )
         return fill_run(run, loaded, budget, windows=[window])
+
+
+def _opened(store: Storage, key: RunKey, digest: str) -> Run:
+    """Open the run of a key, or the successor that is to replace it, by its digest."""
+    for successor in (False, True):
+        with suppress(RunNotFoundError, StoreFormatError):
+            run = Run.open(store, key, successor=successor)
+            if run.group.digest == digest:
+                return run
+    raise RunNotFoundError(
+        f"run {key} was removed or replaced while it was being extracted; run the same command again"
+    )
 
 
 def fill_runs_on_cluster(
@@ -100,10 +119,10 @@ def fill_runs_on_cluster(
     for run in runs:
         left = sorted(set(range(run.counts.packs)) - set(run.committed()))
         todo[run.key] = int(run.plan.tokens.pack_sizes[left].sum())
-        root = str(resolved(run.path.parents[len(RunKey.names()) - 1]))
+        store = run.group.storage.absolute()
         for window, packs in enumerate(plan_windows(run.plan, budget.window_tokens)):
             if not set(left).isdisjoint(packs):
-                arguments = (root, run.key, source, device, compute_dtype, budget, window)
+                arguments = (store, run.key, run.group.digest, source, device, compute_dtype, budget, window)
                 tasks.append(Task(run.key, _fill_window, arguments))
     written = dict.fromkeys(todo, 0)
 

@@ -1,9 +1,8 @@
 """`extract`: a corpus and a model in, runs of a store out."""
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
@@ -13,8 +12,8 @@ from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
 from biocache.engine.request import in_words_of
+from biocache.store.creating import create_run, create_successor, install_successor, resume_run
 from biocache.store.errors import (
-    BusyError,
     NewerFormatError,
     ResourceError,
     RunNotFoundError,
@@ -23,19 +22,18 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.hierarchy import refuse_foreign
-from biocache.store.paths import local_path
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
+from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import sweep
 from biocache.store.text import format_bytes
-from biocache.store.writing import create_run, discard_run, resume_run
 
 __all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
 
 
 @in_words_of(ExtractionRequest)
 def extract(
-    store: str | os.PathLike[str],
+    store: StorePlace,
     request: ExtractionRequest,
     *,
     scheduler_address: str | None = None,
@@ -72,14 +70,14 @@ def extract(
 
 
 def run_plan(
-    store: str | os.PathLike[str],
+    store: StorePlace,
     plan: ExtractionPlan,
     *,
     scheduler_address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[RunReport]:
     """Execute a plan; see `extract`."""
-    root = local_path(store, "store")
+    root = open_storage(store)
     refuse_foreign(root)
     check_disk(root, plan)
     sweep(root)
@@ -95,7 +93,7 @@ def run_plan(
 
 
 def _fill(
-    root: Path,
+    root: Storage,
     plan: ExtractionPlan,
     model: ModelPlan,
     executor: Executor,
@@ -105,19 +103,24 @@ def _fill(
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
         runs = _create_runs(root, plan, model, digest_on_cluster(executor, *settings))
-        return fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
+        reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
+        for run in runs:
+            install_successor(run)
+        return reports
     loaded = load_model(*settings)
-    runs = _create_runs(root, plan, model, loaded.digest)
-    return [
-        fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress) for run in runs
-    ]
+    reports = []
+    for run in _create_runs(root, plan, model, loaded.digest):
+        reports.append(fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress))
+        # Not before: what it replaces stays readable until it is complete.
+        install_successor(run)
+    return reports
 
 
-def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
+def _create_runs(root: Storage, plan: ExtractionPlan, model: ModelPlan, digest: str) -> list[Run]:
     """Create or resume all runs of a model, after checking that none of them is refused."""
     runs = [replace(run, spec=replace(run.spec, model_digest=digest)) for run in model.runs]
     refuse_foreign(root)
-    doomed = []
+    replaced = set()
     for run in runs:
         try:
             resume_run(root, run.spec)
@@ -126,18 +129,12 @@ def _create_runs(root: Path, plan: ExtractionPlan, model: ModelPlan, digest: str
         except (SpecMismatchError, StoreFormatError):
             if not plan.request.overwrite:
                 raise
-            doomed.append(run.key)
-    for old in doomed:
-        discard_run(root, old)
-    try:
-        return [create_run(root, run.spec, _provenance(plan, model, run), run.layout, run.columns) for run in runs]
-    except SpecMismatchError as error:
-        if not plan.request.overwrite:
-            raise
-        raise BusyError(
-            f"another process has made a run of {model.source.name} with other settings while this one was replacing "
-            "it; stop one of them, and run the same command again"
-        ) from error
+            replaced.add(run.key)
+    made = []
+    for run in runs:
+        create = create_successor if run.key in replaced else create_run
+        made.append(create(root, run.spec, _provenance(plan, model, run), run.layout, run.columns))
+    return made
 
 
 def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provenance:
@@ -152,7 +149,7 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
     )
 
 
-def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
+def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:
     """Refuse a plan that would write more than its request allows.
 
     Counts the bytes that are not in the store yet, before compression.
@@ -163,7 +160,7 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         If it is more than `ExtractionRequest.max_disk`.
     """
     allowed = plan.request.max_disk
-    pending = sum(bytes_left(local_path(store, "store"), run) for run in plan.runs)
+    pending = sum(bytes_left(store, run) for run in plan.runs)
     if allowed is not None and pending > allowed:
         raise ResourceError(
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
@@ -171,18 +168,19 @@ def check_disk(store: str | os.PathLike[str], plan: ExtractionPlan) -> None:
         )
 
 
-def bytes_left(root: Path, run: RunPlan) -> int:
+def bytes_left(store: StorePlace, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
-    done = _packs_that_stay(root, run)
+    done = _packs_that_stay(open_storage(store), run)
     tokens, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.tokens, run.layout.entries))
     return run.activation_bytes - run.sizes.total(tokens, entries)
 
 
-def _packs_that_stay(root: Path, run: RunPlan) -> list[int]:
-    """Return the committed packs of a run; none if it will be replaced."""
-    try:
-        stored = Run.open(root, run.key)
-    except (RunNotFoundError, StoreFormatError):
-        return []
-    # The digest of the weights is unknown until they are loaded.
-    return [] if set(run.spec.difference(stored.spec)) - {"model_digest"} else stored.committed()
+def _packs_that_stay(root: Storage, run: RunPlan) -> list[int]:
+    """Return the committed packs of a run, or of the successor that will replace it."""
+    for successor in (False, True):
+        with suppress(RunNotFoundError, StoreFormatError):
+            stored = Run.open(root, run.key, successor=successor)
+            # The digest of the weights is unknown until they are loaded.
+            if not set(run.spec.difference(stored.spec)) - {"model_digest"}:
+                return stored.committed()
+    return []

@@ -238,7 +238,7 @@ class _Filler:
                 continue
             held.push(claim)
             # Read while the claim is held: its last holder may have committed some.
-            pending = set(self.writer.pending()) & set(window)
+            pending = set(self.writer.pending(window))
             batches = list(self._batches(window, pending))
             if not batches:
                 claim.close()

@@ -1,7 +1,6 @@
 """`finetune`: a corpus and pre-trained models in, checkpoints at every training size out."""
 
 import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ from biocache.engine.request import in_words_of
 from biocache.store.atomic import write_error
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
 from biocache.store.hierarchy import refuse_foreign
-from biocache.store.paths import enclosing_zarr, local_path, resolved
+from biocache.store.paths import enclosing_zarr, resolved
 from biocache.store.results import find_result, save_result
+from biocache.store.storage import Folder, Storage, StorePlace, open_storage
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.training import Training
@@ -56,7 +56,7 @@ class FinetuneProgress:
 
 @in_words_of(FinetuneRequest)
 def finetune(
-    store: str | os.PathLike[str],
+    store: StorePlace,
     request: FinetuneRequest,
     *,
     on_progress: Callable[[FinetuneProgress], None] | None = None,
@@ -97,11 +97,12 @@ def finetune(
             "training size 0 is the pre-trained model, for which there is nothing to fine-tune: `biocache extract` "
             "takes it as it is; name a size from 1 to 100"
         )
-    root = local_path(store, "store")
+    root = open_storage(store)
     refuse_foreign(root)
     around = enclosing_zarr(request.checkpoints / "checkpoint")
-    if around is None and resolved(root) in (resolved(request.checkpoints), *resolved(request.checkpoints).parents):
-        around = root
+    above = (resolved(request.checkpoints), *resolved(request.checkpoints).parents)
+    if around is None and isinstance(root, Folder) and root.absolute().path in above:
+        around = root.path
     if around is not None:
         raise SettingError(
             f"--checkpoints {request.checkpoints} lies in the Zarr folder {around}; choose a place outside of it"
@@ -134,7 +135,7 @@ class _Finetuning:
 
     def finish(
         self,
-        store: Path,
+        store: Storage,
         on_progress: Callable[[FinetuneProgress], None] | None,
         on_checkpoint: Callable[[Checkpoint, bool], None] | None,
     ) -> xr.Dataset:

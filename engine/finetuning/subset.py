@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.base import Corpus, digest_samples
+from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.ner import OUTSIDE, entity_type
 from biocache.engine.corpora.task import Sample
+from biocache.store.digests import digest_samples
 from biocache.store.errors import DataError, SettingError
 from biocache.store.text import shown
 
@@ -60,7 +61,11 @@ def draw_subset(corpus: Corpus, training_size: int, seed: int) -> Subset:
     train = corpus.splits["train"]
     samples = tuple(train[position] for position in training_subset(train, training_size, seed))
     duplicates = {name: len(_duplicates(samples, split)) for name, split in _held_out(corpus)}
-    return Subset(samples, digest_samples(samples), {name: count for name, count in duplicates.items() if count})
+    return Subset(
+        samples,
+        digest_samples(sample.row for sample in samples),
+        {name: count for name, count in duplicates.items() if count},
+    )
 
 
 def refuse_duplicates(corpus: Corpus, share: float) -> None:

@@ -127,7 +127,7 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
         facts: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
         key = RunKey(**{name: facts[name] for name in RunKey.names()})
         try:
-            run = Run.open(store.path, key)
+            run = Run.open(store.storage, key)
             provenance = run.facts()
         except BiocacheError:
             provenance = []

@@ -17,7 +17,7 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
 from biocache.engine.report.section import Section
 from biocache.engine.report.viewer import Viewer
-from biocache.store.paths import resolved
+from biocache.store.storage import Storage
 from biocache.store.text import format_bytes
 
 __all__ = ["Page", "render"]
@@ -44,7 +44,7 @@ class Page:
         What is absent, incomplete, damaged or left out, of runs and results.
     """
 
-    store: Path
+    store: Storage
     inventory: Inventory
     sections: Sequence[Section]
     viewer: Viewer
@@ -80,7 +80,7 @@ def render(page: Page) -> str:
         scripts=[Markup(script) for script in scripts],
         viewer_index=Markup(script_json(page.viewer.index)),
         blobs={name: Markup(text) for name, text in _blobs(page).items()},
-        store_name=resolved(page.store).name,
+        store_name=str(page.store.absolute()).rpartition("/")[2],
     )
 
 

@@ -34,7 +34,7 @@ def analysis_recipe(store: Store, result: StoredResult, dataset: xr.Dataset) -> 
     note = _CHANGED
     with suppress(BiocacheError):
         note = "" if find(analysis, store, request).inputs == result.inputs else _CHANGED
-    command, python = (write(analysis.name, store.path, request) for write in (command_line, python_lines))
+    command, python = (write(analysis.name, store.storage, request) for write in (command_line, python_lines))
     return Recipe(command, python, note)
 
 
@@ -63,7 +63,7 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
     lines = [
         "from biocache.store import Store",
         "",
-        f"store = Store.open({str(store.path)!r})",
+        f"store = Store.open({str(store.storage)!r})",
         "scores = {",
         '    (spec["model"], spec["training_size"], spec["seed"]): result.load()',
         '    for result in store.results("finetune")',
@@ -71,7 +71,7 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
         "}",
     ]
     return Recipe(
-        command=command_line("finetune", store.path, request),
+        command=command_line("finetune", store.storage, request),
         python="\n".join(lines),
         note="Checkpoints go to --checkpoints, by default the folder checkpoints; existing ones are not made again. "
         "The lines of Python read the scores that the store keeps.",

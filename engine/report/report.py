@@ -17,6 +17,7 @@ from biocache.engine.request import in_words_of
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError, RunNotFoundError, SettingError
 from biocache.store.paths import local_path
+from biocache.store.storage import StorePlace
 
 __all__ = ["check_report", "write_report"]
 
@@ -30,9 +31,7 @@ def check_report(path: Path) -> None:
 
 
 @in_words_of(ReportRequest)
-def write_report(
-    store: str | os.PathLike[str], output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING
-) -> Report:
+def write_report(store: StorePlace, output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING) -> Report:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
     Nothing is computed for it: it shows the results of fine-tuning and of every analysis in the store, and where there
@@ -70,7 +69,9 @@ def write_report(
     if not inventory.runs and not figures:
         raise _nothing(opened, request)
     absent = [f"no {section.name} in the store" for section in sections if section.absent]
-    page = Page(opened.path, inventory, sections, read_viewer(opened, request), (*inventory.notes, *left_out, *absent))
+    page = Page(
+        opened.storage, inventory, sections, read_viewer(opened, request), (*inventory.notes, *left_out, *absent)
+    )
     text = render(page)
     if len(text.encode()) > request.max_bytes:
         # The room that the rest of the page leaves, less a margin for the note about it.
@@ -96,7 +97,9 @@ def _sections(asked: Asked) -> tuple[list[Section], list[str]]:
         kept = []
         for result in asked.store.results(builder.kind, unreadable):
             if not builder.is_current(result):
-                left_out.append(f"result {result.path} was computed by another release, in another way; it is left out")
+                left_out.append(
+                    f"result {result.where} was computed by another release, in another way; it is left out"
+                )
                 continue
             try:
                 kept.append(Kept(result, result.load()))
@@ -123,7 +126,7 @@ def _builders(store: Store, left_out: list[str]) -> Iterator[SectionBuilder]:
 def _nothing(store: Store, request: ReportRequest) -> RunNotFoundError:
     asked = ", ".join(f"{name} {', '.join(map(str, values))}" for name, values in request.selection.items())
     if asked:
-        return RunNotFoundError(f"{store.path} holds nothing of {asked}; `biocache ls` lists what there is")
+        return RunNotFoundError(f"{store.storage} holds nothing of {asked}; `biocache ls` lists what there is")
     return RunNotFoundError(
-        f"{store.path} holds no runs and no results: there is nothing to report; fill it with `biocache extract`"
+        f"{store.storage} holds no runs and no results: there is nothing to report; fill it with `biocache extract`"
     )

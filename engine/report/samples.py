@@ -58,7 +58,7 @@ def find_shown(store: Store, request: ReportRequest) -> tuple[list[list[Run]], l
     notes = []
     for key in store.keys(split="test", **request.selection):
         try:
-            run = Run.open(store.path, key)
+            run = Run.open(store.storage, key)
             if "attention" not in run.spec.keep:
                 continue
             run.require_complete()

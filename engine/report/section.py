@@ -132,7 +132,7 @@ class SectionBuilder(ABC):
             for place, (figure, shown) in enumerate(self.figures(wanted, asked), start=1)
         ]
         suggested = None if figures else self.suggestion(asked.inventory)
-        absent = "" if suggested is None else command_line(suggested[0], asked.store.path, suggested[1])
+        absent = "" if suggested is None else command_line(suggested[0], asked.store.storage, suggested[1])
         return Section(name, self.title, self.rule, figures, absent)
 
     def sound_section(self, results: Sequence[Kept], asked: Asked) -> tuple[Section, list[str]]:
@@ -152,7 +152,8 @@ class SectionBuilder(ABC):
             except Exception as error:
                 reason = f"{type(error).__name__}: {one_line(error)}"
                 notes.append(
-                    f"result {kept.stored.path} has not the shape of a result of {self.kind} ({reason}); it is left out"
+                    f"result {kept.stored.where} has not the shape of a result of {self.kind} ({reason}); it is "
+                    "left out"
                 )
         return self.section(sound, asked), notes
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from biocache.engine.report.packing import packed, script_json
@@ -11,6 +10,7 @@ from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.samples import LEVELS, ShownSample, choose_samples, find_shown, read_maps
 from biocache.store import Run, Store
 from biocache.store.errors import BiocacheError
+from biocache.store.storage import Storage
 
 __all__ = ["Viewer", "fitted", "read_viewer"]
 
@@ -72,7 +72,7 @@ def read_viewer(store: Store, request: ReportRequest) -> Viewer:
         names = [f"maps-{len(groups)}-{place}" for place in range(len(samples))]
         for place, name in enumerate(names):
             blobs[name] = packed(b"".join(of_run[place].tobytes() for of_run in maps))
-        groups.append(_described(store.path, runs, samples, names))
+        groups.append(_described(store.storage, runs, samples, names))
     return Viewer({"levels": LEVELS, "groups": groups}, blobs, tuple(notes))
 
 
@@ -117,7 +117,7 @@ def _origin(run: Run) -> str:
 
 
 def _described(
-    store: Path, runs: Sequence[Run], samples: Sequence[ShownSample], names: Sequence[str]
+    store: Storage, runs: Sequence[Run], samples: Sequence[ShownSample], names: Sequence[str]
 ) -> dict[str, Any]:
     spec = runs[0].spec
     return {

@@ -11,6 +11,7 @@ from biocache.engine.finetuning.checkpoint import is_foreign
 from biocache.engine.models.sources import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.store.errors import ModelError, ResourceError, SettingError
+from biocache.store.storage import StorePlace
 from biocache.store.text import format_bytes
 
 __all__ = ["PlannedStep", "Step", "cells", "check_study_disk", "plan_study", "steps"]
@@ -91,7 +92,7 @@ def steps(request: StudyRequest) -> Iterator[Step]:
             yield Step("compare-attention", cell, request.sizes[1:])
 
 
-def plan_study(store: Path, request: StudyRequest) -> list[PlannedStep]:
+def plan_study(store: StorePlace, request: StudyRequest) -> list[PlannedStep]:
     """Return the steps with the bytes that each would still write; no weights are loaded.
 
     An existing checkpoint counts as finished, whatever its settings. The optimiser states saved during training, three

@@ -1,17 +1,15 @@
 """`run_study`: every step of a grid in order; a failure stops only the steps that need it."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.study.steps import Step, check_study_disk, has_foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
 from biocache.store.hierarchy import refuse_foreign
-from biocache.store.paths import local_path
+from biocache.store.storage import Storage, StorePlace, open_storage
 
 __all__ = ["Outcome", "run_study"]
 
@@ -42,7 +40,7 @@ class Outcome:
 
 
 def run_study(
-    store: str | os.PathLike[str],
+    store: StorePlace,
     request: StudyRequest,
     *,
     on_step: Callable[[Step], None] | None = None,
@@ -73,7 +71,7 @@ def run_study(
     BiocacheError
         If the grid itself is invalid, or would write more than `StudyRequest.max_disk`.
     """
-    root = local_path(store, "store")
+    root = open_storage(store)
     refuse_foreign(root)
     todo = list(steps(request))
     if request.max_disk is not None:
@@ -88,7 +86,7 @@ def run_study(
 
 
 def _outcome(
-    store: Path, request: StudyRequest, step: Step, missing: set[tuple[Cell, int]], on_progress: OnProgress
+    store: Storage, request: StudyRequest, step: Step, missing: set[tuple[Cell, int]], on_progress: OnProgress
 ) -> Outcome:
     """Run a step for the sizes that earlier steps did not fail for; add those that it fails for to `missing`."""
     sizes = tuple(size for size in step.sizes if (step.cell, size) not in missing)
@@ -114,7 +112,7 @@ def _outcome(
     return Outcome(step, "done" if worked else "found", time.perf_counter() - begun)
 
 
-def _finetune(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _finetune(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
     from biocache.engine.finetuning.finetune import finetune
 
     if not has_foreign_checkpoint(request, step.cell, step.sizes[0]):
@@ -122,14 +120,14 @@ def _finetune(store: Path, request: StudyRequest, step: Step, tell: Tell) -> Non
         finetune(store, made, on_progress=lambda at: tell(at.checkpoint, at.steps_done, at.steps_total))
 
 
-def _extract(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _extract(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
     from biocache.engine.extraction.extract import extract
 
     made = request.extraction_request(step.cell, step.sizes[0])
     extract(store, made, on_progress=lambda at: tell(at.run, at.tokens_done, at.tokens_total))
 
 
-def _analyse(store: Path, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _analyse(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
     from biocache.engine.analysis import compute
 
     made = request.probe_request if step.kind == "probe" else request.attention_request

@@ -21,9 +21,10 @@ import numpy as np
 import zarr
 
 from biocache.store import Run, RunKey, Store, schema
+from biocache.store.creating import create_run
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
 from biocache.store.spec import Provenance, RunSpec
-from biocache.store.writing import PackBuffer, RunWriter, create_run
+from biocache.store.writing import PackBuffer, RunWriter
 
 FEATURES, LAYERS = 384, tuple(range(7))
 KEY = RunKey("ner", "bench", "model", 0, 42, "sentence", "test")

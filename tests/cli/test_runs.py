@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from store_factory import chunk_file
 
 from biocache.engine import recompute
 from biocache.store import Run, Store
@@ -86,8 +87,8 @@ def test_info_names_one_run_by_path_or_selectors(command: Command, extracted: Pa
     assert facts["spec"]["model_digest"] == run.spec.model_digest
     assert facts["counts"]["tokens"] == run.counts.tokens
     raw = sum(run.activations(name).nbytes for name in run.spec.keep)
-    chunks = [run.chunks("hidden").path(i, 0) for i in range(3)] + [
-        run.chunks("attention").path(i, 0) for i in range(2)
+    chunks = [chunk_file(run, "hidden", i, 0) for i in range(3)] + [
+        chunk_file(run, "attention", i, 0) for i in range(2)
     ]
     assert facts["sizes"]["activation_bytes_before_compression"] == raw
     assert facts["sizes"]["activation_bytes"] == sum(chunk.stat().st_size for chunk in chunks)
@@ -119,7 +120,7 @@ def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> Non
 
 
 def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
-    chunk = Store.open(store).run(model="bert", split="test").chunks("hidden").path(1, 0)
+    chunk = chunk_file(Store.open(store).run(model="bert", split="test"), "hidden", 1, 0)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
     (store / GPT2_TRAIN / "packs/record/c/0").unlink()
     result = command("verify", "--store", store, code=1)

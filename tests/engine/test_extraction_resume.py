@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from extractions import files, forget, holdings, only_run, request, small_packs
+from store_factory import chunk_file
 from victims import Job, run_jobs
 
 from biocache.engine import extract
@@ -186,15 +187,15 @@ def test_just_the_packs_without_a_record_are_computed(ended, tmp_path, asked, wh
     lost = {"last": [run.counts.packs - 1], "all": list(range(run.counts.packs))}.get(str(lost), lost)
     forget(run, lost)
     for pack in lost:
-        run.chunks("hidden").path(1, pack).write_bytes(b"torn")
-        run.chunks("attention").path(0, pack).unlink()
+        chunk_file(run, "hidden", 1, pack).write_bytes(b"torn")
+        chunk_file(run, "attention", 0, pack).unlink()
     before = files(run.path)
     (report,) = extract(tmp_path / "s", asked)
     assert report.packs_written == len(lost)
     assert report.tokens_written == run.plan.tokens.pack_sizes[lost].sum()
     written = {name for name, state in files(run.path).items() if before.get(name) != state}
     chunks = {
-        str(run.chunks(name).path(index, pack).relative_to(run.path))
+        str(chunk_file(run, name, index, pack).relative_to(run.path))
         for pack in lost
         for name in ("hidden", "attention")
         for index in range(len(run.spec.variable_layers(name)))

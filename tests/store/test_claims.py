@@ -14,9 +14,10 @@ from store_factory import Synthetic, hold_claim, processes, synthetic
 
 from biocache.store import Run, Store
 from biocache.store.claims import Claims, is_claimed
+from biocache.store.creating import discard_run
 from biocache.store.errors import BusyError
 from biocache.store.records import RECORD_PATH
-from biocache.store.writing import RunWriter, discard_run
+from biocache.store.writing import RunWriter
 
 PATIENCE = 30
 

@@ -10,7 +10,7 @@ import pytest
 from store_factory import PROVENANCE, Synthetic, synthetic
 
 from biocache.store import Run, Store
-from biocache.store.writing import create_run
+from biocache.store.creating import create_run
 
 
 class Cells(HTMLParser):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from store_factory import Synthetic, synthetic
+from store_factory import Synthetic, chunk_file, synthetic
 
 from biocache.store import Run, schema
 from biocache.store.errors import IncompleteRunError, IntegrityError
@@ -105,14 +105,14 @@ def replace_by_a_folder(chunk: Path) -> None:
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 @pytest.mark.parametrize("damage", [delete, empty, truncate, cut_in_half, lengthen, zero, replace_by_a_folder])
 def test_a_damaged_chunk(source: Synthetic, run: Run, name: str, damage: Callable[[Path], None]) -> None:
-    damage(run.chunks(name).path(INDEX, PACK))
+    damage(chunk_file(run, name, INDEX, PACK))
     assert_reported(run, PACK, f"layer {layer_of(run, name)} of {name} in pack {PACK} of {run.path} ")
     assert_pack_unreadable(source, run, name)
 
 
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
-    chunk = run.chunks(name).path(INDEX, PACK)
+    chunk = chunk_file(run, name, INDEX, PACK)
     sound = chunk.read_bytes()
     for position in range(len(sound)):
         damaged = bytearray(sound)
@@ -126,7 +126,7 @@ def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 @pytest.mark.parametrize(("index", "pack"), [(0, PACK), (INDEX, 0)])
 def test_a_chunk_that_is_another(source: Synthetic, run: Run, name: str, index: int, pack: int) -> None:
-    shutil.copy(run.chunks(name).path(index, pack), run.chunks(name).path(INDEX, PACK))
+    shutil.copy(chunk_file(run, name, index, pack), chunk_file(run, name, INDEX, PACK))
     assert_reported(run, PACK, "are not those that were committed")
     assert_pack_unreadable(source, run, name)
 
@@ -373,12 +373,12 @@ def test_a_run_without_attention_is_verified(tmp_path: Path) -> None:
     source = synthetic(keep=("hidden",))
     run = source.write_all(tmp_path)
     assert list(verify_run(run)) == []
-    run.chunks("hidden").path(INDEX, PACK).unlink()
+    chunk_file(run, "hidden", INDEX, PACK).unlink()
     assert_reported(run, PACK, "is missing")
 
 
 def test_damage_is_mended_by_deleting_the_record(source: Synthetic, run: Run) -> None:
-    run.chunks("hidden").path(INDEX, PACK).write_bytes(b"damage")
+    chunk_file(run, "hidden", INDEX, PACK).write_bytes(b"damage")
     (run.path / "packs/record/c" / str(PACK)).unlink()
     source.write(run)
     assert list(verify_run(run)) == []

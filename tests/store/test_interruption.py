@@ -17,6 +17,7 @@ from store_factory import (
     LENGTHS,
     Synthetic,
     assert_holds,
+    chunk_file,
     create_at_once,
     create_until_killed,
     create_within,
@@ -28,9 +29,10 @@ from store_factory import (
 )
 
 from biocache.store import Store
+from biocache.store.creating import discard_run
 from biocache.store.errors import IntegrityError, ResourceError
 from biocache.store.integrity import verify_run
-from biocache.store.writing import RunWriter, discard_run
+from biocache.store.writing import RunWriter
 
 PATIENCE = 60
 
@@ -49,7 +51,7 @@ def test_what_a_killed_writer_left_is_swept_with_its_pack(source: Synthetic, roo
     run = source.create(root)
     litter = {}
     for pack in (0, 1):
-        chunks = [run.chunks(name).path(1, pack) for name in source.spec.keep]
+        chunks = [chunk_file(run, name, 1, pack) for name in source.spec.keep]
         chunks.append(run.path / "packs/record/c" / str(pack))
         litter[pack] = [chunk.with_suffix(".0123456789abcdef.partial") for chunk in chunks]
         for path in litter[pack]:

@@ -14,8 +14,8 @@ from store_factory import Synthetic, compute_pickled, processes, synthetic
 
 from biocache.store import Run, RunKey
 from biocache.store.chunks import dense_maps
+from biocache.store.creating import discard_run
 from biocache.store.errors import IncompleteRunError, IntegrityError, RunNotFoundError, StoreFormatError
-from biocache.store.writing import discard_run
 
 PATIENCE = 60
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from by_hand import assert_close, samples_by_hand, words_by_hand
-from store_factory import Synthetic, synthetic
+from store_factory import Synthetic, chunk_file, synthetic
 
 from biocache.store import Store
 from biocache.store.errors import (
@@ -264,7 +264,7 @@ def test_stacking_and_selecting_reads_nothing_and_computing_what_is_needed(
 def test_damage_is_an_error_and_never_nan(tmp_path: Path) -> None:
     runs = [like({"training_size": size}, size).write_all(tmp_path) for size in (0, 10)]
     stacked = Store.open(tmp_path).stack(training_size=[0, 10])
-    runs[1].chunks("hidden").path(2, 1).unlink()
+    chunk_file(runs[1], "hidden", 2, 1).unlink()
     assert np.isfinite(values(stacked.sel(training_size=0))).all()
     assert np.isfinite(values(stacked.sel(layer=[0, 1]))).all()
     with pytest.raises(IntegrityError, match=r"layer 2 of hidden in pack 1 of .*size-010"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from store_factory import Synthetic, synthetic
+from store_factory import Synthetic, chunk_file, synthetic
 
 from biocache.store import Run, Store
 from biocache.store.chunks import Chunks
@@ -222,7 +222,7 @@ def test_what_cannot_be_streamed_is_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_damaged_pack_is_an_error(tmp_path: Path, damage: str) -> None:
     run = synthetic().write_all(tmp_path)
-    chunk = run.chunks("hidden").path(2, 1)
+    chunk = chunk_file(run, "hidden", 2, 1)
     if damage == "missing":
         chunk.unlink()
     else:

@@ -13,11 +13,11 @@ from store_factory import KEY, Synthetic, synthetic
 
 from biocache.store import Store, sweeping
 from biocache.store.atomic import PARTIAL, own_path
+from biocache.store.creating import discard_run
 from biocache.store.errors import StoreFormatError
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
 from biocache.store.sweeping import CHANGING, sweep
-from biocache.store.writing import discard_run
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from by_hand import assert_close, of_sample, samples_by_hand, words_by_hand
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from store_factory import Synthetic, synthetic
+from store_factory import Synthetic, chunk_file, synthetic
 
 from biocache.store import BiocacheError, Run, Store
 from biocache.store.errors import IncompleteRunError, IntegrityError, RunNotFoundError, SettingError
@@ -289,7 +289,7 @@ def test_damage_is_an_error_and_never_nan(run: Run, view: str, damage: Callable[
     dataset = VIEWS[view](run)
     name = next(iter(dataset))
     sound = values(dataset[name])
-    damage(run.chunks(name).path(INDEX, PACK), run.chunks(name).path(INDEX, 0))
+    damage(chunk_file(run, name, INDEX, PACK), chunk_file(run, name, INDEX, 0))
     layer = int(run.spec.variable_layers(name)[INDEX])
     with pytest.raises(IntegrityError, match=f"layer {layer} of {name} in pack {PACK} of"):
         values(dataset[name])
@@ -301,7 +301,7 @@ def test_damage_is_an_error_and_never_nan(run: Run, view: str, damage: Callable[
 
 @pytest.mark.parametrize("damage", [delete, truncate, flip, swap])
 def test_damage_of_a_map(run: Run, source: Synthetic, damage: Callable[[Path, Path], None]) -> None:
-    damage(run.chunks("attention").path(0, PACK), run.chunks("attention").path(0, 0))
+    damage(chunk_file(run, "attention", 0, PACK), chunk_file(run, "attention", 0, 0))
     with pytest.raises(IntegrityError, match=f"layer 1 of attention in pack {PACK} of"):
         run.attention_map(SAMPLE)
     np.testing.assert_array_equal(run.attention_map(0).values, source.maps[0])

@@ -17,13 +17,15 @@ from store_factory import (
     PROVENANCE,
     Synthetic,
     assert_holds,
+    chunk_file,
     stored_files,
     synthetic,
 )
 
 from biocache.store import Store, schema
+from biocache.store.creating import create_run, discard_run, resume_run
 from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatError
-from biocache.store.writing import PackBuffer, RunWriter, create_run, discard_run, resume_run
+from biocache.store.writing import PackBuffer, RunWriter
 
 
 def dimensions(task: str) -> dict[str, tuple[str, ...]]:
@@ -185,7 +187,7 @@ def test_a_record_says_what_was_written(source: Synthetic, root: Path) -> None:
     for pack, record in records.items():
         assert {name: len(sums) for name, sums in record.checksums.items()} == {"hidden": 3, "attention": 2}
         paths = [
-            run.chunks(name).path(index, pack)
+            chunk_file(run, name, index, pack)
             for name in source.spec.keep
             for index in range(len(source.spec.variable_layers(name)))
         ]
@@ -277,7 +279,7 @@ def test_chunks_of_a_run_that_is_gone_make_room(source: Synthetic, root: Path) -
         metadata.unlink()
     created = source.create(root)
     assert created.records() == {}
-    assert not created.chunks("hidden").path(0, 0).exists()
+    assert not chunk_file(created, "hidden", 0, 0).exists()
     source.write(created)
     assert_holds(created, source)
 

@@ -1,6 +1,5 @@
 """The analysis `compare-attention`: how alike the attention maps of runs are, head by head."""
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from biocache.engine.executor import OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
+    from biocache.store.storage import StorePlace
 
 __all__ = ["AttentionComparison", "compare_attention"]
 
@@ -45,9 +45,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
     def inputs(self, request: AttentionRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
         """Return the identities of the runs."""
-        from biocache.store.results import run_identity
-
-        return {"baseline": run_identity(runs.baseline), "runs": [run_identity(run) for run in runs.others]}
+        return {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]}
 
     def tasks(self, store: "Store", request: AttentionRequest, runs: "ComparedRuns") -> "list[Task]":
         """Return tasks for each layer, or of all pairs each two, and some packs of the baseline."""
@@ -88,7 +86,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
 
 def compare_attention(
-    store: str | os.PathLike[str],
+    store: "StorePlace",
     request: AttentionRequest,
     *,
     workers: int | None = None,

@@ -87,7 +87,7 @@ def _sizes(store: Store, request: AttentionRequest, selection: Mapping[str, Any]
         sizes.discard(request.baseline)
     if not sizes:
         raise RunNotFoundError(
-            f"{store.path} has no run to compare with {baseline.key}; extract fine-tuned models with "
+            f"{store.storage} has no run to compare with {baseline.key}; extract fine-tuned models with "
             f"`{_command({**selection, 'training_size': '10,30,50,100'})}`, or name another model with --against"
         )
     return tuple(sorted(sizes))
@@ -102,7 +102,7 @@ def _one(store: Store, selection: Mapping[str, Any]) -> Run:
     runs = [run for run in found if "attention" in run.spec.keep]
     asked = ", ".join(f"{name}={value!r}" for name, value in selection.items() if value is not None)
     if not found:
-        raise RunNotFoundError(f"{store.path} has no run of {asked}; extract it with `{_command(selection)}`")
+        raise RunNotFoundError(f"{store.storage} has no run of {asked}; extract it with `{_command(selection)}`")
     if not runs:
         found[0].require_kept("attention")
     if len(runs) > 1:

@@ -1,6 +1,5 @@
 """The analyses `probe` and `compare-probes`: how well a classifier reads the labels of the task from each layer."""
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from biocache.engine.executor import OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
+    from biocache.store.storage import StorePlace
 
 __all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
 
@@ -46,11 +46,10 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
-        from biocache.store.results import run_identity
 
         return {
             "cells": [
-                {split: [run_identity(run) for run in getattr(cell, split)] for split in ("train", "test")}
+                {split: [run.identity for run in getattr(cell, split)] for split in ("train", "test")}
                 | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
@@ -72,19 +71,17 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         from biocache.engine.analyses.probing.fitting import FIT_KIND, fit_inputs, run_fit
         from biocache.engine.analyses.probing.planning import fit_bytes
         from biocache.engine.executor import Memo, Task
-        from biocache.store.paths import resolved
-        from biocache.store.results import run_identity
 
-        root = str(resolved(store.path))
+        place = store.storage.absolute()
         memory = fit_bytes(list(runs), request)
-        known = {run.key: run_identity(run) for cell in runs for run in (*cell.train, *cell.test)}
+        known = {run.key: run.identity for cell in runs for run in (*cell.train, *cell.test)}
         return [
             Task(
                 key=fit,
                 call=run_fit,
-                args=(root, fit),
+                args=(place, fit),
                 memory=memory,
-                memo=Memo(root, FIT_KIND, fit_inputs(fit, [known[key] for key in (*fit.train, *fit.test)])),
+                memo=Memo(place, FIT_KIND, fit_inputs(fit, [known[key] for key in (*fit.train, *fit.test)])),
             )
             for fit in dict.fromkeys(self._wanted(request, runs).values())
         ]
@@ -263,7 +260,7 @@ class ProbeComparison(ProbeAnalysis):
 
 
 def probe(
-    store: str | os.PathLike[str],
+    store: "StorePlace",
     request: ProbeRequest,
     *,
     workers: int | None = None,
@@ -328,7 +325,7 @@ def probe(
 
 
 def compare_probes(
-    store: str | os.PathLike[str],
+    store: "StorePlace",
     request: ProbeRequest,
     *,
     workers: int | None = None,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
+from biocache.store.storage import Storage
 
 __all__ = ["FIT_KIND", "Fit", "fit_inputs", "forget_runs", "run_fit"]
 
@@ -77,13 +77,13 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
     }
 
 
-def run_fit(store: str, fit: Fit) -> xr.Dataset:
+def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
     """Fit a probe.
 
     Parameters
     ----------
     store
-        Folder of the store.
+        Where the store is.
     fit
         The fit.
 
@@ -96,25 +96,25 @@ def run_fit(store: str, fit: Fit) -> xr.Dataset:
         ``train_rows``, and ``seconds`` of reading, fitting and predicting.
     """
     began = time.perf_counter()
-    root = Path(store)
-    train, test = ([_opened(root, key) for key in keys] for keys in (fit.train, fit.test))
+    train, test = ([_opened(store, key) for key in keys] for keys in (fit.train, fit.test))
     found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
     found.attrs["seconds"] = time.perf_counter() - began
     return found
 
 
-def _opened(root: Path, key: RunKey) -> Run:
+def _opened(store: Storage, key: RunKey) -> Run:
     """Return a run whose tables all fits of this process share."""
-    attributes = root / key.path / "zarr.json"
-    if not attributes.exists():
-        return Run.open(root, key)  # Raises that it is gone.
-    return _kept(root, key, attributes.stat().st_mtime_ns)
+    run = _kept(store, key)
+    if not run.group.is_same():
+        _kept.cache_clear()
+        run = _kept(store, key)
+    return run
 
 
 @lru_cache(maxsize=4)
-def _kept(root: Path, key: RunKey, _written: int) -> Run:
-    # At most the splits and views of one model: tables of words are large. A run that was written anew is another.
-    return Run.open(root, key)
+def _kept(store: Storage, key: RunKey) -> Run:
+    # At most the splits and views of one model: tables of words are large.
+    return Run.open(store, key)
 
 
 def forget_runs() -> None:

@@ -134,7 +134,7 @@ def _refuse_absent(store: Store, keys: Sequence[RunKey], request: ProbeRequest) 
     datasets = sorted({key.dataset for key in keys})
     if len(datasets) > 1:
         raise AmbiguousRunError(
-            f"{store.path} holds {request.task} runs of {', '.join(datasets)}; name one with --dataset"
+            f"{store.storage} holds {request.task} runs of {', '.join(datasets)}; name one with --dataset"
         )
     asked = {
         "model": named("model", request.models),
@@ -150,8 +150,8 @@ def _refuse_absent(store: Store, keys: Sequence[RunKey], request: ProbeRequest) 
     if missing or not keys:
         where = f"{request.task} of {request.dataset}" if request.dataset else request.task
         raise RunNotFoundError(
-            f"{store.path} has no {[*missing, 'train and test runs'][0]} for {where}, view {', '.join(request.views)}; "
-            "`biocache ls` lists what there is, `biocache extract` adds to it"
+            f"{store.storage} has no {[*missing, 'train and test runs'][0]} for {where}, view "
+            f"{', '.join(request.views)}; `biocache ls` lists what there is, `biocache extract` adds to it"
         )
 
 
@@ -166,7 +166,7 @@ def _open(
                 f"{model} at training size {size}, seed {seed} has no {split} run of view {view}; extract it with "
                 f"--split={split} --view={view}, or name other models with --model"
             )
-        run = Run.open(store.path, found[view, split])
+        run = Run.open(store.storage, found[view, split])
         run.require_complete()
         run.require_kept("hidden")
         runs.append(run)

@@ -16,6 +16,7 @@ import xarray as xr
 from click.testing import CliRunner
 from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, arguments_of, runs, write_runs
 from shapes import STRANGE, places, replaced
+from store_factory import chunk_file
 
 from biocache.cli.main import biocache
 from biocache.engine import ANALYSES, ProbeRequest, Report, ReportRequest, compare_probes, write_report
@@ -182,7 +183,7 @@ def test_a_damaged_run_is_listed_and_said(store: Path, tmp_path: Path, damage: s
     if damage == "attributes":
         (run.path / "zarr.json").write_text("{")
     elif damage == "chunk":
-        chunk = run.chunks("attention").path(0, 0)
+        chunk = chunk_file(run, "attention", 0, 0)
         chunk.write_bytes(chunk.read_bytes()[:-1] + b"\x00\x00")
     else:
         shutil.rmtree(run.path / "words/word_text/c")

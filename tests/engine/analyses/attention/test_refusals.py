@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from attention_factory import source
+from store_factory import chunk_file
 
 from biocache.engine import AttentionRequest, compare_attention
 from biocache.store.errors import (
@@ -140,7 +141,7 @@ def test_labels_that_samples_do_not_have(refused: Refused, tmp_path: Path) -> No
 def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
     write(tmp_path)
     run = write(tmp_path, 30)
-    chunk = run.chunks("attention").path(1, 0)
+    chunk = chunk_file(run, "attention", 1, 0)
     chunk.write_bytes(chunk.read_bytes()[:-8])
     assert "layer 2 of attention in pack 0" in refused(IntegrityError)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from planted import ner_store, nli_store, split_runs, write
+from store_factory import chunk_file
 from threadpoolctl import threadpool_info
 
 from biocache.engine import ClassifierOptions, Executor, ProbeRequest, executor, probe
@@ -63,7 +64,7 @@ def test_a_cluster_takes_a_fit_a_worker(tmp_path: Path, cluster: Any, monkeypatc
 def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None:
     store = ner_store(tmp_path)
     run = store.run(split="train")
-    run.chunks("hidden").path(1, 0).unlink()
+    chunk_file(run, "hidden", 1, 0).unlink()
     with pytest.raises(IntegrityError, match="layer 1 of hidden in pack 0"):
         probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
 
@@ -71,7 +72,7 @@ def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None
 @pytest.mark.slow
 def test_an_error_of_a_worker_prints_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = ner_store(tmp_path)
-    store.run(split="test").chunks("hidden").path(0, 0).unlink()
+    chunk_file(store.run(split="test"), "hidden", 0, 0).unlink()
     with pytest.raises(IntegrityError, match="layer 0 of hidden in pack 0"):
         probe(tmp_path, ProbeRequest(task="ner"), workers=1)
     assert "Traceback" not in "".join(capfd.readouterr())
