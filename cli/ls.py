@@ -76,7 +76,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     for place in checkpoint_folders(folder):
         try:
             checkpoint = Checkpoint.read(place)
-            checkpoint.require_whole()
+            checkpoint.require_whole(read=False)
             checkpoint.scores()
         except (IntegrityError, NewerFormatError) as error:
             note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error.message}")

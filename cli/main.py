@@ -37,7 +37,7 @@ _TOUR = {
     "Look after the store": {
         "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
         "info": ("biocache.cli.info:info", "Show all that is known of one run."),
-        "verify": ("biocache.cli.verify:verify", "Check every record, checksum and value of runs."),
+        "verify": ("biocache.cli.verify:verify", "Check every file, record and value of runs and results."),
         "rm": ("biocache.cli.rm:rm", "Remove runs."),
     },
 }

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from biocache.engine.request import Request, in_words_of, settings_of, values_of
-from biocache.store.errors import SettingError
+from biocache.store.errors import BusyError, SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +158,12 @@ class Found(Generic[R, Runs]):
                 parts = using.run(tasks, allowed, on_progress, force=force, lighter=self.analysis.lighter)
             made = self.analysis.combine(self.request, self.runs, parts)
             made = made.assign_attrs(request=self.request.to_json())
+            # An analysis of another package may open runs by their names.
+            if find(self.analysis, self.store, self.request).inputs != self.inputs:
+                raise BusyError(
+                    "runs were replaced while this was computed from them, and nothing is kept; run the same command "
+                    "again"
+                )
             return save_result(self.store.storage, self.analysis.name, self.inputs, made)
 
 

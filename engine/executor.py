@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from biocache.engine.machine import available_cores, capped_threads, machine_memory, used_memory
 from biocache.store.errors import BiocacheError, ResourceError, SettingError
+from biocache.store.sealing import Group
 from biocache.store.storage import Storage
 from biocache.store.text import format_bytes, one_line
 
@@ -37,11 +38,14 @@ class Memo:
         Kind of the result.
     inputs
         Everything that decides it, as JSON.
+    groups
+        Groups of the runs it is computed from: nothing is kept if one of them is not what it was.
     """
 
     store: Storage
     kind: str
     inputs: dict[str, Any]
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,6 +293,8 @@ def _run(task: Task, threads: int | None) -> Any:
             made = task.call(*task.args)
             if task.memo is None:
                 return made
+            for group in task.memo.groups:
+                group.require_same()
             return save_result(task.memo.store, task.memo.kind, task.memo.inputs, made)
         except BiocacheError as error:
             return error

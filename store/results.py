@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -50,6 +51,11 @@ class StoredResult(_Described):
     """
 
     sealed: Sealed
+
+    @property
+    def path(self) -> Path:
+        """Folder of the result; see `biocache.store.runs.StoredRun.path`."""
+        return self.sealed.group.storage.local(self.sealed.group.folder)
 
     @property
     def where(self) -> str:

@@ -143,7 +143,7 @@ class RunWriter:
                     self._check_finite(kept, index, pack, values)
                     checksums.setdefault(kept.name, []).append(checksum(values))
                     path = self._chunks[kept.name].path(index, pack)
-                    sizes[path] = self._put(path, encode_chunk(block))
+                    sizes[path] = self._write_chunk(path, block)
             self._folder.sync(sizes)
             record = PackRecord(
                 self.run.group.digest,
@@ -166,10 +166,14 @@ class RunWriter:
         self._put(path, encode_record(record))
         self._folder.sync([path])
 
-    def _put(self, path: str, data: bytes) -> int:
+    def _write_chunk(self, path: str, block: NDArray[np.floating]) -> int:
+        data = encode_chunk(block)
+        self._put(path, data)
+        return len(data)
+
+    def _put(self, path: str, data: bytes) -> None:
         self._folder.discard_partial(path)
         self._folder.put(path, data)
-        return len(data)
 
     def _check_buffer(self, buffer: PackBuffer) -> None:
         spec = self.run.spec

@@ -8,7 +8,6 @@ import torch
 
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.store import Run, Store, schema
-from biocache.store.records import committed_packs
 
 # Threads cost tiny models more time than they save, and their number may move a sum's last bit.
 torch.set_num_threads(1)
@@ -64,4 +63,4 @@ def forget(run: Run, packs: list[int]) -> None:
     """Remove the commit records of some packs."""
     for pack in packs:
         (run.path / "packs/record/c" / str(pack)).unlink()
-    assert not set(packs) & set(committed_packs(run.path))
+    assert not set(packs) & set(run.committed())

@@ -1,6 +1,7 @@
 """Synthetic runs: ragged samples with random activations, written without a model."""
 
 import atexit
+import json
 import multiprocessing
 import os
 import pickle
@@ -8,7 +9,7 @@ import resource
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -23,10 +24,13 @@ from numpy.typing import NDArray
 
 from biocache.store import BiocacheError, Run, RunKey
 from biocache.store.claims import Claims
-from biocache.store.creating import create_run
+from biocache.store.creating import create_run, create_successor, install_successor
 from biocache.store.digests import SampleRow, digest_encoding, digest_samples
 from biocache.store.integrity import verify_run
 from biocache.store.packing import PackPlan, plan_packs
+from biocache.store.records import PackRecord, encode_record, read_record, record_path
+from biocache.store.schema import WHOLE_VIEWS
+from biocache.store.sealing import seal
 from biocache.store.spec import Provenance, RunSpec
 from biocache.store.storage import Folder
 from biocache.store.writing import PackBuffer, RunWriter
@@ -93,6 +97,9 @@ class Synthetic:
 
     def create(self, root: Path) -> Run:
         return create_run(root, self.spec, PROVENANCE, self.plan, self.columns)
+
+    def create_successor(self, root: Path) -> Run:
+        return create_successor(root, self.spec, PROVENANCE, self.plan, self.columns)
 
     def entries(self, sample: int) -> NDArray[Any]:
         """Return the stored entries of a sample's maps (layer, head, pair)."""
@@ -163,9 +170,15 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     rng = np.random.default_rng(seed)
     hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
-    columns = _columns(rng, spec, plan)
+    # Runs of one corpus have the same tables, whatever the seed of their activations.
+    columns = _columns(np.random.default_rng(0), spec, plan)
     digests = {name: digest for name, digest in _digests(spec, plan, columns).items() if name not in changes}
     return Synthetic(replace(spec, **digests), plan, columns, hidden, maps)
+
+
+def least(**changes: Any) -> Synthetic:
+    """Make up a run of few files, as there is a kill before each change of one."""
+    return synthetic(lengths=(3,), keep=("hidden",), layers=(0,), **changes)
 
 
 def _digests(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) -> dict[str, str]:
@@ -180,12 +193,13 @@ def _digests(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) ->
         columns["tokens/word"][positions],
     )
     words, segments = columns["words/word_text"], columns["words/segment"]
+    texts_of_all = WHOLE_VIEWS.get(spec.key.view, 1 if spec.key.task == "ner" else 2)
     rows: list[SampleRow] = []
     for sample, (name, begin, count) in enumerate(
         zip(columns["samples/sample_id"], columns["samples/word_start"], columns["samples/word_count"], strict=True)
     ):
         own = slice(begin, begin + count)
-        texts = [words[own][segments[own] == text].tolist() for text in range(1 if spec.key.task == "ner" else 2)]
+        texts = [words[own][segments[own] == text].tolist() for text in range(texts_of_all)]
         if spec.key.task == "ner":
             rows.append((name, texts, None, [spec.label_names[code] for code in columns["words/label"][own]]))
         else:
@@ -198,6 +212,12 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
     if spec.causal:
         weights = np.tril(weights)
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(spec.dtype)
+
+
+def _segments(task: str, word_count: list[int]) -> NDArray[np.int8]:
+    """Return the text of every word: the second half of a sample's words is of the second, where there are two."""
+    texts = [int(task == "nli" and word >= (count + 1) // 2) for count in word_count for word in range(count)]
+    return np.array(texts, dtype=np.int8)
 
 
 def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[str, NDArray[Any]]:
@@ -241,7 +261,7 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[st
         "tokens/segment": on_axis(rng.integers(0, 2, len(positions)), 0),
         "words/word_text": np.array([f"w{n}" for n in range(words)], dtype=object),
         "words/sample": np.repeat(np.arange(samples), word_count),
-        "words/segment": np.zeros(words, dtype=np.int8),
+        "words/segment": _segments(spec.key.task, word_count),
         "words/token_start": word_start,
         "words/token_count": np.array(word_tokens),
     }
@@ -263,10 +283,53 @@ def chunk_file(run: Run, name: str, index: int, pack: int) -> Path:
     return run.path / run.chunks(name).path(index, pack)
 
 
+def put_record(run: Run, pack: int, record: PackRecord) -> Path:
+    """Store a record of a pack, as a writer does; return its file."""
+    file = run.path / record_path(pack)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(encode_record(record))
+    return file
+
+
+def edit_attributes(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the attributes of a run or a result, whose seal stays as it was."""
+    metadata = json.loads((folder / "zarr.json").read_bytes())
+    change(metadata["attributes"])
+    (folder / "zarr.json").write_text(json.dumps(metadata))
+
+
+def seal_again(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+    """Change the attributes of a run or a result, and seal it with them and the files that it has now.
+
+    The commit records of a run become those of what it is now: no seal tells that it is not what was written.
+    """
+    before = json.loads((folder / "zarr.json").read_bytes())["attributes"]["biocache"]["digest"]
+    edit_attributes(folder, change)
+    metadata = json.loads((folder / "zarr.json").read_bytes())
+    own = metadata["attributes"].pop("biocache")
+    unsealed = {name: value for name, value in own.items() if name not in ("digest", "files")}
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    chunks = ("hidden/hidden/c/", "attention/attention/c/", "packs/record/c/")
+    files = {path: (folder / path).read_bytes() for path in paths if not path.startswith(chunks)}
+    files["zarr.json"] = json.dumps(metadata).encode()
+    (folder / "zarr.json").write_bytes(seal(files, unsealed, own["place"])["zarr.json"])
+    digest = json.loads((folder / "zarr.json").read_bytes())["attributes"]["biocache"]["digest"]
+    for file in (folder / "packs/record/c").glob("*"):
+        record = read_record(Folder(folder), "", int(file.name), before)
+        file.write_bytes(encode_record(replace(record, run=digest)))
+
+
 def stored_files(root: Path) -> dict[str, bytes]:
     """Return all that is on disk but for the records, which hold the time."""
     files = (path for path in root.rglob("*") if path.is_file() and "packs/record/c" not in path.as_posix())
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Return the bytes of all files below a folder, and None for each folder, by path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
 
 
 def processes() -> ForkServerContext:
@@ -310,6 +373,20 @@ def create_at_once(root: Path, barrier: Barrier, answers: Connection) -> None:
         answers.send(repr(error))
     else:
         answers.send("created")
+
+
+def finish_at_once(root: Path, changes: dict[str, Any], barrier: Barrier, answers: Connection) -> None:
+    """Make the successor of a run, write what is pending, and put it in its place; answer where it is."""
+    source = synthetic(**changes)
+    barrier.wait()
+    try:
+        run = source.create_successor(root)
+        source.write(run)
+        barrier.wait()
+        made = install_successor(run)
+        answers.send((made.group.folder, made.complete))
+    except BaseException as error:
+        answers.send(repr(error))
 
 
 def write_within(root: Path, limit: int, answers: Connection) -> None:

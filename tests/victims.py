@@ -71,15 +71,16 @@ def _kill() -> None:
 
 
 def _arm(job: dict[str, Any]) -> None:
-    from biocache.store import writing
+    from biocache.store import creating, writing
+    from biocache.store.storage import Folder
 
     owner, name = {
-        "create_group": (writing.zarr, "create_group"),
-        "create_column": (writing, "create_column"),
-        "put_if_absent": (writing, "put_if_absent"),
+        "create_group": (Folder, "create"),
+        "create_column": (creating, "create_column"),
+        "put_if_absent": (creating, "put_if_absent"),
         "rename": (Path, "replace"),
         "chunk": (writing.RunWriter, "_write_chunk"),
-        "record": (writing, "write_record"),
+        "record": (writing.RunWriter, "_commit"),
     }[job["at"]]
     plain: Callable[..., Any] = getattr(owner, name)
     calls = itertools.count(1)

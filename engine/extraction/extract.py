@@ -9,6 +9,7 @@ from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_c
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
+from biocache.engine.finetuning.checkpoint import require_sound
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
 from biocache.engine.request import in_words_of
@@ -100,6 +101,8 @@ def _fill(
     on_progress: Callable[[Progress], None] | None,
 ) -> list[RunReport]:
     """Compute all runs of a model. Its weights are freed on return, before those of the next are loaded."""
+    if model.source.checkpoint is not None:
+        require_sound(model.source.checkpoint)
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
         runs = _create_runs(root, plan, model, digest_on_cluster(executor, *settings))

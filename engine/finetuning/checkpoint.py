@@ -1,5 +1,6 @@
 """Checkpoints on disk: complete or absent."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,14 @@ from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
 from biocache.store.atomic import delete_leftovers, put_back, remove, replace
 from biocache.store.errors import BusyError, IntegrityError, NewerFormatError, SettingError
-from biocache.store.metadata import MetadataError, Natural, read_json
+from biocache.store.metadata import MetadataError, Natural, as_type, read_json
 from biocache.store.paths import require_file
+from biocache.store.sealing import digest_of
 from biocache.store.text import one_line, shown
 
-__all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign"]
+__all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign", "require_sound"]
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _RECORD = "finetuning.json"
 _SCORES = "scores.json"
 # transformers writes this file of a saved step last.
@@ -78,14 +80,14 @@ class Checkpoint:
     sample_ids
         Ids of the samples that it was fine-tuned on.
     files
-        Name to the size in bytes of each file that transformers wrote; empty where an earlier release made it.
+        Name to the size and digest of each of its other files.
     """
 
     folder: Path
     spec: FinetuneSpec
     origin: Origin
     sample_ids: tuple[str, ...]
-    files: Mapping[str, Natural] = field(default_factory=dict)
+    files: "Mapping[str, SavedFile]"
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -94,21 +96,30 @@ class Checkpoint:
         Raises
         ------
         IntegrityError
-            If it is damaged.
+            If it is damaged, or not what was written.
         NewerFormatError
             If a newer release made it.
         """
         try:
             _require_format(folder, read_json(folder / _RECORD, _Version).format_version)
-            record = read_json(folder / _RECORD, _Record)
+            values = read_json(folder / _RECORD, dict[str, Any])
+            digest = values.pop("digest", "")
+            if digest_of(values) != digest:
+                raise ValueError("it is not what was written: its checksum does not match")
+            record = as_type(values, _Record)
         except NewerFormatError:
             raise
         except (OSError, ValueError) as error:
             raise _damaged(folder / _RECORD, error) from error
         return cls(folder, record.spec, record.origin, record.samples, record.files)
 
-    def require_whole(self) -> None:
+    def require_whole(self, *, read: bool = True) -> None:
         """Refuse a checkpoint of which a file is missing, torn or another one.
+
+        Parameters
+        ----------
+        read
+            Whether to read the files and compare their digests; else their sizes and headers only.
 
         Raises
         ------
@@ -120,10 +131,12 @@ class Checkpoint:
         try:
             if "model_type" not in read_json(self.folder / "config.json", dict[str, Any]):
                 raise ValueError("config.json names no model_type")
-            for name, size in self.files.items():
+            for name, saved in self.files.items():
                 require_file(self.folder / name)
-                if (self.folder / name).stat().st_size != size:
-                    raise ValueError(f"{name} has not the {size:,} bytes that were saved")
+                if (self.folder / name).stat().st_size != saved.size:
+                    raise ValueError(f"{name} has not the {saved.size:,} bytes that were saved")
+                if read and _digest(self.folder / name) != saved.sha256:
+                    raise ValueError(f"{name} is not what was saved: its checksum does not match")
             for file in _weight_files(self.folder):
                 require_file(file)
                 # It reads the header, and compares the length of the file with it.
@@ -144,11 +157,32 @@ class Checkpoint:
             If they are damaged.
         """
         try:
+            if _digest(self.folder / _SCORES) != self.files[_SCORES].sha256:
+                raise ValueError("they are not what was saved: their checksum does not match")
             scores = xr.Dataset.from_dict(read_json(self.folder / _SCORES, dict[str, Any]))
             check_scores(scores)
         except UNREADABLE as error:
             raise _damaged(self.folder / _SCORES, error) from error
         return scores
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """A file of a checkpoint as it was saved: its bytes, and their SHA-256 (hexadecimal)."""
+
+    size: Natural
+    sha256: str
+
+    @classmethod
+    def of(cls, file: Path) -> Self:
+        """Describe a file."""
+        return cls(file.stat().st_size, _digest(file))
+
+
+def _digest(file: Path) -> str:
+    require_file(file)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -159,7 +193,7 @@ class _Record:
     spec: FinetuneSpec
     origin: Origin
     samples: tuple[str, ...]
-    files: dict[str, Natural] = field(default_factory=dict)
+    files: dict[str, SavedFile]
 
 
 @dataclass(frozen=True)
@@ -228,6 +262,18 @@ def checkpoint_folders(checkpoints: Path) -> list[Path]:
     if not checkpoints.is_dir():
         raise SettingError(f"{checkpoints} is no folder of checkpoints; pass the one `biocache finetune` wrote to")
     return sorted(record.parent for record in checkpoints.glob(f"*/*/*/size-*/seed-*/{_RECORD}"))
+
+
+def require_sound(folder: Path) -> None:
+    """Refuse weights in a checkpoint that `biocache finetune` made and that are not what it saved.
+
+    Raises
+    ------
+    IntegrityError
+        If they are not. A folder or file that another tool made is not looked at.
+    """
+    if (folder / _RECORD).is_file():
+        Checkpoint.read(folder).require_whole()
 
 
 def is_foreign(folder: Path) -> bool:
@@ -337,15 +383,19 @@ class Workplace:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
-        files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         export_dataset(scores, folder / _SCORES)
+        mode = (folder / _SCORES).stat().st_mode
+        for file in folder.iterdir():
+            # Libraries make files of weights that their owner alone can read.
+            file.chmod(mode)
         record: dict[str, Any] = {
             "format_version": _FORMAT_VERSION,
             "spec": self._spec.to_json(),
             "origin": asdict(origin),
             "samples": list(sample_ids),
-            "files": files,
+            "files": {file.name: asdict(SavedFile.of(file)) for file in sorted(folder.iterdir())},
         }
+        record["digest"] = digest_of(record)
         (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         replace(folder, self.target, self._folder)
         self.leave()

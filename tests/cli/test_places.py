@@ -10,6 +10,7 @@ from click.testing import Result
 from biocache.engine.exporting import export_dataset
 from biocache.store.errors import SettingError, StoreFormatError
 from biocache.store.hierarchy import refuse_foreign
+from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 
@@ -73,7 +74,7 @@ def test_a_result_that_holds_more_than_its_arrays_is_not_replaced(tmp_path: Path
             export_dataset(result, place)
         (place / strange).unlink()
     with pytest.raises(StoreFormatError, match="lies in the Zarr folder"):
-        refuse_foreign(place / "store")
+        refuse_foreign(Folder(place / "store"))
 
 
 def test_extraction_touches_nothing_in_a_folder_that_is_no_store(

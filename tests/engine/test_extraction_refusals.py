@@ -10,7 +10,6 @@ from transformers import AutoTokenizer
 
 from biocache.engine import extract
 from biocache.engine.demo.checkpoints import write_checkpoint
-from biocache.engine.extraction import extract as extracting
 from biocache.store import Store
 from biocache.store.errors import BusyError, ResourceError, SettingError, SpecMismatchError, StoreFormatError
 from biocache.store.writing import RunWriter
@@ -183,28 +182,32 @@ def test_a_damaged_run_is_replaced_where_that_is_asked_for(tmp_path, corpus_fold
 
 
 @pytest.mark.slow
-def test_who_said_overwrite_is_not_told_to_say_it(tmp_path, corpus_folder, checkpoints, first, monkeypatch):
+def test_a_successor_that_another_process_writes_is_not_removed(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
-    plain = extracting.discard_run
 
-    def raced(root, key):
-        plain(root, key)
-        # Another process makes the run that was just removed, with its own settings.
-        monkeypatch.setattr(extracting, "discard_run", plain)
-        extract(tmp_path / "s", first)
+    def other(dtype, layers):
+        settings = {"dtype": dtype, "layers": layers, "keep": ("hidden",), "overwrite": True}
+        return request(corpus_folder, checkpoints["bert"], limit=LIMIT, **settings)
 
-    monkeypatch.setattr(extracting, "discard_run", raced)
-    asked = request(corpus_folder, checkpoints["bert"], limit=LIMIT, dtype="float32", overwrite=True)
-    with pytest.raises(BusyError, match="another process has made a run of tiny with other settings") as raised:
-        extract(tmp_path / "s", asked)
-    assert "overwrite" not in str(raised.value)
+    begun = []
+
+    def interrupt(progress):
+        with pytest.raises(BusyError, match="is being written by another process") as raised:
+            extract(tmp_path / "s", other("float32", (0,)))
+        assert "overwrite" not in str(raised.value)
+        begun.append(Store.open(tmp_path / "s").run().spec.dtype)
+
+    # While the successor is being made, the run is the one that was there.
+    extract(tmp_path / "s", other("float32", (1, 2)), on_progress=interrupt)
+    assert set(begun) == {"float16"}
+    assert Store.open(tmp_path / "s").run().spec.layers == (1, 2)
 
 
 @pytest.mark.slow
 def test_a_run_that_would_be_replaced_counts_as_bytes_to_write(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     run = only_run(tmp_path / "s")
-    tokens, pairs = run.counts.tokens, run.counts.pairs
+    tokens, pairs = run.counts.tokens, run.counts.entries
     # Three layers of 32 features, two layers of two heads; in single precision.
     needed = 4 * (tokens * 3 * 32 + pairs * 2 * 2)
     before = files(tmp_path / "s")

@@ -88,7 +88,7 @@ def test_a_failed_pack_leaves_the_claim_until_the_others_are_written(checkpoints
         if pack == 0:
             raise ResourceError("no room")
         time.sleep(0.2)
-        claimed.append(is_claimed(self.run.path))
+        claimed.append(is_claimed(self.run.group.storage, self.run.group.folder))
         return plain(self, pack, buffer)
 
     small_packs(monkeypatch)

@@ -2,14 +2,27 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import xarray as xr
 from crashes import killed_before_each_change
 
-from biocache.store.atomic import PARTIAL, REMOVED, delete_leftovers, own_path, put_back, remove, replacing
+from biocache.store import atomic
+from biocache.store.atomic import (
+    PARTIAL,
+    REMOVED,
+    delete_leftovers,
+    install,
+    own_path,
+    put_back,
+    remove,
+    replacing,
+    temporary_folder,
+)
 from biocache.store.results import find_result, save_result
+from biocache.store.storage import Folder
 from biocache.store.sweeping import sweep
 
 
@@ -28,9 +41,17 @@ def replaced(target: Path, text: str) -> None:
         write(made, text)
 
 
+def assert_youngest_left(*homes: Path) -> None:
+    """Assert that nothing of dead processes is left but what was killed before it had a lock: that must get old."""
+    for folder in (folder for home in homes for folder in home.glob(f"{PARTIAL}*")):
+        assert {path.name for path in folder.iterdir()} <= {".lock.new"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: str) -> None:
+def test_a_replacement_killed_at_any_moment_loses_nothing(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "home/target"
 
     def put(text: str) -> None:
@@ -50,6 +71,10 @@ def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: 
         if kind == "file":
             assert found() in ({"old"}, {"new"}), kills
         delete_leftovers(target.parent)
+        assert_youngest_left(target.parent)
+        with monkeypatch.context() as later:
+            later.setattr(atomic, "QUIET_SECONDS", 0.0)
+            delete_leftovers(target.parent)
         assert found() in ({"old"}, {"new"}), kills
         seen |= found()
         assert [path.name for path in target.parent.iterdir()] == ["target"], kills
@@ -57,23 +82,54 @@ def test_a_replacement_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: 
 
 
 @pytest.mark.slow
-def test_the_next_write_beside_it_deletes_what_a_dead_process_left(tmp_path: Path) -> None:
+def test_the_next_write_beside_it_deletes_what_a_dead_process_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for kills in killed_before_each_change(lambda: None, lambda: replaced(tmp_path / "target", "new"), every=2):
         replaced(tmp_path / "other", "x")
+        assert_youngest_left(tmp_path)
+        with monkeypatch.context() as later:
+            later.setattr(atomic, "QUIET_SECONDS", 0.0)
+            replaced(tmp_path / "other", "x")
         assert {path.name for path in tmp_path.iterdir()} <= {"target", "other"}, kills
     assert read(tmp_path / "target") == {"new"}
 
 
-def test_what_live_processes_and_other_machines_write_is_left_alone(tmp_path: Path) -> None:
-    ours, elsewhere, photos = (
+@pytest.mark.parametrize("old", [False, True])
+def test_what_live_processes_and_other_machines_write_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    unlocked, elsewhere, photos = (
         own_path(tmp_path, PARTIAL),
-        tmp_path / f"{PARTIAL}other-1@0",
+        tmp_path / f"{PARTIAL}other@0",
         tmp_path / f"{REMOVED}photos",
     )
-    for folder in (ours, elsewhere, photos):
+    for folder in (unlocked, elsewhere, photos):
         folder.mkdir()
+    # Its process may live on another machine, whose locks this one need not see.
+    (elsewhere / ".lock").touch()
+    if old:
+        monkeypatch.setattr(atomic, "QUIET_SECONDS", 0.0)
+    with temporary_folder(tmp_path) as ours:
+        replaced(tmp_path / "target", "new")
+        left = {ours.name, photos.name, "target"} | (set() if old else {unlocked.name, elsewhere.name})
+        assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_a_folder_of_this_machine_that_nobody_holds_is_deleted_at_once(tmp_path: Path) -> None:
+    dead = own_path(tmp_path, PARTIAL)
+    dead.mkdir()
+    (dead / ".lock").touch()
     replaced(tmp_path / "target", "new")
-    assert {path.name for path in tmp_path.iterdir()} == {ours.name, elsewhere.name, photos.name, "target"}
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_the_lock_appears_with_its_folder_held(tmp_path: Path) -> None:
+    """A process that is starting is never taken for a dead one: its lock file is locked before it has its name."""
+    with temporary_folder(tmp_path) as ours:
+        assert [path.name for path in ours.iterdir()] == [".lock"]
+        assert atomic.probe_lock(ours / ".lock") is atomic.Lock.BUSY
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_what_is_there(tmp_path: Path) -> None:
@@ -120,7 +176,7 @@ def test_a_removal_killed_at_any_moment_is_finished_by_the_next_write(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_result_that_is_being_replaced_is_not_lost(tmp_path: Path) -> None:
+def test_a_result_that_is_being_replaced_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, values = tmp_path / "s.zarr", set()
     for text in ("warm", "old"):
         save_result(root, "probe", {"a": 1}, xr.Dataset({"x": text}))
@@ -134,12 +190,43 @@ def test_a_result_that_is_being_replaced_is_not_lost(tmp_path: Path) -> None:
         save_result(root, "probe", {"a": 1}, xr.Dataset({"x": "new"}))
 
     for kills in killed_before_each_change(prepare, act, every=3):
-        sweep(root)
+        sweep(Folder(root))
         found = find_result(root, "probe", {"a": 1})
         assert found is not None, kills
         values.add(found.x.item())
-        assert not [name for _, names, _ in os.walk(root) for name in names if name.startswith(".")], kills
+        assert_youngest_left(root, root / "results/probe")
+        with monkeypatch.context() as later:
+            later.setattr(atomic, "QUIET_SECONDS", 0.0)
+            sweep(Folder(root))
+        assert not [name for _, folders, files in os.walk(root) for name in (*folders, *files) if name[0] == "."], kills
     assert values == {"old", "new"}
+
+
+@pytest.mark.parametrize("as_one", [True, False])
+@pytest.mark.parametrize("old", [True, False])
+def test_an_installed_folder_is_whole_and_what_it_replaces_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_one: bool, old: bool
+) -> None:
+    if not as_one:
+        monkeypatch.setattr(atomic, "_renamed_as_one", lambda *_: False)
+    write(tmp_path / "made", "new")
+    if old:
+        (tmp_path / "home").mkdir()
+        write(tmp_path / "home/target", "old")
+    install(tmp_path / "made", tmp_path / "home/target", tmp_path)
+    assert read(tmp_path / "home/target") == {"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["target"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_two_folders_are_exchanged_in_one_step(tmp_path: Path) -> None:
+    write(tmp_path / "a", "first")
+    write(tmp_path / "b", "second")
+    assert atomic._renamed_as_one(tmp_path / "a", tmp_path / "b")
+    assert (read(tmp_path / "a"), read(tmp_path / "b")) == ({"second"}, {"first"})
+    assert not atomic._renamed_as_one(tmp_path / "a", tmp_path / "none")
+    assert read(tmp_path / "a") == {"second"}
 
 
 def test_in_a_folder_of_the_user_no_more_than_temporary_folders_are_deleted(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import xarray as xr
 import zarr
-from store_factory import PROVENANCE, synthetic
+from store_factory import PROVENANCE, edit_attributes, synthetic
 
 from biocache.store import Store
 from biocache.store.errors import AmbiguousRunError, NewerFormatError, RunNotFoundError, SettingError, StoreFormatError
 from biocache.store.keys import RunKey
+from biocache.store.results import save_result
 
 #: Columns of a catalog.
 COLUMNS = [
@@ -215,19 +217,19 @@ def test_a_group_that_is_no_run_is_passed_over(store: Store) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["attributes", "record"])
+@pytest.mark.parametrize("damage", ["json", "attributes"])
 def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> None:
     run = store.run(training_size=0)
-    if damage == "attributes":
+    if damage == "json":
         (run.path / "zarr.json").write_text("{")
     else:
-        (run.path / "packs/record/c/0").write_bytes(b"no record")
+        edit_attributes(run.path, lambda attributes: attributes["biocache"]["counts"].update(tokens=7))
     catalog = store.catalog(task="ner")
     assert catalog.training_size.tolist() == [0, 30, 100]
     assert catalog.complete.tolist() == [False, True, True]
     assert catalog.tokens.tolist()[1:] == [5, 5]
     assert catalog.problem[1:].tolist() == ["", ""]
-    fault = "not the metadata of a Zarr version 3 group" if damage == "attributes" else "commit record of pack 0"
+    fault = "not the metadata of a Zarr version 3 group" if damage == "json" else "their checksum does not match"
     assert fault in catalog.problem[0]
     assert catalog.state.tolist() == ["damaged", "complete", "complete"]
     assert pd.isna(catalog.stored_bytes[0])
@@ -235,21 +237,54 @@ def test_a_damaged_run_does_not_hide_the_others(store: Store, damage: str) -> No
     assert len(store.catalog()) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [b"", b"no record", None])
+def test_a_pack_with_a_torn_or_foreign_record_is_not_done(store: Store, record: bytes | None) -> None:
+    run, other = store.run(training_size=0), store.run(training_size=30, task="ner")
+    file = run.path / "packs/record/c/0"
+    file.write_bytes((other.path / "packs/record/c/0").read_bytes() if record is None else record)
+    catalog = store.catalog(task="ner")
+    assert catalog.state.tolist() == ["incomplete", "complete", "complete"]
+    assert catalog.complete.tolist() == [False, True, True]
+    assert catalog.packs_done.tolist() == [0, 1, 1]
+    assert catalog.stored_bytes[0] == 0
+    assert catalog.tokens.tolist() == [5, 5, 5]
+    assert catalog.problem.tolist() == [""] * 3
+
+
 def test_a_newer_store_is_refused(root: Path) -> None:
-    zarr.create_group(root, attributes={"biocache": {"format_version": 2}})
-    with pytest.raises(StoreFormatError, match=r"has format version 2, of a newer release .*: install the newer one"):
+    zarr.create_group(root, attributes={"biocache": {"format_version": 3}})
+    with pytest.raises(NewerFormatError, match=r"has format version 3, of a newer release .*: install the newer one"):
         Store.open(root)
+
+
+@pytest.mark.parametrize("version", [1, 0, -1, True, "2", 2.0, None])
+def test_a_store_of_a_version_that_no_release_wrote_is_refused(root: Path, version: object) -> None:
+    zarr.create_group(root, attributes={"biocache": {"format_version": version}})
+    with pytest.raises(StoreFormatError, match=r"has format version .*, which no release wrote; this one reads 2") as told:
+        Store.open(root)
+    assert not isinstance(told.value, NewerFormatError)
+
+
+@pytest.mark.parametrize("part", ["run", "result"])
+def test_a_part_of_a_store_is_no_store(root: Path, part: str) -> None:
+    folder = synthetic().create(root).path
+    if part == "result":
+        save_result(root, "probe", {"a": 1}, xr.Dataset({"x": 1}))
+        folder = next((root / "results/probe").glob("[0-9a-f]*"))
+    with pytest.raises(StoreFormatError, match=f"is a {part} of a biocache store, not a store"):
+        Store.open(folder)
 
 
 @pytest.mark.slow
 def test_a_newer_run_is_refused(store: Store) -> None:
     path = store.run(model="other").path / "zarr.json"
-    path.write_bytes(path.read_bytes().replace(b'"format_version": 1', b'"format_version": 2'))
-    with pytest.raises(NewerFormatError, match="has format version 2"):
+    path.write_bytes(path.read_bytes().replace(b'"format_version": 2', b'"format_version": 3'))
+    with pytest.raises(NewerFormatError, match="has format version 3"):
         store.run(model="other")
     (row,) = store.catalog(model="other").to_dict("records")
     assert (row["state"], row["complete"]) == ("newer", False)
-    assert "has format version 2" in row["problem"]
+    assert "has format version 3" in row["problem"]
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "file", "array", "other group", "text"])

@@ -13,10 +13,11 @@ import pytest
 from store_factory import Synthetic, hold_claim, processes, synthetic
 
 from biocache.store import Run, Store
-from biocache.store.claims import Claims, is_claimed
+from biocache.store.claims import Claims, is_claimed, sees_writers
 from biocache.store.creating import discard_run
 from biocache.store.errors import BusyError
 from biocache.store.records import RECORD_PATH
+from biocache.store.storage import Folder
 from biocache.store.writing import RunWriter
 
 PATIENCE = 30
@@ -30,6 +31,14 @@ def source() -> Synthetic:
 @pytest.fixture
 def run(source: Synthetic, tmp_path: Path) -> Run:
     return source.create(tmp_path / "s.zarr")
+
+
+def claims_of(run: Run) -> Claims:
+    return Claims(run.group.storage, run.group.folder)
+
+
+def claimed(run: Run) -> bool:
+    return is_claimed(run.group.storage, run.group.folder)
 
 
 @contextmanager
@@ -56,19 +65,19 @@ def test_another_process_sees_the_packs_busy(run: Run) -> None:
 
 
 def test_a_claim_vanishes_with_its_process(run: Run) -> None:
-    claims = Claims(run.path)
+    claims = claims_of(run)
     with claimed_elsewhere(run, [0, 1, 2]) as (process, _):
-        assert is_claimed(run.path)
+        assert claimed(run)
         process.kill()
         process.join(PATIENCE)
-        assert not is_claimed(run.path)
+        assert not claimed(run)
         with claims.hold([0, 1, 2], wait=False) as mine:
             assert mine
     claims.close()
 
 
 def test_a_claim_ends_with_its_context(run: Run) -> None:
-    first, second = Claims(run.path), Claims(run.path)
+    first, second = claims_of(run), claims_of(run)
     with first.hold([1], wait=False) as mine, second.hold([1], wait=False) as theirs:
         assert (mine, theirs) == (True, False)
     with second.hold([1], wait=False) as theirs:
@@ -78,7 +87,7 @@ def test_a_claim_ends_with_its_context(run: Run) -> None:
 
 
 def test_a_claim_ends_with_its_writer(run: Run) -> None:
-    first, second = Claims(run.path), Claims(run.path)
+    first, second = claims_of(run), claims_of(run)
     with first.hold([1], wait=False):
         first.close()
         with second.hold([1], wait=False) as theirs:
@@ -87,7 +96,7 @@ def test_a_claim_ends_with_its_writer(run: Run) -> None:
 
 
 def test_a_claim_ends_when_its_context_fails(run: Run) -> None:
-    first, second = Claims(run.path), Claims(run.path)
+    first, second = claims_of(run), claims_of(run)
     with pytest.raises(ZeroDivisionError), first.hold([0, 1], wait=False):
         raise ZeroDivisionError
     with second.hold([0, 1], wait=False) as theirs:
@@ -97,7 +106,7 @@ def test_a_claim_ends_when_its_context_fails(run: Run) -> None:
 
 
 def test_a_refused_claim_holds_nothing(run: Run) -> None:
-    first, second, third = (Claims(run.path) for _ in range(3))
+    first, second, third = (claims_of(run) for _ in range(3))
     with first.hold([1], wait=False), second.hold([0, 1], wait=False) as theirs:
         assert not theirs
         with third.hold([0], wait=False) as mine:
@@ -108,7 +117,7 @@ def test_a_refused_claim_holds_nothing(run: Run) -> None:
 
 @pytest.mark.slow
 def test_waiting_ends_when_the_other_process_lets_go(run: Run) -> None:
-    claims, claimed = Claims(run.path), threading.Event()
+    claims, claimed = claims_of(run), threading.Event()
 
     def wait() -> None:
         with claims.hold([0, 1], wait=True) as mine:
@@ -126,26 +135,26 @@ def test_waiting_ends_when_the_other_process_lets_go(run: Run) -> None:
 
 
 def test_is_claimed_sees_any_pack(run: Run) -> None:
-    claims = Claims(run.path)
-    assert not is_claimed(run.path)
+    claims = claims_of(run)
+    assert not claimed(run)
     for pack in range(run.counts.packs):
         with claims.hold([pack], wait=False):
-            assert is_claimed(run.path)
-        assert not is_claimed(run.path)
+            assert claimed(run)
+        assert not claimed(run)
     claims.close()
 
 
 def test_a_run_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
-    assert not is_claimed(tmp_path / "none")
+    assert not is_claimed(Folder(tmp_path), "none")
 
 
 def test_the_file_of_the_claim_may_be_read_elsewhere_in_the_process(source: Synthetic, run: Run) -> None:
-    writer, other = RunWriter(run), Claims(run.path)
+    writer, other = RunWriter(run), claims_of(run)
     with writer.claim([1], wait=False):
         (run.path / RECORD_PATH / "zarr.json").read_bytes()
         with (run.path / RECORD_PATH / "zarr.json").open("r+b"):
             pass
-        assert is_claimed(run.path)
+        assert claimed(run)
         source.write(run, [0])
         RunWriter(run).close()
         with other.hold([1], wait=False) as theirs:
@@ -167,16 +176,47 @@ def test_a_claimed_run_is_not_removed(source: Synthetic, run: Run) -> None:
     assert list(store.keys()) == []
 
 
+def test_where_there_are_locks_writers_are_seen(run: Run) -> None:
+    assert sees_writers(run.group.storage, run.group.folder)
+
+
+def test_a_run_is_put_in_its_place_by_one_process_at_a_time(run: Run) -> None:
+    order: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        claims = claims_of(run)
+        entered.set()
+        with claims.hold_whole():
+            order.append("second")
+        claims.close()
+
+    claims = claims_of(run)
+    with claims.hold_whole():
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        assert entered.wait(PATIENCE)
+        # It is not the claim of a writer.
+        assert not claimed(run)
+        waiting.join(0.2)
+        order.append("first")
+    waiting.join(PATIENCE)
+    claims.close()
+    assert order == ["first", "second"]
+
+
 def test_without_locks_every_claim_succeeds(run: Run) -> None:
     code = f"""
 import sys
 sys.modules["fcntl"] = None
 import biocache.store
 from pathlib import Path
-from biocache.store.claims import Claims, is_claimed
-run = Path({str(run.path)!r})
+from biocache.store.claims import Claims, is_claimed, sees_writers
+from biocache.store.storage import Folder
+run = Folder(Path({str(run.path)!r})), ""
 for wait in (False, True):
-    with Claims(run).hold([0, 1], wait=wait) as first, Claims(run).hold([0, 1], wait=wait) as second:
-        assert first and second and not is_claimed(run)
+    with Claims(*run).hold([0, 1], wait=wait) as first, Claims(*run).hold([0, 1], wait=wait) as second:
+        assert first and second and not is_claimed(*run)
+assert not sees_writers(*run)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -68,7 +68,7 @@ def test_a_run_tells_sizes_chunks_units_and_origin(source: Synthetic, run: Run) 
         "layers": "0, 1, 2",
         "labels": "O, B-protein, I-protein",
         "model": "models/tiny, SHA-256 mmmmmmmmmmmm",
-        "dataset": "corpora/corpus, SHA-256 dddddddddddd",
+        "dataset": f"corpora/corpus, SHA-256 {source.spec.dataset_digest[:12]}",
         "created": "2026-01-01T00:00:00+00:00 on host (cpu)",
         "versions": "biocache 0.1.0",
     }

@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shapes import STRANGE, places, replaced
-from store_factory import KEY, synthetic
+from store_factory import KEY, put_record, synthetic
 
 from biocache.store import Run, Store
-from biocache.store.errors import BiocacheError
+from biocache.store.errors import BiocacheError, StoreFormatError
 from biocache.store.integrity import verify_run
 from biocache.store.metadata import MetadataError, Natural, as_type, decoded, read_json
+from biocache.store.records import PackRecord
+from biocache.store.sealing import digest_of
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,57 @@ def test_a_run_with_any_value_changed_is_listed_and_read_or_refused(tmp_path: Pa
     tried = 0
     for place in places(metadata["attributes"], ("attributes",)):
         for strange in STRANGE:
+            changed = json.dumps(replaced(metadata, place, strange), sort_keys=True)
+            if changed == json.dumps(metadata, sort_keys=True):
+                continue
             tried += 1
-            file.write_text(json.dumps(replaced(metadata, place, strange)), encoding="utf-8")
-            (row,) = store.catalog().to_dict("records")
-            assert row["state"] in ("complete", "incomplete", "damaged", "newer"), (place, strange)
+            file.write_text(changed, encoding="utf-8")
+            (row,) = store.listing()
+            assert row["state"] in ("damaged", "newer"), (place, strange)
+            with pytest.raises(StoreFormatError):
+                Run.open(store.path, KEY)
+    assert tried > 400
+
+
+@pytest.mark.slow
+def test_a_run_with_any_value_changed_and_sealed_is_listed_and_read_or_refused(tmp_path: Path) -> None:
+    """What a faulty release might write: no seal tells."""
+    run = synthetic().write_all(tmp_path / "s.zarr")
+    store = Store.open(tmp_path / "s.zarr")
+    metadata = json.loads((run.path / "zarr.json").read_bytes())
+    records = run.records()
+    # One file stands for all.
+    own = metadata["attributes"]["biocache"]
+    skipped = {("attributes", "biocache", "files", file) for file in list(own["files"])[1:]}
+    states = set()
+    tried = 0
+    for place in places(metadata["attributes"], ("attributes",)):
+        for strange in STRANGE if place not in skipped and place[-1] != "digest" else ():
+            changed = replaced(metadata, place, strange)
+            attributes = changed["attributes"]
+            if not isinstance(attributes, dict) or not isinstance(attributes.get("biocache"), dict):
+                continue
+            put_sealed(run, changed, records)
+            tried += 1
+            (row,) = store.listing()
+            states.add(row["state"])
             with suppress(BiocacheError):
                 opened = Run.open(store.path, KEY)
                 repr(opened)
                 list(verify_run(opened))
                 opened.tokens()
     assert tried > 400
+    assert states == {"complete", "damaged", "newer"}
+
+
+def put_sealed(run: Run, metadata: dict[str, Any], records: dict[int, PackRecord]) -> None:
+    attributes = metadata["attributes"]
+    attributes["biocache"].pop("digest", None)
+    digest = digest_of(attributes)
+    attributes["biocache"]["digest"] = digest
+    (run.path / "zarr.json").write_text(json.dumps(metadata), encoding="utf-8")
+    for pack, record in records.items():
+        put_record(run, pack, replace(record, run=digest))
 
 
 @pytest.mark.slow

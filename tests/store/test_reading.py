@@ -1,5 +1,6 @@
 """Reading a run: the views, how little they read, and what they refuse."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from store_factory import Synthetic, compute_pickled, processes, synthetic
+from store_factory import Synthetic, compute_pickled, processes, seal_again, synthetic
 
 from biocache.store import Run, RunKey
 from biocache.store.chunks import dense_maps
@@ -209,14 +210,25 @@ def edit_metadata(run: Run, old: bytes, new: bytes) -> None:
     path.write_bytes(data.replace(old, new))
 
 
+def change_text(attributes: dict[str, Any], old: bytes, new: bytes) -> None:
+    """Change the text of attributes as JSON."""
+    text = json.dumps(attributes).encode()
+    assert text.count(old) == 1
+    attributes.update(json.loads(text.replace(old, new)))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b'"format_version": 1', b'"format_version": 7', "has format version 7, of a newer release .* reads version 1"),
+        (b'"format_version": 2', b'"format_version": 7', "has format version 7, of a newer release .* reads version 2"),
         (b'"biocache": {', b'"other": {', "no biocache attributes"),
-        (b'"causal"', b'"casual"', "are damaged .*`causal`"),
-        (b'"host":', b'"hosts":', "are damaged .*`host`"),
-        (b'"pairs"', b'"pears"', "are damaged .*`pairs`"),
+        (b'"causal"', b'"casual"', "is damaged: its attributes are not those that were written"),
+        (b'"host":', b'"hosts":', "is damaged: its attributes are not those that were written"),
+        (b'"entries"', b'"entrees"', "is damaged: its attributes are not those that were written"),
+        (b'"entries": 115', b'"entries": 116', "is damaged: its attributes are not those that were written"),
+        (b'"digest": "', b'"digest": "0', "is damaged: its attributes are not those that were written"),
+        (b'"digest": "', b'"digests": "', "is damaged: .*`digest`"),
+        (b'"place": "ner/', b'"place": "nli/', "is damaged: its attributes are not those that were written"),
         (b'"node_type": "group"', b'"node_type": "array"', "not the metadata of a Zarr version 3 group"),
         (b'"zarr_format": 3', b'"zarr_format": 2', "not the metadata of a Zarr version 3 group"),
         (b'"zarr_format": 3', b'"zarr_format": ', "JSON is malformed"),
@@ -224,6 +236,22 @@ def edit_metadata(run: Run, old: bytes, new: bytes) -> None:
 )
 def test_metadata_of_another_kind_is_refused(run: Run, old: bytes, new: bytes, message: str) -> None:
     edit_metadata(run, old, new)
+    with pytest.raises(StoreFormatError, match=message):
+        Run.open(run.path.parents[6], run.key)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"causal"', b'"casual"', "is damaged: .*`causal`"),
+        (b'"host":', b'"hosts":', "is damaged: .*`host`"),
+        (b'"entries"', b'"entrees"', "is damaged: .*`entries`"),
+        (b'"replaces"', b'"replaced"', "is damaged: .*`replaces`"),
+        (b'"place": "ner/', b'"place": "nli/', "is damaged: it is nli/corpus/.*, and was copied or moved here"),
+    ],
+)
+def test_sealed_metadata_of_another_kind_is_refused(run: Run, old: bytes, new: bytes, message: str) -> None:
+    seal_again(run.path, lambda attributes: change_text(attributes, old, new))
     with pytest.raises(StoreFormatError, match=message):
         Run.open(run.path.parents[6], run.key)
 

@@ -5,16 +5,18 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from store_factory import synthetic
+from store_factory import PROVENANCE, edit_attributes, seal_again, synthetic
 
 from biocache.store import Store
-from biocache.store import results as results_module
+from biocache.store import storage as storage_module
+from biocache.store.creating import create_run
 from biocache.store.errors import (
     BiocacheError,
     IntegrityError,
@@ -23,7 +25,9 @@ from biocache.store.errors import (
     SettingError,
     StoreFormatError,
 )
-from biocache.store.results import find_result, list_results, run_identity, save_result
+from biocache.store.integrity import repair, verify_results
+from biocache.store.results import StoredResult, find_result, list_results, result_folders, save_result
+from biocache.store.storage import Folder
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
 
@@ -44,6 +48,10 @@ def dataset() -> xr.Dataset:
 
 def doubled() -> xr.Dataset:
     return dataset().assign(support=dataset().support * 2)
+
+
+def folder_of(result: StoredResult) -> Path:
+    return result.sealed.group.storage.local(result.sealed.group.folder)
 
 
 def test_what_is_saved_is_found_again_in_memory(tmp_path: Path) -> None:
@@ -98,16 +106,18 @@ def test_a_store_lists_its_results_and_they_are_no_runs(tmp_path: Path) -> None:
 def test_any_reader_of_zarr_opens_a_result(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    opened = xr.open_zarr(tmp_path, group=result.path.relative_to(tmp_path).as_posix(), consolidated=False)
+    opened = xr.open_zarr(tmp_path, group=result.sealed.group.folder, consolidated=False)
     assert opened.attrs["biocache"]["inputs"] == INPUTS
     np.testing.assert_array_equal(opened.accuracy, dataset().accuracy)
 
 
 def test_the_identity_of_a_run_is_its_path_and_its_spec(tmp_path: Path) -> None:
-    one = run_identity(synthetic().create(tmp_path / "a"))
-    assert one == run_identity(synthetic(seed=1).create(tmp_path / "b"))
+    source = synthetic()
+    one = source.create(tmp_path / "a").identity
+    elsewhere = replace(PROVENANCE, device="other", created="2027-01-01T00:00:00+00:00")
+    assert one == create_run(tmp_path / "b", source.spec, elsewhere, source.plan, source.columns).identity
     assert one["run"] == "ner/corpus/tiny/size-030/seed-42/sentence/test"
-    other = run_identity(synthetic(model_digest="x").create(tmp_path / "c"))
+    other = synthetic(model_digest="x").create(tmp_path / "c").identity
     assert other["run"] == one["run"]
     assert other["spec"] != one["spec"]
 
@@ -130,25 +140,26 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    chunk = result.path / "accuracy/c/0/0"
+    chunk = folder_of(result) / "accuracy/c/0/0"
     if damage == "chunk":
         chunk.unlink()
     elif damage == "variable":
-        shutil.rmtree(result.path / "accuracy")
+        shutil.rmtree(folder_of(result) / "accuracy")
     elif damage == "flip":
         data = bytearray(chunk.read_bytes())
         data[len(data) // 2] ^= 1
         chunk.write_bytes(data)
     else:
-        (result.path / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
-    with pytest.raises(IntegrityError, match=f"result {result.path} cannot be read .*delete this folder"):
+        (folder_of(result) / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
+    told = f"result {folder_of(result)} cannot be read .*remove it with `verify.repair=True.` and run the same"
+    with pytest.raises(IntegrityError, match=told):
         find_result(tmp_path, "probe", INPUTS)
-
-
-def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    metadata = json.loads((path / "zarr.json").read_bytes())
-    change(metadata["attributes"])
-    (path / "zarr.json").write_text(json.dumps(metadata))
+    (problem,) = verify_results(Folder(tmp_path), result_folders(Folder(tmp_path)))
+    assert (problem.place, problem.pack) == (result.sealed.group.folder, None)
+    assert "remove it with `biocache verify --repair`" in problem.message
+    assert len(repair(Folder(tmp_path), [problem])) == 1
+    assert find_result(tmp_path, "probe", INPUTS) is None
+    assert result_folders(Folder(tmp_path)) == []
 
 
 NESTED: Any = "deep"
@@ -174,21 +185,48 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_changed_attribute_is_seen(tmp_path: Path, change: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, dataset())
-    changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
-    _edit(changed, CHANGES[change])
-    with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
-        find_result(tmp_path, "probe", INPUTS)
+    changed = next(folder_of(result) for result in list_results(tmp_path) if result.inputs == INPUTS)
+    edit_attributes(changed, CHANGES[change])
+    assert_damaged(tmp_path, changed)
+
+
+# Changes of values that nothing but the seal knows.
+SEALED_ONLY = {"digest", "attribute", "attribute of another shape"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", sorted(CHANGES.keys() - SEALED_ONLY))
+def test_a_changed_attribute_that_was_sealed_is_seen(tmp_path: Path, change: str) -> None:
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    save_result(tmp_path, "probe", {"other": 1}, dataset())
+    changed = next(folder_of(result) for result in list_results(tmp_path) if result.inputs == INPUTS)
+    seal_again(changed, CHANGES[change])
+    if change == "variables":
+        with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
+            find_result(tmp_path, "probe", INPUTS)
+        assert len(list(verify_results(Folder(tmp_path), result_folders(Folder(tmp_path))))) == 1
+    else:
+        assert_damaged(tmp_path, changed)
+
+
+def assert_damaged(root: Path, folder: Path) -> None:
+    """Assert that one of two results, of `INPUTS`, is refused wherever it is named, and the other is not."""
+    with pytest.raises(IntegrityError, match=f"result {folder} cannot be read"):
+        find_result(root, "probe", INPUTS)
     problems: list[BiocacheError] = []
-    readable = [result.inputs for result in list_results(tmp_path, problems=problems)]
-    assert {"other": 1} in readable
-    assert len(readable) + len(problems) == 2
+    assert [result.inputs for result in list_results(root, problems=problems)] == [{"other": 1}]
+    assert [f"result {folder} cannot be read" in problem.message for problem in problems] == [True]
+    with pytest.raises(IntegrityError):
+        list_results(root)
+    (found,) = verify_results(Folder(root), result_folders(Folder(root)))
+    assert root / found.place == folder
 
 
 @pytest.mark.parametrize("what", ["folder", "chunk", "array"])
 def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, doubled())
-    first, second = (result.path for result in list_results(tmp_path))
+    first, second = (folder_of(result) for result in list_results(tmp_path))
     part = {"folder": "", "chunk": "support/c/0", "array": "support"}[what]
     (first / part).rename(tmp_path / "aside")
     (second / part).rename(first / part)
@@ -196,12 +234,13 @@ def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> N
     for inputs in (INPUTS, {"other": 1}):
         with pytest.raises(IntegrityError, match="cannot be read"):
             find_result(tmp_path, "probe", inputs)
+    assert len(list(verify_results(Folder(tmp_path), result_folders(Folder(tmp_path))))) == 2
 
 
 def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    _edit(result.path, lambda attributes: attributes["biocache"].update(format_version=9))
+    edit_attributes(folder_of(result), lambda attributes: attributes["biocache"].update(format_version=9))
     with pytest.raises(NewerFormatError, match="format version 9, of a newer release"):
         list_results(tmp_path)
 
@@ -209,11 +248,11 @@ def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = save_result(tmp_path, "probe", INPUTS, dataset())
 
-    def full(folder: Path, _: xr.Dataset) -> None:
+    def full(_: Any, folder: Path) -> None:
         (folder / "half").mkdir(parents=True)
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(results_module, "_write", full)
+    monkeypatch.setattr(storage_module, "write_files", full)
     with pytest.raises(ResourceError, match=r"disk is full.*keeping a result of probe"):
         save_result(tmp_path, "probe", INPUTS, doubled())
     found = find_result(tmp_path, "probe", INPUTS)
@@ -222,9 +261,33 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.rglob(".partial-*"))
 
 
-# Zarr warns of a folder that vanishes while it is listed.
+@pytest.mark.parametrize("moment", ["zarr.json", "support/c/0"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_result_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, gone: bool
+) -> None:
+    """The first read of a file comes when another process has moved it aside, or put another one in its place."""
+    save_result(tmp_path, "probe", INPUTS, dataset())
+    plain = Folder.get
+    seen = False
+
+    def get(storage: Folder, path: str) -> bytes:
+        nonlocal seen
+        if not seen and path.startswith("results/") and path.endswith(moment):
+            seen = True
+            save_result(tmp_path, "probe", INPUTS, doubled())
+            if gone:
+                raise FileNotFoundError(path)
+        return plain(storage, path)
+
+    monkeypatch.setattr(Folder, "get", get)
+    found = find_result(tmp_path, "probe", INPUTS)
+    assert seen
+    assert found is not None
+    xr.testing.assert_identical(found.support, doubled().support)
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Object at:UserWarning")
 def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     failures: list[BaseException] = []

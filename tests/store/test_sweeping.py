@@ -1,6 +1,5 @@
 """What interrupted commands leave in a store is freed by the next, and nothing else is."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,41 +8,22 @@ import pytest
 import xarray as xr
 import zarr
 from crashes import killed_before_each_change
-from store_factory import KEY, Synthetic, synthetic
+from store_factory import KEY, least, synthetic, tree
 
-from biocache.store import Store, sweeping
-from biocache.store.atomic import PARTIAL, own_path
+from biocache.store import Store, atomic
+from biocache.store.atomic import PARTIAL, own_path, temporary_folder
 from biocache.store.creating import discard_run
 from biocache.store.errors import StoreFormatError
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
-from biocache.store.sweeping import CHANGING, sweep
+from biocache.store.storage import Folder
+from biocache.store.sweeping import CHANGING, changing, sweep
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take chunks without a run for left behind as soon as they are."""
-    monkeypatch.setattr(sweeping, "QUIET_SECONDS", 0.0)
-
-
-def of_the_dead(name: str, root: Path) -> Path:
-    """Return the path of a name that a process of its own would have given, which is dead."""
-    child = os.fork()
-    if not child:
-        os._exit(0)
-    os.waitpid(child, 0)
-    return root / name.replace(f"-{os.getpid()}@", f"-{child}@")
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
-
-
-def least(**changes: Any) -> Synthetic:
-    """Make up a run of few files, as there is a kill before each change of one."""
-    return synthetic(lengths=(3,), keep=("hidden",), layers=(0,), **changes)
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 0.0)
 
 
 @pytest.mark.slow
@@ -64,10 +44,10 @@ def test_a_removal_killed_at_any_moment_leaves_the_run_or_nothing(tmp_path: Path
         removed = not (root / KEY.path).exists()
         assert removed == (KEY not in set(Store.open(root).keys()))
         gone += removed
-        freed = sweep(root)
+        freed = sweep(Folder(root))
         assert tree(root) == (without if removed else whole), kills
         assert (freed > 0) <= removed
-        assert sweep(root) == 0
+        assert sweep(Folder(root)) == 0
     assert kills > 20
     assert 0 < gone < kills
 
@@ -79,7 +59,8 @@ def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) ->
     without = tree(root)
     run = least().write_all(root)
     run.path.rename(root / f".removed-{'0123' * 8}")
-    of_the_dead(own_path(root, CHANGING).name, root).write_text(KEY.path)
+    # Nobody holds a lock of it.
+    own_path(root, CHANGING).write_text(KEY.path)
 
     def prepare() -> None:
         if not (tmp_path / "begun").exists():
@@ -87,8 +68,8 @@ def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) ->
         shutil.rmtree(root)
         shutil.copytree(tmp_path / "begun", root)
 
-    for kills in killed_before_each_change(prepare, lambda: sweep(root)):
-        sweep(root)
+    for kills in killed_before_each_change(prepare, lambda: sweep(Folder(root))):
+        sweep(Folder(root))
         assert tree(root) == without, kills
 
 
@@ -104,15 +85,15 @@ def left_by_a_writer(run: Run) -> int:
 
 def test_chunks_of_a_writer_that_outlived_the_removal_are_freed(tmp_path: Path) -> None:
     size = left_by_a_writer(synthetic().write_all(tmp_path))
-    assert sweep(tmp_path) == size
+    assert sweep(Folder(tmp_path)) == size
     assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]
 
 
 def test_what_is_being_copied_to_its_place_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_by_a_writer(synthetic().write_all(tmp_path))
-    monkeypatch.setattr(sweeping, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 3600.0)
     before = tree(tmp_path)
-    assert sweep(tmp_path) == 0
+    assert sweep(Folder(tmp_path)) == 0
     assert tree(tmp_path) == before
 
 
@@ -120,7 +101,7 @@ def test_a_run_that_lost_its_metadata_is_damaged_and_stays(tmp_path: Path) -> No
     run = synthetic().write_all(tmp_path)
     (run.path / "zarr.json").unlink()
     before = tree(tmp_path)
-    assert sweep(tmp_path) == 0
+    assert sweep(Folder(tmp_path)) == 0
     assert tree(tmp_path) == before
     store = Store.open(tmp_path)
     (row,) = store.listing()
@@ -139,7 +120,7 @@ def test_a_folder_that_is_no_store_is_not_touched(tmp_path: Path) -> None:
     (home / "nothing" / "at all").mkdir(parents=True)
     zarr.create_group(home / "data.zarr").create_array("mask", shape=(3,), dtype="f4")
     before = tree(home)
-    assert sweep(home) == 0
+    assert sweep(Folder(home)) == 0
     assert tree(home) == before
 
 
@@ -149,7 +130,7 @@ def test_empty_folders_and_groups_of_the_user_stay(tmp_path: Path) -> None:
     (tmp_path / ".removed-photos").mkdir()
     zarr.create_group(tmp_path / "mine")
     before = tree(tmp_path)
-    assert sweep(tmp_path) == 0
+    assert sweep(Folder(tmp_path)) == 0
     assert tree(tmp_path) == before
 
 
@@ -165,36 +146,50 @@ def test_a_creation_killed_at_any_moment_leaves_a_run_or_nothing(tmp_path: Path)
         shutil.rmtree(root)
         shutil.copytree(tmp_path / "begun", root)
 
-    made = 0
-    for kills in killed_before_each_change(prepare, lambda: least().create(root), every=3):
-        sweep(root)
+    made = kills = 0
+    for kills in killed_before_each_change(prepare, lambda: least().create(root), every=2):
+        sweep(Folder(root))
         created = (root / KEY.path / "zarr.json").exists()
         assert created or tree(root) == without, kills
         made += created
     assert 0 < made < kills
 
 
-def test_results_live_writers_and_what_is_not_ours_are_left_alone(tmp_path: Path) -> None:
+def test_results_live_writers_and_what_is_not_ours_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 3600.0)
     synthetic().write_all(tmp_path)
     inputs = {"a": 1}
     save_result(tmp_path, "probe", inputs, xr.Dataset({"x": 1}))
-    ours = own_path(tmp_path, PARTIAL)
-    (ours / "hidden").mkdir(parents=True)
-    elsewhere = tmp_path / f"{PARTIAL}another-host-1@0"
+    starting = own_path(tmp_path, PARTIAL)
+    (starting / "hidden").mkdir(parents=True)
+    elsewhere = tmp_path / f"{PARTIAL}another-host@0"
     elsewhere.mkdir()
+    (elsewhere / ".lock").touch()
+    (tmp_path / f"{CHANGING}another-host@0").write_text(KEY.path)
     for place in ("notes", "ner/corpus/notes", KEY.path.replace("test", "mine")):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "thesis.tex").write_text("years of work")
-    before = tree(tmp_path)
-    assert sweep(tmp_path) == 0
-    assert tree(tmp_path) == before
+    with temporary_folder(tmp_path) as ours, changing(Folder(tmp_path), KEY.path):
+        (ours / "file").write_bytes(b"12345")
+        before = tree(tmp_path)
+        assert sweep(Folder(tmp_path)) == 0
+        assert tree(tmp_path) == before
+        # What a live process of this machine holds is left alone however old it is.
+        monkeypatch.setattr(atomic, "QUIET_SECONDS", 0.0)
+        sweep(Folder(tmp_path))
+        gone = {path.split("/")[0] for path in before.keys() - tree(tmp_path).keys()}
+        assert gone == {starting.name, elsewhere.name, f"{CHANGING}another-host@0"}
     assert find_result(tmp_path, "probe", inputs) is not None
 
 
-def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path) -> None:
+def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 3600.0)
     synthetic().write_all(tmp_path)
-    dead = of_the_dead(own_path(tmp_path, PARTIAL).name, tmp_path)
+    dead = own_path(tmp_path, PARTIAL)
     dead.mkdir()
+    (dead / ".lock").touch()
     (dead / "file").write_bytes(b"12345")
     assert Store.open(tmp_path).sweep() == 5
     assert not dead.exists()
@@ -204,7 +199,7 @@ def test_a_group_that_lost_its_metadata_while_it_got_a_run_has_it_again(tmp_path
     synthetic().write_all(tmp_path)
     group = (tmp_path / KEY.path).parent
     (group / "zarr.json").unlink()
-    sweep(tmp_path)
+    sweep(Folder(tmp_path))
     zarr.open_group(group, mode="r")
     assert Store.open(tmp_path).run().complete
 
@@ -212,4 +207,4 @@ def test_a_group_that_lost_its_metadata_while_it_got_a_run_has_it_again(tmp_path
 @pytest.mark.parametrize("root", ["absent", "file"])
 def test_there_is_nothing_to_sweep(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("x")
-    assert sweep(tmp_path / root) == 0
+    assert sweep(Folder(tmp_path / root)) == 0

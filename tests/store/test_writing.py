@@ -3,7 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from store_factory import (
     Synthetic,
     assert_holds,
     chunk_file,
+    put_record,
     stored_files,
     synthetic,
 )
@@ -25,6 +27,7 @@ from store_factory import (
 from biocache.store import Store, schema
 from biocache.store.creating import create_run, discard_run, resume_run
 from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatError
+from biocache.store.records import record_path
 from biocache.store.writing import PackBuffer, RunWriter
 
 
@@ -70,9 +73,12 @@ def test_what_is_read_is_what_was_written(
 @pytest.mark.slow
 def test_the_order_of_packs_does_not_matter(source: Synthetic, tmp_path: Path) -> None:
     stored = []
+    # Two runs of one spec differ in their id.
+    source.create(tmp_path / "created")
     for order in permutations(range(source.plan.pack_count)):
         root = tmp_path / "".join(map(str, order))
-        run = source.create(root)
+        shutil.copytree(tmp_path / "created", root)
+        run = Store.open(root).run()
         source.write(run, order)
         assert_holds(run, source)
         stored.append(stored_files(root))
@@ -87,7 +93,7 @@ def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
     group = zarr.open_group(root, mode="r")[run.key.path]
     hidden, attention = group["hidden/hidden"], group["attention/attention"]
     assert hidden.metadata.dimension_names == ("layer", "token", "feature")
-    assert attention.metadata.dimension_names == ("layer", "head", "pair")
+    assert attention.metadata.dimension_names == ("layer", "head", "entry")
     assert hidden.shape == (3, plan.tokens.length, 6)
     assert attention.shape == (2, 2, plan.entries.length)
     assert hidden.chunks == (1, plan.tokens.chunk, 6)
@@ -130,9 +136,7 @@ def test_xarray_reads_every_group(root: Path, task: str) -> None:
     for name in ("samples", "tokens", "words", "packs", "hidden", "attention"):
         dataset = xr.open_zarr(root, group=f"{run.key.path}/{name}", consolidated=False)
         expected = {
-            path.split("/")[1]: (*dims[:-1], "pair") if dims[-1:] == ("entry",) else dims
-            for path, dims in dimensions(task).items()
-            if path.startswith(f"{name}/")
+            path.split("/")[1]: dims for path, dims in dimensions(task).items() if path.startswith(f"{name}/")
         }
         assert {str(key): variable.dims for key, variable in dataset.variables.items()} == expected
         for key, variable in dataset.load().variables.items():
@@ -172,12 +176,37 @@ def test_pending_packs_are_those_without_a_record(source: Synthetic, root: Path)
     assert writer.pending() == [0, 1, 2]
     source.write(run, [1])
     assert writer.pending() == [0, 2]
+    assert writer.pending([2, 1]) == [2]
     (run.path / "packs/record/c/1").unlink()
     assert writer.pending() == [0, 1, 2]
     source.write(run)
     assert writer.pending() == []
     assert run.complete
     writer.close()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "torn record", "foreign record"])
+@pytest.mark.parametrize("name", ["hidden", "attention"])
+def test_packs_with_less_than_their_record_says_are_pending(
+    source: Synthetic, root: Path, name: str, damage: str
+) -> None:
+    run = source.write_all(root)
+    record = run.path / record_path(1)
+    if damage == "missing":
+        chunk_file(run, name, 1, 1).unlink()
+    elif damage == "torn record":
+        record.write_bytes(record.read_bytes()[:9])
+    elif damage == "foreign record":
+        put_record(run, 1, replace(run.records()[1], run="0" * 64))
+    else:
+        data = chunk_file(run, name, 1, 1).read_bytes()
+        chunk_file(run, name, 1, 1).write_bytes(b"" if damage == "empty" else data[:-1])
+    writer = RunWriter(run)
+    assert writer.pending() == [1]
+    assert writer.pending([0, 2]) == []
+    writer.close()
+    source.write(run)
+    assert_holds(run, source)
 
 
 def test_a_record_says_what_was_written(source: Synthetic, root: Path) -> None:
@@ -257,10 +286,10 @@ def test_a_file_is_refused(source: Synthetic, root: Path) -> None:
     assert root.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("attributes", [{}, {"biocache": {"format_version": 2}}])
+@pytest.mark.parametrize("attributes", [{}, {"biocache": {"format_version": 3}}])
 def test_a_zarr_store_of_something_else_is_refused(source: Synthetic, root: Path, attributes: dict) -> None:
     zarr.create_group(root, attributes=attributes)
-    with pytest.raises(StoreFormatError, match="format version 2" if attributes else "no biocache attributes"):
+    with pytest.raises(StoreFormatError, match="format version 3" if attributes else "no biocache attributes"):
         source.create(root)
     assert [path.name for path in root.iterdir()] == ["zarr.json"]
 
@@ -358,15 +387,37 @@ def test_discarding_removes_the_groups_that_are_empty(root: Path) -> None:
 def test_metadata_says_what_the_run_is(source: Synthetic, root: Path) -> None:
     run = source.create(root)
     own = json.loads((run.path / "zarr.json").read_bytes())["attributes"]["biocache"]
-    assert own["format_version"] == 1
+    assert set(own) == {
+        "format_version", "place", "id", "replaces", "spec", "provenance", "counts", "files", "digest"
+    }  # fmt: skip
+    assert own["format_version"] == 2
+    assert own["place"] == run.key.path
+    assert own["replaces"] == ""
+    assert len(own["id"]) == 32
+    assert own["provenance"] == asdict(PROVENANCE)
     assert own["counts"] == {
         "samples": 6,
         "tokens": 21,
         "words": len(source.columns["words/word_text"]),
-        "pairs": 9 + 16 + 81 + 4 + 1 + 4,
+        "entries": 9 + 16 + 81 + 4 + 1 + 4,
         "packs": 3,
     }
     assert own["spec"]["layers"] == [0, 1, 2]
+    paths = (path for path in run.path.rglob("*") if path.is_file() and path != run.path / "zarr.json")
+    files = {path.relative_to(run.path).as_posix(): sha256(path.read_bytes()).hexdigest() for path in paths}
+    assert own["files"] == files
+    assert {f"{path}/zarr.json" for path in dimensions("ner")} < set(files)
+    # The digest is of the attributes as JSON with sorted keys, without itself.
+    unsealed = {name: value for name, value in own.items() if name != "digest"}
+    text = json.dumps({"biocache": unsealed}, sort_keys=True, separators=(",", ":"))
+    assert own["digest"] == run.group.digest == sha256(text.encode()).hexdigest()
+
+
+def test_two_runs_of_one_spec_are_told_apart(source: Synthetic, tmp_path: Path) -> None:
+    one, other = source.create(tmp_path / "a"), source.create(tmp_path / "b")
+    assert one.spec == other.spec
+    assert one.group.digest != other.group.digest
+    assert one.identity == other.identity
 
 
 @pytest.mark.slow
@@ -446,7 +497,7 @@ def test_files_of_others_in_the_place_of_a_run_are_left_there(root: Path) -> Non
     source = synthetic()
     (root / source.spec.key.path).mkdir(parents=True)
     (root / source.spec.key.path / "thesis.tex").write_text("years of work")
-    zarr.create_group(root, attributes={"biocache": {"format_version": 1}})
+    zarr.create_group(root, attributes={"biocache": {"format_version": 2}})
     with pytest.raises(StoreFormatError, match=r"files that are not biocache's; move them away"):
         source.create(root)
     assert (root / source.spec.key.path / "thesis.tex").read_text() == "years of work"

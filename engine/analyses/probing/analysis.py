@@ -1,6 +1,7 @@
 """The analyses `probe` and `compare-probes`: how well a classifier reads the labels of the task from each layer."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.probing.request import PROTOCOL, ClassifierOptions, ProbeRequest
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from biocache.engine.analyses.probing.fitting import Fit
     from biocache.engine.analyses.probing.grid import Cell
     from biocache.engine.analyses.probing.result import Fits, Place
-    from biocache.engine.executor import OnProgress, Task
+    from biocache.engine.executor import Memo, OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
-    from biocache.store.storage import StorePlace
+    from biocache.store.reading import Run
+    from biocache.store.storage import Storage, StorePlace
 
 __all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
 
@@ -68,20 +70,20 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
 
     def tasks(self, store: "Store", request: ProbeRequest, runs: Cells) -> "list[Task]":
         """Return a task for each distinct fit."""
-        from biocache.engine.analyses.probing.fitting import FIT_KIND, fit_inputs, run_fit
+        from biocache.engine.analyses.probing.fitting import run_fit
         from biocache.engine.analyses.probing.planning import fit_bytes
-        from biocache.engine.executor import Memo, Task
+        from biocache.engine.executor import Task
 
         place = store.storage.absolute()
         memory = fit_bytes(list(runs), request)
-        known = {run.key: run.identity for cell in runs for run in (*cell.train, *cell.test)}
+        known = {run.key: run for cell in runs for run in (*cell.train, *cell.test)}
         return [
             Task(
                 key=fit,
                 call=run_fit,
                 args=(place, fit),
                 memory=memory,
-                memo=Memo(place, FIT_KIND, fit_inputs(fit, [known[key] for key in (*fit.train, *fit.test)])),
+                memo=_memo(place, fit, [known[key] for key in (*fit.train, *fit.test)]),
             )
             for fit in dict.fromkeys(self._wanted(request, runs).values())
         ]
@@ -115,6 +117,14 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             for seed in range(request.seeds)
             for goal in self.goals(request)
         }
+
+
+def _memo(store: "Storage", fit: "Fit", runs: "list[Run]") -> "Memo":
+    from biocache.engine.analyses.probing.fitting import FIT_KIND, fit_inputs
+    from biocache.engine.executor import Memo
+
+    groups = tuple(replace(run.group, storage=store) for run in runs)
+    return Memo(store, FIT_KIND, fit_inputs(fit, [run.identity for run in runs]), groups)
 
 
 class Probing(ProbeAnalysis):

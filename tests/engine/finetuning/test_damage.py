@@ -96,7 +96,7 @@ def test_every_file_that_was_saved_must_be_there_as_it_was(whole: Path, tmp_path
 def test_a_checkpoint_of_a_newer_release_is_never_replaced(whole: Path, toy: Toy, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     record = tmp_path / "checkpoints" / PLACE / "finetuning.json"
-    record.write_text(json.dumps({"format_version": 2, "whatever": "it has"}))
+    record.write_text(json.dumps({"format_version": 3, "whatever": "it has"}))
     request = small(toy, tmp_path / "checkpoints", epochs=1)
     for asked in (request, replace(request, overwrite=True)):
         with pytest.raises(NewerFormatError, match="install the newer one"):
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_a_newer_release_is_never_replaced(whole: Path, toy: Toy
 @pytest.mark.parametrize("there", [True, False])
 def test_checkpoints_in_a_zarr_folder_are_refused_before_the_training(toy: Toy, tmp_path: Path, there: bool) -> None:
     if there:
-        zarr.create_group(tmp_path / "s.zarr", attributes={"biocache": {"format_version": 1}})
+        zarr.create_group(tmp_path / "s.zarr", attributes={"biocache": {"format_version": 2}})
     with pytest.raises(SettingError, match="lies in the Zarr folder"):
         finetune(tmp_path / "s.zarr", small(toy, tmp_path / "s.zarr" / "checkpoints", epochs=1))
     assert (tmp_path / "s.zarr").exists() == there

@@ -25,7 +25,14 @@ from biocache.engine.metrics import as_iob2, score_classes, score_entities
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.store import Store
-from biocache.store.errors import DataError, ModelError, SettingError, SpecMismatchError, StoreFormatError
+from biocache.store.errors import (
+    DataError,
+    IntegrityError,
+    ModelError,
+    SettingError,
+    SpecMismatchError,
+    StoreFormatError,
+)
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 
@@ -287,7 +294,9 @@ def test_everything_that_can_be_refused_is_refused_before_anything_is_trained(to
 
 
 @pytest.mark.slow
-def test_the_checkpoint_says_its_scores_whatever_the_store_has(made: Made, tmp_path: Path) -> None:
+def test_scores_that_are_not_those_of_the_checkpoint_are_refused_and_the_store_keeps_its_own(
+    made: Made, tmp_path: Path
+) -> None:
     checkpoints = Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
     request = replace(made.request, checkpoints=checkpoints, training_sizes=(30,))
     store = Path(shutil.copytree(made.store, tmp_path / "store"))
@@ -295,9 +304,12 @@ def test_the_checkpoint_says_its_scores_whatever_the_store_has(made: Made, tmp_p
     scores = json.loads(file.read_text())
     scores["data_vars"]["accuracy"]["data"] = [0.25, 0.125]
     file.write_text(json.dumps(scores))
-    for _ in range(2):
-        assert make(store, request).scores.accuracy.values.ravel().tolist() == [0.25, 0.125]
-    assert len(Store.open(store).results("finetune")) == 2
+    before = [result.load() for result in Store.open(store).results("finetune")]
+    with pytest.raises(IntegrityError, match=r"scores\.json"):
+        make(store, request)
+    after = [result.load() for result in Store.open(store).results("finetune")]
+    assert len(after) == len(before) == 2
+    assert all(one.identical(other) for one, other in zip(before, after, strict=True))
 
 
 @pytest.mark.slow

@@ -10,10 +10,11 @@ import pytest
 from finetunings import Toy, make
 
 from biocache.engine import FinetuneRequest, finetune
-from biocache.engine.corpora.base import TASKS, Corpus, digest_samples
+from biocache.engine.corpora.base import TASKS, Corpus
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.corpora.task import Sample
 from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates, strata
+from biocache.store.digests import digest_samples
 from biocache.store.errors import DataError
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
@@ -40,7 +41,7 @@ def assert_nested_and_fair(read: Corpus) -> None:
         assert all(abs(drawn[name] - total * size / 100) < 1 for name, total in totals.items())
         assert before <= set(subset.sample_ids)
         assert not others & set(subset.sample_ids)
-        assert subset.digest == digest_samples(subset.samples)
+        assert subset.digest == digest_samples(sample.row for sample in subset.samples)
         before = set(subset.sample_ids)
     assert len(before) == len(train)
 

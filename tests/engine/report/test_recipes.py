@@ -18,6 +18,8 @@ from biocache.engine.report.recipes import analysis_recipe, finetune_recipe
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import StoredResult
+from biocache.store.sealing import Group, Sealed
+from biocache.store.storage import Folder
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def test_settings_reach_the_command_line(
     monkeypatch.setattr(analysis, "find", stop)
     dataset = xr.Dataset(attrs={"request": request_.to_json()})
     made = analysis_recipe(
-        Store.open(bare), StoredResult(kind=name, inputs={}, created="", path=bare, variables=()), dataset
+        Store.open(bare), StoredResult(name, {}, "", (), Sealed(Group(Folder(bare), "", ""), {}, {}, {})), dataset
     )
     CliRunner().invoke(biocache, arguments_of(made.command))
     assert seen == [request_]
