@@ -23,6 +23,8 @@ from biocache.engine.request import build, values_of
 if TYPE_CHECKING:
     import xarray as xr
 
+    from biocache.store.storage import Storage
+
 __all__ = ["analysis_command"]
 
 
@@ -36,7 +38,7 @@ def analysis_command(name: str) -> click.Command:
     """
     analysis = ANALYSES[name]
 
-    def command(store: Path, **values: Any) -> None:
+    def command(store: "Storage", **values: Any) -> None:
         _run(analysis, store, values)
 
     command.__doc__ = type(analysis).__doc__
@@ -69,7 +71,7 @@ def _parameter(plot: str) -> str:
     return f"plot_{plot.replace('-', '_')}"
 
 
-def _run(analysis: Analysis[Any, Any], store: Path, values: dict[str, Any]) -> None:
+def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any]) -> None:
     plots = {name: values.pop(_parameter(name)) for name in analysis.plots}
     output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
     machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +15,7 @@ from biocache.store.text import format_bytes
 if TYPE_CHECKING:
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
+    from biocache.store.storage import Storage
 
 __all__ = ["extract", "phrase", "print_reports", "task_head_note"]
 
@@ -41,7 +41,7 @@ Examples, in the folder that a demo made:
 @click.option("--dry-run", is_flag=True, help="Show runs, bytes and memory; load no weights, write nothing.")
 @scheduler_address_option
 @json_option
-def extract(store: Path, *, dry_run: bool, scheduler_address: str | None, as_json: bool, **settings: Any) -> None:
+def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, as_json: bool, **settings: Any) -> None:
     """Run a corpus through models and keep the hidden states and attention of every layer.
 
     What is in the store already is not computed again; an interrupted extraction resumes where it stopped. Lists have

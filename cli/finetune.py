@@ -1,7 +1,6 @@
 """`biocache finetune`: its options, and what it prints of checkpoints: scores, and duplicates between the splits."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from biocache.engine.request import build
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
+    from biocache.store.storage import Storage
 
 __all__ = ["checkpoint_facts", "finetune", "print_checkpoints"]
 
@@ -31,7 +31,7 @@ Examples, in the folder that a demo made:
 @store_option
 @request_options(FinetuneRequest)
 @json_option
-def finetune(store: Path, *, as_json: bool, **settings: Any) -> None:
+def finetune(store: "Storage", *, as_json: bool, **settings: Any) -> None:
     """Fine-tune models on nested parts of the train split, and score them on the validation and test splits.
 
     A checkpoint goes to TASK/DATASET/MODEL/size-SSS/seed-N below --checkpoints, where `biocache extract

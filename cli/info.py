@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import Run
+    from biocache.store.storage import Storage
 
 __all__ = ["info"]
 
@@ -28,7 +28,7 @@ Examples, in the folder that a demo made:
 @store_option
 @run_selectors
 @json_option
-def info(run: str | None, store: Path, *, as_json: bool, **selectors: Any) -> None:
+def info(run: str | None, store: "Storage", *, as_json: bool, **selectors: Any) -> None:
     """Show the spec, the origin and the sizes of one run.
 
     RUN is its path as `biocache ls` prints it; selectors that match one run do as well.

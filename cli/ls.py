@@ -1,7 +1,7 @@
 """`biocache ls`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,9 @@ from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.render import note, print_facts, print_json
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
+
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
 
 __all__ = ["ls"]
 
@@ -41,7 +44,7 @@ Examples, in the folder that a demo made:
 )
 @run_selectors
 @json_option
-def ls(store: Path, *, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
+def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
     """List the runs of a store: their sizes, and how much of each is there.
 
     Selectors narrow the list; their items have commas between them. What stands under `run` names a run for the

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, ListOf
+from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, STORAGE_OPTIONS, STORE, ListOf
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, Setting, settings_of
 
@@ -24,15 +24,37 @@ __all__ = [
 ]
 
 
-store_option = click.option(
-    "--store",
-    type=FOLDER,
-    default=Path("biocache.zarr"),
-    envvar="BIOCACHE_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="Folder of the store.",
-)
+def _keep_storage_options(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -> None:
+    pairs = [text.partition("=") for text in values]
+    for name, equals, _value in pairs:
+        if not name or not equals:
+            raise click.BadParameter(f"{name!r} is not KEY=VALUE")
+    ctx.meta[STORAGE_OPTIONS] = {name: value for name, _, value in pairs}
+
+
+def store_option(command: Any) -> Any:
+    """Add ``--store``, whose value is a storage, and ``--storage-option``."""
+    place = click.option(
+        "--store",
+        type=STORE,
+        default="biocache.zarr",
+        envvar="BIOCACHE_STORE",
+        show_default=True,
+        show_envvar=True,
+        metavar="PATH|URL",
+        help="Folder of the store, or s3://BUCKET/NAME, gs://, az://.",
+    )
+    option = click.option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep_storage_options,
+        help="Endpoint, region, credentials of an object store, beside those of the environment.",
+    )
+    return place(option(command))
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
 

@@ -1,7 +1,7 @@
 """`biocache report`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from biocache.cli.values import FOLDER
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.request import build
 from biocache.store.text import format_bytes
+
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
 
 __all__ = ["report"]
 
@@ -31,7 +34,7 @@ Examples, in the folder that a demo made:
     help="The page, ending in .html; replaced where it is there.",
 )
 @request_options(ReportRequest)
-def report(store: Path, *, output: Path, **settings: Any) -> None:
+def report(store: "Storage", *, output: Path, **settings: Any) -> None:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
     It has the catalog with provenance and sizes, the probes over layers, heat maps of compared attention, the attention

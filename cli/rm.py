@@ -1,7 +1,6 @@
 """`biocache rm`."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +8,9 @@ from biocache.cli.options import run_selectors, store_option
 from biocache.cli.render import counted, echo, note, print_table
 from biocache.cli.selection import chosen_keys, selection
 from biocache.store.text import format_bytes
+
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
 
 __all__ = ["rm"]
 
@@ -24,7 +26,7 @@ Examples, in the folder that a demo made:
 @run_selectors
 @click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def rm(runs: tuple[str, ...], store: Path, *, everything: bool, yes: bool, **selectors: Any) -> None:
+def rm(runs: tuple[str, ...], store: "Storage", *, everything: bool, yes: bool, **selectors: Any) -> None:
     """Remove runs and free their bytes, after listing them and asking.
 
     RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused. What

@@ -1,17 +1,19 @@
 """Runs of a store, chosen by selectors or by their paths."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from biocache.store import RunKey, Store
+    from biocache.store.storage import Storage
 
 __all__ = ["chosen_keys", "selection"]
 
 
-def selection(runs: tuple[str, ...], store: Path, selectors: dict[str, tuple[Any, ...] | None]) -> list[dict[str, Any]]:
+def selection(
+    runs: tuple[str, ...], store: "Storage", selectors: dict[str, tuple[Any, ...] | None]
+) -> list[dict[str, Any]]:
     """Return selections for `Store.keys`: one for each run path, or one made of the selectors.
 
     Parameters
@@ -52,15 +54,13 @@ def chosen_keys(store: "Store", wanted: list[dict[str, Any]]) -> "list[RunKey]":
     return list(found)
 
 
-def _parts(run: str, store: Path) -> dict[str, Any]:
+def _parts(run: str, store: "Storage") -> dict[str, Any]:
     from biocache.store import RunKey
     from biocache.store.errors import SettingError
 
-    path = Path(run)
-    if path.is_relative_to(store):
-        path = path.relative_to(store)
+    path = run.rstrip("/").removeprefix(f"{str(store).rstrip('/')}/")
     try:
-        return dict(RunKey.from_path(path.as_posix()).items())
+        return dict(RunKey.from_path(path).items())
     except SettingError as error:
         raise click.UsageError(f"{error}; `biocache ls` prints the paths of all runs") from error
 

@@ -1,7 +1,6 @@
 """`biocache study`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from biocache.store.text import format_bytes
 if TYPE_CHECKING:
     from biocache.engine.study.steps import PlannedStep, Step
     from biocache.engine.study.study import Outcome
+    from biocache.store.storage import Storage
 
 __all__ = ["study"]
 
@@ -39,7 +39,7 @@ Examples, in the folder that a demo made:
 @request_options(ExtractionRequest, only=_EXTRACTION)
 @click.option("--dry-run", is_flag=True, help="Show the steps and their bytes; load no weights, write nothing.")
 @json_option
-def study(store: Path, *, dry_run: bool, as_json: bool, **settings: Any) -> None:
+def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) -> None:
     """Fine-tune, extract, probe and compare attention for every task, model and training size.
 
     Each step is one call of the command of its name, with the same settings. What is finished is found and skipped,

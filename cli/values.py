@@ -4,11 +4,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["BYTES", "FOLDER", "INTEGERS", "LAYERS", "NAMES", "ByteSize", "ListOf"]
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
+
+__all__ = ["BYTES", "FOLDER", "INTEGERS", "LAYERS", "NAMES", "STORAGE_OPTIONS", "STORE", "ByteSize", "ListOf"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?b)?|b)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -115,8 +118,21 @@ class _UserPath(click.Path):
         return local_path(value, param.opts[-1] if isinstance(param, click.Option) else "path")
 
 
+class _StorePlace(click.Path):
+    """Where a store is: a folder, or the URL of an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Storage":  # type: ignore[override]
+        from biocache.store.storage import open_storage
+
+        return open_storage(value, {} if ctx is None else ctx.meta.get(STORAGE_OPTIONS, {}))
+
+
+#: Where a command keeps the values of ``--storage-option``, which are read before ``--store``.
+STORAGE_OPTIONS = "biocache.storage-options"
+
 BYTES = ByteSize()
 FOLDER = _UserPath(path_type=Path)
+STORE = _StorePlace()
 NAMES = ListOf(_Name())
 INTEGERS = ListOf(_Number())
 LAYERS = ListOf(_Number(), ranges=True)

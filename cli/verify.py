@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +45,7 @@ Examples, in the folder that a demo made:
 @json_option
 def verify(
     runs: tuple[str, ...],
-    store: Path,
+    store: "Storage",
     *,
     recompute: int | None,
     weights: str | None,
@@ -65,9 +64,8 @@ def verify(
     from biocache.store.integrity import repair as repaired
     from biocache.store.integrity import repair_groups, verify_results
     from biocache.store.results import result_folders
-    from biocache.store.storage import open_storage
 
-    done = repair_groups(open_storage(store)) if repair else []
+    done = repair_groups(store) if repair else []
     wanted = selection(runs, store, selectors)
     opened = Store.open(store)
     chosen = chosen_keys(opened, wanted)

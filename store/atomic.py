@@ -57,6 +57,8 @@ QUIET_SECONDS = 3600.0
 
 _LOCK = ".lock"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# Names of the temporary folders of this process: its threads leave those of each other alone.
+_OWN: set[str] = set()
 _REMOVED_NAME = re.compile(rf"{re.escape(REMOVED)}[0-9a-f]{{32}}")
 _REPLACED = "replaced"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -88,6 +90,8 @@ def is_abandoned(path: Path, file: Path, beginning: str) -> bool:
     beginning
         How the names of such paths begin.
     """
+    if path.name in _OWN:
+        return False
     asked = probe_lock(file)
     if asked is Lock.BUSY:
         return False
@@ -105,16 +109,20 @@ def _abandoned(home: Path) -> list[Path]:
 
 @contextmanager
 def locked_file(file: Path, content: str = "") -> Iterator[None]:
-    """Make a file that this process holds a lock of for the length of the context; it appears with the lock."""
+    """Make a file that this process holds a lock of for the length of the context; it appears with the lock.
+
+    Where there are no locks it does not appear, and its age alone says whether the process is dead.
+    """
     made = file.with_name(f"{file.name}.new")
     fd = os.open(made, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         os.write(fd, content.encode())
-        lock(fd)
-        made.replace(file)
+        if lock(fd) is Lock.HELD:
+            made.replace(file)
         yield
     finally:
         os.close(fd)
+        made.unlink(missing_ok=True)
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -135,11 +143,13 @@ def temporary_folder(home: Path) -> Iterator[Path]:
     for abandoned in _abandoned(home):
         shutil.rmtree(abandoned, ignore_errors=True)
     folder = own_path(home, PARTIAL)
+    _OWN.add(folder.name)
     folder.mkdir()
     try:
         with locked_file(folder / _LOCK):
             yield folder
     finally:
+        _OWN.discard(folder.name)
         put_back(folder)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,6 +1,6 @@
 """The store: its runs, listed and opened."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -56,20 +56,22 @@ class Store:
         return self.storage.local()
 
     @classmethod
-    def open(cls, path: StorePlace) -> Self:
+    def open(cls, path: StorePlace, storage_options: Mapping[str, str] | None = None) -> Self:
         """Open a store.
 
         Parameters
         ----------
         path
-            Its folder.
+            Its folder, or its URL in an object store: ``s3://``, ``gs://`` or ``az://``.
+        storage_options
+            Credentials, endpoint and the like, by the names of obstore; the environment has what is not here.
 
         Raises
         ------
         StoreFormatError
             If there is no folder, or it is not a store of this format version.
         """
-        storage = open_storage(path)
+        storage = open_storage(path, storage_options)
         try:
             check_store(storage)
         except FileNotFoundError as error:

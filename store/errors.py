@@ -21,6 +21,7 @@ __all__ = [
     "RunNotFoundError",
     "SettingError",
     "SpecMismatchError",
+    "StorageError",
     "StoreFormatError",
     "TrainingError",
 ]
@@ -145,6 +146,13 @@ class IntegrityError(BiocacheError, OSError):
 
 class BusyError(BiocacheError, RuntimeError):
     """Another process is writing to the run or making the checkpoint."""
+
+
+class StorageError(BiocacheError):
+    """An object store does not answer, or refuses a request.
+
+    No OSError: of what is stored, it says nothing.
+    """
 
 
 class TrainingError(BiocacheError, ArithmeticError):

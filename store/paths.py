@@ -39,8 +39,8 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
     if is_url(text):
         scheme = printable(text.partition(":/")[0])
         raise SettingError(
-            f"{what} {shown(text)} is a URL ({scheme}), and biocache reads and writes local folders only; copy the "
-            f"data to a disk or mount it, and name that folder (a local folder of this name is ./{scheme}:)"
+            f"{what} {shown(text)} is a URL ({scheme}), and must be a local path: only stores are read and written at "
+            f"s3://, gs:// and az://; copy the data to a disk or mount it (a local folder of this name is ./{scheme}:)"
         )
     if not text or "\0" in text:
         raise SettingError(f"{what} {shown(text)} is no path; name a folder or file")

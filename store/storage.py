@@ -15,7 +15,7 @@ from biocache.store.atomic import TAKEN, install, remove, replacing, temporary_f
 from biocache.store.errors import SettingError
 from biocache.store.paths import local_path, require_file, resolved
 
-__all__ = ["Folder", "StorePlace", "Storage", "below", "open_storage"]
+__all__ = ["SCHEMES", "Folder", "StorePlace", "Storage", "below", "open_storage"]
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -394,26 +394,39 @@ class _Below(Storage):
         return self._storage.remove_empty_group(below(self._folder, folder))
 
 
+#: How the URLs of object stores begin; ``memory`` lasts as long as the process.
+SCHEMES = ("s3", "gs", "az", "memory")
+
 #: What names a store: its storage, its folder, or its URL.
 StorePlace = Storage | str | os.PathLike[str]
 
 
-def open_storage(place: StorePlace, what: str = "store") -> Storage:
+def open_storage(place: StorePlace, options: Mapping[str, str] | None = None) -> Storage:
     """Return the storage of a place.
 
     Parameters
     ----------
     place
-        A folder, or a storage, which is returned.
-    what
-        What the place is of, for the message.
+        A folder, the URL of an object store (``s3://``, ``gs://``, ``az://``), or a storage, which is returned.
+    options
+        Credentials, endpoint and the like of an object store; see `biocache.store.objects.ObjectStorage`.
 
     Raises
     ------
     SettingError
-        If it is no path; see `biocache.store.paths.local_path`.
+        If it is neither, or the options are not of that object store.
     """
-    return place if isinstance(place, Storage) else Folder(local_path(place, what))
+    if isinstance(place, Storage):
+        return place
+    scheme = place.partition("://")[0] if isinstance(place, str) else ""
+    if scheme in SCHEMES:
+        from biocache.store.objects import ObjectStorage
+
+        return ObjectStorage(str(place), options)
+    folder = Folder(local_path(place, "--store"))
+    if options:
+        raise SettingError(f"--storage-option is of object stores, and {folder} is a folder")
+    return folder
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

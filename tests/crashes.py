@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import chain, count
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
 
@@ -16,14 +16,14 @@ def _is_change(event: str, arguments: tuple[object, ...]) -> bool:
 
 
 def killed_before_each_change(
-    prepare: Callable[[], None], action: Callable[[], object], every: int = 1
+    prepare: Callable[[], None], action: Callable[[], object], every: int = 1, dense: int = 1
 ) -> Iterator[int]:
     """Prepare, run an action in a process that is killed before its n-th change, and yield n; for n = 1, 2, ...
 
-    With `every`, n goes on by that number. It ends with the first n that the action does not reach. Python says of each
-    change before it is made (PEP 578).
+    With `every`, n goes on by that number from `dense` on. It ends with the first n that the action does not reach.
+    Python says of each change before it is made (PEP 578).
     """
-    for last in count(1, every):
+    for last in chain(range(1, dense), count(dense, every)):
         prepare()
         child = os.fork()
         if not child:

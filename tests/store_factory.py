@@ -378,14 +378,15 @@ def create_at_once(root: Path, barrier: Barrier, answers: Connection) -> None:
 def finish_at_once(root: Path, changes: dict[str, Any], barrier: Barrier, answers: Connection) -> None:
     """Make the successor of a run, write what is pending, and put it in its place; answer where it is."""
     source = synthetic(**changes)
-    barrier.wait()
     try:
+        barrier.wait()
         run = source.create_successor(root)
         source.write(run)
         barrier.wait()
         made = install_successor(run)
         answers.send((made.group.folder, made.complete))
     except BaseException as error:
+        barrier.abort()
         answers.send(repr(error))
 
 

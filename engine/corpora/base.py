@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from biocache.engine.corpora.ner import NER
 from biocache.engine.corpora.nli import NLI
 from biocache.engine.corpora.task import Sample, Task
-from biocache.store.digests import digest_samples
 
 __all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus"]
 
@@ -51,4 +50,6 @@ class Corpus:
 
     def digest(self, split: str) -> str:
         """Return the SHA-256 (hexadecimal) of a split's ids, words and labels, in their order."""
+        from biocache.store.digests import digest_samples
+
         return digest_samples(sample.row for sample in self.splits[split])

@@ -16,6 +16,7 @@ from biocache.engine.extraction.request import ExtractionRequest, Partition
 from biocache.engine.extraction.running import Progress, RunReport
 from biocache.store import Store
 from biocache.store.errors import SettingError
+from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 
@@ -103,7 +104,10 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
     monkeypatch.setenv("BIOCACHE_STORE", "from/environment")
     command("extract", "--task", "ner", "--scheduler-address", "tcp://host:8786", "--json")
     command("extract", "--task", "ner", "--store", "given", "--json")
-    assert calls == [(Path("from/environment"), Plan, "tcp://host:8786"), (Path("given"), Plan, None)]
+    assert calls == [
+        (Folder(Path("from/environment")), Plan, "tcp://host:8786"),
+        (Folder(Path("given")), Plan, None),
+    ]
 
 
 @pytest.mark.parametrize(

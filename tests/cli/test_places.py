@@ -101,50 +101,77 @@ URLS = ["s3://bucket/x", "gs://bucket/x.zarr", "https://host/x", "file:///tmp/x"
 URLS += ["simplecache::s3://bucket/x", "x://bucket", "my_fs://bucket", " s3://bucket/x", "\ns3://bucket"]
 
 
+WITH_PATHS: list[tuple[str, ...]] = [
+    ("ls", "--store"),
+    ("ls", "--checkpoints"),
+    ("info", "--store"),
+    ("verify", "--store"),
+    ("rm", "--all", "--yes", "--store"),
+    ("report", "--output", "x.html", "--store"),
+    ("report", "--output"),
+    ("demo",),
+    (*PROBE,),
+    ("probe", "--task", "ner", "--output"),
+    ("probe", "--task", "ner", "--plot"),
+    (*COMPARE,),
+    ("extract", "--task", "ner", "--dataset"),
+    ("extract", "--task", "ner", "--model"),
+    ("extract", "--task", "ner", "--checkpoints"),
+    ("extract", "--task", "ner", "--store"),
+    ("finetune", "--task", "ner", "--store"),
+    ("finetune", "--task", "ner", "--dataset"),
+    ("finetune", "--task", "ner", "--checkpoints"),
+    ("study", "--store"),
+    ("study", "--checkpoints"),
+]
+# Stores alone may be in object stores.
+OBJECT_STORES = ("s3://", "gs://", "memory://")
+REFUSED = [
+    (arguments, url)
+    for arguments in WITH_PATHS
+    for url in URLS
+    if arguments[-1] != "--store" or not url.startswith(OBJECT_STORES)
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ("ls", "--store"),
-        ("ls", "--checkpoints"),
-        ("info", "--store"),
-        ("verify", "--store"),
-        ("rm", "--all", "--yes", "--store"),
-        ("report", "--output", "x.html", "--store"),
-        ("report", "--output"),
-        ("demo",),
-        (*PROBE,),
-        ("probe", "--task", "ner", "--output"),
-        ("probe", "--task", "ner", "--plot"),
-        (*COMPARE,),
-        ("extract", "--task", "ner", "--dataset"),
-        ("extract", "--task", "ner", "--model"),
-        ("extract", "--task", "ner", "--checkpoints"),
-        ("extract", "--task", "ner", "--store"),
-        ("finetune", "--task", "ner", "--store"),
-        ("finetune", "--task", "ner", "--dataset"),
-        ("finetune", "--task", "ner", "--checkpoints"),
-        ("study", "--store"),
-        ("study", "--checkpoints"),
-    ],
-    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}" if isinstance(arguments, tuple) else None,
+    ("arguments", "url"), REFUSED, ids=lambda part: f"{part[0]} {part[-1]}" if isinstance(part, tuple) else None
 )
 def test_a_url_is_refused_and_no_folder_of_its_name_is_made(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], url: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stderr = command(*arguments, url, code=1).stderr
-    assert "), and biocache reads and writes local folders only" in stderr
+    assert "), and must be a local path" in stderr
     assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_url_in_the_environment_is_refused(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_in_the_environment_is_taken_as_one(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOCACHE_STORE", "s3://bucket/x")
-    assert "is a URL (s3)" in command("ls", code=1).stderr
+    monkeypatch.setenv("BIOCACHE_STORE", "memory://nothing/there")
+    assert "memory://nothing/there is not a biocache store" in command("ls", code=1).stderr
+    monkeypatch.setenv("BIOCACHE_STORE", "ftp://host/x")
+    assert "is a URL (ftp), and must be a local path" in command("ls", code=1).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--storage-option", "endpoint"), "'endpoint' is not KEY=VALUE"),
+        (("--storage-option", "=x"), "'' is not KEY=VALUE"),
+        (("--storage-option", "endpoint=http://x"), "--storage-option is of object stores"),
+        (("--storage-option", "nonsense=1", "--store", "s3://bucket/x"), "cannot be opened"),
+    ],
+)
+def test_storage_options_that_cannot_be_used(command: Command, arguments: tuple[str, ...], told: str) -> None:
+    # A value that is no pair is a mistake of usage.
+    code = 2 if "KEY=VALUE" in told else 1
+    assert told in command("ls", *arguments, code=code).stderr
 
 
 @pytest.mark.parametrize("option", ["--store", "--checkpoints"])

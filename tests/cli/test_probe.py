@@ -19,6 +19,7 @@ from biocache.engine.analyses.probing.analysis import Probing
 from biocache.engine.analysis import ANALYSES
 from biocache.engine.metrics import score_names
 from biocache.store.errors import SettingError
+from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 
@@ -202,7 +203,7 @@ def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *a
 
     def spy(_analysis: Any, root: Path, asked: ProbeRequest) -> None:
         seen.append(asked)
-        assert root == store
+        assert root == Folder(store)
         raise SettingError("stopped")
 
     monkeypatch.setattr(analysis, "find", spy)

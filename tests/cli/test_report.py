@@ -12,6 +12,7 @@ from biocache.engine import ReportRequest
 from biocache.engine.report import report as engine_module
 from biocache.engine.report.request import Report
 from biocache.store.errors import SettingError
+from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 Handed = Callable[..., tuple[Path, Path, ReportRequest]]
@@ -36,7 +37,7 @@ def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
 
 
 def test_defaults_are_those_of_the_request(handed: Handed) -> None:
-    assert handed() == (Path("biocache.zarr"), Path("report.html"), ReportRequest())
+    assert handed() == (Folder(Path("biocache.zarr")), Path("report.html"), ReportRequest())
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,9 @@ def test_a_newer_store_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("version", [1, 0, -1, True, "2", 2.0, None])
 def test_a_store_of_a_version_that_no_release_wrote_is_refused(root: Path, version: object) -> None:
     zarr.create_group(root, attributes={"biocache": {"format_version": version}})
-    with pytest.raises(StoreFormatError, match=r"has format version .*, which no release wrote; this one reads 2") as told:
+    with pytest.raises(
+        StoreFormatError, match=r"has format version .*, which no release wrote; this one reads 2"
+    ) as told:
         Store.open(root)
     assert not isinstance(told.value, NewerFormatError)
 

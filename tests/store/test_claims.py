@@ -144,6 +144,39 @@ def test_is_claimed_sees_any_pack(run: Run) -> None:
     claims.close()
 
 
+def test_those_who_ask_at_once_do_not_see_each_other(run: Run) -> None:
+    seen: list[bool] = []
+
+    def ask() -> None:
+        seen.extend(claimed(run) for _ in range(300))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(PATIENCE)
+    assert seen == [False] * 1200
+
+
+def test_asking_does_not_keep_a_writer_from_its_pack(run: Run) -> None:
+    claims, stop = claims_of(run), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            claimed(run)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    refused = 0
+    for _ in range(500):
+        with claims.hold([1], wait=False) as mine:
+            refused += not mine
+    stop.set()
+    asker.join(PATIENCE)
+    claims.close()
+    assert refused == 0
+
+
 def test_a_run_that_is_gone_is_not_claimed(tmp_path: Path) -> None:
     assert not is_claimed(Folder(tmp_path), "none")
 

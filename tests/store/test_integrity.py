@@ -258,12 +258,12 @@ def test_damaged_metadata_of_a_column(run: Run) -> None:
     for key in sound:
         path.write_text(json.dumps({other: value for other, value in sound.items() if other != key}))
         assert_reported(run, None, "samples/token_count/zarr.json is not what was written: its checksum does not match")
-        with pytest.raises(IntegrityError, match="table column samples/token_count of .* cannot be read"):
+        with pytest.raises(IntegrityError, match=r"table column samples/token_count of .* cannot be read"):
             reopened(run).tokens()
         if key not in ("attributes", "dimension_names", "storage_transformers"):
             seal_again(run.path)
             assert_reported(run, None, "table column samples/token_count of ")
-            with pytest.raises(IntegrityError, match="table column samples/token_count of .* cannot be read"):
+            with pytest.raises(IntegrityError, match=r"table column samples/token_count of .* cannot be read"):
                 reopened(run).tokens()
             path.write_text(json.dumps(sound))
             seal_again(run.path)
@@ -469,6 +469,14 @@ def test_sealed_tables_of_other_data_are_reported(tmp_path: Path, path: str, cha
     tamper(run, path, change)
     own = "the tokens in its tables" if path == "tokens/token_id" else "the texts and labels in its tables"
     assert_reported(run, None, f"{own} are not those of its spec; remove the run with")
+
+
+@pytest.mark.parametrize("path", ["samples/token_count", "packs/first_sample", "tokens/token_text"])
+def test_a_fault_is_reported_once(run: Run, path: str) -> None:
+    """Also where the layout cannot be read without the table."""
+    (run.path / path / "c/0").write_bytes(b"garbage")
+    messages = [problem.message for problem in verify_run(reopened(run))]
+    assert len(messages) == 1, messages
 
 
 @pytest.mark.parametrize("file", ["samples/zarr.json", "packs/zarr.json", "packs/record/zarr.json", "hidden/zarr.json"])

@@ -26,7 +26,7 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.integrity import repair, verify_results
-from biocache.store.results import StoredResult, find_result, list_results, result_folders, save_result
+from biocache.store.results import find_result, list_results, result_folders, save_result
 from biocache.store.storage import Folder
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
@@ -48,10 +48,6 @@ def dataset() -> xr.Dataset:
 
 def doubled() -> xr.Dataset:
     return dataset().assign(support=dataset().support * 2)
-
-
-def folder_of(result: StoredResult) -> Path:
-    return result.sealed.group.storage.local(result.sealed.group.folder)
 
 
 def test_what_is_saved_is_found_again_in_memory(tmp_path: Path) -> None:
@@ -114,6 +110,7 @@ def test_any_reader_of_zarr_opens_a_result(tmp_path: Path) -> None:
 def test_the_identity_of_a_run_is_its_path_and_its_spec(tmp_path: Path) -> None:
     source = synthetic()
     one = source.create(tmp_path / "a").identity
+    assert one == synthetic(seed=1).create(tmp_path / "d").identity
     elsewhere = replace(PROVENANCE, device="other", created="2027-01-01T00:00:00+00:00")
     assert one == create_run(tmp_path / "b", source.spec, elsewhere, source.plan, source.columns).identity
     assert one["run"] == "ner/corpus/tiny/size-030/seed-42/sentence/test"
@@ -140,18 +137,18 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    chunk = folder_of(result) / "accuracy/c/0/0"
+    chunk = result.path / "accuracy/c/0/0"
     if damage == "chunk":
         chunk.unlink()
     elif damage == "variable":
-        shutil.rmtree(folder_of(result) / "accuracy")
+        shutil.rmtree(result.path / "accuracy")
     elif damage == "flip":
         data = bytearray(chunk.read_bytes())
         data[len(data) // 2] ^= 1
         chunk.write_bytes(data)
     else:
-        (folder_of(result) / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
-    told = f"result {folder_of(result)} cannot be read .*remove it with `verify.repair=True.` and run the same"
+        (result.path / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
+    told = f"result {result.path} cannot be read .*remove it with `verify.repair=True.` and run the same"
     with pytest.raises(IntegrityError, match=told):
         find_result(tmp_path, "probe", INPUTS)
     (problem,) = verify_results(Folder(tmp_path), result_folders(Folder(tmp_path)))
@@ -185,7 +182,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_changed_attribute_is_seen(tmp_path: Path, change: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, dataset())
-    changed = next(folder_of(result) for result in list_results(tmp_path) if result.inputs == INPUTS)
+    changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
     edit_attributes(changed, CHANGES[change])
     assert_damaged(tmp_path, changed)
 
@@ -199,7 +196,7 @@ SEALED_ONLY = {"digest", "attribute", "attribute of another shape"}
 def test_a_changed_attribute_that_was_sealed_is_seen(tmp_path: Path, change: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, dataset())
-    changed = next(folder_of(result) for result in list_results(tmp_path) if result.inputs == INPUTS)
+    changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
     seal_again(changed, CHANGES[change])
     if change == "variables":
         with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
@@ -226,7 +223,7 @@ def assert_damaged(root: Path, folder: Path) -> None:
 def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, doubled())
-    first, second = (folder_of(result) for result in list_results(tmp_path))
+    first, second = (result.path for result in list_results(tmp_path))
     part = {"folder": "", "chunk": "support/c/0", "array": "support"}[what]
     (first / part).rename(tmp_path / "aside")
     (second / part).rename(first / part)
@@ -240,7 +237,7 @@ def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> N
 def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    edit_attributes(folder_of(result), lambda attributes: attributes["biocache"].update(format_version=9))
+    edit_attributes(result.path, lambda attributes: attributes["biocache"].update(format_version=9))
     with pytest.raises(NewerFormatError, match="format version 9, of a newer release"):
         list_results(tmp_path)
 

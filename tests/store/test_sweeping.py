@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import xarray as xr
@@ -17,7 +16,7 @@ from biocache.store.errors import StoreFormatError
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
 from biocache.store.storage import Folder
-from biocache.store.sweeping import CHANGING, changing, sweep
+from biocache.store.sweeping import CHANGING, changing, sweep, tidy
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +192,19 @@ def test_a_dead_writer_of_this_machine_is_swept(tmp_path: Path, monkeypatch: pyt
     (dead / "file").write_bytes(b"12345")
     assert Store.open(tmp_path).sweep() == 5
     assert not dead.exists()
+
+
+def test_a_note_that_is_being_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process has opened it and not locked it yet: only its age says that it is dead."""
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 3600.0)
+    synthetic().write_all(tmp_path)
+    made = own_path(tmp_path, CHANGING).with_suffix(".new")
+    made.touch()
+    tidy(Folder(tmp_path))
+    assert made.exists()
+    monkeypatch.setattr(atomic, "QUIET_SECONDS", 0.0)
+    tidy(Folder(tmp_path))
+    assert not made.exists()
 
 
 def test_a_group_that_lost_its_metadata_while_it_got_a_run_has_it_again(tmp_path: Path) -> None:

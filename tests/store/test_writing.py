@@ -135,9 +135,7 @@ def test_xarray_reads_every_group(root: Path, task: str) -> None:
     run = source.write_all(root)
     for name in ("samples", "tokens", "words", "packs", "hidden", "attention"):
         dataset = xr.open_zarr(root, group=f"{run.key.path}/{name}", consolidated=False)
-        expected = {
-            path.split("/")[1]: dims for path, dims in dimensions(task).items() if path.startswith(f"{name}/")
-        }
+        expected = {path.split("/")[1]: dims for path, dims in dimensions(task).items() if path.startswith(f"{name}/")}
         assert {str(key): variable.dims for key, variable in dataset.variables.items()} == expected
         for key, variable in dataset.load().variables.items():
             stored = zarr.open_array(run.path / name / str(key), mode="r")[:]
