@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -114,7 +114,12 @@ class Forward:
         import torch
 
         if self._model.device.type != "cpu":
-            yield self._launch
+            # Launching takes as long as copying to the packs: each has a thread.
+            launcher = ThreadPoolExecutor(1, "biocache-forward")
+            try:
+                yield lambda batch: _awaited(launcher.submit(self._launch, batch))
+            finally:
+                launcher.shutdown(cancel_futures=True)
             return
         allowed = torch.get_num_threads()
         threads = max(1, allowed // self._lanes)
@@ -236,6 +241,10 @@ class Forward:
         self._causality_checked = True
 
 
+def _awaited(launched: "Future[Callable[[], Activations]]") -> Callable[[], Activations]:
+    return lambda: launched.result()()
+
+
 def _equal_lengths(batch: Batch) -> Iterator[tuple[range, int]]:
     """Yield the rows of a batch that have the same length; they are consecutive, since batches are sorted."""
     cuts = np.flatnonzero(np.diff(batch.lengths)) + 1
@@ -254,7 +263,8 @@ def _copied(
     event = None
     if device.type == "cuda":
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        # Not the stream of the current device, which is the first one also where the model is on another.
+        event.record(torch.cuda.current_stream(device))
 
     def wait() -> Activations:
         if event is not None:

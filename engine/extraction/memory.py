@@ -35,6 +35,8 @@ _MAP_COPIES = 4
 _CHUNK_COPIES = 3
 # Other growth of a process: thread stacks, allocator slack, code paged in at the first forward pass.
 _SLACK = 160 * 2**20
+# Libraries and context of CUDA, loaded at the first use of the device.
+_DEVICE = 400 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,18 @@ class KeptSizes:
         return tokens * self.hidden_row + entries * self.map_row
 
 
+def _pinned(size: int) -> int:
+    """Return what torch takes for an array in pinned memory: it rounds up to a power of two."""
+    return 1 << (size - 1).bit_length() if size else 0
+
+
 def _batch_bytes(batch: Batch, shape: ModelShape, kept: KeptSizes, lanes: int, *, on_device: bool) -> int:
     tokens, entries = batch.padded_tokens, batch.padded_entries
     # Besides each lane's own: batches that wait, and the one that is copied into its packs.
-    gathered = (AHEAD * lanes + 1) * kept.total(tokens, entries)
     if on_device:
-        return gathered
+        # One more: the last batch is held while the next is started.
+        return (AHEAD + 2) * (_pinned(tokens * kept.hidden_row) + _pinned(entries * kept.map_row))
+    gathered = (AHEAD * lanes + 1) * kept.total(tokens, entries)
     states = tokens * shape.features * (shape.layers + 1) * 4
     maps = entries * shape.heads * shape.layers * 4 if kept.map_row else 0
     inner = tokens * shape.inner_features * _INNER_COPIES * 4 + entries * shape.heads * _MAP_COPIES * 4
@@ -142,7 +150,7 @@ def peak_memory(
         batches = (batch for window in planned for batch in plan_batches(plan, window, budget.batch_tokens))
         largest = max(_batch_bytes(batch, shape, kept, budget.lanes, on_device=on_device) for batch in batches)
         running = max(running, held + largest + budget.writers * _CHUNK_COPIES * chunk)
-    return base_bytes + _SLACK + max(loading, (0 if on_device else weights) + running)
+    return base_bytes + _SLACK + max(loading, (_DEVICE if on_device else weights) + running)
 
 
 def choose_budget(

@@ -11,8 +11,8 @@ import numpy as np
 from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import Activations, Forward, TokenTable
 from biocache.engine.extraction.memory import Budget
+from biocache.engine.extraction.placing import place
 from biocache.engine.models.loading import LoadedModel
-from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord
 from biocache.store.writing import PackBuffer, RunWriter
@@ -130,7 +130,7 @@ def fill_run(
         If the device's memory, the disk or the data type does not suffice. Committed packs stay.
     """
     filler = _Filler(run, loaded, budget, on_progress)
-    with closing(filler.writer):
+    with closing(filler.writer), filler.placers:
         planned = plan_windows(run.plan, budget.window_tokens)
         return filler.fill([packs for index, packs in enumerate(planned) if windows is None or index in windows])
 
@@ -174,6 +174,8 @@ class _Filler:
         self.writer = RunWriter(run)
         self._forward = Forward(loaded.model, run.spec, token_table(run), lanes=budget.lanes)
         self._budget = budget
+        # On a CPU the cores are the model's.
+        self.placers = ThreadPoolExecutor(min(6, budget.writers) if budget.windows > 1 else 1, "biocache-place")
         self._on_progress = on_progress
         self._written: dict[int, PackRecord] = {}
         self._tokens_computed = self._tokens_padded = self._tokens_total = 0
@@ -263,7 +265,7 @@ class _Filler:
         return self._free.pop() if self._free else PackBuffer.empty(self.run.spec, self.run.plan)
 
     def _take(self, activations: Activations, filling: _Filling) -> None:
-        _place(activations, self.run.plan, filling.buffers)
+        place(activations, self.run.plan, filling.buffers, self.placers)
         filling.left -= 1
         self._tokens_computed += int(activations.batch.lengths.sum())
         self._tokens_padded += activations.batch.padded_tokens
@@ -276,17 +278,3 @@ class _Filler:
             self._written[pack] = future.result()
         filling.claim.close()
         self._free += filling.buffers.values()
-
-
-def _place(activations: Activations, plan: PackPlan, buffers: dict[int, PackBuffer]) -> None:
-    """Copy a batch's samples to their places in the buffers of their packs."""
-    samples = activations.batch.samples.tolist()
-    for kept, values in activations.arrays.items():
-        axis, done = getattr(plan, kept.axis), 0
-        for sample in samples:
-            size = int(axis.count[sample])
-            buffer = buffers.get(int(plan.sample_pack[sample]))
-            if buffer is not None:
-                place = kept.part(getattr(buffer, kept.name), axis.part(sample))
-                place[...] = kept.part(values, slice(done, done + size))
-            done += size

@@ -133,6 +133,7 @@ class Training:
             _require_state(resume_from)
         with self._explained("saving a step"), quiet_transformers(), quiet_loggers(*_LOUD):
             self._trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
+            self._trainer.require_finite()
         for name, weight in self._trainer.model.named_parameters():
             if not torch.isfinite(weight).all():
                 raise _diverged(f"weight {name} is not finite after step {self._pace.done}")
@@ -308,11 +309,30 @@ def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: 
 class _Trainer(Trainer):  # type: ignore[misc]
     """A `Trainer` that stops at a loss that is not finite."""
 
+    _last: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
+
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **options)
-        if not torch.isfinite(loss):
-            raise _diverged(f"the loss is {loss.item()} at step {self.state.global_step + 1}")
+        # The loss before this one, which a GPU has computed by now: to wait for this one takes a sixth of the time.
+        self.require_finite()
+        copied = loss.detach().to("cpu", non_blocking=loss.is_cuda)
+        event = None
+        if loss.is_cuda:
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(loss.device))
+        self._last = (self.state.global_step + 1, copied, event)
         return loss
+
+    def require_finite(self) -> None:
+        """Refuse the last loss that was computed where it is not finite."""
+        if self._last is None:
+            return
+        step, loss, event = self._last
+        if event is not None:
+            event.synchronize()
+        self._last = None
+        if not torch.isfinite(loss):
+            raise _diverged(f"the loss is {loss.item()} at step {step}")
 
 
 class _Pace(TrainerCallback):  # type: ignore[misc]

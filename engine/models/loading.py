@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.machine import seeded
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
-from biocache.store.errors import ModelError
+from biocache.store.errors import ModelError, ResourceError
 from biocache.store.text import one_line
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     ------
     ModelError
         If it cannot be found, is incomplete, or holds weights of another shape.
+    ResourceError
+        If the device has not enough memory for it.
     """
     import torch
 
@@ -77,7 +79,13 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
         )
     digest = weights_digest(model)
     model.eval().requires_grad_(requires_grad=False)
-    return LoadedModel(model.to(device=torch.device(device), dtype=getattr(torch, compute_dtype)), digest)
+    try:
+        return LoadedModel(model.to(device=torch.device(device), dtype=getattr(torch, compute_dtype)), digest)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"{device} has not enough memory for the weights of model {source.name!r} ({one_line(error)}); free "
+            "some, or pass --device=cpu"
+        ) from error
 
 
 def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
