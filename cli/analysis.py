@@ -11,6 +11,7 @@ from biocache.cli.options import (
     json_option,
     output_option,
     request_options,
+    results_option,
     scheduler_address_option,
     store_option,
     workers_option,
@@ -46,6 +47,7 @@ def analysis_command(name: str) -> click.Command:
     decorated: click.Command = adding(
         click.command(name, epilog="\n".join(lines) if analysis.examples else None),
         store_option,
+        results_option,
         request_options(analysis.Request),
         output_option,
         *_plot_options(analysis),
@@ -72,6 +74,7 @@ def _parameter(plot: str) -> str:
 
 
 def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any]) -> None:
+    results = values.pop("results")
     plots = {name: values.pop(_parameter(name)) for name in analysis.plots}
     output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
     machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}
@@ -79,9 +82,10 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
     from biocache.engine.analysis import find
     from biocache.engine.executor import Executor
     from biocache.engine.figures import check_places, save_figure
+    from biocache.store import Store
 
     check_places(output, *plots.values())
-    found = find(analysis, store, request)
+    found = find(analysis, Store.open(store, results=results), request)
     result = None if force else found.result()
     if result is not None:
         note("the store has this result; --force computes it again")
@@ -90,6 +94,9 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
             result = found.compute(
                 executor, force=force, on_progress=lambda done, total: bars.update(analysis.name, done, total)
             )
+        if found.result() is None:
+            place = found.store.result_places[0]
+            note(f"{place} cannot be written to, so that the result is not kept; --results names another place")
     for text in analysis.notes(result, request):
         note(text)
     _print(analysis, result, request, as_json=as_json)

@@ -17,6 +17,7 @@ __all__ = [
     "json_option",
     "output_option",
     "request_options",
+    "results_option",
     "run_selectors",
     "scheduler_address_option",
     "store_option",
@@ -55,6 +56,13 @@ def store_option(command: Any) -> Any:
     )
     return place(option(command))
 
+
+results_option = click.option(
+    "--results",
+    type=STORE,
+    metavar="PATH|URL",
+    help="Keep results there, where the store is not to be written to.",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import request_options, store_option
+from biocache.cli.options import request_options, results_option, store_option
 from biocache.cli.render import counted, echo, note
 from biocache.cli.values import FOLDER
 from biocache.engine.report.request import Report, ReportRequest
@@ -33,8 +33,9 @@ Examples, in the folder that a demo made:
     show_default=True,
     help="The page, ending in .html; replaced where it is there.",
 )
+@results_option
 @request_options(ReportRequest)
-def report(store: "Storage", *, output: Path, **settings: Any) -> None:
+def report(store: "Storage", *, output: Path, results: "Storage | None", **settings: Any) -> None:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
     It has the catalog with provenance and sizes, the probes over layers, heat maps of compared attention, the attention
@@ -43,9 +44,10 @@ def report(store: "Storage", *, output: Path, **settings: Any) -> None:
     yet, the page says which command makes one.
     """
     from biocache.engine.report.report import check_report, write_report
+    from biocache.store import Store
 
     check_report(output)
-    made = write_report(store, output, build(ReportRequest, settings))
+    made = write_report(Store.open(store, results=results), output, build(ReportRequest, settings))
     for text in made.notes:
         note(text)
     echo(_summary(made), err=True)

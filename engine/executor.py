@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from biocache.engine.machine import available_cores, capped_threads, machine_memory, used_memory
-from biocache.store.errors import BiocacheError, ResourceError, SettingError
+from biocache.store.errors import BiocacheError, ReadOnlyError, ResourceError, SettingError
 from biocache.store.sealing import Group
 from biocache.store.storage import Storage
 from biocache.store.text import format_bytes, one_line
@@ -32,8 +32,8 @@ class Memo:
 
     Attributes
     ----------
-    store
-        Where the store is.
+    places
+        Where it may be: the first keeps it where it is in none.
     kind
         Kind of the result.
     inputs
@@ -42,7 +42,7 @@ class Memo:
         Groups of the runs it is computed from: nothing is kept if one of them is not what it was.
     """
 
-    store: Storage
+    places: tuple[Storage, ...]
     kind: str
     inputs: dict[str, Any]
     groups: tuple[Group, ...] = ()
@@ -286,7 +286,7 @@ def _quiet(threads: int) -> Iterator[None]:
 
 def _run(task: Task, threads: int | None) -> Any:
     """Return the result of a task, or the user's error: a worker would print the traceback of a raised one."""
-    from biocache.store.results import save_result
+    from biocache.store.results import as_kept, save_result
 
     with nullcontext() if threads is None else _quiet(threads):
         try:
@@ -295,7 +295,10 @@ def _run(task: Task, threads: int | None) -> Any:
                 return made
             for group in task.memo.groups:
                 group.require_same()
-            return save_result(task.memo.store, task.memo.kind, task.memo.inputs, made)
+            try:
+                return save_result(task.memo.places[0], task.memo.kind, task.memo.inputs, made)
+            except ReadOnlyError:
+                return as_kept(made)
         except BiocacheError as error:
             return error
 
@@ -304,7 +307,9 @@ def _kept(task: Task) -> Any:
     from biocache.store.results import find_result
 
     memo = task.memo
-    return None if memo is None else find_result(memo.store, memo.kind, memo.inputs)
+    places = () if memo is None else memo.places
+    found = (find_result(place, memo.kind, memo.inputs) for place in places if memo is not None)
+    return next((result for result in found if result is not None), None)
 
 
 def _add(found: dict[Hashable, Any], key: Hashable, part: Any) -> None:

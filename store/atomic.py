@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from biocache.store.errors import BiocacheError, ResourceError
+from biocache.store.errors import BiocacheError, ReadOnlyError, ResourceError
 from biocache.store.locks import Lock, lock, probe_lock
 from biocache.store.text import one_line
 
@@ -61,6 +61,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _OWN: set[str] = set()
 _REMOVED_NAME = re.compile(rf"{re.escape(REMOVED)}[0-9a-f]{{32}}")
 _REPLACED = "replaced"
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -267,4 +268,5 @@ def write_error(error: OSError, doing: str) -> BiocacheError:
             f"the disk is full or a file limit is reached while {doing} ({one_line(error)}); what is committed is "
             "safe: free space and run the same command again to finish"
         )
-    return ResourceError(f"cannot write while {doing}: {one_line(error)}; fix this and run the same command again")
+    kind = ReadOnlyError if error.errno in _NOT_WRITABLE else ResourceError
+    return kind(f"cannot write while {doing}: {one_line(error)}; fix this and run the same command again")

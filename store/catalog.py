@@ -39,10 +39,13 @@ class Store:
     ----------
     storage
         Where it is.
+    result_places
+        Where its results are: the first keeps new ones.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, results: Storage | None = None) -> None:
         self.storage = storage
+        self.result_places = (storage,) if results in (None, storage) else (results, storage)
 
     @property
     def path(self) -> Path:
@@ -56,7 +59,13 @@ class Store:
         return self.storage.local()
 
     @classmethod
-    def open(cls, path: StorePlace, storage_options: Mapping[str, str] | None = None) -> Self:
+    def open(
+        cls,
+        path: StorePlace,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        results: StorePlace | None = None,
+    ) -> Self:
         """Open a store.
 
         Parameters
@@ -65,6 +74,8 @@ class Store:
             Its folder, or its URL in an object store: ``s3://``, ``gs://`` or ``az://``.
         storage_options
             Credentials, endpoint and the like, by the names of obstore; the environment has what is not here.
+        results
+            Another place to keep results in, where the store is not to be written to; results of both are found.
 
         Raises
         ------
@@ -84,7 +95,7 @@ class Store:
                     else "; name one with --store or make it with `biocache extract`"
                 )
             ) from error
-        return cls(storage)
+        return cls(storage, None if results is None else open_storage(results, storage_options))
 
     def __repr__(self) -> str:
         return as_text(f"biocache.Store {str(self.storage)!r}", self._facts())
@@ -226,7 +237,11 @@ class Store:
         """
         from biocache.store.results import list_results
 
-        return list_results(self.storage, kind, problems)
+        found: dict[str, StoredResult] = {}
+        for place in self.result_places:
+            for result in list_results(place, kind, problems):
+                found.setdefault(result.sealed.group.folder, result)
+        return sorted(found.values(), key=lambda result: (result.created, result.where))
 
     def remove(self, run: StoredRun | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.

@@ -17,6 +17,7 @@ __all__ = [
     "IntegrityError",
     "ModelError",
     "NewerFormatError",
+    "ReadOnlyError",
     "ResourceError",
     "RunNotFoundError",
     "SettingError",
@@ -114,6 +115,10 @@ class ModelError(BiocacheError, ValueError):
 
 class ResourceError(BiocacheError, OSError):
     """Memory or disk is short of what the work needs."""
+
+
+class ReadOnlyError(ResourceError):
+    """A place cannot be written to."""
 
 
 class StoreFormatError(BiocacheError, ValueError):

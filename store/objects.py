@@ -4,6 +4,7 @@ An object appears whole; a group of objects appears with its ``zarr.json``, whic
 none. There are no locks: two processes may compute the same pack, of which the last record counts.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
 from obstore.store import MemoryStore, from_url
 
 from biocache.store.errors import SettingError, StorageError
@@ -74,6 +75,8 @@ class ObjectStorage(Storage):
             raise FileNotFoundError(f"{self.place(path)} does not exist") from error
         except AlreadyExistsError:
             raise
+        except (PermissionDeniedError, PermissionError) as error:
+            raise PermissionError(errno.EACCES, f"permission denied ({_told(error)})", self.place(path)) from error
         except (BaseError, OSError) as error:
             raise StorageError(
                 f"{self.place(path)} cannot be reached ({_told(error)}); check the address, the credentials and the "

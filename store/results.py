@@ -19,7 +19,7 @@ from biocache.store.sealing import Sealed, digest_of, read_sealed, seal
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line
 
-__all__ = ["StoredResult", "find_result", "list_results", "read_result", "result_folders", "save_result"]
+__all__ = ["StoredResult", "as_kept", "find_result", "list_results", "read_result", "result_folders", "save_result"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.D
                     raise
                 return None
             before = now
+
+
+def as_kept(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a result as it comes back from a store: text as objects, numbers of attributes as JSON holds them."""
+    return _load(_files(dataset), [str(name) for name in dataset.data_vars])
 
 
 def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:

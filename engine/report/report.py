@@ -31,7 +31,9 @@ def check_report(path: Path) -> None:
 
 
 @in_words_of(ReportRequest)
-def write_report(store: StorePlace, output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING) -> Report:
+def write_report(
+    store: StorePlace | Store, output: str | os.PathLike[str], request: ReportRequest = _EVERYTHING
+) -> Report:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
     Nothing is computed for it: it shows the results of fine-tuning and of every analysis in the store, and where there
@@ -62,7 +64,7 @@ def write_report(store: StorePlace, output: str | os.PathLike[str], request: Rep
     """
     path = local_path(output, "output")
     check_report(path)
-    opened = Store.open(store)
+    opened = store if isinstance(store, Store) else Store.open(store)
     inventory = take_inventory(opened, request)
     sections, left_out = _sections(Asked(opened, inventory, request))
     figures = [figure for section in sections for figure in section.figures]

@@ -75,6 +75,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         from biocache.engine.executor import Task
 
         place = store.storage.absolute()
+        kept = tuple(each.absolute() for each in store.result_places)
         memory = fit_bytes(list(runs), request)
         known = {run.key: run for cell in runs for run in (*cell.train, *cell.test)}
         return [
@@ -83,7 +84,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 call=run_fit,
                 args=(place, fit),
                 memory=memory,
-                memo=_memo(place, fit, [known[key] for key in (*fit.train, *fit.test)]),
+                memo=_memo(kept, fit, [known[key] for key in (*fit.train, *fit.test)]),
             )
             for fit in dict.fromkeys(self._wanted(request, runs).values())
         ]
@@ -119,12 +120,12 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         }
 
 
-def _memo(store: "Storage", fit: "Fit", runs: "list[Run]") -> "Memo":
+def _memo(places: "tuple[Storage, ...]", fit: "Fit", runs: "list[Run]") -> "Memo":
     from biocache.engine.analyses.probing.fitting import FIT_KIND, fit_inputs
     from biocache.engine.executor import Memo
 
-    groups = tuple(replace(run.group, storage=store) for run in runs)
-    return Memo(store, FIT_KIND, fit_inputs(fit, [run.identity for run in runs]), groups)
+    groups = tuple(replace(run.group, storage=run.group.storage.absolute()) for run in runs)
+    return Memo(places, FIT_KIND, fit_inputs(fit, [run.identity for run in runs]), groups)
 
 
 class Probing(ProbeAnalysis):
