@@ -380,8 +380,14 @@ def finish_at_once(root: Path, changes: dict[str, Any], barrier: Barrier, answer
     source = synthetic(**changes)
     try:
         barrier.wait()
-        run = source.create_successor(root)
-        source.write(run)
+        writer = RunWriter(source.create_successor(root))
+        for pack in range(source.plan.pack_count):
+            # Whoever has it first writes it.
+            with writer.claim([pack], wait=True):
+                for pending in writer.pending([pack]):
+                    writer.write_pack(pending, source.buffer(pending))
+        run = writer.run
+        writer.close()
         barrier.wait()
         made = install_successor(run)
         answers.send((made.group.folder, made.complete))

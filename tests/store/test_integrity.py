@@ -14,6 +14,7 @@ import zarr
 from store_factory import SPEC, Synthetic, chunk_file, edit_attributes, put_record, seal_again, synthetic
 
 from biocache.store import Run, schema
+from biocache.store.chunks import encode_chunk
 from biocache.store.errors import IncompleteRunError, IntegrityError, StoreFormatError
 from biocache.store.integrity import Problem, row_sum_tolerance, verify_run
 
@@ -131,6 +132,19 @@ def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
 def test_a_chunk_that_is_another(source: Synthetic, run: Run, name: str, index: int, pack: int) -> None:
     shutil.copy(chunk_file(run, name, index, pack), chunk_file(run, name, INDEX, PACK))
     assert_reported(run, PACK, "are not those that were committed")
+    assert_pack_unreadable(source, run, name)
+
+
+@pytest.mark.parametrize("name", ["hidden", "attention"])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_chunk_that_decodes_to_another_size_is_not_read(source: Synthetic, run: Run, name: str, layers: int) -> None:
+    """Its bytes are sound: no memory that nobody filled is taken for values."""
+    block = getattr(source.buffer(PACK), name)[INDEX]
+    values = np.concatenate([block] * layers) if layers else block.ravel()[: block.size // 2]
+    chunk_file(run, name, INDEX, PACK).write_bytes(encode_chunk(values))
+    with pytest.raises(IntegrityError, match=f"layer {layer_of(run, name)} of {name} in pack {PACK} of .* cannot be"):
+        reopened(run).chunks(name).read(INDEX, PACK)
+    assert_reported(run, PACK, f"layer {layer_of(run, name)} of {name}")
     assert_pack_unreadable(source, run, name)
 
 
@@ -410,6 +424,14 @@ def test_attention_outside_its_range(tmp_path: Path) -> None:
     source = synthetic()
     source.maps[SAMPLE][INDEX, 0, 3, :3] = [-0.25, 1, 0.25]
     source.maps[SAMPLE][INDEX, 0, 3, 3:] = 0
+    assert_reported(
+        source.write_all(tmp_path), PACK, "layer 2 of attention: attention probabilities lie outside [0, 1]"
+    )
+
+
+def test_attention_whose_sums_overflow(tmp_path: Path) -> None:
+    source = synthetic(dtype="float32")
+    source.maps[SAMPLE][INDEX, 0, 3, :3] = np.finfo("float32").max
     assert_reported(
         source.write_all(tmp_path), PACK, "layer 2 of attention: attention probabilities lie outside [0, 1]"
     )

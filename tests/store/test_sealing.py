@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -75,10 +75,10 @@ def problems(root: Path) -> list[str]:
     return found
 
 
-def flips(data: bytes) -> Any:
-    """Yield a text with each of its bytes changed in one bit, each time another one."""
+def flips(data: bytes, bits: int = 2) -> Iterator[tuple[int, bytes]]:
+    """Yield a text with each of its bytes changed in one bit, as often as there are bits to try, and its place."""
     for position in range(len(data)):
-        for bit in (position % 8, (position + 3) % 8):
+        for bit in (position % 8, (position + 3) % 8)[:bits]:
             damaged = bytearray(data)
             damaged[position] ^= 1 << bit
             yield position, bytes(damaged)
@@ -157,18 +157,18 @@ def test_every_flipped_byte_of_the_tables_of_a_run_is_seen(root: Path) -> None:
         file = run.path / path
         sound = file.read_bytes()
         folder = path.removesuffix("/zarr.json").removesuffix("/c/0")
+        opened = Run.open(root, KEY)
         for position, damaged in flips(sound):
             file.write_bytes(damaged)
-            opened = Run.open(root, KEY)
             with pytest.raises(MetadataError, match=f"{path} is not what was written"):
                 opened.sealed.read_file(path)
             if folder in table_paths(run):
                 with pytest.raises(IntegrityError, match=f"table column {folder} of .* cannot be read"):
                     opened.column(folder)
-            if position % 40 == 0:
+            if position % 200 == 0:
                 # Reading a whole run takes its time.
                 with suppress(IntegrityError):
-                    assert answers(opened) == expected, (path, position)
+                    assert answers(Run.open(root, KEY)) == expected, (path, position)
                 assert {path in message for message in problems(root)} == {True}, position
         file.write_bytes(sound)
     assert problems(root) == []
@@ -179,7 +179,7 @@ def test_every_flipped_byte_of_a_record_or_a_chunk_is_seen(root: Path) -> None:
     run = least().write_all(root)
     for file in (run.path / record_path(0), chunk_file(run, "hidden", 0, 0)):
         sound = file.read_bytes()
-        for position, damaged in flips(sound):
+        for position, damaged in flips(sound, bits=1):
             file.write_bytes(damaged)
             with pytest.raises(IntegrityError):
                 Run.open(root, KEY).read_sample("hidden", 0)
@@ -470,7 +470,7 @@ def test_records_are_of_the_run_and_not_of_its_spec(root: Path, source: Syntheti
 @pytest.mark.parametrize(
     "change",
     [
-        lambda own: own["spec"].update(dtype="float32"),
+        lambda own: own["spec"].update(feature_size=7),
         lambda own: own["spec"].update(layers=[0, 2, 1]),
         lambda own: own["counts"].update(packs=4),
         lambda own: own.update(place="elsewhere"),
