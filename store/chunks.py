@@ -104,6 +104,9 @@ class Chunks:
             raise self._unsound(index, pack, "cannot be read (its checksum does not match)")
         values = np.empty(self.kept.shape(self.width, self.length), self.dtype)
         try:
+            # The header has the bytes of the values at this place: fewer would leave the rest as the memory was.
+            if int.from_bytes(body[4:8].tobytes(), "little") != values.nbytes:
+                raise ValueError("it holds another number of values")
             numcodecs.blosc.decompress(body, values)
         except (RuntimeError, ValueError) as error:
             raise self._unsound(index, pack, f"cannot be read ({' '.join(str(error).split())})") from error

@@ -115,7 +115,13 @@ def create_run(
     StoreFormatError
         If the folder holds something that is not a store of this format.
     """
-    return _create(open_storage(store), spec, provenance, plan, columns, successor=False)
+    storage = open_storage(store)
+    with suppress(RunNotFoundError, StoreFormatError):
+        # Its process was killed before it was in the place, from which the old run had gone.
+        left = Run.open(storage, spec.key, successor=True)
+        if not spec.difference(left.spec) and not is_run(storage, spec.key.path):
+            return install_successor(left).in_place()
+    return _create(storage, spec, provenance, plan, columns, successor=False)
 
 
 def create_successor(
@@ -132,6 +138,11 @@ def create_successor(
     """
     storage = open_storage(store)
     refuse_claimed(storage, spec.key)
+    with suppress(RunNotFoundError, StoreFormatError):
+        # An old run, which a process that was killed then had exchanged with its successor.
+        left = StoredRun.open(storage, spec.key, successor=True)
+        if StoredRun.open(storage, spec.key).replaces == left.group.digest:
+            _discard(storage, spec.key, successor_path(spec.key))
     try:
         return _create(storage, spec, provenance, plan, columns, successor=True)
     except (SpecMismatchError, StoreFormatError):
@@ -211,10 +222,17 @@ def install_successor(run: Run) -> Run:
     Run
         The run in its place; the successor itself where it is not complete.
     """
+    run = run.in_place()
     storage, folder = run.group.storage, run.group.folder
-    if folder == run.key.path or not run.complete:
+    if folder == run.key.path:
         return run
-    with closing(Claims(storage, folder)) as claims, claims.hold_whole():
+    try:
+        if not run.complete:
+            return run
+        claims = Claims(storage, folder)
+    except (RunNotFoundError, FileNotFoundError):  # Another process has just done it.
+        return run.in_place()
+    with closing(claims), claims.hold_whole():
         if run.group.is_same():
             try:
                 with changing(storage, run.key.path):
@@ -251,6 +269,7 @@ def discard_run(store: StorePlace, key: RunKey) -> None:
         If it is gone already.
     """
     storage = open_storage(store)
+    refuse_claimed(storage, key)
     with suppress(RunNotFoundError):
         _discard(storage, key, successor_path(key))
     _discard(storage, key, key.path)

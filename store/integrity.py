@@ -95,12 +95,14 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
     faults = list(_file_faults(run))
     try:
         faults += [] if faults else _table_faults(run)
-        yield from (Problem(place, None, message) for message in faults)
-        recorded = set(recorded_packs(run.group.storage, run.group.folder))
-        assert run.plan  # Without its tables nothing says where the activations are.
+        # Without its tables nothing says where the activations are.
+        readable = bool(run.plan)
     except BiocacheError as error:
-        yield from (Problem(place, None, message) for message in faults or [error.message])
+        faults, readable = faults or [error.message], False
+    yield from (Problem(place, None, message) for message in faults)
+    if not readable:
         return
+    recorded = set(recorded_packs(run.group.storage, run.group.folder))
     for pack in range(run.counts.packs):
         if pack not in recorded:
             yield Problem(place, pack, "not committed: run the same `biocache extract` again to finish it")
@@ -193,8 +195,10 @@ def _file_faults(run: Run) -> Iterator[str]:
     for path in run.sealed.files:
         try:
             run.sealed.read_file(path)
-        except (OSError, MetadataError) as error:
-            yield f"{one_line(error)}; {REMAKE}"
+        except OSError as error:
+            yield f"{path} cannot be read ({one_line(error)}); {REMAKE}"
+        except MetadataError as error:
+            yield f"{error}; {REMAKE}"
 
 
 def _table_faults(run: Run) -> Iterator[str]:
@@ -217,6 +221,7 @@ def _table_faults(run: Run) -> Iterator[str]:
         "samples/sample_id": len(set(ids)) == len(ids),
         "samples/word_count": int(word_count.sum()) == words,
         "samples/word_start": np.array_equal(columns["samples/word_start"], np.cumsum(word_count) - word_count),
+        f"{run.labelled}/label": _are_codes(columns[f"{run.labelled}/label"], len(run.spec.label_names)),
         "words/sample": np.array_equal(
             np.bincount(columns["words/sample"].clip(0, samples), minlength=samples), word_count
         )
@@ -235,6 +240,10 @@ def _table_faults(run: Run) -> Iterator[str]:
     texts = schema.WHOLE_VIEWS.get(run.key.view)
     if texts is not None and digest_samples(sample_rows(run, texts)) != run.spec.dataset_digest:
         yield f"the texts and labels in its tables are not those of its spec; {REMAKE}"
+
+
+def _are_codes(labels: NDArray[np.integer], names: int) -> bool:
+    return bool(((labels >= 0) & (labels < names)).all())
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
@@ -270,7 +279,8 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
     # Keys of every row of every map of the pack: all tokens, or those up to the query.
     keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
     starts = np.cumsum(keys) - keys
-    sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
+    with np.errstate(over="ignore"):
+        sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
     off = np.abs(sums - 1.0) > row_sum_tolerance(keys, run.spec.dtype, run.spec.compute_dtype)
     if off.any():
         head, row = (int(i) for i in np.argwhere(off)[0])

@@ -18,10 +18,13 @@ except ImportError:  # Windows.
 __all__ = ["Lock", "lock", "probe_lock", "unlock"]
 
 # Locks of the open file description: unlike POSIX record locks they survive another close in this process.
+_ASK = getattr(fcntl, "F_OFD_GETLK", None)
 _TRY = getattr(fcntl, "F_OFD_SETLK", None)
 _WAIT = getattr(fcntl, "F_OFD_SETLKW", None)
 _WRITE = getattr(fcntl, "F_WRLCK", 0)
 _UNLOCK = getattr(fcntl, "F_UNLCK", 0)
+# struct flock: type, whence, start, length, pid; the pid must be 0 for these locks.
+_FLOCK = "hhqqi0q"
 _BUSY = {errno.EACCES, errno.EAGAIN}
 
 
@@ -37,8 +40,7 @@ def _ask(fd: int, command: int | None, kind: int, start: int, length: int) -> Lo
     if fcntl is None or command is None:
         return Lock.ABSENT
     try:
-        # struct flock: type, whence, start, length, pid; the pid must be 0 for these locks.
-        fcntl.fcntl(fd, command, struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0))
+        fcntl.fcntl(fd, command, struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0))
     except OSError as error:
         return Lock.BUSY if error.errno in _BUSY else Lock.ABSENT
     return Lock.HELD
@@ -55,12 +57,21 @@ def unlock(fd: int, start: int = 0, length: int = 0) -> None:
 
 
 def probe_lock(file: Path, start: int = 0) -> Lock | None:
-    """Return what asking for a lock of a file, from a place to its end, gives; None where it cannot be opened."""
+    """Return whether another process holds a lock of a file, from a place to its end; None where it cannot be opened.
+
+    Nothing is locked: `Lock.HELD` says that this process could.
+    """
     try:
         fd = os.open(file, os.O_RDWR)
     except OSError:
         return None
     try:
-        return lock(fd, start)
+        if fcntl is None or _ASK is None:
+            return Lock.ABSENT
+        try:
+            found = fcntl.fcntl(fd, _ASK, struct.pack(_FLOCK, _WRITE, os.SEEK_SET, start, 0, 0))
+        except OSError:
+            return Lock.ABSENT
+        return Lock.HELD if struct.unpack(_FLOCK, found)[0] == _UNLOCK else Lock.BUSY
     finally:
         os.close(fd)

@@ -28,6 +28,8 @@ class PackRecord:
     ----------
     run
         Digest of the run that the pack is of.
+    pack
+        The pack.
     checksums
         CRC-32C of the valid entries of every layer's chunk, little-endian and in row-major order, by
         variable.
@@ -40,6 +42,7 @@ class PackRecord:
     """
 
     run: str
+    pack: Natural
     checksums: dict[str, list[Natural]]
     stored_bytes: Natural
     time: str
@@ -106,6 +109,8 @@ def read_record(storage: Storage, run: str, pack: int, digest: str) -> PackRecor
         record = decoded(body[8:], PackRecord)
         if record.run != digest:
             raise ValueError("it is of another run")
+        if record.pack != pack:
+            raise ValueError(f"it is of pack {record.pack}")
     except (OSError, ValueError) as error:
         raise IntegrityError(
             f"commit record of pack {pack} of {storage.place(run)} cannot be used ({one_line(error)}); run the same "

@@ -105,8 +105,8 @@ def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.D
             return found.load()
         except IntegrityError:
             # Another process may be replacing it: then it is another one now, or is gone.
-            now = None if found is None else found.sealed.group.digest
-            if now == before or now is None:
+            now = "" if found is None else found.sealed.group.digest
+            if now == before:
                 if storage.exists(f"{folder}/zarr.json"):
                     raise
                 return None

@@ -204,7 +204,7 @@ class StoredRun:
                 # A record that is torn, or of a run that was here before, commits nothing.
                 with suppress(IntegrityError):
                     found[pack] = read_record(group.storage, group.folder, pack, group.digest)
-        if len(found) < len(there):
+        if len(found) < len(there) or not there:
             self.group.require_same()
         return found
 

@@ -87,8 +87,12 @@ def _replaced(storage: Folder) -> Iterator[str]:
     for run in subfolders(storage, len(RunKey.names()), SUCCESSORS):
         with suppress(BiocacheError):
             key = RunKey.from_path(run.removeprefix(f"{SUCCESSORS}/"))
-            left, kept = (StoredRun.open(storage, key, successor=successor) for successor in (True, False))
-            if kept.replaces == left.group.digest and not is_claimed(storage, run):
+            kept = StoredRun.open(storage, key)
+            try:
+                is_old = StoredRun.open(storage, key, successor=True).group.digest == kept.replaces
+            except StoreFormatError:  # A damaged run that was replaced, or a successor that nobody can finish.
+                is_old = True
+            if is_old and not is_claimed(storage, run):
                 yield run
 
 
@@ -97,7 +101,7 @@ def tidy(storage: Storage) -> None:
     if not isinstance(storage, Folder):
         return
     for note in storage.path.glob(f"{CHANGING}*"):
-        if is_abandoned(note, note, CHANGING):
+        if is_quiet(note) if note.name.endswith(".new") else is_abandoned(note, note, CHANGING):
             with suppress(OSError, ValueError, SettingError):
                 _tidy(storage, RunKey.from_path(note.read_text(encoding="utf-8")).path)
             note.unlink(missing_ok=True)
@@ -110,6 +114,8 @@ def _tidy(storage: Folder, run: str) -> None:
             torn.unlink(missing_ok=True)
     if not (storage.path / run).exists():
         remove_empty_groups(storage, run)
+    if not (storage.path / SUCCESSORS / run).exists():
+        remove_empty_groups(storage, f"{SUCCESSORS}/{run}")
 
 
 def stored_bytes(storage: Storage, folder: str) -> int:

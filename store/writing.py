@@ -147,6 +147,7 @@ class RunWriter:
             self._folder.sync(sizes)
             record = PackRecord(
                 self.run.group.digest,
+                pack,
                 checksums,
                 sum(sizes.values()),
                 datetime.now(UTC).isoformat(timespec="seconds"),

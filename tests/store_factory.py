@@ -287,7 +287,7 @@ def put_record(run: Run, pack: int, record: PackRecord) -> Path:
     """Store a record of a pack, as a writer does; return its file."""
     file = run.path / record_path(pack)
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(encode_record(record))
+    file.write_bytes(encode_record(replace(record, pack=pack)))
     return file
 
 

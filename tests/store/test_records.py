@@ -16,7 +16,7 @@ from biocache.store.errors import IntegrityError
 from biocache.store.records import PackRecord, read_record, recorded_packs
 from biocache.store.writing import RunWriter
 
-RECORD = PackRecord("", {"hidden": [1, 2**32 - 1], "attention": []}, 12345, "2026-01-01T00:00:00+00:00", "höst-β")
+RECORD = PackRecord("", 1, {"hidden": [1, 2**32 - 1], "attention": []}, 12345, "2026-01-01T00:00:00+00:00", "höst-β")
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_checksum_is_of_little_endian_row_major_bytes(dtype: str) -> None:
 
 def test_a_record_matches_only_its_own_layer() -> None:
     first, second = np.float16([[1, 2]]), np.float16([[3, 4]])
-    record = PackRecord("", {"hidden": [checksum(first), checksum(second)]}, 0, "", "")
+    record = PackRecord("", 0, {"hidden": [checksum(first), checksum(second)]}, 0, "", "")
     assert record.matches("hidden", 0, first)
     assert record.matches("hidden", 1, second)
     assert not record.matches("hidden", 0, second)
