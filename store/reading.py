@@ -1,6 +1,6 @@
 """Reading a run: the xarray views of tokens, words, samples and attention maps, labelled and lazy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask.array as da
@@ -12,7 +12,7 @@ from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.ragged import POOLINGS, reduce_segments
-from biocache.store.streaming import RaggedBatch, generate_batches
+from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
 
 __all__ = ["Run"]
 
@@ -259,13 +259,68 @@ class Run(RunData):
         layers = self.spec.layers
         if layer not in layers:
             raise SettingError(f"layer {layer} is not stored in run {self.key}; it has {', '.join(map(str, layers))}")
-        for name, value in (("batch_tokens", batch_tokens), ("window_packs", window_packs)):
-            if value < 1:
-                raise SettingError(f"{name} {value} is not a positive number")
+        _positive(batch_tokens=batch_tokens, window_packs=window_packs)
         if seed < 0:
             raise SettingError(f"seed {seed} is negative")
         self.require("hidden")
         return generate_batches(self, layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
+
+    def torch_dataset(
+        self,
+        layers: Sequence[int] | None = None,
+        *,
+        batch_tokens: int = 4096,
+        shuffle: bool = False,
+        seed: int = 0,
+        window_packs: int = 2,
+    ) -> TokenBatches:
+        """Return batches of some layers as an iterable dataset of PyTorch, for a ``DataLoader(..., batch_size=None)``.
+
+        Each sample comes exactly once an epoch: packs are shared among the ranks of ``torch.distributed`` and the
+        workers of each. ``set_epoch`` gives each epoch its own order; ``state_dict`` and ``load_state_dict`` go on in
+        the middle of one, also for ``torchdata.stateful_dataloader.StatefulDataLoader``. The store imports no torch:
+        import ``torch.utils.data`` before.
+
+        Parameters
+        ----------
+        layers
+            The layers; None for all.
+        batch_tokens, shuffle, seed, window_packs
+            As of `iter_batches`.
+
+        Returns
+        -------
+        torch.utils.data.IterableDataset
+            Its items are dicts: ``hidden`` (layer, token, feature) float32, ``row_size`` (sample), ``sample`` (sample)
+            and ``token`` (token) int64, as of `RaggedBatch`.
+
+        Raises
+        ------
+        SettingError
+            If a layer is not stored, a number is not positive, the seed is negative, or torch is not imported.
+        IncompleteRunError, RunNotFoundError
+            As `tokens`.
+        """
+        stored = self.spec.layers
+        chosen = stored if layers is None else tuple(layers)
+        missing = [layer for layer in chosen if layer not in stored]
+        if missing or not chosen:
+            raise SettingError(
+                f"layers {', '.join(map(str, missing)) or 'none'} are not stored in run {self.key}; it has "
+                f"{', '.join(map(str, stored))}"
+            )
+        _positive(batch_tokens=batch_tokens, window_packs=window_packs)
+        if seed < 0:
+            raise SettingError(f"seed {seed} is negative")
+        self.require("hidden")
+        places = tuple(stored.index(layer) for layer in chosen)
+        return torch_dataset(self, places, batch_tokens, seed if shuffle else None, window_packs)
+
+
+def _positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise SettingError(f"{name} {value} is not a positive number")
 
 
 def _attributes(run: RunData, level: str) -> dict[str, Any]:
