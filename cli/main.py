@@ -38,6 +38,7 @@ _TOUR = {
         "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
         "info": ("biocache.cli.info:info", "Show all that is known of one run."),
         "verify": ("biocache.cli.verify:verify", "Check every file, record and value of runs and results."),
+        "copy": ("biocache.cli.copy:copy", "Copy runs to another store, or less of them."),
         "rm": ("biocache.cli.rm:rm", "Remove runs."),
     },
 }

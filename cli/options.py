@@ -20,6 +20,7 @@ __all__ = [
     "results_option",
     "run_selectors",
     "scheduler_address_option",
+    "storage_options",
     "store_option",
     "workers_option",
 ]
@@ -31,6 +32,17 @@ def _keep_storage_options(ctx: click.Context, _: click.Parameter, values: tuple[
         if not name or not equals:
             raise click.BadParameter(f"{name!r} is not KEY=VALUE")
     ctx.meta[STORAGE_OPTIONS] = {name: value for name, _, value in pairs}
+
+
+storage_options = click.option(
+    "--storage-option",
+    metavar="KEY=VALUE",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_storage_options,
+    help="Endpoint, region, credentials of an object store, beside those of the environment.",
+)
 
 
 def store_option(command: Any) -> Any:
@@ -45,16 +57,7 @@ def store_option(command: Any) -> Any:
         metavar="PATH|URL",
         help="Folder of the store, or s3://BUCKET/NAME, gs://, az://.",
     )
-    option = click.option(
-        "--storage-option",
-        metavar="KEY=VALUE",
-        multiple=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_keep_storage_options,
-        help="Endpoint, region, credentials of an object store, beside those of the environment.",
-    )
-    return place(option(command))
+    return place(storage_options(command))
 
 
 results_option = click.option(

@@ -73,9 +73,12 @@ def own_path(folder: Path, beginning: str) -> Path:
 def is_quiet(path: Path) -> bool:
     """Return whether nothing has changed at a path and below for a while."""
     newest = 0.0
-    for place in (path, *path.rglob("*")):
-        with suppress(OSError):
-            newest = max(newest, place.lstat().st_ctime)
+    try:
+        for place in (path, *path.rglob("*")):
+            with suppress(PermissionError):
+                newest = max(newest, place.lstat().st_ctime)
+    except (FileNotFoundError, NotADirectoryError):  # Somebody deletes or renames it, or what is in it.
+        return False
     return time.time() - newest >= QUIET_SECONDS
 
 
@@ -192,6 +195,8 @@ def replace(made: Path, target: Path, temporary: Path) -> None:
             if error.errno not in TAKEN:
                 raise
         else:
+            # No longer to be put back, whoever takes the place meanwhile.
+            shutil.rmtree(temporary / _REPLACED, ignore_errors=True)
             return
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
 
@@ -233,10 +238,15 @@ def _renamed_as_one(first: Path, second: Path) -> bool:
 
 def put_back(temporary: Path) -> None:
     """Move what `replace` moved aside back to its place, unless there is something."""
-    for aside in (temporary / _REPLACED).glob("*"):
-        place = temporary.parent / aside.name
-        if not os.path.lexists(place):
-            aside.rename(place)
+    try:
+        for aside in (temporary / _REPLACED).iterdir():
+            place = temporary.parent / aside.name
+            if not os.path.lexists(place):
+                aside.rename(place)
+    except OSError as error:
+        # There is none, another process has put it back or deleted it, or something has just taken the place.
+        if error.errno not in {errno.ENOENT, *TAKEN}:
+            raise
 
 
 def remove(folder: Path, home: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.errors import IntegrityError
-from biocache.store.records import read_record
+from biocache.store.records import PackRecord, read_record
 from biocache.store.schema import Activation
 from biocache.store.sealing import Group
 from biocache.store.storage import below
@@ -93,12 +93,18 @@ class Chunks:
         RunNotFoundError
             If the run was removed or replaced.
         """
+        return self._decoded(index, pack, self._stored(index, pack))
+
+    def _stored(self, index: int, pack: int) -> bytes:
         try:
-            data = np.frombuffer(self.run.storage.get(below(self.run.folder, self.path(index, pack))), np.uint8)
+            return self.run.storage.get(below(self.run.folder, self.path(index, pack)))
         except OSError as error:
             self.run.require_same()
             missing = isinstance(error, FileNotFoundError)
             raise self._unsound(index, pack, "is missing" if missing else f"cannot be read ({error})") from error
+
+    def _decoded(self, index: int, pack: int, stored: bytes) -> NDArray[Any]:
+        data = np.frombuffer(stored, np.uint8)
         body, crc = data[:-4], data[-4:].tobytes()
         if google_crc32c.value(body) != int.from_bytes(crc, "little"):
             raise self._unsound(index, pack, "cannot be read (its checksum does not match)")
@@ -114,16 +120,25 @@ class Chunks:
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
         """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
+        return self._committed(index, pack)[1]
+
+    def read_encoded(self, index: int, pack: int) -> tuple[bytes, int]:
+        """Read one chunk as it is stored, and its checksum in the pack's record; see `read_committed`."""
+        stored, _, record = self._committed(index, pack)
+        return stored, record.checksums[self.kept.name][index]
+
+    def _committed(self, index: int, pack: int) -> tuple[bytes, NDArray[Any], PackRecord]:
         try:
             record = read_record(self.run.storage, self.run.folder, pack, self.run.digest)
         except IntegrityError:
             self.run.require_same()
             raise
-        values = self.read(index, pack)
+        stored = self._stored(index, pack)
+        values = self._decoded(index, pack, stored)
         if not record.matches(self.kept.name, index, values):
             self.run.require_same()
             raise self._unsound(index, pack, "is not what was committed")
-        return values
+        return stored, values, record
 
     def lazy(self) -> da.Array:
         """Return the valid entries of all chunks as one lazy array, a block a layer of a pack.

@@ -108,7 +108,7 @@ def tidy(storage: Storage) -> None:
 
 
 def _tidy(storage: Folder, run: str) -> None:
-    groups = (storage.path / run).parents[: len(RunKey.names()) - 1]
+    groups = (storage.path / run).parents[: len(RunKey.names())]
     for torn in (torn for group in groups for torn in group.glob("zarr.*.partial")):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Writing a run: filled pack by pack, resumed where a record is missing."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from biocache.store.atomic import write_error
 from biocache.store.checks import all_finite, checksum
 from biocache.store.chunks import encode_chunk
 from biocache.store.claims import Claims
-from biocache.store.errors import IntegrityError, SettingError
+from biocache.store.errors import BiocacheError, IntegrityError, SettingError
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, encode_record, record_path
@@ -144,28 +144,52 @@ class RunWriter:
                     checksums.setdefault(kept.name, []).append(checksum(values))
                     path = self._chunks[kept.name].path(index, pack)
                     sizes[path] = self._write_chunk(path, block)
-            self._folder.sync(sizes)
-            record = PackRecord(
-                self.run.group.digest,
-                pack,
-                checksums,
-                sum(sizes.values()),
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                socket.gethostname(),
-            )
-            self._commit(pack, record)
+            return self._commit(pack, checksums, sizes)
         except OSError as error:
-            if not isinstance(error, IntegrityError):
-                self.run.in_place().group.require_same()
-            raise write_error(error, f"writing pack {pack} of run {self.run.key}") from error
-        return record
+            raise self._failed(error, pack) from error
 
-    def _commit(self, pack: int, record: PackRecord) -> None:
-        """Commit a pack, all of whose chunks are on the disk."""
+    def copy_pack(self, pack: int, chunks: Iterable[tuple[str, int, bytes, int]]) -> PackRecord:
+        """Write the chunks of a pack as another run has them, then commit it.
+
+        Parameters
+        ----------
+        pack
+            The pack.
+        chunks
+            Variable, layer by position, chunk as it is stored, and checksum of its values; all of the pack.
+
+        Raises
+        ------
+        RunNotFoundError, ResourceError
+            As `write_pack`.
+        """
+        checksums: dict[str, list[int]] = {}
+        sizes: dict[str, int] = {}
+        try:
+            for name, index, data, checked in chunks:
+                path = self._chunks[name].path(index, pack)
+                self._put(path, data)
+                sizes[path] = len(data)
+                checksums.setdefault(name, []).append(checked)
+            return self._commit(pack, checksums, sizes)
+        except OSError as error:
+            raise self._failed(error, pack) from error
+
+    def _failed(self, error: OSError, pack: int) -> BiocacheError:
+        if not isinstance(error, IntegrityError):
+            self.run.in_place().group.require_same()
+        return write_error(error, f"writing pack {pack} of run {self.run.key}")
+
+    def _commit(self, pack: int, checksums: dict[str, list[int]], sizes: Mapping[str, int]) -> PackRecord:
+        """Commit a pack, all of whose chunks were written."""
+        self._folder.sync(sizes)
         self.run.in_place().group.require_same()
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        record = PackRecord(self.run.group.digest, pack, checksums, sum(sizes.values()), time, socket.gethostname())
         path = record_path(pack)
         self._put(path, encode_record(record))
         self._folder.sync([path])
+        return record
 
     def _write_chunk(self, path: str, block: NDArray[np.floating]) -> int:
         data = encode_chunk(block)

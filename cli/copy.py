@@ -1,0 +1,74 @@
+"""`biocache copy`."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import json_option, run_selectors, storage_options
+from biocache.cli.render import Bars, counted, echo, print_json, print_table
+from biocache.cli.selection import chosen_keys, selection
+from biocache.cli.values import LAYERS, STORE, ListOf
+from biocache.store.schema import ACTIVATIONS
+from biocache.store.text import format_bytes
+
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
+
+__all__ = ["copy"]
+
+_EXAMPLES = """\b
+Examples, in the folder that a demo made:
+  biocache copy biocache.zarr thin.zarr --model bert --layers 1-3 --keep hidden
+  biocache copy biocache.zarr s3://bucket/biocache.zarr"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Copy runs to another store, or less of them.")
+@click.argument("source", metavar="SOURCE", type=STORE)
+@click.argument("target", metavar="TARGET", type=STORE)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@storage_options
+@run_selectors
+@click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to copy, such as 0,4-8.  [default: all]")
+@click.option(
+    "--keep", type=ListOf(click.Choice(list(ACTIVATIONS))), help="What to copy: hidden, attention.  [default: both]"
+)
+@json_option
+def copy(
+    source: "Storage",
+    target: "Storage",
+    runs: tuple[str, ...],
+    *,
+    layers: tuple[int, ...] | None,
+    keep: tuple[str, ...] | None,
+    as_json: bool,
+    **selectors: Any,
+) -> None:
+    """Copy runs of the store SOURCE to the store TARGET, which is made where it is missing; folders or URLs.
+
+    RUN is a path as `biocache ls` prints it; selectors do as well; by default all are copied. What is copied is
+    compared with its checksums. An interrupted copy goes on where it stopped; packs that TARGET has stay as they are,
+    so that runs which are there in parts become one. Results are not copied.
+    """
+    from biocache.store import Store
+    from biocache.store.copying import copy_run, thinned
+    from biocache.store.reading import Run
+
+    wanted = selection(runs, source, selectors)
+    opened = Store.open(source)
+    chosen = [Run.open(source, key) for key in chosen_keys(opened, wanted)]
+    for run in chosen:
+        # Before the first of them is copied.
+        thinned(run.spec, layers, keep)
+    with Bars("packs") as bars:
+        reports = [
+            copy_run(run, target, layers=layers, keep=keep, on_pack=partial(bars.update, str(run.key)))
+            for run in chosen
+        ]
+    if as_json:
+        print_json([asdict(report) for report in reports])
+        return
+    rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.bytes_copied) for r in reports]
+    print_table(("run", "packs", "copied", "bytes"), rows)
+    echo(f"{counted(len(reports), 'run')}, {format_bytes(sum(r.bytes_copied for r in reports))} copied", err=True)

@@ -1,0 +1,139 @@
+"""Copying runs from one store to another: verified on the way, thinned where less is wanted, and resumed."""
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from biocache.store import schema
+from biocache.store.creating import create_run
+from biocache.store.data import RunData
+from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.reading import Run
+from biocache.store.spec import RunSpec
+from biocache.store.storage import StorePlace, open_storage
+from biocache.store.writing import RunWriter
+
+__all__ = ["CopyReport", "copy_run", "thinned"]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy did for one run.
+
+    Attributes
+    ----------
+    run
+        Path of the run below the store.
+    packs
+        Packs of the run.
+    packs_copied
+        Packs that were copied now.
+    packs_done
+        Packs that the copy has.
+    bytes_copied
+        Bytes of the chunks that were copied now.
+    """
+
+    run: str
+    packs: int
+    packs_copied: int
+    packs_done: int
+    bytes_copied: int
+
+
+def thinned(spec: RunSpec, layers: Iterable[int] | None, keep: Iterable[str] | None) -> RunSpec:
+    """Return the spec of a run of which only some layers and variables are kept.
+
+    Raises
+    ------
+    SettingError
+        If the run lacks one of them, or nothing is left.
+    """
+    chosen = spec.layers if layers is None else tuple(sorted(set(layers)))
+    named = spec.keep if keep is None else tuple(name for name in schema.ACTIVATIONS if name in set(keep))
+    lost = [f"layer {layer}" for layer in chosen if layer not in spec.layers]
+    lost += [name for name in (keep or ()) if name not in spec.keep]
+    if lost:
+        raise SettingError(
+            f"run {spec.key} has no {lost[0]}; it has layers {', '.join(map(str, spec.layers))} of "
+            f"{', '.join(spec.keep)}"
+        )
+    kept = tuple(name for name in named if schema.ACTIVATIONS[name].layers(chosen))
+    if not kept:
+        raise SettingError(
+            f"nothing of run {spec.key} is left: layer 0 has no attention; add a layer from 1 to --layers"
+        )
+    return replace(spec, layers=chosen, keep=kept)
+
+
+def copy_run(
+    run: Run,
+    target: StorePlace,
+    *,
+    layers: Iterable[int] | None = None,
+    keep: Iterable[str] | None = None,
+    on_pack: Callable[[int, int], None] | None = None,
+) -> CopyReport:
+    """Copy a run, or the part of it that is there, to another store.
+
+    Every table and chunk is compared with its checksum as it is read. Packs that the copy has already are left as they
+    are: what was interrupted goes on, and runs of one spec that are complete in parts become one.
+
+    Parameters
+    ----------
+    run
+        The run.
+    target
+        The other store; made where it is missing.
+    layers, keep
+        Layers and variables (``hidden``, ``attention``) to copy; None for all.
+    on_pack
+        Called after each pack with (packs done, packs to copy).
+
+    Returns
+    -------
+    CopyReport
+        What was done.
+
+    Raises
+    ------
+    SettingError
+        If the run lacks a layer or variable.
+    SpecMismatchError
+        If the other store has another run of this key.
+    IntegrityError
+        If something of the run is damaged; what was copied before stays.
+    """
+    spec = thinned(run.spec, layers, keep)
+    columns = {variable.path: run.column(variable.path) for variable in schema.columns(run.key.task)}
+    storage = open_storage(target)
+    try:
+        made = create_run(storage, spec, run.provenance, run.plan, columns)
+    except SpecMismatchError as error:
+        raise SpecMismatchError(
+            f"{storage} has another run {run.key} ({error.message.partition(' (')[2].partition(');')[0]}); copy to "
+            "another store, or remove that run with `biocache rm` first"
+        ) from error
+    copied = stored = 0
+    with closing(RunWriter(made)) as writer:
+        there = set(run.committed())
+        todo = [pack for pack in writer.pending() if pack in there]
+        for place, pack in enumerate(todo, start=1):
+            with writer.claim([pack], wait=True):
+                # Another process may have copied it meanwhile.
+                if writer.pending([pack]):
+                    stored += writer.copy_pack(pack, _encoded(run, spec, pack)).stored_bytes
+                    copied += 1
+            if on_pack is not None:
+                on_pack(place, len(todo))
+        done = made.counts.packs - len(writer.pending())
+    return CopyReport(str(run.key), made.counts.packs, copied, done, stored)
+
+
+def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[tuple[str, int, bytes, int]]:
+    """Yield variable, position of the layer in the copy, chunk as stored, and checksum, of a pack."""
+    for kept in spec.kept:
+        chunks = run.chunks(kept.name)
+        for index, layer in enumerate(kept.layers(spec.layers)):
+            data, checksum = chunks.read_encoded(chunks.layers.index(layer), pack)
+            yield kept.name, index, data, checksum
