@@ -75,6 +75,9 @@ def sweep(storage: Storage) -> int:
     for run in (*replaced, *orphans):
         remove_empty_groups(storage, run)
     tidy(storage)
+    for torn in root.glob("zarr.json.*.partial"):
+        if is_quiet(torn):
+            torn.unlink(missing_ok=True)
     for run in _folders(storage):
         if storage.exists(below(run, "zarr.json")):
             # A process was killed while it removed a group that another was about to use.
@@ -102,20 +105,27 @@ def tidy(storage: Storage) -> None:
         return
     for note in storage.path.glob(f"{CHANGING}*"):
         if is_quiet(note) if note.name.endswith(".new") else is_abandoned(note, note, CHANGING):
+            done = True
             with suppress(OSError, ValueError, SettingError):
-                _tidy(storage, RunKey.from_path(note.read_text(encoding="utf-8")).path)
-            note.unlink(missing_ok=True)
+                done = _tidy(storage, RunKey.from_path(note.read_text(encoding="utf-8")).path)
+            if done:
+                note.unlink(missing_ok=True)
 
 
-def _tidy(storage: Folder, run: str) -> None:
-    groups = (storage.path / run).parents[: len(RunKey.names())]
+def _tidy(storage: Folder, run: str) -> bool:
+    """Remove what a killed process left around a run; return whether nothing is left that may be a live one's."""
+    done = True
+    groups = (storage.path / run).parents[: len(RunKey.names()) - 1]
     for torn in (torn for group in groups for torn in group.glob("zarr.*.partial")):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)
+        else:
+            done = False
     if not (storage.path / run).exists():
         remove_empty_groups(storage, run)
     if not (storage.path / SUCCESSORS / run).exists():
         remove_empty_groups(storage, f"{SUCCESSORS}/{run}")
+    return done
 
 
 def stored_bytes(storage: Storage, folder: str) -> int:

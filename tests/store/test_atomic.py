@@ -1,9 +1,12 @@
 """Files and folders appear whole, and what they replace is there until they do, whenever a process dies."""
 
+import multiprocessing
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -18,6 +21,7 @@ from biocache.store.atomic import (
     own_path,
     put_back,
     remove,
+    replace,
     replacing,
     temporary_folder,
 )
@@ -155,6 +159,73 @@ def test_what_took_the_place_meanwhile_stays(tmp_path: Path) -> None:
     put_back(tmp_path / "temporary")
     assert read(tmp_path / "target") == {"new"}
     assert read(aside) == {"old"}
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_another_process_puts_back_first_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    aside = tmp_path / "temporary/replaced/target"
+    aside.parent.mkdir(parents=True)
+    write(aside, "old")
+
+    def lexists(place: Path) -> bool:
+        if taken:
+            write(place, "new")
+        else:
+            aside.rename(place)
+        return False
+
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    put_back(tmp_path / "temporary")
+    assert read(tmp_path / "target") == {"new" if taken else "old"}
+
+
+def test_a_folder_that_its_process_deletes_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, listed = own_path(tmp_path, PARTIAL), os.scandir
+    going.mkdir()
+
+    def late(path: str | Path = ".") -> Any:
+        if str(path) == str(going) and going.exists():
+            going.rmdir()
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert atomic.leftovers(tmp_path) == []
+    assert not going.exists()
+
+
+def test_what_was_replaced_never_comes_back(tmp_path: Path) -> None:
+    replaced(tmp_path / "target", "old")
+    with temporary_folder(tmp_path) as ours:
+        write(ours / "target", "new")
+        replace(ours / "target", tmp_path / "target", ours)
+        # As another process may, before this one has deleted what was replaced.
+        shutil.rmtree(tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
+
+
+def save_many(home: Path, name: str) -> None:
+    """Replace folders of a name of one's own and of one that all others replace, in several threads."""
+
+    def save(thread: int) -> None:
+        for n in range(25):
+            replaced(home / (f"{name}-{thread}-{n}" if n % 4 else "shared"), "new")
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(save, range(3))) == [None] * 3
+
+
+@pytest.mark.slow
+def test_threads_and_processes_write_beside_each_other(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(3, mp_context=context) as pool:
+        for done in [pool.submit(save_many, tmp_path, str(n)) for n in range(3)]:
+            done.result()
+    assert len(list(tmp_path.iterdir())) == 3 * 3 * 18 + 1
+    assert all(read(target) == {"new"} for target in tmp_path.iterdir())
 
 
 def test_a_removal_killed_at_any_moment_is_finished_by_the_next_write(tmp_path: Path) -> None:
