@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import note, print_facts, print_json
+from biocache.cli.render import counted, note, print_facts, print_json
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:
+    from biocache.store import RunKey
     from biocache.store.storage import Storage
 
 __all__ = ["ls"]
@@ -54,6 +55,8 @@ def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors
         _list_checkpoints(checkpoints, selectors, as_json=as_json)
         return
     from biocache.store import Store
+    from biocache.store.results import result_folders
+    from biocache.store.runs import successors
 
     rows = Store.open(store).listing(**selection((), store, selectors)[0])
     if not rows:
@@ -65,6 +68,16 @@ def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors
         print_json(rows)
     elif rows:
         print_facts(_COLUMNS, map(_with_cells, rows))
+    if not any(selectors.values()):
+        _tell_of_others(len(result_folders(store)), list(successors(store)))
+
+
+def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
+    """Say what a store holds beside runs."""
+    if results:
+        note(f"beside runs the store has {counted(results, 'result')}")
+    for key in unfinished:
+        note(f"a run to replace {key} is unfinished: the `biocache extract --overwrite` that began it goes on with it")
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:

@@ -38,8 +38,9 @@ _TOUR = {
         "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
         "info": ("biocache.cli.info:info", "Show all that is known of one run."),
         "verify": ("biocache.cli.verify:verify", "Check every file, record and value of runs and results."),
+        "export": ("biocache.cli.export:export", "Write hidden states of one run for other tools."),
         "copy": ("biocache.cli.copy:copy", "Copy runs to another store, or less of them."),
-        "rm": ("biocache.cli.rm:rm", "Remove runs."),
+        "rm": ("biocache.cli.rm:rm", "Remove runs or results."),
     },
 }
 COMMANDS = {name: entry for commands in _TOUR.values() for name, entry in commands.items()}

@@ -10,6 +10,7 @@ from biocache.cli.selection import chosen_keys, selection
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
+    from biocache.store import Store
     from biocache.store.storage import Storage
 
 __all__ = ["rm"]
@@ -20,40 +21,71 @@ Examples, in the folder that a demo made:
   biocache rm --model gpt2 --training-size 20 --yes"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Remove runs.")
+@click.command(epilog=_EXAMPLES, short_help="Remove runs or results.")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors
 @click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
+@click.option("--results", is_flag=True, help="Remove all results.")
+@click.option("--unused-results", is_flag=True, help="Remove results of runs that are not there any more.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def rm(runs: tuple[str, ...], store: "Storage", *, everything: bool, yes: bool, **selectors: Any) -> None:
-    """Remove runs and free their bytes, after listing them and asking.
+def rm(
+    runs: tuple[str, ...],
+    store: "Storage",
+    *,
+    everything: bool,
+    results: bool,
+    unused_results: bool,
+    yes: bool,
+    **selectors: Any,
+) -> None:
+    """Remove runs or results and free their bytes, after listing the runs and asking.
 
     RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused. What
     interrupted commands left in the store is freed too.
     """
-    if not (runs or everything or any(selectors.values())):
-        raise click.UsageError("nothing says which runs to remove: give RUN, selectors, or --all")
-    if everything and (runs or any(selectors.values())):
+    selected = bool(runs or any(selectors.values()))
+    if not (selected or everything or results or unused_results):
+        raise click.UsageError("nothing says what to remove: give RUN, selectors, --all, --results or --unused-results")
+    if everything and selected:
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.store import Store
-    from biocache.store.creating import refuse_claimed
-    from biocache.store.sweeping import stored_bytes
 
-    wanted = selection(runs, store, selectors)
     opened = Store.open(store)
     # First: whoever repeats an interrupted removal names runs that are gone.
     swept = opened.sweep()
     if swept:
         note(f"{format_bytes(swept)} that interrupted commands had left were freed")
-    chosen = chosen_keys(opened, wanted)
+    if selected or everything:
+        _remove_runs(opened, selection(runs, store, selectors), yes=yes)
+    if results or unused_results:
+        _remove_results(opened, unused=not results, yes=yes)
+
+
+def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool) -> None:
+    from biocache.store.claims import sees_writers
+    from biocache.store.creating import refuse_claimed
+    from biocache.store.sweeping import stored_bytes
+
+    chosen = chosen_keys(store, wanted)
     for key in chosen:
-        refuse_claimed(opened.storage, key)
-    sizes = [stored_bytes(opened.storage, key.path) for key in chosen]
+        refuse_claimed(store.storage, key)
+    if chosen and not sees_writers(store.storage, chosen[0].path):
+        note(f"{store.storage} has no locks: whether another process is writing to these runs cannot be seen")
+    sizes = [stored_bytes(store.storage, key.path) for key in chosen]
     if chosen:
         print_table(("run", "bytes"), zip(map(str, chosen), sizes, strict=True))
     if chosen and not yes:
         click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:
-        opened.remove(key)
+        store.remove(key)
     echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
+
+
+def _remove_results(store: "Store", *, unused: bool, yes: bool) -> None:
+    chosen = store.unused_results() if unused else store.results(problems=[])
+    if chosen and not yes:
+        what = " of runs that are gone" if unused else ""
+        click.confirm(f"Remove {counted(len(chosen), 'result')}{what}?", abort=True, err=True)
+    freed = store.remove_results(chosen)
+    echo(f"{counted(len(chosen), 'result')} removed, {format_bytes(freed)} freed")

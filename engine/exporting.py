@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from biocache.store import atomic
-from biocache.store.errors import ResourceError, SettingError, StoreFormatError
+from biocache.store.errors import BiocacheError, ResourceError, SettingError, StoreFormatError
 from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
 from biocache.store.storage import Folder
@@ -156,6 +156,8 @@ def replacing(path: Path) -> Iterator[Path]:
         # A link stays one: what it leads to is replaced.
         with atomic.replacing(Path(os.path.realpath(path))) as made:
             yield made
+    except BiocacheError:
+        raise
     except OSError as error:
         raise ResourceError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from biocache.store.integrity import Problem
     from biocache.store.reading import Run
     from biocache.store.results import StoredResult
 
@@ -243,6 +244,31 @@ class Store:
                 found.setdefault(result.sealed.group.folder, result)
         return sorted(found.values(), key=lambda result: (result.created, result.where))
 
+    def unused_results(self) -> "list[StoredResult]":
+        """Return the results of this place that were computed from runs which are not in the store any more.
+
+        Results that name no runs, such as scores of fine-tuning, are not among them.
+        """
+        from biocache.store.results import list_results, runs_in
+
+        there = []
+        for key in self.keys():
+            with suppress(BiocacheError):
+                there.append(StoredRun.open(self.storage, key).identity)
+        results = list_results(self.result_places[0], None, [])
+        return [result for result in results if any(run not in there for run in runs_in(result.inputs))]
+
+    def remove_results(self, results: "Iterable[StoredResult]") -> int:
+        """Remove results, and return their bytes."""
+        freed = 0
+        for result in results:
+            group = result.sealed.group
+            size = sum(group.storage.sizes(group.folder).values())
+            with suppress(FileNotFoundError):  # Another process has removed it.
+                group.storage.remove(group.folder)
+                freed += size
+        return freed
+
     def remove(self, run: StoredRun | RunKey) -> None:
         """Remove a run, sound or damaged; its bytes are freed.
 
@@ -256,6 +282,34 @@ class Store:
         from biocache.store.creating import discard_run
 
         discard_run(self.storage, run.key if isinstance(run, StoredRun) else run)
+
+    def verify(self, *, repair: bool = False) -> "list[Problem]":
+        """Check all runs and results; see `biocache.store.integrity`.
+
+        Parameters
+        ----------
+        repair
+            Whether to delete what is damaged and can be computed again: records of packs, and results.
+
+        Returns
+        -------
+        list of Problem
+            Empty for a sound store whose runs are complete.
+        """
+        from biocache.store import integrity
+        from biocache.store.reading import Run
+        from biocache.store.results import result_folders
+
+        problems: list[Problem] = []
+        for key in self.keys():
+            try:
+                problems += integrity.verify_run(Run.open(self.storage, key))
+            except BiocacheError as error:
+                problems.append(integrity.Problem(str(key), None, error.message))
+        problems += integrity.verify_results(self.storage, result_folders(self.storage))
+        if repair:
+            integrity.repair(self.storage, problems)
+        return problems
 
     def sweep(self) -> int:
         """Free what interrupted commands left, and return its bytes; what live processes write stays."""

@@ -1,6 +1,6 @@
 """Results: computed from runs, kept in the store, and found by what they were computed from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,16 @@ from biocache.store.sealing import Sealed, digest_of, read_sealed, seal
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line
 
-__all__ = ["StoredResult", "as_kept", "find_result", "list_results", "read_result", "result_folders", "save_result"]
+__all__ = [
+    "StoredResult",
+    "as_kept",
+    "find_result",
+    "list_results",
+    "read_result",
+    "result_folders",
+    "runs_in",
+    "save_result",
+]
 
 
 @dataclass(frozen=True)
@@ -201,6 +210,15 @@ def result_folders(storage: Storage, kind: str | None = None) -> list[str]:
     folders = [f"{RESULTS}/{one}/{name}" for one in kinds for name in storage.folders(f"{RESULTS}/{one}")]
     # A folder whose name begins with a dot is temporary.
     return [folder for folder in folders if "/." not in folder]
+
+
+def runs_in(inputs: Any) -> Iterator[dict[str, Any]]:
+    """Yield the identities of runs (`StoredRun.identity`) in the inputs of a result."""
+    if isinstance(inputs, Mapping) and {"run", "spec"} <= inputs.keys():
+        yield dict(inputs)
+    elif isinstance(inputs, Mapping | list | tuple):
+        for part in inputs.values() if isinstance(inputs, Mapping) else inputs:
+            yield from runs_in(part)
 
 
 def _folder(kind: str, inputs: Mapping[str, Any]) -> str:

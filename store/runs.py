@@ -1,6 +1,6 @@
 """A run as its metadata and commit records describe it: its identity, and how much of it is there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,10 @@ from biocache.store.errors import (
     IntegrityError,
     NewerFormatError,
     RunNotFoundError,
+    SettingError,
     StoreFormatError,
 )
+from biocache.store.groups import subfolders
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.records import PackRecord, read_record, recorded_packs
@@ -23,7 +25,7 @@ from biocache.store.spec import Provenance, RunSpec
 from biocache.store.storage import Storage, StorePlace, below, open_storage
 from biocache.store.text import as_html, as_text, one_line
 
-__all__ = ["SUCCESSORS", "Counts", "StoredRun", "is_run", "successor_path"]
+__all__ = ["SUCCESSORS", "Counts", "StoredRun", "is_run", "successor_path", "successors"]
 
 
 #: Folder of a store in which the runs that replace others are made, at the same paths.
@@ -39,6 +41,13 @@ def is_run(storage: Storage, folder: str) -> bool:
 def successor_path(key: RunKey) -> str:
     """Return where the run is made that replaces the one of a key."""
     return f"{SUCCESSORS}/{key.path}"
+
+
+def successors(storage: Storage) -> Iterator[RunKey]:
+    """Yield the keys of the runs for which there is a successor."""
+    for path in subfolders(storage, len(RunKey.names()), SUCCESSORS):
+        with suppress(SettingError):
+            yield RunKey.from_path(path.removeprefix(f"{SUCCESSORS}/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from biocache.store.errors import BiocacheError, SettingError, StoreFormatError
 from biocache.store.groups import RESULTS, check_store, subfolders
 from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
 from biocache.store.keys import RunKey
-from biocache.store.runs import SUCCESSORS, StoredRun
+from biocache.store.runs import SUCCESSORS, StoredRun, successor_path, successors
 from biocache.store.storage import Folder, Storage, below
 
 __all__ = ["CHANGING", "changing", "stored_bytes", "sweep", "tidy"]
@@ -87,9 +87,9 @@ def sweep(storage: Storage) -> int:
 
 def _replaced(storage: Folder) -> Iterator[str]:
     """Yield the paths of the runs that were exchanged with their successor by a process that was killed then."""
-    for run in subfolders(storage, len(RunKey.names()), SUCCESSORS):
+    for key in successors(storage):
+        run = successor_path(key)
         with suppress(BiocacheError):
-            key = RunKey.from_path(run.removeprefix(f"{SUCCESSORS}/"))
             kept = StoredRun.open(storage, key)
             try:
                 is_old = StoredRun.open(storage, key, successor=True).group.digest == kept.replaces

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from store_factory import KEY, Synthetic, synthetic
+from store_factory import KEY, Synthetic, digests_of, synthetic
 
 Dense = NDArray[np.float64]
 
@@ -37,9 +37,13 @@ def source(
         own[0] = max(own[0], 1)
     lengths = [int(own.sum()) + 2 * ends for own in sizes]
     key_seed = changes.pop("seed", KEY.seed)
-    made = synthetic(lengths, capacity, maps, encoding_digest=f"{tokens}" * 64, **changes)
+    made = synthetic(lengths, capacity, maps, **changes)
     made = replace(made, spec=replace(made.spec, key=replace(made.spec.key, seed=key_seed)))
-    return replace(made, columns=made.columns | _columns(made, sizes, ends))
+    columns = made.columns | _columns(made, sizes, ends)
+    digests = {
+        name: digest for name, digest in digests_of(made.spec, made.plan, columns).items() if name not in changes
+    }
+    return replace(made, spec=replace(made.spec, **digests), columns=columns)
 
 
 def _columns(made: Synthetic, sizes: list[NDArray[Any]], ends: int) -> dict[str, NDArray[Any]]:

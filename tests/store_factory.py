@@ -172,7 +172,7 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     maps = [_maps(rng, spec, int(count)) for count in tokens]
     # Runs of one corpus have the same tables, whatever the seed of their activations.
     columns = _columns(np.random.default_rng(0), spec, plan)
-    digests = {name: digest for name, digest in _digests(spec, plan, columns).items() if name not in changes}
+    digests = {name: digest for name, digest in digests_of(spec, plan, columns).items() if name not in changes}
     return Synthetic(replace(spec, **digests), plan, columns, hidden, maps)
 
 
@@ -181,7 +181,7 @@ def least(**changes: Any) -> Synthetic:
     return synthetic(lengths=(3,), keep=("hidden",), layers=(0,), **changes)
 
 
-def _digests(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) -> dict[str, str]:
+def digests_of(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) -> dict[str, str]:
     """Return the digests of the spec that belong to its tables."""
     positions = plan.tokens.positions()
     segment = columns["tokens/segment"][positions]

@@ -19,7 +19,7 @@ from biocache.engine.report.request import ReportRequest
 from biocache.engine.request import Request
 from biocache.store.catalog import Store
 from biocache.store.keys import RunKey
-from biocache.store.results import StoredResult
+from biocache.store.results import StoredResult, runs_in
 from biocache.store.text import one_line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Kept:
     @property
     def runs(self) -> list[RunKey]:
         """Keys of the runs that it was computed from, from the identities in its inputs."""
-        return list(dict.fromkeys(_runs_in(self.stored.inputs)))
+        return list(dict.fromkeys(RunKey.from_path(run["run"]) for run in runs_in(self.stored.inputs)))
 
 
 @dataclass(frozen=True)
@@ -229,15 +229,6 @@ def _rows(frame: "pd.DataFrame", asked: Asked) -> list[Row]:
     """Return the selected rows of a table."""
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     return [row for row in rows if asked.request.wants(**row)]
-
-
-def _runs_in(value: Any) -> Iterator[RunKey]:
-    """Yield the keys of the runs in the inputs of a result; see `run_identity`."""
-    if isinstance(value, Mapping) and {"run", "spec"} <= value.keys():
-        yield RunKey.from_path(value["run"])
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _runs_in(part)
 
 
 def _image(drawing: "Drawing") -> str:

@@ -17,7 +17,9 @@ from click.testing import Result
 from biocache.engine import AttentionRequest, analysis, compare_attention
 from biocache.engine.analyses.attention import metrics
 from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_NAMES
+from biocache.store import Store
 from biocache.store.errors import SettingError
+from biocache.store.storage import Folder, Storage
 
 Command = Callable[..., Result]
 Handed = Callable[..., AttentionRequest]
@@ -39,17 +41,24 @@ def tuned(sizes: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sizes, tmp_path / "sizes.zarr"))
 
 
+def opened(storage: Storage, *, results: Storage | None) -> Store:
+    """Return a store without looking whether it is there."""
+    return Store(storage, results)
+
+
 @pytest.fixture
 def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
-    """Return the request that the command makes of its options, which is then stopped."""
+    """Return the request that the command makes of its options, which is then stopped; no store is there."""
 
     def parse(*arguments: object) -> AttentionRequest:
         seen: list[AttentionRequest] = []
 
-        def stop(_analysis: Any, _store: Path, request: AttentionRequest) -> None:
+        def stop(_analysis: Any, store: Store, request: AttentionRequest) -> None:
+            assert store.result_places == (store.storage,) == (Folder(Path("biocache.zarr")),)
             seen.append(request)
             raise SettingError("stopped")
 
+        monkeypatch.setattr(Store, "open", opened)
         monkeypatch.setattr(analysis, "find", stop)
         assert command("compare-attention", *arguments, code=1).stderr == "Error: stopped\n"
         return seen[0]

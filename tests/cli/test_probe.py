@@ -18,6 +18,7 @@ from biocache.engine.analyses.probing import fitting
 from biocache.engine.analyses.probing.analysis import Probing
 from biocache.engine.analysis import ANALYSES
 from biocache.engine.metrics import score_names
+from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.storage import Folder
 
@@ -201,9 +202,9 @@ def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *a
     """Return what the command asks the engine for."""
     seen: list[Any] = []
 
-    def spy(_analysis: Any, root: Path, asked: ProbeRequest) -> None:
+    def spy(_analysis: Any, opened: Store, asked: ProbeRequest) -> None:
         seen.append(asked)
-        assert root == Folder(store)
+        assert opened.result_places == (opened.storage,) == (Folder(store),)
         raise SettingError("stopped")
 
     monkeypatch.setattr(analysis, "find", spy)

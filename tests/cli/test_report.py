@@ -11,24 +11,32 @@ from report_factory import Page
 from biocache.engine import ReportRequest
 from biocache.engine.report import report as engine_module
 from biocache.engine.report.request import Report
+from biocache.store import Store
 from biocache.store.errors import SettingError
-from biocache.store.storage import Folder
+from biocache.store.storage import Folder, Storage
 
 Command = Callable[..., Result]
-Handed = Callable[..., tuple[Path, Path, ReportRequest]]
+Handed = Callable[..., tuple[tuple[Storage, ...], Path, ReportRequest]]
+
+
+def opened(storage: Storage, *, results: Storage | None) -> Store:
+    """Return a store without looking whether it is there."""
+    return Store(storage, results)
 
 
 @pytest.fixture
 def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
-    """Return what the command hands to `write_report`, which then stops it."""
+    """Return what the command hands to `write_report`, which then stops it: the places of results for the store."""
 
-    def parse(*arguments: object) -> tuple[Path, Path, ReportRequest]:
-        seen: list[tuple[Path, Path, ReportRequest]] = []
+    def parse(*arguments: object) -> tuple[tuple[Storage, ...], Path, ReportRequest]:
+        seen: list[tuple[tuple[Storage, ...], Path, ReportRequest]] = []
 
-        def stop(store: Path, output: Path, request: ReportRequest) -> Report:
-            seen.append((store, output, request))
+        def stop(store: Store, output: Path, request: ReportRequest) -> Report:
+            assert store.storage == Folder(Path("biocache.zarr"))
+            seen.append((store.result_places, output, request))
             raise SettingError("stopped")
 
+        monkeypatch.setattr(Store, "open", opened)
         monkeypatch.setattr(engine_module, "write_report", stop)
         assert command("report", *arguments, code=1).stderr == "Error: stopped\n"
         return seen[0]
@@ -37,7 +45,12 @@ def handed(command: Command, monkeypatch: pytest.MonkeyPatch) -> Handed:
 
 
 def test_defaults_are_those_of_the_request(handed: Handed) -> None:
-    assert handed() == (Folder(Path("biocache.zarr")), Path("report.html"), ReportRequest())
+    assert handed() == ((Folder(Path("biocache.zarr")),), Path("report.html"), ReportRequest())
+
+
+def test_results_may_be_elsewhere(handed: Handed) -> None:
+    places = (Folder(Path("results.zarr")), Folder(Path("biocache.zarr")))
+    assert handed("--results", "results.zarr") == (places, Path("report.html"), ReportRequest())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from workers import die, fail, unreadable
 from biocache.engine import executor as module
 from biocache.engine.executor import Executor, Memo, Task
 from biocache.store.errors import DataError, ResourceError, SettingError
+from biocache.store.storage import Folder
 
 TASKS = [Task(n % 3, operator.mul, (n, 0.1)) for n in range(20)]
 
@@ -78,7 +79,7 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
         seen.append(n)
         return xr.Dataset({"n": n})
 
-    tasks = [Task(n, made, (n,), memo=Memo(str(tmp_path), "part", {"n": n})) for n in range(3)]
+    tasks = [Task(n, made, (n,), memo=Memo((Folder(tmp_path),), "part", {"n": n})) for n in range(3)]
     with Executor() as executor:
         first = executor.run(tasks[:2])
         again = executor.run(tasks)

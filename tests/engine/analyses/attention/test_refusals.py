@@ -75,7 +75,7 @@ def test_an_incomplete_run(refused: Refused, tmp_path: Path) -> None:
     [
         (
             {"dataset_digest": "f" * 64},
-            "dataset digest differ (dddddddddddd... and ffffffffffff...)",
+            f"dataset digest differ ({source().spec.dataset_digest[:12]}... and ffffffffffff...)",
             "from the same data",
         ),
         ({"limit": 3}, "limit differ (None and 3)", "limit"),

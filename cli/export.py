@@ -1,0 +1,73 @@
+"""`biocache export`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biocache.cli.options import run_selectors, store_option
+from biocache.cli.render import Bars, echo
+from biocache.cli.selection import selection
+from biocache.cli.values import FOLDER, LAYERS
+
+if TYPE_CHECKING:
+    from biocache.store.storage import Storage
+
+__all__ = ["export"]
+
+_EXAMPLES = """\b
+Examples, in the folder that a demo made:
+  biocache export words.parquet --model bert --training-size 0 --task ner --split test
+  biocache export pairs.npz --model gpt2 --training-size 100 --task nli --split test --level samples --layers 3"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Write hidden states of one run for other tools.")
+@click.argument("output", metavar="FILE", type=FOLDER)
+@store_option
+@click.option("--run", metavar="RUN", help="Path of the run, as `biocache ls` prints it; selectors do as well.")
+@run_selectors
+@click.option(
+    "--level",
+    type=click.Choice(["tokens", "words", "samples"]),
+    default="words",
+    show_default=True,
+    help="What a row is.",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(["mean", "first", "last", "max"]),
+    help="Of the tokens of a row.  [default: mean]",
+)
+@click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to write, such as 0,4-8.  [default: all]")
+def export(
+    output: Path,
+    store: "Storage",
+    *,
+    run: str | None,
+    level: str,
+    pooling: str | None,
+    layers: tuple[int, ...] | None,
+    **selectors: Any,
+) -> None:
+    """Write the hidden states of one run to FILE, with labels, texts and places beside: a row a token, word or sample.
+
+    The suffix says the format: .parquet; .hf, a folder for `datasets.load_from_disk`; .safetensors; .npz of NumPy. A
+    pack is in memory at a time.
+    """
+    from biocache.engine.activations import export_activations
+    from biocache.store import Store
+
+    (wanted,) = selection((run,) if run else (), store, selectors)
+    opened = Store.open(store).run(**wanted)
+    with Bars("rows") as bars:
+        made = export_activations(
+            opened,
+            output,
+            level=level,
+            pooling=pooling,
+            layers=layers,
+            on_block=partial(bars.update, str(opened.key)),
+        )
+    echo(f"{made.rows:,} {level}, {len(made.layers)} layers, {made.features} features", err=True)
+    echo(str(made.path))

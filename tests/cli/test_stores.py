@@ -1,0 +1,157 @@
+"""Stores moved, thinned, exported, repaired, read-only and in object stores, by the command line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import Result
+from store_factory import chunk_file
+
+from biocache.store import Store
+from biocache.store.results import save_result
+from biocache.store.storage import Folder, open_storage
+
+Command = Callable[..., Result]
+TEST = "ner/demo/bert/size-000/seed-42/sentence/test"
+
+
+def words(store: Any) -> np.ndarray[Any, Any]:
+    run = Store.open(store).run(model="bert", split="test")
+    return np.asarray(run.words().hidden.sel(layer=2).compute(scheduler="synchronous").values)
+
+
+def test_copy_thins_and_finds_what_it_copied(command: Command, extracted: Path, tmp_path: Path) -> None:
+    arguments = (
+        "copy",
+        extracted,
+        tmp_path / "thin",
+        "--model",
+        "bert",
+        "--layers",
+        "1-2",
+        "--keep",
+        "hidden",
+        "--json",
+    )
+    reports = json.loads(command(*arguments).stdout)
+    assert [(report["packs_copied"], report["packs_done"]) for report in reports] == [(1, 1), (1, 1)]
+    np.testing.assert_array_equal(words(tmp_path / "thin"), words(extracted))
+    assert [report["packs_copied"] for report in json.loads(command(*arguments).stdout)] == [0, 0]
+    listed = json.loads(command("ls", "--store", tmp_path / "thin", "--json").stdout)
+    assert [(row["layers"], row["keep"]) for row in listed] == [(2, "hidden")] * 2
+    command("verify", "--store", tmp_path / "thin")
+    other = command("copy", extracted, tmp_path / "thin", TEST, code=1).stderr
+    assert f"has another run {TEST}" in other
+    assert other.count("\n") == 1
+
+
+def test_copy_to_an_object_store_and_back(command: Command, extracted: Path, tmp_path: Path) -> None:
+    url = f"memory://cli/{tmp_path.name}"
+    stdout = command("copy", extracted, url).stdout
+    assert stdout.count("1/1") == 4
+    assert command("verify", "--store", url).stdout == "4 runs, 4 packs checked: no problems\n"
+    command("copy", url, tmp_path / "back", TEST)
+    np.testing.assert_array_equal(words(tmp_path / "back"), words(extracted))
+    assert TEST in command("info", TEST, "--store", url).stdout
+    command("rm", "--store", url, "--all", "--yes")
+    assert set(open_storage(url).sizes("")) == {"zarr.json"}
+
+
+def test_copying_a_layer_that_is_not_there_copies_nothing(command: Command, extracted: Path, tmp_path: Path) -> None:
+    assert "has no layer 9" in command("copy", extracted, tmp_path / "to", "--layers", "0,9", code=1).stderr
+    assert not (tmp_path / "to").exists()
+
+
+def test_export_writes_a_file_for_other_tools(command: Command, extracted: Path, tmp_path: Path) -> None:
+    result = command("export", tmp_path / "words.npz", "--store", extracted, "--run", TEST, "--layers", "2")
+    assert result.stdout == f"{tmp_path / 'words.npz'}\n"
+    with np.load(tmp_path / "words.npz") as arrays:
+        np.testing.assert_array_equal(arrays["layer_2"], words(extracted))
+        assert set(arrays["label"].tolist()) <= {"O", "DNA", "RNA", "cell_line", "cell_type", "protein"}
+    told = command("export", tmp_path / "words.txt", "--store", extracted, "--run", TEST, code=1).stderr
+    assert "has no suffix that says its format; end it in .parquet, .hf, .safetensors, .npz" in told
+    assert "runs match" in command("export", tmp_path / "x.npz", "--store", extracted, "--model", "bert", code=1).stderr
+
+
+def test_verify_repairs_what_can_be_made_again(command: Command, store: Path) -> None:
+    chunk = chunk_file(Store.open(store).run(model="bert", split="test"), "hidden", 1, 0)
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
+    save_result(store, "probe", {"a": 1}, xr.Dataset({"x": ("y", [1.0])}))
+    (result,) = Store.open(store).results()
+    (result.path / "x/c/0").write_bytes(b"")
+    stdout = command("verify", "--store", store, "--repair", code=1).stdout
+    assert f"{TEST}, pack 0: its record was deleted; extract the run again" in stdout
+    assert f"results/probe/{result.path.name}: deleted; run the command that computed it again" in stdout
+    assert "4 runs, 4 packs, 1 result checked: 2 problems" in stdout
+    assert not result.path.exists()
+    # What is left to do is to extract the one pack again.
+    stdout = command("verify", "--store", store, code=1).stdout
+    assert stdout.splitlines()[0].startswith(f"{TEST}, pack 0: not committed")
+    assert Store.open(store).run(model="gpt2", split="test").complete
+
+
+@pytest.mark.parametrize("lost", ["removed", "damaged"])
+def test_a_store_that_lost_its_root_is_told_how_to_get_it_back(command: Command, store: Path, lost: str) -> None:
+    before = words(store)
+    groups = [store / "zarr.json", store / "ner/demo/zarr.json"]
+    for file in groups:
+        file.unlink() if lost == "removed" else file.write_bytes(b"{")
+    told = command("ls", "--store", store, code=1).stderr
+    assert "biocache verify --repair" in told if lost == "removed" else "is not a biocache store" in told
+    stdout = command("verify", "--store", store, "--repair").stdout
+    assert stdout.count("its zarr.json was made again") == 2
+    np.testing.assert_array_equal(words(store), before)
+    # A folder that holds no runs is none.
+    assert "is not a biocache store" in command("verify", "--store", store.parent, "--repair", code=1).stderr
+
+
+def test_rm_removes_results(command: Command, store: Path) -> None:
+    run = Store.open(store).run(model="bert", split="test")
+    for number in range(2):
+        inputs = {"runs": [run.identity], "number": number}
+        save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [1.0])}))
+    save_result(store, "finetune", {"checkpoint": {}}, xr.Dataset({"x": ("y", [1.0])}))
+    assert "note: beside runs the store has 3 results\n" in command("ls", "--store", store).stderr
+    assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("0 results removed")
+    shutil.rmtree(run.path)
+    assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("2 results removed")
+    assert [result.kind for result in Store.open(store).results()] == ["finetune"]
+    assert command("rm", "--results", "--store", store, "--yes").stdout.startswith("1 result removed")
+    assert Store.open(store).results() == []
+
+
+def test_an_unfinished_replacement_is_listed(command: Command, store: Path, extracted: Path) -> None:
+    shutil.copytree(extracted / TEST, store / ".successors" / TEST)
+    assert f"note: a run to replace {TEST} is unfinished" in command("ls", "--store", store).stderr
+
+
+def test_what_is_computed_on_a_read_only_store_is_shown(
+    command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "2", "--json")
+    expected = json.loads(command(*probe).stdout)
+    shutil.rmtree(store / "results")
+    plain = Folder.create
+
+    def refused(folder: Folder, path: str, data: bytes) -> bool:
+        if folder.path == store:
+            raise OSError(30, "Read-only file system", str(store / path))
+        return plain(folder, path, data)
+
+    monkeypatch.setattr(Folder, "create", refused)
+    shown = command(*probe)
+    assert json.loads(shown.stdout) == expected
+    assert "cannot be written to, so that the result is not kept; --results names another place" in shown.stderr
+    kept = command(*probe, "--results", tmp_path / "kept")
+    assert json.loads(kept.stdout) == expected
+    assert "not kept" not in kept.stderr
+    again = command(*probe, "--results", tmp_path / "kept")
+    assert "note: the store has this result" in again.stderr
+    assert not (store / "results").exists()
+    page = command("report", "--store", store, "--results", tmp_path / "kept", "--output", tmp_path / "r.html")
+    assert "1 figure" in page.stderr
