@@ -11,7 +11,7 @@ from store_factory import Synthetic
 
 from biocache.engine import ClassifierOptions, ProbeRequest, probe
 
-QUICK = ClassifierOptions(epochs=15, hidden_size=16, learning_rate=1e-2)
+QUICK = ClassifierOptions(epochs=30, hidden_size=16, learning_rate=1e-2)
 
 
 @pytest.mark.slow
