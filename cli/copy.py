@@ -21,7 +21,7 @@ __all__ = ["copy"]
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
   biocache copy biocache.zarr thin.zarr --model bert --layers 1-3 --keep hidden
-  biocache copy biocache.zarr s3://bucket/biocache.zarr"""
+  biocache copy biocache.zarr tests.zarr --task ner --split test"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Copy runs to another store, or less of them.")

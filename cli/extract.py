@@ -58,6 +58,10 @@ def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, a
         _print_plan(plan, as_json=as_json)
         check_disk(store, plan)
         return
+    from biocache.store.claims import sees_writers
+
+    if request.overwrite and store.exists("zarr.json") and not sees_writers(store):
+        note(f"{store} has no locks: whether another process is writing to these runs cannot be seen")
     with Bars("tokens") as bars:
         reports = run_plan(
             store,

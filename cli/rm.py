@@ -70,7 +70,7 @@ def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool) -> 
     chosen = chosen_keys(store, wanted)
     for key in chosen:
         refuse_claimed(store.storage, key)
-    if chosen and not sees_writers(store.storage, chosen[0].path):
+    if chosen and not sees_writers(store.storage):
         note(f"{store.storage} has no locks: whether another process is writing to these runs cannot be seen")
     sizes = [stored_bytes(store.storage, key.path) for key in chosen]
     if chosen:

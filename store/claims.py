@@ -89,8 +89,8 @@ def is_claimed(storage: Storage, run: str) -> bool:
     return probe_lock(storage.local(run) / RECORD_PATH / "zarr.json", _BASE) is Lock.BUSY
 
 
-def sees_writers(storage: Storage, run: str) -> bool:
-    """Return whether `is_claimed` can tell: whether there are locks where a run is."""
+def sees_writers(storage: Storage) -> bool:
+    """Return whether `is_claimed` can tell: whether there are locks where a store is."""
     if not isinstance(storage, Folder):
         return False
-    return probe_lock(storage.local(run) / RECORD_PATH / "zarr.json", _BASE) is not Lock.ABSENT
+    return probe_lock(storage.local("zarr.json")) is not Lock.ABSENT

@@ -155,3 +155,13 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
     assert not (store / "results").exists()
     page = command("report", "--store", store, "--results", tmp_path / "kept", "--output", tmp_path / "r.html")
     assert "1 figure" in page.stderr
+
+
+def test_what_has_no_locks_says_so(command: Command, extracted: Path, tmp_path: Path) -> None:
+    url = f"memory://locks/{tmp_path.name}"
+    command("copy", extracted, url, TEST)
+    told = f"note: {url} has no locks: whether another process is writing to these runs cannot be seen\n"
+    assert told in command("rm", "--store", url, "--all", "--yes").stderr
+    folder = tmp_path / "folder"
+    command("copy", extracted, folder, TEST)
+    assert "has no locks" not in command("rm", "--store", folder, "--all", "--yes").stderr

@@ -210,7 +210,7 @@ def test_a_claimed_run_is_not_removed(source: Synthetic, run: Run) -> None:
 
 
 def test_where_there_are_locks_writers_are_seen(run: Run) -> None:
-    assert sees_writers(run.group.storage, run.group.folder)
+    assert sees_writers(run.group.storage)
 
 
 def test_a_run_is_put_in_its_place_by_one_process_at_a_time(run: Run) -> None:
@@ -250,6 +250,6 @@ run = Folder(Path({str(run.path)!r})), ""
 for wait in (False, True):
     with Claims(*run).hold([0, 1], wait=wait) as first, Claims(*run).hold([0, 1], wait=wait) as second:
         assert first and second and not is_claimed(*run)
-assert not sees_writers(*run)
+assert not sees_writers(run[0])
 """
     subprocess.run([sys.executable, "-c", code], check=True)
