@@ -42,6 +42,8 @@ class ObjectStorage(Storage):
         Credentials, endpoint and the like, by the names of obstore; the environment has what is not here.
     """
 
+    at_once = 8
+
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
         self.options = dict(options or {})

@@ -26,7 +26,15 @@ def below(folder: str, name: str) -> str:
 
 
 class Storage(ABC):
-    """Objects by path, each of which appears whole or not at all."""
+    """Objects by path, each of which appears whole or not at all.
+
+    Attributes
+    ----------
+    at_once
+        Objects worth reading at the same time, because each mostly waits.
+    """
+
+    at_once = 1
 
     @abstractmethod
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from objects import BUCKET, Server
 from store_factory import PROVENANCE, assert_holds, synthetic
 
 from biocache.store import RunKey, Store
+from biocache.store.copying import copy_run
 from biocache.store.creating import create_successor, discard_run, install_successor
 from biocache.store.errors import (
     IntegrityError,
@@ -281,3 +283,21 @@ def test_keys_are_listed_by_their_selection(place: Storage) -> None:
         synthetic(split=split).create(place)
     assert [key.split for key in Store.open(place).keys(split="test")] == ["test"]
     assert isinstance(Store.open(place).keys()[0], RunKey)
+
+
+@pytest.mark.slow
+def test_a_probe_on_a_server_gives_the_numbers_of_a_folder(server: Server, tmp_path: Path) -> None:
+    from biocache.engine import ProbeRequest, probe
+
+    place = on(server)
+    for number, split in enumerate(("train", "test")):
+        source = synthetic([3, 4, 9, 2, 1, 2] * 8, 10, seed=number, split=split, keep=("hidden",))
+        copy_run(source.write_all(tmp_path / split), place)
+        copy_run(Store.open(place).run(split=split), tmp_path / "both")
+    request = ProbeRequest(task="ner", max_train_samples=40)
+    with server.failing(every(11, "slow", ("GET",))):
+        far = probe(place, request)
+    near = probe(tmp_path / "both", request)
+    xr.testing.assert_identical(far.drop_vars("fit_seconds"), near.drop_vars("fit_seconds"))
+    # It is found again where it was kept.
+    assert probe(place, request).identical(far)

@@ -1,9 +1,10 @@
 """Rows of features with their labels, one layer, from the views of a store's runs: what a probe is fitted on."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -121,7 +122,8 @@ def read_rows(
     size = runs[0].spec.feature_size
     features = np.empty((len(position), feature_size(runs, request)), np.float32)
     for place, view in enumerate(views):
-        _fill(features[:, place * size : (place + 1) * size], view.hidden.sel(layer=layer), kept)
+        columns = features[:, place * size : (place + 1) * size]
+        _fill(columns, view.hidden.sel(layer=layer), kept, runs[place].group.storage.at_once)
     if request.combine == "full":
         first, second = features[:, :size], features[:, size : 2 * size]
         np.abs(np.subtract(first, second, out=features[:, 2 * size : 3 * size]), out=features[:, 2 * size : 3 * size])
@@ -133,13 +135,25 @@ def read_rows(
     return Rows(features, row_labels(runs[0])[position], row_samples(runs[0])[position]), position
 
 
-def _fill(target: NDArray[np.float32], hidden: xr.DataArray, kept: NDArray[np.bool_]) -> None:
-    """Compute a layer block by block, so that only one block is in memory beside the rows."""
+def _fill(target: NDArray[np.float32], hidden: xr.DataArray, kept: NDArray[np.bool_], at_once: int) -> None:
+    """Compute a layer block by block, so that only `at_once` blocks are in memory beside the rows."""
+    todo: list[tuple[slice, NDArray[np.bool_], Any]] = []
     begin = row = 0
     for block in hidden.data.blocks:
         chosen = kept[row : row + block.shape[0]]
         row += block.shape[0]
         count = int(chosen.sum())
         if count:
-            target[begin : begin + count] = block.compute(scheduler="synchronous")[chosen]
+            todo.append((slice(begin, begin + count), chosen, block))
         begin += count
+
+    def fill(part: tuple[slice, NDArray[np.bool_], Any]) -> None:
+        rows, chosen, block = part
+        target[rows] = block.compute(scheduler="synchronous")[chosen]
+
+    if at_once == 1:
+        for part in todo:
+            fill(part)
+        return
+    with ThreadPoolExecutor(at_once, "biocache-read") as pool:
+        list(pool.map(fill, todo))
