@@ -120,25 +120,29 @@ class Chunks:
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
         """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
-        return self._committed(index, pack)[1]
+        record = self._record(pack)
+        values = self.read(index, pack)
+        self._require_committed(record, index, pack, values)
+        return values
 
     def read_encoded(self, index: int, pack: int) -> tuple[bytes, int]:
         """Read one chunk as it is stored, and its checksum in the pack's record; see `read_committed`."""
-        stored, _, record = self._committed(index, pack)
+        record = self._record(pack)
+        stored = self._stored(index, pack)
+        self._require_committed(record, index, pack, self._decoded(index, pack, stored))
         return stored, record.checksums[self.kept.name][index]
 
-    def _committed(self, index: int, pack: int) -> tuple[bytes, NDArray[Any], PackRecord]:
+    def _record(self, pack: int) -> PackRecord:
         try:
-            record = read_record(self.run.storage, self.run.folder, pack, self.run.digest)
+            return read_record(self.run.storage, self.run.folder, pack, self.run.digest)
         except IntegrityError:
             self.run.require_same()
             raise
-        stored = self._stored(index, pack)
-        values = self._decoded(index, pack, stored)
+
+    def _require_committed(self, record: PackRecord, index: int, pack: int, values: NDArray[Any]) -> None:
         if not record.matches(self.kept.name, index, values):
             self.run.require_same()
             raise self._unsound(index, pack, "is not what was committed")
-        return stored, values, record
 
     def lazy(self) -> da.Array:
         """Return the valid entries of all chunks as one lazy array, a block a layer of a pack.

@@ -15,7 +15,15 @@ from biocache.store.text import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RECORD_PATH", "PackRecord", "encode_record", "read_record", "record_path", "recorded_packs"]
+__all__ = [
+    "RECORD_PATH",
+    "PackRecord",
+    "decode_record",
+    "encode_record",
+    "read_record",
+    "record_path",
+    "recorded_packs",
+]
 
 RECORD_PATH = "packs/record"
 
@@ -100,9 +108,14 @@ def read_record(storage: Storage, run: str, pack: int, digest: str) -> PackRecor
     IntegrityError
         If the record is missing, damaged, or of another run.
     """
-    path = below(run, record_path(pack))
+    return decode_record(storage, run, pack, digest, None)
+
+
+def decode_record(storage: Storage, run: str, pack: int, digest: str, data: bytes | None) -> PackRecord:
+    """Return a record of which the bytes were read, or are read where they are None; see `read_record`."""
     try:
-        data = storage.get(path)
+        if data is None:
+            data = storage.get(below(run, record_path(pack)))
         body, crc = data[:-4], int.from_bytes(data[-4:], "little")
         if len(data) < 12 or google_crc32c.value(body) != crc:
             raise ValueError("checksum does not match")

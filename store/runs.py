@@ -18,7 +18,7 @@ from biocache.store.errors import (
 from biocache.store.groups import subfolders
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
-from biocache.store.records import PackRecord, read_record, recorded_packs
+from biocache.store.records import PackRecord, decode_record, record_path, recorded_packs
 from biocache.store.schema import LABELLED
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
@@ -207,12 +207,17 @@ class StoredRun:
         """Read the records of those of some packs that are committed; see `records`."""
         group = self.group
         there = set(recorded_packs(group.storage, group.folder))
+        wanted = [pack for pack in packs if pack in there]
+        paths = [below(group.folder, record_path(pack)) for pack in wanted]
+        try:
+            data = group.storage.get_all(paths)
+        except OSError:  # One has gone since, or is no file: they are read one by one.
+            data = {}
         found = {}
-        for pack in packs:
-            if pack in there:
-                # A record that is torn, or of a run that was here before, commits nothing.
-                with suppress(IntegrityError):
-                    found[pack] = read_record(group.storage, group.folder, pack, group.digest)
+        for pack, path in zip(wanted, paths, strict=True):
+            # A record that is torn, or of a run that was here before, commits nothing.
+            with suppress(IntegrityError):
+                found[pack] = decode_record(group.storage, group.folder, pack, group.digest, data.get(path))
         if len(found) < len(there) or not there:
             self.group.require_same()
         return found
