@@ -183,7 +183,8 @@ def test_rm_lists_asks_and_removes(command: Command, store: Path) -> None:
 
 
 def test_rm_needs_to_be_told_what(command: Command, store: Path) -> None:
-    assert "give RUN, selectors, or --all" in command("rm", "--store", store, "--yes", code=2).stderr
+    said = "nothing says what to remove: give RUN, selectors, --all, --results or --unused-results"
+    assert said in command("rm", "--store", store, "--yes", code=2).stderr
     assert "give it alone" in command("rm", "--all", "--model", "bert", "--store", store, "--yes", code=2).stderr
     assert "no run matches" in command("rm", "--store", store, "--yes", "--model", "llama", code=1).stderr
     assert "no run matches" in command("rm", GPT2_TEST.replace("42", "1"), "--store", store, "--yes", code=1).stderr
@@ -208,7 +209,8 @@ def damage(store: Path, what: str) -> str:
     if what == "attributes":
         file.write_text("{", encoding="utf-8")
         return f"run {BERT_TEST} is damaged: {file} is not the metadata of a Zarr version 3 group"
-    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    stored = file.read_bytes()
+    file.write_bytes(stored[:-1] + bytes([stored[-1] ^ 1]))
     return f"commit record of pack 0 of {store / BERT_TEST} cannot be used (checksum does not match)"
 
 
