@@ -170,7 +170,10 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def replace(made: Path, target: Path, temporary: Path) -> None:
-    """Rename a finished file or folder to its place; what a folder replaces is moved aside, not deleted, before that.
+    """Rename a finished file or folder to its place.
+
+    A folder and the one that it replaces are exchanged in one step where the system can; elsewhere the old one is moved
+    aside before that, not deleted.
 
     Parameters
     ----------
@@ -184,6 +187,9 @@ def replace(made: Path, target: Path, temporary: Path) -> None:
     """
     aside = temporary / _REPLACED / target.name
     for _ in range(ATTEMPTS):
+        if made.is_dir() and target.is_dir() and _renamed_as_one(made, target):
+            shutil.rmtree(made, ignore_errors=True)
+            return
         if made.is_dir() or target.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)

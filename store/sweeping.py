@@ -75,6 +75,10 @@ def sweep(storage: Storage) -> int:
     for run in (*replaced, *orphans):
         remove_empty_groups(storage, run)
     tidy(storage)
+    # The groups of successors, also of those that another process has put in their place meanwhile.
+    for group, _, _ in os.walk(root / SUCCESSORS, topdown=False):
+        with suppress(OSError):
+            os.rmdir(group)  # noqa: PTH106
     for torn in root.glob("zarr.json.*.partial"):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)

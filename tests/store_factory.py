@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store import BiocacheError, Run, RunKey
+from biocache.store.atomic import replacing
 from biocache.store.claims import Claims
 from biocache.store.creating import create_run, create_successor, install_successor
 from biocache.store.digests import SampleRow, digest_encoding, digest_samples
@@ -429,3 +431,17 @@ def hold_claim(run: Path, packs: list[int], held: Event, release: Event) -> None
 
 def compute_pickled(pickled: bytes, answers: Connection) -> None:
     answers.send(pickle.loads(pickled).compute(scheduler="synchronous"))
+
+
+def save_many(home: Path, name: str) -> None:
+    """Replace folders of a name of one's own and of one that all others replace, in several threads."""
+
+    def save(thread: int) -> None:
+        for n in range(25):
+            with replacing(home / (f"{name}-{thread}-{n}" if n % 4 else "shared")) as made:
+                made.mkdir()
+                for file in ("a", "b"):
+                    (made / file).write_text("new")
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(save, range(3))) == [None] * 3

@@ -1,16 +1,15 @@
 """Files and folders appear whole, and what they replace is there until they do, whenever a process dies."""
 
-import multiprocessing
 import os
 import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xarray as xr
 from crashes import killed_before_each_change
+from store_factory import processes, save_many
 
 from biocache.store import atomic
 from biocache.store.atomic import (
@@ -52,11 +51,13 @@ def assert_youngest_left(*homes: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize(("kind", "as_one"), [("file", True), ("folder", True), ("folder", False)])
 def test_a_replacement_killed_at_any_moment_loses_nothing(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str, as_one: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "home/target"
+    if not as_one:
+        monkeypatch.setattr(atomic, "_renamed_as_one", lambda *_: False)
 
     def put(text: str) -> None:
         with replacing(target) as made:
@@ -72,7 +73,7 @@ def test_a_replacement_killed_at_any_moment_loses_nothing(
 
     seen = set()
     for kills in killed_before_each_change(prepare, lambda: put("new")):
-        if kind == "file":
+        if as_one:
             assert found() in ({"old"}, {"new"}), kills
         delete_leftovers(target.parent)
         assert_youngest_left(target.parent)
@@ -207,23 +208,14 @@ def test_what_was_replaced_never_comes_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def save_many(home: Path, name: str) -> None:
-    """Replace folders of a name of one's own and of one that all others replace, in several threads."""
-
-    def save(thread: int) -> None:
-        for n in range(25):
-            replaced(home / (f"{name}-{thread}-{n}" if n % 4 else "shared"), "new")
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(save, range(3))) == [None] * 3
-
-
 @pytest.mark.slow
 def test_threads_and_processes_write_beside_each_other(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(3, mp_context=context) as pool:
-        for done in [pool.submit(save_many, tmp_path, str(n)) for n in range(3)]:
-            done.result()
+    children = [processes().Process(target=save_many, args=(tmp_path, str(n))) for n in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 3 * 3 * 18 + 1
     assert all(read(target) == {"new"} for target in tmp_path.iterdir())
 

@@ -148,7 +148,7 @@ def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str
         chunk.write_bytes(data)
     else:
         (result.path / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
-    told = f"result {result.path} cannot be read .*remove it with `verify.repair=True.` and run the same"
+    told = f"result {result.path} cannot be read .*remove it with `Store.verify.repair=True.` and run the same"
     with pytest.raises(IntegrityError, match=told):
         find_result(tmp_path, "probe", INPUTS)
     (problem,) = verify_results(Folder(tmp_path), result_folders(Folder(tmp_path)))

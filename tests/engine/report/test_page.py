@@ -243,7 +243,7 @@ def test_results_of_any_shape_cost_themselves_alone(full: Path, tmp_path: Path, 
     sound, inputs = whole.load(), json.loads(json.dumps(dict(whole.inputs)))
     expected = write_report(full, tmp_path / "report.html", ReportRequest(samples=0)).figures
     rng, seen = random.Random(0), 0
-    chosen = rng.sample([place for place in places(inputs) if place], 8)
+    chosen = rng.sample([place for place in places(inputs) if place], 16)
     changed = [replaced(inputs, place, rng.choice(STRANGE)) for place in chosen]
     datasets = [xr.Dataset(), sound.drop_vars(next(iter(sound.data_vars))), sound.assign_attrs(task=1), sound.isel(
         {next(iter(sound.sizes)): slice(0)}), sound.map(lambda array: array.astype(str))]  # fmt: skip
