@@ -79,7 +79,8 @@ def sweep(storage: Storage) -> int:
     for group, _, _ in os.walk(root / SUCCESSORS, topdown=False):
         with suppress(OSError):
             os.rmdir(group)  # noqa: PTH106
-    for torn in root.glob("zarr.json.*.partial"):
+    homes = ("", f"{RESULTS}/", f"{RESULTS}/*/")
+    for torn in (torn for home in homes for torn in root.glob(f"{home}zarr.json.*.partial")):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)
     for run in _folders(storage):
@@ -96,7 +97,9 @@ def _replaced(storage: Folder) -> Iterator[str]:
         with suppress(BiocacheError):
             kept = StoredRun.open(storage, key)
             try:
-                is_old = StoredRun.open(storage, key, successor=True).group.digest == kept.replaces
+                left = StoredRun.open(storage, key, successor=True)
+                # The second: of two processes that replaced a run, one was killed after the other had ended.
+                is_old = left.group.digest == kept.replaces or left.spec == kept.spec
             except StoreFormatError:  # A damaged run that was replaced, or a successor that nobody can finish.
                 is_old = True
             if is_old and not is_claimed(storage, run):
