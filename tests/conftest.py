@@ -66,6 +66,16 @@ class Checkpoints(Mapping[str, Path]):
         return sum(1 for _ in self)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_sync() -> Iterator[None]:
+    """Leave files to the system: flushing thousands of small ones to the disk takes longer than the tests."""
+    from biocache.store.storage import Folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Folder, "sync", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from biocache.engine.demo.corpus import write_corpus

@@ -162,7 +162,7 @@ def bench_read(args: argparse.Namespace) -> None:
             times["plain zarr"].append(timed(lambda: read_plainly(runs)))
             times["cosine"].append(timed(lambda: compare(store)))
             times["all metrics"].append(timed(lambda: compare(store, tuple(METRICS))))
-        entries = 2 * runs[0].counts.pairs * runs[0].spec.head_count * len(runs[0].spec.attention_layers)
+        entries = 2 * runs[0].counts.entries * runs[0].spec.head_count * len(runs[0].spec.attention_layers)
         print(f"{runs[0].counts.samples} sentences, {runs[0].counts.packs} packs, {CORES} cores, {args.turns} turns")
         for what, own in times.items():
             ratio = median(a / b for a, b in zip(own, times["plain zarr"], strict=True))

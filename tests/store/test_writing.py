@@ -1,12 +1,14 @@
 """Writing a run: what is on disk, in which order it may come there, and what becomes of it when a writer fails."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from biocache.store import Store, schema
 from biocache.store.creating import create_run, discard_run, resume_run
 from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatError
 from biocache.store.records import record_path
+from biocache.store.storage import Folder
 from biocache.store.writing import PackBuffer, RunWriter
 
 
@@ -500,3 +503,38 @@ def test_files_of_others_in_the_place_of_a_run_are_left_there(root: Path) -> Non
         source.create(root)
     assert (root / source.spec.key.path / "thesis.tex").read_text() == "years of work"
     assert list(root.glob(".partial-*")) == []
+
+
+# As it is: the tests' own configuration leaves it out.
+SYNC = Folder.sync
+
+
+def test_chunks_are_on_the_disk_before_the_record_and_the_record_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthetic()
+    run = source.create(tmp_path)
+    done: list[tuple[str, Any]] = []
+    put, fsync = Folder.put, os.fsync
+
+    def noted(folder: Folder, path: str, data: bytes) -> None:
+        done.append(("put", path))
+        put(folder, path, data)
+
+    def synced(folder: Folder, paths: Any) -> None:
+        names = list(paths)
+        done.append(("sync", names))
+        SYNC(folder, names)
+
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(fd), fsync(fd)))
+    monkeypatch.setattr(Folder, "put", noted)
+    monkeypatch.setattr(Folder, "sync", synced)
+    source.write(run, [1])
+    chunks = [path for what, path in done if what == "put" and "/c/" in path and "record" not in path]
+    assert len(chunks) == 3 + 2
+    record = record_path(1)
+    assert done == [*(("put", path) for path in chunks), ("sync", chunks), ("put", record), ("sync", [record])]
+    # Each file, and each folder that names one.
+    folders = {path.rpartition("/")[0] for path in chunks}
+    assert len(flushed) == len(chunks) + len(folders) + 2

@@ -1,0 +1,100 @@
+"""What places cost: syncing to the disk, an S3 server on the loopback interface. Ratios of measurements of one call.
+
+    python tests/benchmarks/bench_places.py [--tokens 100000] [--turns 3]
+
+The store holds random values as of bench_queries: 7 layers of 384 features.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import obstore
+from bench_queries import KEY, layout, provenance, spec_of
+from objects import BUCKET, Server
+
+from biocache.store import Run
+from biocache.store.creating import create_run
+from biocache.store.objects import ObjectStorage
+from biocache.store.storage import Folder, Storage, below
+from biocache.store.writing import PackBuffer, RunWriter
+
+
+def write(place: Storage, tokens: int) -> float:
+    """Write a run with two writers, as an extraction does; return the seconds of its packs."""
+    spec = spec_of(KEY)
+    plan, columns = layout(tokens)
+    run = create_run(place, spec, provenance(), plan, columns)
+    buffer = PackBuffer.empty(spec, plan)
+    assert buffer.hidden is not None
+    buffer.hidden[...] = np.random.default_rng(0).standard_normal(buffer.hidden.shape, np.float32)
+    writer = RunWriter(run)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda pack: writer.write_pack(pack, buffer), range(plan.pack_count)))
+    took = time.perf_counter() - began
+    writer.close()
+    return took
+
+
+def timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def read_layer(run: Run) -> None:
+    """Read a layer, several packs at the same time."""
+    chunks = run.chunks("hidden")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda pack: chunks.read_committed(3, pack), range(run.counts.packs)))
+
+
+def get_layer(place: ObjectStorage, run: Run) -> None:
+    """Get the same objects with obstore alone."""
+    chunks = run.chunks("hidden")
+    paths = [below(run.key.path, chunks.path(3, pack)) for pack in range(run.counts.packs)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda path: obstore.get(place._store, path).bytes(), paths))
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=100_000)
+    parser.add_argument("--turns", type=int, default=3)
+    asked = parser.parse_args()
+    server, folder = Server(), Path(tempfile.mkdtemp())
+    synced, plain, far, layers = [], [], [], []
+    sync = Folder.sync
+    for turn in range(asked.turns):
+        synced.append(write(Folder(folder / f"synced-{turn}"), asked.tokens))
+        Folder.sync = lambda *_: None  # type: ignore[method-assign]
+        plain.append(write(Folder(folder / f"plain-{turn}"), asked.tokens))
+        Folder.sync = sync  # type: ignore[method-assign]
+        place = ObjectStorage(f"s3://{BUCKET}/store-{turn}", server.options)
+        far.append(write(place, asked.tokens))
+        run = Run.open(place, KEY)
+        run.plan  # noqa: B018  (tables are read once)
+        bare = timed(lambda run=run, place=place: get_layer(place, run))
+        layers.append(bare / timed(lambda run=run: read_layer(run)))
+    shutil.rmtree(folder)
+    gigabytes = asked.tokens * 384 * 7 * 2 / 1e9
+    print(f"writing {gigabytes:.2f} GB before compression: {gigabytes / median(plain):.2f} GB/s without sync")
+    print(f"writing with sync / without      {median(synced) / median(plain):.2f}")
+    print(f"writing to S3 / to a folder      {median(far) / median(synced):.2f}")
+    print(f"reading a layer of S3 / obstore  {median(layers):.2f} of its rate")
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()
