@@ -34,13 +34,15 @@ def write(place: Storage, tokens: int) -> float:
     spec = spec_of(KEY)
     plan, columns = layout(tokens)
     run = create_run(place, spec, provenance(), plan, columns)
-    buffer = PackBuffer.empty(spec, plan)
-    assert buffer.hidden is not None
-    buffer.hidden[...] = np.random.default_rng(0).standard_normal(buffer.hidden.shape, np.float32)
+    empty = PackBuffer.empty(spec, plan).hidden
+    assert empty is not None
+    values = np.random.default_rng(0).standard_normal(empty.shape, np.float32).astype(np.float16)
+    # The unused end of a buffer is overwritten with fill.
+    buffers = [PackBuffer(values.copy()) for _ in range(plan.pack_count)]
     writer = RunWriter(run)
     began = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda pack: writer.write_pack(pack, buffer), range(plan.pack_count)))
+        list(pool.map(lambda pack: writer.write_pack(pack, buffers[pack]), range(plan.pack_count)))
     took = time.perf_counter() - began
     writer.close()
     return took
