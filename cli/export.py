@@ -10,6 +10,7 @@ from biocache.cli.options import run_selectors, store_option
 from biocache.cli.render import Bars, echo
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS
+from biocache.store.schema import LEVELS
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
@@ -29,7 +30,7 @@ Examples, in the folder that a demo made:
 @run_selectors
 @click.option(
     "--level",
-    type=click.Choice(["tokens", "words", "samples"]),
+    type=click.Choice(LEVELS),
     default="words",
     show_default=True,
     help="What a row is.",

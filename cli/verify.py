@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +63,7 @@ def verify(
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
     from biocache.store import Store
     from biocache.store.integrity import repair as repaired
-    from biocache.store.integrity import repair_groups, verify_results
+    from biocache.store.integrity import repair_groups
     from biocache.store.results import result_folders
 
     done = repair_groups(store) if repair else []
@@ -86,12 +87,12 @@ def verify(
 
     results = [] if any(wanted) else result_folders(opened.storage)
     with Bars("packs") as bars:
-        for key in chosen:
-            for problem in _problems(opened.storage, key, recompute, weights, device, on_pack):
-                tell(problem)
-        for problem in verify_results(opened.storage, results):
+        for problem in _stored(store, chosen, results, on_pack):
             tell(problem)
-    done += repaired(opened.storage, problems) if repair else []
+        # Before samples are computed again: what differs then is no damage.
+        done += repaired(store, problems) if repair else []
+        for problem in _recomputed(store, chosen, recompute, weights, device):
+            tell(problem)
     checked = {"runs": len(chosen), "packs": packs, "results": len(results)}
     if as_json:
         print_json(checked | {"problems": [asdict(problem) for problem in problems], "repaired": done})
@@ -119,30 +120,34 @@ def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
         )
 
 
-def _problems(
-    store: "Storage",
-    key: "RunKey",
-    recompute: int | None,
-    weights: str | None,
-    device: str | None,
-    on_pack: Callable[[str, int, int], None],
+def _stored(
+    store: "Storage", keys: "list[RunKey]", results: list[str], on_pack: Callable[[str, int, int], None]
 ) -> "Iterator[Problem]":
+    from biocache.store.integrity import verify_key, verify_results
+
+    for key in keys:
+        yield from verify_key(store, key, partial(on_pack, str(key)))
+    yield from verify_results(store, results)
+
+
+def _recomputed(
+    store: "Storage", keys: "list[RunKey]", count: int | None, weights: str | None, device: str | None
+) -> "Iterator[Problem]":
+    for key in keys if count is not None else ():
+        yield from _recomputed_run(store, key, count or 0, weights, device)
+
+
+def _recomputed_run(
+    store: "Storage", key: "RunKey", count: int, weights: str | None, device: str | None
+) -> "Iterator[Problem]":
+    from biocache.engine.recompute import recompute_samples
     from biocache.store import Run
     from biocache.store.errors import IncompleteRunError, IntegrityError, StoreFormatError
-    from biocache.store.integrity import Problem, verify_run
-
-    name = str(key)
-    try:
-        run = Run.open(store, key)
-    except StoreFormatError as error:
-        yield Problem(name, None, error.message)
-        return
-    yield from verify_run(run, lambda done, total: on_pack(name, done, total))
-    if recompute is None:
-        return
-    from biocache.engine.recompute import recompute_samples
+    from biocache.store.integrity import Problem
 
     try:
-        yield from recompute_samples(run, recompute, model=weights, device=device)
+        yield from recompute_samples(Run.open(store, key), count, model=weights, device=device)
     except (IntegrityError, IncompleteRunError) as error:
-        yield Problem(name, None, f"samples cannot be recomputed: {error.message}")
+        yield Problem(str(key), None, f"samples cannot be recomputed: {error.message}")
+    except StoreFormatError:  # Told when what is stored was checked.
+        return

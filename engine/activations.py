@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from biocache.engine.exporting import check_target, replacing
 from biocache.store.errors import SettingError
 from biocache.store.reading import Run
+from biocache.store.stacking import view_options
 
-__all__ = ["FORMATS", "LEVELS", "Exported", "export_activations"]
-
-LEVELS = ("tokens", "words", "samples")
+__all__ = ["FORMATS", "Exported", "export_activations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ def export_activations(
         As the views of a run.
     """
     check_target(output, tuple(FORMATS), "output")
-    view = _view(run, level, pooling)
+    options = view_options(level, pooling)
+    view: xr.Dataset = getattr(run, level)(**options)
     chosen = tuple(int(layer) for layer in view.layer.values) if layers is None else layers
     missing = [layer for layer in chosen if layer not in view.layer]
     if missing:
@@ -96,16 +96,6 @@ def export_activations(
     with replacing(output) as made:
         FORMATS[output.suffix.lower()](rows, made)
     return Exported(output, rows.count, chosen, int(view.sizes["feature"]))
-
-
-def _view(run: Run, level: str, pooling: str | None) -> xr.Dataset:
-    if level not in LEVELS:
-        raise SettingError(f"level {level!r} is not one of {', '.join(LEVELS)}")
-    if pooling is not None and level == "tokens":
-        raise SettingError(f"pooling {pooling!r} reduces words or samples; tokens are exported as they are")
-    settings = {} if pooling is None else {"pooling": pooling}
-    made: xr.Dataset = getattr(run, level)(**settings)
-    return made
 
 
 class _Rows:

@@ -13,9 +13,9 @@ import xarray as xr
 
 from biocache.store import atomic
 from biocache.store.errors import BiocacheError, ResourceError, SettingError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
-from biocache.store.storage import Folder
 from biocache.store.text import printable
 
 if TYPE_CHECKING:

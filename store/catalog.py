@@ -251,12 +251,21 @@ class Store:
         """
         from biocache.store.results import list_results, runs_in
 
-        there = []
+        # A run that cannot be opened may be the one: its results stay.
+        there: dict[str, dict[str, str] | None] = {}
         for key in self.keys():
-            with suppress(BiocacheError):
-                there.append(StoredRun.open(self.storage, key).identity)
+            try:
+                there[str(key)] = StoredRun.open(self.storage, key).identity
+            except RunNotFoundError:  # Another process has removed it meanwhile.
+                continue
+            except StoreFormatError:
+                there[str(key)] = None
+
+        def is_gone(run: dict[str, Any]) -> bool:
+            return there.get(run["run"], {}) not in (run, None)
+
         results = list_results(self.result_places[0], None, [])
-        return [result for result in results if any(run not in there for run in runs_in(result.inputs))]
+        return [result for result in results if any(map(is_gone, runs_in(result.inputs)))]
 
     def remove_results(self, results: "Iterable[StoredResult]") -> int:
         """Remove results, and return their bytes."""
@@ -297,15 +306,9 @@ class Store:
             Empty for a sound store whose runs are complete.
         """
         from biocache.store import integrity
-        from biocache.store.reading import Run
         from biocache.store.results import result_folders
 
-        problems: list[Problem] = []
-        for key in self.keys():
-            try:
-                problems += integrity.verify_run(Run.open(self.storage, key))
-            except BiocacheError as error:
-                problems.append(integrity.Problem(str(key), None, error.message))
+        problems = [problem for key in self.keys() for problem in integrity.verify_key(self.storage, key)]
         problems += integrity.verify_results(self.storage, result_folders(self.storage))
         if repair:
             integrity.repair(self.storage, problems)

@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from biocache.store.folders import Folder
 from biocache.store.locks import Lock, lock, probe_lock, unlock
 from biocache.store.records import RECORD_PATH
-from biocache.store.storage import Folder, Storage
+from biocache.store.storage import Storage
 
 __all__ = ["Claims", "is_claimed", "sees_writers"]
 

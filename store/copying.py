@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from biocache.store import schema
-from biocache.store.creating import create_run
+from biocache.store.creating import create_run, described_difference
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.reading import Run
@@ -110,9 +110,10 @@ def copy_run(
     try:
         made = create_run(storage, spec, run.provenance, run.plan, columns)
     except SpecMismatchError as error:
+        differences = described_difference(Run.open(storage, run.key).spec, spec)
         raise SpecMismatchError(
-            f"{storage} has another run {run.key} ({error.message.partition(' (')[2].partition(');')[0]}); copy to "
-            "another store, or remove that run with `biocache rm` first"
+            f"{storage} has another run {run.key} ({differences}); copy to another store, or remove that run with "
+            "`biocache rm` first"
         ) from error
     copied = stored = 0
     with closing(RunWriter(made)) as writer:

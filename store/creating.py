@@ -17,6 +17,7 @@ from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
     BusyError,
     IntegrityError,
+    NewerFormatError,
     RunNotFoundError,
     SpecMismatchError,
     StoreFormatError,
@@ -32,7 +33,15 @@ from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import changing, tidy
 from biocache.store.text import shortened
 
-__all__ = ["create_run", "create_successor", "discard_run", "install_successor", "refuse_claimed", "resume_run"]
+__all__ = [
+    "create_run",
+    "create_successor",
+    "described_difference",
+    "discard_run",
+    "install_successor",
+    "refuse_claimed",
+    "resume_run",
+]
 
 
 def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -145,6 +154,8 @@ def create_successor(
             _discard(storage, spec.key, successor_path(spec.key))
     try:
         return _create(storage, spec, provenance, plan, columns, successor=True)
+    except NewerFormatError:
+        raise
     except (SpecMismatchError, StoreFormatError):
         _discard(storage, spec.key, successor_path(spec.key))
     return _create(storage, spec, provenance, plan, columns, successor=True)
@@ -184,6 +195,14 @@ def _digest_of(storage: Storage, key: RunKey) -> str:
     return ""
 
 
+def described_difference(stored: RunSpec, asked: RunSpec) -> str:
+    """Return the fields in which two specs differ, for a message; empty where they are equal."""
+    return "; ".join(
+        f"{name}: stored {shortened(old)}, asked for {shortened(new)}"
+        for name, (new, old) in asked.difference(stored).items()
+    )
+
+
 def resume_run(store: StorePlace, spec: RunSpec, *, successor: bool = False) -> Run | None:
     """Return the run of a spec's key, or its successor; None where there is none.
 
@@ -199,13 +218,9 @@ def resume_run(store: StorePlace, spec: RunSpec, *, successor: bool = False) -> 
     if not is_run(storage, successor_path(spec.key) if successor else spec.key.path):
         return None
     run = Run.open(storage, spec.key, successor=successor)
-    differences = spec.difference(run.spec)
-    if differences:
-        named = "; ".join(
-            f"{name}: stored {shortened(old)}, asked for {shortened(new)}" for name, (new, old) in differences.items()
-        )
+    if differences := described_difference(run.spec, spec):
         raise SpecMismatchError(
-            f"run {spec.key} exists and was made from another spec ({named}); pass --overwrite to replace it, or "
+            f"run {spec.key} exists and was made from another spec ({differences}); pass --overwrite to replace it, or "
             "another --store or model NAME=... to keep both"
         )
     return run

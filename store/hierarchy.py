@@ -6,10 +6,11 @@ from contextlib import suppress
 
 from biocache.store.atomic import ATTEMPTS
 from biocache.store.errors import StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.groups import check_store
 from biocache.store.paths import enclosing_zarr
 from biocache.store.spec import FORMAT_VERSION
-from biocache.store.storage import Folder, Storage, below
+from biocache.store.storage import Storage, below
 
 __all__ = [
     "create_parents",

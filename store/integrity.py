@@ -23,7 +23,7 @@ from biocache.store.schema import ATTENTION
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
-__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_results", "verify_run"]
+__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_key", "verify_results", "verify_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +112,36 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
             on_pack(pack + 1, run.counts.packs)
 
 
+def verify_key(storage: Storage, key: RunKey, on_pack: Callable[[int, int], None] | None = None) -> Iterator[Problem]:
+    """Check the run of a key, which may be damaged; see `verify_run`."""
+    try:
+        run = Run.open(storage, key)
+    except StoreFormatError as error:
+        yield Problem(str(key), None, error.message)
+        return
+    yield from verify_run(run, on_pack)
+
+
 def verify_results(storage: Storage, folders: Iterable[str]) -> Iterator[Problem]:
     """Check results of a store, by their paths; yield a problem for each that cannot be read."""
     for folder in folders:
-        try:
-            read_result(storage, folder).load()
-        except BiocacheError as error:
+        if (error := _result_fault(storage, folder)) is not None:
             yield Problem(folder, None, error.message)
 
 
-def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
-    """Remove what is damaged and can be made again by the command that made it, and make lost groups again.
+def _result_fault(storage: Storage, folder: str) -> IntegrityError | NewerFormatError | None:
+    try:
+        read_result(storage, folder).load()
+    except (IntegrityError, NewerFormatError) as error:
+        return error
+    return None
 
-    That is: commit records of packs with a fault, so that they are computed again; results; the ``zarr.json`` of groups
-    above a run. A run whose own tables are damaged stays as it is.
+
+def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
+    """Remove what is damaged and can be made again by the command that made it.
+
+    That is: commit records of packs with a fault, so that they are computed again, and results. A run whose own tables
+    are damaged stays as it is, and so does all that a newer release wrote.
 
     Parameters
     ----------
@@ -146,11 +162,16 @@ def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
             if storage.exists(path):
                 storage.delete(path)
                 done.append(f"{problem.place}, pack {problem.pack}: its record was deleted; extract the run again")
-        elif problem.place.startswith(f"{RESULTS}/"):
+        elif isinstance(_result_fault_of(storage, problem), IntegrityError):
             with suppress(FileNotFoundError):
                 storage.remove(problem.place)
                 done.append(f"{problem.place}: deleted; run the command that computed it again")
     return done
+
+
+def _result_fault_of(storage: Storage, problem: Problem) -> BiocacheError | None:
+    is_result = problem.place.startswith(f"{RESULTS}/")
+    return _result_fault(storage, problem.place) if is_result else None
 
 
 def repair_groups(storage: Storage) -> list[str]:

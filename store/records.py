@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "RECORD_PATH",
     "PackRecord",
-    "decode_record",
     "encode_record",
     "read_record",
     "record_path",
@@ -91,7 +90,7 @@ def encode_record(record: PackRecord) -> bytes:
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
-def read_record(storage: Storage, run: str, pack: int, digest: str) -> PackRecord:
+def read_record(storage: Storage, run: str, pack: int, digest: str, data: bytes | None = None) -> PackRecord:
     """Read the record of a pack, which is committed if this succeeds.
 
     Parameters
@@ -102,17 +101,14 @@ def read_record(storage: Storage, run: str, pack: int, digest: str) -> PackRecor
         The pack.
     digest
         Digest of the run.
+    data
+        The stored record, where it was read before.
 
     Raises
     ------
     IntegrityError
-        If the record is missing, damaged, or of another run.
+        If the record is missing, damaged, or of another run or pack.
     """
-    return decode_record(storage, run, pack, digest, None)
-
-
-def decode_record(storage: Storage, run: str, pack: int, digest: str, data: bytes | None) -> PackRecord:
-    """Return a record of which the bytes were read, or are read where they are None; see `read_record`."""
     try:
         if data is None:
             data = storage.get(below(run, record_path(pack)))

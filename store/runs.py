@@ -18,7 +18,7 @@ from biocache.store.errors import (
 from biocache.store.groups import subfolders
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
-from biocache.store.records import PackRecord, decode_record, record_path, recorded_packs
+from biocache.store.records import PackRecord, read_record, record_path, recorded_packs
 from biocache.store.schema import LABELLED
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
@@ -217,8 +217,8 @@ class StoredRun:
         for pack, path in zip(wanted, paths, strict=True):
             # A record that is torn, or of a run that was here before, commits nothing.
             with suppress(IntegrityError):
-                found[pack] = decode_record(group.storage, group.folder, pack, group.digest, data.get(path))
-        if len(found) < len(there) or not there:
+                found[pack] = read_record(group.storage, group.folder, pack, group.digest, data.get(path))
+        if len(found) < len(wanted) or not there:
             self.group.require_same()
         return found
 

@@ -14,6 +14,7 @@ __all__ = [
     "ATTENTION",
     "HIDDEN",
     "LABELLED",
+    "LEVELS",
     "VARIABLES",
     "WHOLE_VIEWS",
     "Activation",
@@ -151,6 +152,9 @@ ATTENTION = Activation(
     1,
 )
 ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
+
+#: What a row of a view of hidden states may be.
+LEVELS = ("tokens", "words", "samples")
 
 #: View of all texts of a sample -> their number.
 WHOLE_VIEWS = {"sentence": 1, "pair": 2}

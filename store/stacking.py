@@ -10,22 +10,18 @@ import xarray as xr
 
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.reading import Run
+from biocache.store.schema import LEVELS
 from biocache.store.text import shortened
 
-__all__ = ["stack_runs"]
+__all__ = ["stack_runs", "view_options"]
 
-LEVELS = ("tokens", "words", "samples")
 # Parts of a key along which the same text is read, so that rows can be aligned.
 STACKED = ("model", "training_size", "seed")
 
 
 def stack_runs(find: Callable[..., Run], level: str, pooling: str | None, selection: Mapping[str, Any]) -> xr.Dataset:
     """Stack the views of several runs, which `find` opens; see `Store.stack`."""
-    if level not in LEVELS:
-        raise SettingError(f"level {level!r} is not one of {', '.join(LEVELS)}")
-    if pooling is not None and level == "tokens":
-        raise SettingError(f"pooling {pooling!r} reduces words or samples; tokens are stacked as they are")
-    options = {} if pooling is None else {"pooling": pooling}
+    options = view_options(level, pooling)
     axes = {
         name: list(value)
         for name, value in selection.items()
@@ -61,6 +57,21 @@ def stack_runs(find: Callable[..., Run], level: str, pooling: str | None, select
     (stacked,) = views
     rows = getattr(runs[0].counts, level)
     return stacked.assign_attrs({f"{level}_left_out": rows - stacked.sizes[dim]})
+
+
+def view_options(level: str, pooling: str | None) -> dict[str, str]:
+    """Return the arguments of the view of a level.
+
+    Raises
+    ------
+    SettingError
+        If the level is not known, or the pooling is of tokens.
+    """
+    if level not in LEVELS:
+        raise SettingError(f"level {level!r} is not one of {', '.join(LEVELS)}")
+    if pooling is not None and level == "tokens":
+        raise SettingError(f"pooling {pooling!r} reduces words or samples; tokens are taken as they are")
+    return {} if pooling is None else {"pooling": pooling}
 
 
 def _refuse_unlike(runs: Sequence[Run], level: str) -> None:

@@ -6,12 +6,13 @@ from contextlib import contextmanager, suppress
 
 from biocache.store.atomic import is_abandoned, is_quiet, leftovers, locked_file, own_path, remove
 from biocache.store.claims import is_claimed
-from biocache.store.errors import BiocacheError, SettingError, StoreFormatError
+from biocache.store.errors import BiocacheError, NewerFormatError, SettingError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.groups import RESULTS, check_store, subfolders
 from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
 from biocache.store.keys import RunKey
 from biocache.store.runs import SUCCESSORS, StoredRun, successor_path, successors
-from biocache.store.storage import Folder, Storage, below
+from biocache.store.storage import Storage, below
 
 __all__ = ["CHANGING", "changing", "stored_bytes", "sweep", "tidy"]
 
@@ -100,6 +101,8 @@ def _replaced(storage: Folder) -> Iterator[str]:
                 left = StoredRun.open(storage, key, successor=True)
                 # The second: of two processes that replaced a run, one was killed after the other had ended.
                 is_old = left.group.digest == kept.replaces or left.spec == kept.spec
+            except NewerFormatError:
+                is_old = False
             except StoreFormatError:  # A damaged run that was replaced, or a successor that nobody can finish.
                 is_old = True
             if is_old and not is_claimed(storage, run):

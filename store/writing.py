@@ -20,6 +20,7 @@ from biocache.store.reading import Run
 from biocache.store.records import PackRecord, encode_record, record_path
 from biocache.store.schema import ACTIVATIONS, Activation
 from biocache.store.spec import RunSpec
+from biocache.store.storage import below
 
 __all__ = ["PackBuffer", "RunWriter"]
 
@@ -70,9 +71,9 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._chunks = {kept.name: run.chunks(kept.name) for kept in run.spec.kept}
-        self._folder = run.group.storage.pinned(run.group.folder)
+        self._storage, self._folder = run.group.storage.pinned(run.group.folder)
         try:
-            self._claims = Claims(self._folder, "")
+            self._claims = Claims(self._storage, self._folder)
         except OSError as error:
             run.group.require_same()
             raise write_error(error, f"writing run {run.key}") from error
@@ -80,7 +81,7 @@ class RunWriter:
     def close(self) -> None:
         """Give up all claims."""
         self._claims.close()
-        self._folder.close()
+        self._storage.close()
 
     def pending(self, packs: Iterable[int] | None = None) -> list[int]:
         """Return the packs, of all or of some, that are not there, ascending, as of now.
@@ -95,7 +96,7 @@ class RunWriter:
     def _size(self, pack: int) -> int:
         """Return the bytes of the chunks of a pack."""
         return sum(
-            self._folder.size(chunks.path(index, pack))
+            self._storage.size(below(self._folder, chunks.path(index, pack)))
             for chunks in self._chunks.values()
             for index in range(len(chunks.layers))
         )
@@ -182,13 +183,13 @@ class RunWriter:
 
     def _commit(self, pack: int, checksums: dict[str, list[int]], sizes: Mapping[str, int]) -> PackRecord:
         """Commit a pack, all of whose chunks were written."""
-        self._folder.sync(sizes)
+        self._storage.sync(below(self._folder, path) for path in sizes)
         self.run.in_place().group.require_same()
         time = datetime.now(UTC).isoformat(timespec="seconds")
         record = PackRecord(self.run.group.digest, pack, checksums, sum(sizes.values()), time, socket.gethostname())
         path = record_path(pack)
         self._put(path, encode_record(record))
-        self._folder.sync([path])
+        self._storage.sync([below(self._folder, path)])
         return record
 
     def _write_chunk(self, path: str, block: NDArray[np.floating]) -> int:
@@ -197,8 +198,9 @@ class RunWriter:
         return len(data)
 
     def _put(self, path: str, data: bytes) -> None:
-        self._folder.discard_partial(path)
-        self._folder.put(path, data)
+        place = below(self._folder, path)
+        self._storage.discard_partial(place)
+        self._storage.put(place, data)
 
     def _check_buffer(self, buffer: PackBuffer) -> None:
         spec = self.run.spec

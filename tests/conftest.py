@@ -69,7 +69,7 @@ class Checkpoints(Mapping[str, Path]):
 @pytest.fixture(scope="session", autouse=True)
 def _without_sync() -> Iterator[None]:
     """Leave files to the system: flushing thousands of small ones to the disk takes longer than the tests."""
-    from biocache.store.storage import Folder
+    from biocache.store.folders import Folder
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folder, "sync", lambda *_: None)

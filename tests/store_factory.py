@@ -28,13 +28,13 @@ from biocache.store.atomic import replacing
 from biocache.store.claims import Claims
 from biocache.store.creating import create_run, create_successor, install_successor
 from biocache.store.digests import SampleRow, digest_encoding, digest_samples
+from biocache.store.folders import Folder
 from biocache.store.integrity import verify_run
 from biocache.store.packing import PackPlan, plan_packs
 from biocache.store.records import PackRecord, encode_record, read_record, record_path
 from biocache.store.schema import WHOLE_VIEWS
 from biocache.store.sealing import seal
 from biocache.store.spec import Provenance, RunSpec
-from biocache.store.storage import Folder
 from biocache.store.writing import PackBuffer, RunWriter
 
 KEY = RunKey("ner", "corpus", "tiny", 30, 42, "sentence", "test")

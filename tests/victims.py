@@ -72,7 +72,7 @@ def _kill() -> None:
 
 def _arm(job: dict[str, Any]) -> None:
     from biocache.store import creating, writing
-    from biocache.store.storage import Folder
+    from biocache.store.folders import Folder
 
     owner, name = {
         "create_group": (Folder, "create"),

@@ -22,10 +22,11 @@ from biocache.engine.machine import isolated, origin, seeded
 from biocache.engine.request import in_words_of
 from biocache.store.atomic import write_error
 from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError, TrainingError
+from biocache.store.folders import Folder
 from biocache.store.hierarchy import refuse_foreign
 from biocache.store.paths import enclosing_zarr, resolved
 from biocache.store.results import find_result, save_result
-from biocache.store.storage import Folder, Storage, StorePlace, open_storage
+from biocache.store.storage import Storage, StorePlace, open_storage
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.training import Training

@@ -24,8 +24,9 @@ from objects import BUCKET, Server
 
 from biocache.store import Run
 from biocache.store.creating import create_run
+from biocache.store.folders import Folder
 from biocache.store.objects import ObjectStorage
-from biocache.store.storage import Folder, Storage, below
+from biocache.store.storage import Storage, below
 from biocache.store.writing import PackBuffer, RunWriter
 
 

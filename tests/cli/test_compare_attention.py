@@ -19,7 +19,8 @@ from biocache.engine.analyses.attention import metrics
 from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_NAMES
 from biocache.store import Store
 from biocache.store.errors import SettingError
-from biocache.store.storage import Folder, Storage
+from biocache.store.folders import Folder
+from biocache.store.storage import Storage
 
 Command = Callable[..., Result]
 Handed = Callable[..., AttentionRequest]

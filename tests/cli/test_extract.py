@@ -16,7 +16,7 @@ from biocache.engine.extraction.request import ExtractionRequest, Partition
 from biocache.engine.extraction.running import Progress, RunReport
 from biocache.store import Store
 from biocache.store.errors import SettingError
-from biocache.store.storage import Folder
+from biocache.store.folders import Folder
 
 Command = Callable[..., Result]
 

@@ -9,8 +9,8 @@ from click.testing import Result
 
 from biocache.engine.exporting import export_dataset
 from biocache.store.errors import SettingError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.hierarchy import refuse_foreign
-from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 

@@ -20,7 +20,7 @@ from biocache.engine.analysis import ANALYSES
 from biocache.engine.metrics import score_names
 from biocache.store import Store
 from biocache.store.errors import SettingError
-from biocache.store.storage import Folder
+from biocache.store.folders import Folder
 
 Command = Callable[..., Result]
 

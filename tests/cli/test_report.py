@@ -13,7 +13,8 @@ from biocache.engine.report import report as engine_module
 from biocache.engine.report.request import Report
 from biocache.store import Store
 from biocache.store.errors import SettingError
-from biocache.store.storage import Folder, Storage
+from biocache.store.folders import Folder
+from biocache.store.storage import Storage
 
 Command = Callable[..., Result]
 Handed = Callable[..., tuple[tuple[Storage, ...], Path, ReportRequest]]

@@ -16,8 +16,8 @@ from store_factory import chunk_file
 from biocache.engine import recompute
 from biocache.store import Run, Store
 from biocache.store.claims import Claims
+from biocache.store.folders import Folder
 from biocache.store.integrity import Problem
-from biocache.store.storage import Folder
 
 Command = Callable[..., Result]
 

@@ -12,9 +12,12 @@ import xarray as xr
 from click.testing import Result
 from store_factory import chunk_file
 
+from biocache.engine import recompute
 from biocache.store import Store
+from biocache.store.folders import Folder
+from biocache.store.integrity import Problem
 from biocache.store.results import save_result
-from biocache.store.storage import Folder, open_storage
+from biocache.store.storage import open_storage
 
 Command = Callable[..., Result]
 TEST = "ner/demo/bert/size-000/seed-42/sentence/test"
@@ -165,3 +168,46 @@ def test_what_has_no_locks_says_so(command: Command, extracted: Path, tmp_path: 
     folder = tmp_path / "folder"
     command("copy", extracted, folder, TEST)
     assert "has no locks" not in command("rm", "--store", folder, "--all", "--yes").stderr
+
+
+def newer(folder: Path) -> None:
+    """Make a run or result one of a release after this."""
+    file = folder / "zarr.json"
+    file.write_bytes(file.read_bytes().replace(b'"format_version": 2', b'"format_version": 9'))
+
+
+def test_what_a_newer_release_wrote_is_never_deleted(command: Command, store: Path, extracted: Path) -> None:
+    save_result(store, "probe", {"a": 1}, xr.Dataset({"x": ("y", [1.0])}))
+    (result,) = Store.open(store).results()
+    newer(result.path)
+    shutil.copytree(extracted / TEST, store / ".successors" / TEST)
+    newer(store / ".successors" / TEST)
+    newer(store / TEST)
+    stdout = command("verify", "--store", store, "--repair", code=1).stdout
+    assert stdout.count("of a newer release") == 2
+    assert "deleted" not in stdout
+    Store.open(store).sweep()
+    assert all((place / "zarr.json").exists() for place in (result.path, store / TEST, store / ".successors" / TEST))
+    # Neither where the run in the place is one of this release.
+    shutil.rmtree(store / TEST)
+    shutil.copytree(extracted / TEST, store / TEST)
+    Store.open(store).sweep()
+    assert (store / ".successors" / TEST / "zarr.json").exists()
+
+
+def test_results_of_a_run_that_cannot_be_opened_are_not_unused(command: Command, store: Path) -> None:
+    run = Store.open(store).run(model="bert", split="test")
+    save_result(store, "probe", {"runs": [run.identity]}, xr.Dataset({"x": ("y", [1.0])}))
+    (run.path / "zarr.json").write_bytes(b"{")
+    assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("0 results removed")
+
+
+def test_samples_that_differ_when_computed_again_are_no_damage(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Problem(TEST, 0, "hidden of layer 1 of sample 's' differs by up to 1 from what the model gives now")
+    monkeypatch.setattr(recompute, "recompute_samples", lambda *_, **__: iter([found]))
+    stdout = command("verify", TEST, "--store", store, "--recompute", "1", "--repair", code=1).stdout
+    assert "differs by up to 1" in stdout
+    assert "deleted" not in stdout
+    assert Store.open(store).run(model="bert", split="test").complete

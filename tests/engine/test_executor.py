@@ -12,7 +12,7 @@ from workers import die, fail, unreadable
 from biocache.engine import executor as module
 from biocache.engine.executor import Executor, Memo, Task
 from biocache.store.errors import DataError, ResourceError, SettingError
-from biocache.store.storage import Folder
+from biocache.store.folders import Folder
 
 TASKS = [Task(n % 3, operator.mul, (n, 0.1)) for n in range(20)]
 

@@ -24,8 +24,8 @@ from biocache.store.atomic import (
     replacing,
     temporary_folder,
 )
+from biocache.store.folders import Folder
 from biocache.store.results import find_result, save_result
-from biocache.store.storage import Folder
 from biocache.store.sweeping import sweep
 
 

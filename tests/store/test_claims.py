@@ -16,8 +16,8 @@ from biocache.store import Run, Store
 from biocache.store.claims import Claims, is_claimed, sees_writers
 from biocache.store.creating import discard_run
 from biocache.store.errors import BusyError
+from biocache.store.folders import Folder
 from biocache.store.records import RECORD_PATH
-from biocache.store.storage import Folder
 from biocache.store.writing import RunWriter
 
 PATIENCE = 30
@@ -245,7 +245,7 @@ sys.modules["fcntl"] = None
 import biocache.store
 from pathlib import Path
 from biocache.store.claims import Claims, is_claimed, sees_writers
-from biocache.store.storage import Folder
+from biocache.store.folders import Folder
 run = Folder(Path({str(run.path)!r})), ""
 for wait in (False, True):
     with Claims(*run).hold([0, 1], wait=wait) as first, Claims(*run).hold([0, 1], wait=wait) as second:

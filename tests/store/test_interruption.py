@@ -30,8 +30,8 @@ from biocache.store import Store, atomic
 from biocache.store.atomic import temporary_folder
 from biocache.store.creating import discard_run
 from biocache.store.errors import ResourceError, RunNotFoundError
+from biocache.store.folders import Folder
 from biocache.store.integrity import verify_run
-from biocache.store.storage import Folder
 from biocache.store.sweeping import sweep
 from biocache.store.writing import RunWriter
 

@@ -26,12 +26,13 @@ from biocache.store.errors import (
     StorageError,
     StoreFormatError,
 )
+from biocache.store.folders import Folder
 from biocache.store.integrity import repair, verify_results, verify_run
 from biocache.store.objects import ObjectStorage
 from biocache.store.reading import Run
 from biocache.store.records import record_path
 from biocache.store.results import find_result, result_folders, save_result
-from biocache.store.storage import Folder, Storage, open_storage
+from biocache.store.storage import Storage, open_storage
 from biocache.store.writing import RunWriter
 
 _COUNT = itertools.count()
@@ -252,6 +253,17 @@ def test_a_server_that_does_not_answer_says_nothing_of_what_is_stored(server: Se
         list(verify_run(Run.open(place, run.key)))
     assert place.sizes("") == before
     assert list(verify_run(run)) == []
+
+
+@pytest.mark.slow
+def test_results_that_cannot_be_reached_are_no_damage(server: Server) -> None:
+    place = on(server)
+    save_result(place, "probe", {"a": 1}, xr.Dataset({"x": ("y", [1.0])}))
+    with server.failing(every(1, "503", ("GET",))), pytest.raises(StorageError):
+        list(verify_results(place, [f"results/probe/{'0' * 64}"]))
+    with server.failing(lambda environ: "503" if "x/c" in environ["PATH_INFO"] else ""), pytest.raises(StorageError):
+        Store.open(place).verify(repair=True)
+    assert find_result(place, "probe", {"a": 1}) is not None
 
 
 @pytest.mark.slow

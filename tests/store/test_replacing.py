@@ -27,9 +27,9 @@ from biocache.store import Run, Store, atomic, creating
 from biocache.store.chunks import Chunks
 from biocache.store.creating import discard_run, install_successor
 from biocache.store.errors import BusyError, RunNotFoundError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.integrity import verify_run
 from biocache.store.runs import SUCCESSORS, successor_path
-from biocache.store.storage import Folder
 from biocache.store.sweeping import sweep
 from biocache.store.writing import RunWriter
 

@@ -25,9 +25,9 @@ from biocache.store.errors import (
     SettingError,
     StoreFormatError,
 )
+from biocache.store.folders import Folder
 from biocache.store.integrity import repair, verify_results
 from biocache.store.results import find_result, list_results, result_folders, save_result
-from biocache.store.storage import Folder
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
 

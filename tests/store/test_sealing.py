@@ -25,12 +25,12 @@ from store_factory import (
 
 from biocache.store import BiocacheError, Run, Store, schema
 from biocache.store.errors import IntegrityError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.integrity import verify_results, verify_run
 from biocache.store.metadata import MetadataError
 from biocache.store.records import record_path
 from biocache.store.results import find_result, list_results, result_folders, save_result
 from biocache.store.sealing import digest_of, read_sealed, seal
-from biocache.store.storage import Folder
 
 INPUTS = {"runs": [{"run": "ner/c/m"}], "c": 1.5}
 GROUP = b'{"zarr_format": 3, "node_type": "group", "attributes": {"title": "x"}}'

@@ -13,9 +13,9 @@ from biocache.store import Store, atomic
 from biocache.store.atomic import PARTIAL, own_path, temporary_folder
 from biocache.store.creating import discard_run
 from biocache.store.errors import StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
-from biocache.store.storage import Folder
 from biocache.store.sweeping import CHANGING, changing, sweep, tidy
 
 

@@ -29,8 +29,8 @@ from store_factory import (
 from biocache.store import Store, schema
 from biocache.store.creating import create_run, discard_run, resume_run
 from biocache.store.errors import SettingError, SpecMismatchError, StoreFormatError
+from biocache.store.folders import Folder
 from biocache.store.records import record_path
-from biocache.store.storage import Folder
 from biocache.store.writing import PackBuffer, RunWriter
 
 

@@ -17,9 +17,9 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import analysis_recipe, finetune_recipe
 from biocache.store import Store
 from biocache.store.errors import SettingError
+from biocache.store.folders import Folder
 from biocache.store.results import StoredResult
 from biocache.store.sealing import Group, Sealed
-from biocache.store.storage import Folder
 
 
 @pytest.fixture
