@@ -269,10 +269,12 @@ class Store:
 
     def remove_results(self, results: "Iterable[StoredResult]") -> int:
         """Remove results, and return their bytes."""
+        from biocache.store.sweeping import stored_bytes
+
         freed = 0
         for result in results:
             group = result.sealed.group
-            size = sum(group.storage.sizes(group.folder).values())
+            size = stored_bytes(group.storage, group.folder)
             with suppress(FileNotFoundError):  # Another process has removed it.
                 group.storage.remove(group.folder)
                 freed += size

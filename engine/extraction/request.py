@@ -154,7 +154,10 @@ class ExtractionRequest(CorpusRequest):
         None, metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
     )
     random_weights: bool = option(False, help="Extract randomly initialised copies of the models.")
-    overwrite: bool = option(False, help="Replace runs that were made with other settings or inputs.")
+    overwrite: bool = option(
+        False,
+        help="Replace runs of other settings; each stays until its successor is complete, which takes room for both.",
+    )
 
     def check(self) -> None:
         """Refuse views that the task does not have."""

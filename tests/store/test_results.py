@@ -14,8 +14,7 @@ import pytest
 import xarray as xr
 from store_factory import PROVENANCE, edit_attributes, seal_again, synthetic
 
-from biocache.store import Store
-from biocache.store import storage as storage_module
+from biocache.store import Store, folders
 from biocache.store.creating import create_run
 from biocache.store.errors import (
     BiocacheError,
@@ -249,7 +248,7 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pyte
         (folder / "half").mkdir(parents=True)
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(storage_module, "write_files", full)
+    monkeypatch.setattr(folders, "_write_files", full)
     with pytest.raises(ResourceError, match=r"disk is full.*keeping a result of probe"):
         save_result(tmp_path, "probe", INPUTS, doubled())
     found = find_result(tmp_path, "probe", INPUTS)
