@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from biocache.engine.request import Request, in_words_of, settings_of, values_of
-from biocache.store.errors import BusyError, ReadOnlyError, SettingError
+from biocache.store.errors import BusyError, SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,10 +137,9 @@ class Found(Generic[R, Runs]):
 
     def result(self) -> "xr.Dataset | None":
         """Return the result that the store has; None if it has none."""
-        from biocache.store.results import find_result
+        from biocache.store.results import find_in
 
-        found = (find_result(place, self.analysis.name, self.inputs) for place in self.store.result_places)
-        return next((result for result in found if result is not None), None)
+        return find_in(self.store.result_places, self.analysis.name, self.inputs)
 
     def compute(
         self, executor: "Executor | None" = None, *, force: bool = False, on_progress: "OnProgress | None" = None
@@ -150,7 +149,7 @@ class Found(Generic[R, Runs]):
         In a store that cannot be written to it is not kept; see `Store.open`.
         """
         from biocache.engine.executor import Executor
-        from biocache.store.results import as_kept, save_result
+        from biocache.store.results import keep_in
 
         with in_words_of(type(self.request)):
             known = None if force else self.result()
@@ -168,10 +167,7 @@ class Found(Generic[R, Runs]):
                     "runs were replaced while this was computed from them, and nothing is kept; run the same command "
                     "again"
                 )
-            try:
-                return save_result(self.store.result_places[0], self.analysis.name, self.inputs, made)
-            except ReadOnlyError:
-                return as_kept(made)
+            return keep_in(self.store.result_places, self.analysis.name, self.inputs, made)
 
 
 def find(analysis: "str | Analysis[R, Runs]", store: "StorePlace | Store", request: R) -> Found[R, Runs]:

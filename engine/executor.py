@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from biocache.engine.machine import available_cores, capped_threads, machine_memory, used_memory
-from biocache.store.errors import BiocacheError, ReadOnlyError, ResourceError, SettingError
+from biocache.store.errors import BiocacheError, ResourceError, SettingError
 from biocache.store.sealing import Group
 from biocache.store.storage import Storage
 from biocache.store.text import format_bytes, one_line
@@ -286,7 +286,7 @@ def _quiet(threads: int) -> Iterator[None]:
 
 def _run(task: Task, threads: int | None) -> Any:
     """Return the result of a task, or the user's error: a worker would print the traceback of a raised one."""
-    from biocache.store.results import as_kept, save_result
+    from biocache.store.results import keep_in
 
     with nullcontext() if threads is None else _quiet(threads):
         try:
@@ -295,21 +295,16 @@ def _run(task: Task, threads: int | None) -> Any:
                 return made
             for group in task.memo.groups:
                 group.require_same()
-            try:
-                return save_result(task.memo.places[0], task.memo.kind, task.memo.inputs, made)
-            except ReadOnlyError:
-                return as_kept(made)
+            return keep_in(task.memo.places, task.memo.kind, task.memo.inputs, made)
         except BiocacheError as error:
             return error
 
 
 def _kept(task: Task) -> Any:
-    from biocache.store.results import find_result
+    from biocache.store.results import find_in
 
     memo = task.memo
-    places = () if memo is None else memo.places
-    found = (find_result(place, memo.kind, memo.inputs) for place in places if memo is not None)
-    return next((result for result in found if result is not None), None)
+    return None if memo is None else find_in(memo.places, memo.kind, memo.inputs)
 
 
 def _add(found: dict[Hashable, Any], key: Hashable, part: Any) -> None:

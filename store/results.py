@@ -11,7 +11,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from biocache.store.arrays import UNREADABLE, files_of, zarr_store
 from biocache.store.atomic import write_error
-from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, SettingError
+from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, ReadOnlyError, SettingError
 from biocache.store.groups import RESULTS
 from biocache.store.hierarchy import create_parents, group_metadata, refuse_foreign
 from biocache.store.metadata import as_type
@@ -21,8 +21,9 @@ from biocache.store.text import one_line
 
 __all__ = [
     "StoredResult",
-    "as_kept",
+    "find_in",
     "find_result",
+    "keep_in",
     "list_results",
     "read_result",
     "result_folders",
@@ -122,11 +123,6 @@ def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.D
             before = now
 
 
-def as_kept(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result as it comes back from a store: text as objects, numbers of attributes as JSON holds them."""
-    return _load(_files(dataset), [str(name) for name in dataset.data_vars])
-
-
 def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
     """Keep a result; one of the same inputs is replaced.
 
@@ -171,6 +167,20 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
     return _load(files, variables)
+
+
+def find_in(places: Sequence[Storage], kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
+    """Return the result of some inputs from the first of some places that has it; see `find_result`."""
+    found = (find_result(place, kind, inputs) for place in places)
+    return next((result for result in found if result is not None), None)
+
+
+def keep_in(places: Sequence[Storage], kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
+    """Keep a result in the first of some places, and return it as a store does, also where nothing can be written."""
+    try:
+        return save_result(places[0], kind, inputs, dataset)
+    except ReadOnlyError:
+        return _load(_files(dataset), [str(name) for name in dataset.data_vars])
 
 
 def list_results(

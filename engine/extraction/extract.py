@@ -133,11 +133,18 @@ def _create_runs(root: Storage, plan: ExtractionPlan, model: ModelPlan, digest: 
             if not plan.request.overwrite:
                 raise
             replaced.add(run.key)
-    made = []
-    for run in runs:
-        create = create_successor if run.key in replaced else create_run
-        made.append(create(root, run.spec, _provenance(plan, model, run), run.layout, run.columns))
-    return made
+    return [_create_run(root, plan, model, run, replace_it=run.key in replaced) for run in runs]
+
+
+def _create_run(root: Storage, plan: ExtractionPlan, model: ModelPlan, run: RunPlan, *, replace_it: bool) -> Run:
+    arguments = (root, run.spec, _provenance(plan, model, run), run.layout, run.columns)
+    if not replace_it:
+        try:
+            return create_run(*arguments)
+        except SpecMismatchError:  # Another process has made one since.
+            if not plan.request.overwrite:
+                raise
+    return create_successor(*arguments)
 
 
 def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provenance:

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from biocache.engine import extract
 from biocache.engine.demo.checkpoints import write_checkpoint
+from biocache.engine.extraction import extract as extracting
 from biocache.store import Store
 from biocache.store.errors import BusyError, ResourceError, SettingError, SpecMismatchError, StoreFormatError
 from biocache.store.writing import RunWriter
@@ -179,6 +180,19 @@ def test_a_damaged_run_is_replaced_where_that_is_asked_for(tmp_path, corpus_fold
         extract(tmp_path / "s", first)
     extract(tmp_path / "s", replace(first, overwrite=True))
     assert only_run(tmp_path / "s").complete
+
+
+@pytest.mark.slow
+def test_who_said_overwrite_is_not_told_to_say_it(tmp_path, corpus_folder, checkpoints, first, monkeypatch):
+    extract(tmp_path / "s", first)
+    # As it looks before another process makes its run.
+    monkeypatch.setattr(extracting, "resume_run", lambda *_: None)
+    settings = {"limit": LIMIT, "dtype": "float32"}
+    with pytest.raises(SpecMismatchError):
+        extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], **settings))
+    assert Store.open(tmp_path / "s").run().spec.dtype == "float16"
+    extract(tmp_path / "s", request(corpus_folder, checkpoints["bert"], **settings, overwrite=True))
+    assert Store.open(tmp_path / "s").run().spec.dtype == "float32"
 
 
 @pytest.mark.slow
