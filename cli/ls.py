@@ -55,7 +55,7 @@ def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors
         _list_checkpoints(checkpoints, selectors, as_json=as_json)
         return
     from biocache.store import Store
-    from biocache.store.results import result_folders
+    from biocache.store.results import result_files
     from biocache.store.runs import successors
 
     rows = Store.open(store).listing(**selection((), store, selectors)[0])
@@ -69,7 +69,7 @@ def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors
     elif rows:
         print_facts(_COLUMNS, map(_with_cells, rows))
     if not any(selectors.values()):
-        _tell_of_others(len(result_folders(store)), list(successors(store)))
+        _tell_of_others(len(result_files(store)), list(successors(store)))
 
 
 def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:

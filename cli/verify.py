@@ -64,7 +64,7 @@ def verify(
     from biocache.store import Store
     from biocache.store.integrity import repair as repaired
     from biocache.store.integrity import repair_groups
-    from biocache.store.results import result_folders
+    from biocache.store.results import result_files
 
     done = repair_groups(store) if repair else []
     wanted = selection(runs, store, selectors)
@@ -85,7 +85,7 @@ def verify(
             where = problem.place if problem.pack is None else f"{problem.place}, pack {problem.pack}"
             bars.echo(f"{where}: {' '.join(problem.message.split())}")
 
-    results = [] if any(wanted) else result_folders(opened.storage)
+    results = [] if any(wanted) else result_files(opened.storage)
     with Bars("packs") as bars:
         for problem in _stored(store, chosen, results, on_pack):
             tell(problem)

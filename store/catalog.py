@@ -241,7 +241,7 @@ class Store:
         found: dict[str, StoredResult] = {}
         for place in self.result_places:
             for result in list_results(place, kind, problems):
-                found.setdefault(result.sealed.group.folder, result)
+                found.setdefault(result.file, result)
         return sorted(found.values(), key=lambda result: (result.created, result.where))
 
     def unused_results(self) -> "list[StoredResult]":
@@ -269,15 +269,10 @@ class Store:
 
     def remove_results(self, results: "Iterable[StoredResult]") -> int:
         """Remove results, and return their bytes."""
-        from biocache.store.sweeping import stored_bytes
-
         freed = 0
         for result in results:
-            group = result.sealed.group
-            size = stored_bytes(group.storage, group.folder)
-            with suppress(FileNotFoundError):  # Another process has removed it.
-                group.storage.remove(group.folder)
-                freed += size
+            freed += result.storage.size(result.file)
+            result.storage.delete(result.file)
         return freed
 
     def remove(self, run: StoredRun | RunKey) -> None:
@@ -308,10 +303,10 @@ class Store:
             Empty for a sound store whose runs are complete.
         """
         from biocache.store import integrity
-        from biocache.store.results import result_folders
+        from biocache.store.results import result_files
 
         problems = [problem for key in self.keys() for problem in integrity.verify_key(self.storage, key)]
-        problems += integrity.verify_results(self.storage, result_folders(self.storage))
+        problems += integrity.verify_results(self.storage, result_files(self.storage))
         if repair:
             integrity.repair(self.storage, problems)
         return problems

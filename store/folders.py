@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from biocache.store.atomic import TAKEN, install, remove, replacing, temporary_folder
+from biocache.store.atomic import TAKEN, install, remove, temporary_folder
 from biocache.store.paths import require_file, resolved
 from biocache.store.storage import Storage
 
@@ -122,13 +122,8 @@ class Folder(Storage):
         """Delete a file; see `Storage.delete`."""
         (self.path / path).unlink(missing_ok=True)
 
-    def publish(self, files: Mapping[str, bytes], folder: str) -> None:
-        """Write the files of a group; see `Storage.publish`."""
-        with replacing(self.path / folder) as made:
-            _write_files(files, made)
-
-    def publish_new(self, files: Mapping[str, bytes], folder: str) -> bool:
-        """Write the files of a group where there is nothing; see `Storage.publish_new`."""
+    def publish(self, files: Mapping[str, bytes], folder: str) -> bool:
+        """Write the files of a group where there is nothing; see `Storage.publish`."""
         with temporary_folder(self.path) as temporary:
             made = temporary / "made"
             _write_files(files, made)

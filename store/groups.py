@@ -10,7 +10,7 @@ from biocache.store.spec import FORMAT_VERSION
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line, shown
 
-__all__ = ["RESULTS", "check_format", "check_store", "read_group_attributes", "subfolders"]
+__all__ = ["RESULTS", "check_format", "check_store", "group_attributes", "read_group_attributes", "subfolders"]
 
 #: Group of all results below the root of a store.
 RESULTS = "results"
@@ -39,13 +39,24 @@ def read_group_attributes(storage: Storage, folder: str) -> dict[str, Any]:
     """
     path = below(folder, "zarr.json")
     try:
-        return dict(decoded(storage.get(path), _Group).attributes)
+        return group_attributes(storage.get(path))
     except FileNotFoundError:
         raise
     except (OSError, MetadataError) as error:
         raise StoreFormatError(
             f"{storage.place(path)} is not the metadata of a Zarr version 3 group ({one_line(error)})"
         ) from error
+
+
+def group_attributes(data: bytes) -> dict[str, Any]:
+    """Return the attributes that the ``zarr.json`` of a group holds.
+
+    Raises
+    ------
+    MetadataError
+        If it is not the metadata of a group of Zarr version 3.
+    """
+    return dict(decoded(data, _Group).attributes)
 
 
 def check_format(attributes: dict[str, Any], where: str) -> dict[str, Any]:
@@ -86,16 +97,15 @@ def check_store(storage: Storage) -> None:
     FileNotFoundError
         If it has no ``zarr.json``.
     StoreFormatError
-        If it is something else, also a run or a result of a store.
+        If it is something else, also a run of a store.
     """
     try:
         attributes = read_group_attributes(storage, "")
     except StoreFormatError as error:
         raise StoreFormatError(f"{storage} is not a biocache store: {error}") from error
     own = check_format(attributes, str(storage))
-    part = next((what for name, what in (("spec", "run"), ("kind", "result")) if name in own), None)
-    if part is not None:
-        raise StoreFormatError(f"{storage} is a {part} of a biocache store, not a store; name the store that holds it")
+    if "spec" in own:
+        raise StoreFormatError(f"{storage} is a run of a biocache store, not a store; name the store that holds it")
 
 
 def subfolders(storage: Storage, depth: int, folder: str = "") -> Iterator[str]:

@@ -69,7 +69,7 @@ def put_if_absent(storage: Storage, files: Mapping[str, bytes], folder: str) -> 
     for _ in range(ATTEMPTS):
         with suppress(FileNotFoundError):  # Another process has removed the last entry of a group.
             create_parents(storage, folder)
-            if storage.publish_new(files, folder) or storage.exists(below(folder, "zarr.json")):
+            if storage.publish(files, folder) or storage.exists(below(folder, "zarr.json")):
                 return
             if not is_orphan(storage, folder):
                 raise StoreFormatError(

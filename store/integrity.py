@@ -122,16 +122,18 @@ def verify_key(storage: Storage, key: RunKey, on_pack: Callable[[int, int], None
     yield from verify_run(run, on_pack)
 
 
-def verify_results(storage: Storage, folders: Iterable[str]) -> Iterator[Problem]:
+def verify_results(storage: Storage, files: Iterable[str]) -> Iterator[Problem]:
     """Check results of a store, by their paths; yield a problem for each that cannot be read."""
-    for folder in folders:
-        if (error := _result_fault(storage, folder)) is not None:
-            yield Problem(folder, None, error.message)
+    for file in files:
+        if (error := _result_fault(storage, file)) is not None:
+            yield Problem(file, None, error.message)
 
 
-def _result_fault(storage: Storage, folder: str) -> IntegrityError | NewerFormatError | None:
+def _result_fault(storage: Storage, file: str) -> IntegrityError | NewerFormatError | None:
     try:
-        read_result(storage, folder).load()
+        read_result(storage, file).load()
+    except FileNotFoundError:  # Another process has removed it meanwhile.
+        return None
     except (IntegrityError, NewerFormatError) as error:
         return error
     return None
@@ -163,9 +165,8 @@ def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
                 storage.delete(path)
                 done.append(f"{problem.place}, pack {problem.pack}: its record was deleted; extract the run again")
         elif isinstance(_result_fault_of(storage, problem), IntegrityError):
-            with suppress(FileNotFoundError):
-                storage.remove(problem.place)
-                done.append(f"{problem.place}: deleted; run the command that computed it again")
+            storage.delete(problem.place)
+            done.append(f"{problem.place}: deleted; run the command that computed it again")
     return done
 
 

@@ -146,26 +146,13 @@ class ObjectStorage(Storage):
         with suppress(FileNotFoundError), self._asked(path):
             obstore.delete(self._store, path)
 
-    def publish(self, files: Mapping[str, bytes], folder: str) -> None:
-        """Write a group; see `Storage.publish`. Where one is replaced, there is none for a moment."""
-        old = self.sizes(folder)
-        if _METADATA in old:
-            self.delete(below(folder, _METADATA))
-        self._put_group(files, folder)
-        self.put(below(folder, _METADATA), files[_METADATA])
-        self._delete_all(folder, old.keys() - files.keys())
-
-    def publish_new(self, files: Mapping[str, bytes], folder: str) -> bool:
-        """Write a group where there is none; see `Storage.publish_new`."""
+    def publish(self, files: Mapping[str, bytes], folder: str) -> bool:
+        """Write a group where there is none; see `Storage.publish`."""
         if self.exists(below(folder, _METADATA)):
             return False
-        self._put_group(files, folder)
-        return self.create(below(folder, _METADATA), files[_METADATA])
-
-    def _put_group(self, files: Mapping[str, bytes], folder: str) -> None:
-        """Put the objects of a group but for the one that completes it."""
         others = [path for path in files if path != _METADATA]
         _at_once(lambda path: self.put(below(folder, path), files[path]), others)
+        return self.create(below(folder, _METADATA), files[_METADATA])
 
     def _delete_all(self, folder: str, paths: Iterable[str]) -> None:
         _at_once(lambda path: self.delete(below(folder, path)), list(paths))

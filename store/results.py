@@ -1,6 +1,9 @@
-"""Results: computed from runs, kept in the store, and found by what they were computed from."""
+"""Results: computed from runs, kept in the store, and found by what they were computed from.
 
-from collections.abc import Iterator, Mapping, Sequence
+A result is a Zarr group in an archive: one file, which appears whole in any place.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +12,14 @@ from typing import Any
 import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from biocache.store.archives import packed, unpacked
 from biocache.store.arrays import UNREADABLE, files_of, zarr_store
 from biocache.store.atomic import write_error
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, ReadOnlyError, SettingError
-from biocache.store.groups import RESULTS
+from biocache.store.groups import RESULTS, group_attributes
 from biocache.store.hierarchy import create_parents, group_metadata, refuse_foreign
 from biocache.store.metadata import as_type
-from biocache.store.sealing import Sealed, digest_of, read_sealed, seal
+from biocache.store.sealing import check_seal, digest_of, require_written, seal
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line
 
@@ -26,10 +30,14 @@ __all__ = [
     "keep_in",
     "list_results",
     "read_result",
-    "result_folders",
+    "result_files",
     "runs_in",
     "save_result",
 ]
+
+
+_METADATA = "zarr.json"
+_SUFFIX = ".zip"
 
 
 @dataclass(frozen=True)
@@ -56,21 +64,22 @@ class StoredResult(_Described):
         UTC time, ISO 8601.
     variables
         Names of its data variables, in their order.
-    sealed
-        Its group in the store.
+    storage, file
+        Where it is: the store, and the path of its archive below it.
     """
 
-    sealed: Sealed
+    storage: Storage
+    file: str
 
     @property
     def path(self) -> Path:
-        """Folder of the result; see `biocache.store.runs.StoredRun.path`."""
-        return self.sealed.group.storage.local(self.sealed.group.folder)
+        """Its archive; see `biocache.store.runs.StoredRun.path`."""
+        return self.storage.local(self.file)
 
     @property
     def where(self) -> str:
         """Its place, as messages name it."""
-        return self.sealed.group.where
+        return self.storage.place(self.file)
 
     def load(self) -> xr.Dataset:
         """Read the result into memory; text is of dtype object.
@@ -78,13 +87,14 @@ class StoredResult(_Described):
         Raises
         ------
         IntegrityError
-            If its bytes are missing, or not those that were written.
+            If it is gone, or its bytes are not those that were written.
         """
         try:
-            files = self.sealed.read() | {"zarr.json": group_metadata(self.sealed.others)}
-            return _load(files, self.variables)
-        except UNREADABLE as error:
-            raise _damaged(self.where, error) from error
+            return _read(self.storage, self.file)[1]()
+        except FileNotFoundError as error:
+            raise IntegrityError(
+                f"result {self.where} was removed after it was listed; run the same command again"
+            ) from error
 
 
 def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
@@ -104,23 +114,11 @@ def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.D
     IntegrityError
         If it is there and damaged.
     """
-    storage, folder = open_storage(store), _folder(kind, inputs)
-    before = None
-    while True:
-        if not storage.exists(f"{folder}/zarr.json"):
-            return None
-        found = None
-        try:
-            found = read_result(storage, folder)
-            return found.load()
-        except IntegrityError:
-            # Another process may be replacing it: then it is another one now, or is gone.
-            now = "" if found is None else found.sealed.group.digest
-            if now == before:
-                if storage.exists(f"{folder}/zarr.json"):
-                    raise
-                return None
-            before = now
+    storage, file = open_storage(store), _file(kind, inputs)
+    try:
+        return _read(storage, file)[1]()
+    except FileNotFoundError:
+        return None
 
 
 def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset: xr.Dataset) -> xr.Dataset:
@@ -151,7 +149,7 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
     ResourceError
         If the disk is full or cannot be written.
     """
-    storage, folder = open_storage(store), _folder(kind, inputs)
+    storage, file = open_storage(store), _file(kind, inputs)
     refuse_foreign(storage)
     variables = [str(name) for name in dataset.data_vars]
     files = _files(dataset)
@@ -162,8 +160,9 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
         "variables": variables,
     }
     try:
-        create_parents(storage, folder)
-        storage.publish(seal(files, attributes, folder), folder)
+        create_parents(storage, f"{RESULTS}/{kind}")
+        storage.put(file, packed(seal(files, attributes, file)))
+        storage.sync([file])
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
     return _load(files, variables)
@@ -204,9 +203,11 @@ def list_results(
     """
     storage = open_storage(store)
     found = []
-    for folder in result_folders(storage, kind):
+    for file in result_files(storage, kind):
         try:
-            found.append(read_result(storage, folder))
+            found.append(read_result(storage, file))
+        except FileNotFoundError:  # Another process has removed it meanwhile.
+            continue
         except BiocacheError as error:
             if problems is None:
                 raise
@@ -214,12 +215,10 @@ def list_results(
     return sorted(found, key=lambda result: (result.created, result.where))
 
 
-def result_folders(storage: Storage, kind: str | None = None) -> list[str]:
+def result_files(storage: Storage, kind: str | None = None) -> list[str]:
     """Return the paths of the results of a store, sound or damaged."""
-    kinds = storage.folders(RESULTS) if kind is None else [kind]
-    folders = [f"{RESULTS}/{one}/{name}" for one in kinds for name in storage.folders(f"{RESULTS}/{one}")]
-    # A folder whose name begins with a dot is temporary.
-    return [folder for folder in folders if "/." not in folder]
+    folder = RESULTS if kind is None else f"{RESULTS}/{kind}"
+    return sorted(f"{folder}/{path}" for path in storage.sizes(folder) if path.endswith(_SUFFIX))
 
 
 def runs_in(inputs: Any) -> Iterator[dict[str, Any]]:
@@ -231,33 +230,52 @@ def runs_in(inputs: Any) -> Iterator[dict[str, Any]]:
             yield from runs_in(part)
 
 
-def _folder(kind: str, inputs: Mapping[str, Any]) -> str:
+def _file(kind: str, inputs: Mapping[str, Any]) -> str:
     try:
-        return f"{RESULTS}/{kind}/{digest_of(inputs)}"
+        return f"{RESULTS}/{kind}/{digest_of(inputs)}{_SUFFIX}"
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"the inputs of a result are not JSON ({one_line(error)})") from error
 
 
-def read_result(storage: Storage, folder: str) -> StoredResult:
+def read_result(storage: Storage, file: str) -> StoredResult:
     """Open one result; see `list_results`.
 
     Raises
     ------
+    FileNotFoundError
+        If there is none.
     IntegrityError
         If its attributes are missing or damaged, or it is not in the place of its inputs.
     NewerFormatError
         If a newer release wrote it.
     """
+    return _read(storage, file)[0]
+
+
+def _read(storage: Storage, file: str) -> tuple[StoredResult, Callable[[], xr.Dataset]]:
+    """Read a result; return what it is, and what checks and decodes its values."""
     try:
-        sealed = read_sealed(storage, folder, folder)
-        own = as_type(sealed.attributes, _Described)
-        if _folder(own.kind, own.inputs) != folder:
+        files = unpacked(storage.get(file))
+        attributes = group_attributes(files.pop(_METADATA, b""))
+        described, found = check_seal(attributes, file, storage.place(file))
+        own = as_type(described, _Described)
+        if _file(own.kind, own.inputs) != file:
             raise ValueError("it is not the result of its inputs")
-    except NewerFormatError:
+    except (FileNotFoundError, NewerFormatError):
         raise
     except (OSError, ValueError) as error:
-        raise _damaged(storage.place(folder), error) from error
-    return StoredResult(**vars(own), sealed=sealed)
+        raise _damaged(storage.place(file), error) from error
+
+    def decode() -> xr.Dataset:
+        try:
+            for path in {*found.files, *files}:
+                require_written(found.files, path, files.get(path, b""))
+            others = {name: value for name, value in attributes.items() if name != "biocache"}
+            return _load(files | {_METADATA: group_metadata(others)}, own.variables)
+        except UNREADABLE as error:
+            raise _damaged(storage.place(file), error) from error
+
+    return StoredResult(**vars(own), storage=storage, file=file), decode
 
 
 def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> xr.Dataset:

@@ -1,14 +1,15 @@
 """Seals: groups of a store whose every byte that decides an answer is under a checksum.
 
-A run and a result are Zarr groups. When one is made, the attributes of its ``zarr.json`` get its place in the store,
-the SHA-256 of each of its files (``files``; of a run all but activations and commit records, which have their own
-checksums), and last a SHA-256 of all these attributes (``digest``). What was changed, exchanged with that of another
-group, or moved to another place differs from what one of the two says.
+A run and a result are Zarr groups, a result in an archive of its own. When one is made, the attributes of its
+``zarr.json`` get its place in the store, the SHA-256 of each of its files (``files``; of a run all but activations and
+commit records, which have their own checksums), and last a SHA-256 of all these attributes (``digest``). What was
+changed, exchanged with that of another group, or moved to another place differs from what one of the two says.
 
 | what | checked | by |
 | --- | --- | --- |
 | attributes of a run or result | when it is opened | `read_sealed` |
-| table of a run, array of a result | when it is read | `Sealed.read` |
+| table of a run | when it is read | `Sealed.read` |
+| all of a result | when it is read | `biocache.store.results.StoredResult.load` |
 | commit record of a pack | each time that it counts | `biocache.store.records.read_record` |
 | activations | each time that a chunk is read | `biocache.store.chunks.Chunks.read_committed` |
 | all of these, what the tables say, and results | by ``biocache verify`` | `biocache.store.integrity` |
@@ -26,7 +27,7 @@ from biocache.store.metadata import MetadataError, as_type
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.storage import Storage, below
 
-__all__ = ["Group", "Sealed", "digest_of", "read_sealed", "seal"]
+__all__ = ["Group", "Seal", "Sealed", "check_seal", "digest_of", "read_sealed", "require_written", "seal"]
 
 _METADATA = "zarr.json"
 
@@ -44,8 +45,18 @@ def digest_of(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Seal:
-    """The part of the attributes that is of the seal."""
+class Seal:
+    """The part of the attributes that is of the seal.
+
+    Attributes
+    ----------
+    place
+        Path below the store that the group was made for.
+    digest
+        SHA-256 (hexadecimal) of all other attributes.
+    files
+        SHA-256 (hexadecimal) of the group's files, by path below it.
+    """
 
     place: str
     digest: str
@@ -130,18 +141,33 @@ class Sealed:
         found = self.group.storage.get_all(below(self.group.folder, path) for path in wanted)
         files = dict(zip(wanted, found.values(), strict=True))
         for path, data in files.items():
-            self._require_written(path, data)
+            require_written(self.files, path, data)
         return files
 
     def read_file(self, path: str) -> bytes:
         """Read one file; see `read`."""
         data = self.group.storage.get(below(self.group.folder, path))
-        self._require_written(path, data)
+        require_written(self.files, path, data)
         return data
 
-    def _require_written(self, path: str, data: bytes) -> None:
-        if hashlib.sha256(data).hexdigest() != self.files[path]:
-            raise MetadataError(f"{path} is not what was written: its checksum does not match")
+
+def require_written(files: Mapping[str, str], path: str, data: bytes) -> None:
+    """Refuse a file that is not what was written.
+
+    Parameters
+    ----------
+    files
+        SHA-256 (hexadecimal) of the files of a sealed group, by path below it.
+    path, data
+        The file.
+
+    Raises
+    ------
+    MetadataError
+        If its checksum does not match.
+    """
+    if hashlib.sha256(data).hexdigest() != files.get(path):
+        raise MetadataError(f"{path} is not what was written: its checksum does not match")
 
 
 def _digest_at(storage: Storage, folder: str) -> str:
@@ -163,7 +189,7 @@ def seal(files: Mapping[str, bytes], attributes: Mapping[str, Any], place: str) 
     attributes
         biocache's own attributes of the group, as JSON can hold them.
     place
-        Path of the group below the store.
+        Path of the group below the store; of a result that of its archive.
 
     Returns
     -------
@@ -203,8 +229,35 @@ def read_sealed(storage: Storage, folder: str, place: str) -> Sealed:
         If its attributes are not those that were written, or it was made for another place.
     """
     attributes = read_group_attributes(storage, folder)
-    own = check_format(attributes, storage.place(folder))
-    found = as_type(own, _Seal)
+    own, found = check_seal(attributes, place, storage.place(folder))
+    others = {name: value for name, value in attributes.items() if name != "biocache"}
+    return Sealed(Group(storage, folder, found.digest), own, others, found.files)
+
+
+def check_seal(attributes: dict[str, Any], place: str, where: str) -> tuple[dict[str, Any], Seal]:
+    """Check the attributes of a sealed group.
+
+    Parameters
+    ----------
+    attributes
+        All of them.
+    place
+        Path below the store that the group was made for.
+    where
+        Its place, as messages name it.
+
+    Returns
+    -------
+    tuple of dict and Seal
+        biocache's own attributes, and those of them that are of the seal.
+
+    Raises
+    ------
+    StoreFormatError, MetadataError
+        As `read_sealed`.
+    """
+    own = check_format(attributes, where)
+    found = as_type(own, Seal)
     unsealed = {name: value for name, value in own.items() if name != "digest"}
     try:
         digest = digest_of(attributes | {"biocache": unsealed})
@@ -214,5 +267,4 @@ def read_sealed(storage: Storage, folder: str, place: str) -> Sealed:
         raise MetadataError("its attributes are not those that were written: their checksum does not match")
     if found.place != place:
         raise MetadataError(f"it is {found.place}, and was copied or moved here")
-    others = {name: value for name, value in attributes.items() if name != "biocache"}
-    return Sealed(Group(storage, folder, digest), own, others, found.files)
+    return own, found

@@ -82,18 +82,16 @@ class Storage(ABC):
         """Delete an object, if it is there."""
 
     @abstractmethod
-    def publish(self, files: Mapping[str, bytes], folder: str) -> None:
-        """Write a group, the files by path below it, in the place of the one that is there; it appears whole.
+    def publish(self, files: Mapping[str, bytes], folder: str) -> bool:
+        """Write a group, the files by path below it, where there is nothing, and return whether there was nothing.
+
+        It appears whole.
 
         Raises
         ------
         OSError
             If it cannot be written.
         """
-
-    @abstractmethod
-    def publish_new(self, files: Mapping[str, bytes], folder: str) -> bool:
-        """Write a group where there is nothing, and return whether there was nothing; see `publish`."""
 
     @abstractmethod
     def remove(self, folder: str) -> None:

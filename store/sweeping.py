@@ -66,7 +66,7 @@ def sweep(storage: Storage) -> int:
         return 0
     root, freed = storage.path, 0
     orphans = [run for run in _folders(storage) if is_orphan(storage, run) and is_quiet(root / run)]
-    temporary = [left for home in (root, *root.glob(f"{RESULTS}/*")) for left in leftovers(home)]
+    temporary = leftovers(root)
     replaced = list(_replaced(storage))
     for left in (*temporary, *(root / run for run in (*replaced, *orphans))):
         size = stored_bytes(storage, left.relative_to(root).as_posix())
@@ -80,8 +80,8 @@ def sweep(storage: Storage) -> int:
     for group, _, _ in os.walk(root / SUCCESSORS, topdown=False):
         with suppress(OSError):
             os.rmdir(group)  # noqa: PTH106
-    homes = ("", f"{RESULTS}/", f"{RESULTS}/*/")
-    for torn in (torn for home in homes for torn in root.glob(f"{home}zarr.json.*.partial")):
+    written = ("zarr.json", f"{RESULTS}/zarr.json", f"{RESULTS}/*/zarr.json", f"{RESULTS}/*/*.zip")
+    for torn in (torn for files in written for torn in root.glob(f"{files}.*.partial")):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)
     for run in _folders(storage):

@@ -27,7 +27,7 @@ from biocache.store import BiocacheError, Run, Store, atomic
 from biocache.store.copying import copy_run
 from biocache.store.creating import create_successor, discard_run, install_successor
 from biocache.store.errors import RunNotFoundError, StoreFormatError
-from biocache.store.results import find_result, result_folders, save_result
+from biocache.store.results import find_result, result_files, save_result
 from biocache.store.storage import open_storage
 from biocache.store.sweeping import sweep
 
@@ -146,7 +146,7 @@ def trial(folder: Path, name: str, rng: random.Random, typical: dict[str, float]
     assert store.verify() == []
     left = [path.relative_to(root) for path in root.rglob("*") if path.name.startswith(".") or "partial" in path.name]
     assert not left, f"left over: {left}"
-    assert len(result_folders(store.storage)) == (name == "result")
+    assert len(result_files(store.storage)) == (name == "result")
     return "killed" if -signal.SIGKILL in codes else "ended"
 
 

@@ -9,8 +9,9 @@ import resource
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store import BiocacheError, Run, RunKey
+from biocache.store.archives import packed, unpacked
 from biocache.store.atomic import replacing
 from biocache.store.claims import Claims
 from biocache.store.creating import create_run, create_successor, install_successor
@@ -319,6 +321,20 @@ def seal_again(folder: Path, change: Callable[[dict[str, Any]], object] = lambda
     for file in (folder / "packs/record/c").glob("*"):
         record = read_record(Folder(folder), "", int(file.name), before)
         file.write_bytes(encode_record(replace(record, run=digest)))
+
+
+@contextmanager
+def opened_archive(file: Path) -> Iterator[Path]:
+    """Give the files of a result in a folder, and pack them again as they are at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "group"
+        for path, data in unpacked(file.read_bytes()).items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_bytes(data)
+        yield place
+        file.write_bytes(
+            packed({p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()})
+        )
 
 
 def stored_files(root: Path) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from objects import BUCKET, Server
 from store_factory import PROVENANCE, assert_holds, synthetic
 
 from biocache.store import RunKey, Store
+from biocache.store.archives import packed, unpacked
 from biocache.store.copying import copy_run
 from biocache.store.creating import create_successor, discard_run, install_successor
 from biocache.store.errors import (
@@ -31,7 +32,7 @@ from biocache.store.integrity import repair, verify_results, verify_run
 from biocache.store.objects import ObjectStorage
 from biocache.store.reading import Run
 from biocache.store.records import record_path
-from biocache.store.results import find_result, result_folders, save_result
+from biocache.store.results import find_result, result_files, save_result
 from biocache.store.storage import Storage, open_storage
 from biocache.store.writing import RunWriter
 
@@ -171,15 +172,14 @@ def test_results_are_kept_found_and_bound_to_their_inputs(place: Storage) -> Non
         found = find_result(place, "probe", {"number": number})
         assert found is not None
         assert found.identical(kept)
-    one, two = result_folders(place)
-    chunk = "score/c/0"
-    data = place.get(f"{one}/{chunk}")
-    place.put(f"{one}/{chunk}", data[:-1] + b"!")
+    one, two = result_files(place)
+    files = unpacked(place.get(one))
+    place.put(one, packed(files | {"score/c/0": files["score/c/0"][:-1] + b"!"}))
     with pytest.raises(IntegrityError, match="checksum does not match"):
         [result.load() for result in Store.open(place).results()]
-    (problem,) = verify_results(place, result_folders(place))
+    (problem,) = verify_results(place, result_files(place))
     repair(place, [problem])
-    assert result_folders(place) == [two if problem.place == one else one]
+    assert result_files(place) == [two if problem.place == one else one]
 
 
 def test_damage_is_seen_and_repaired(place: Storage) -> None:
@@ -260,8 +260,8 @@ def test_results_that_cannot_be_reached_are_no_damage(server: Server) -> None:
     place = on(server)
     save_result(place, "probe", {"a": 1}, xr.Dataset({"x": ("y", [1.0])}))
     with server.failing(every(1, "503", ("GET",))), pytest.raises(StorageError):
-        list(verify_results(place, [f"results/probe/{'0' * 64}"]))
-    with server.failing(lambda environ: "503" if "x/c" in environ["PATH_INFO"] else ""), pytest.raises(StorageError):
+        list(verify_results(place, [f"results/probe/{'0' * 64}.zip"]))
+    with server.failing(lambda environ: "503" if ".zip" in environ["PATH_INFO"] else ""), pytest.raises(StorageError):
         Store.open(place).verify(repair=True)
     assert find_result(place, "probe", {"a": 1}) is not None
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from store_factory import PROVENANCE, edit_attributes, seal_again, synthetic
+from store_factory import PROVENANCE, edit_attributes, opened_archive, seal_again, synthetic
+from zarr.storage import ZipStore
 
-from biocache.store import Store, folders
+from biocache.store import Store
 from biocache.store.creating import create_run
 from biocache.store.errors import (
     BiocacheError,
@@ -26,7 +27,7 @@ from biocache.store.errors import (
 )
 from biocache.store.folders import Folder
 from biocache.store.integrity import repair, verify_results
-from biocache.store.results import find_result, list_results, result_folders, save_result
+from biocache.store.results import find_result, list_results, result_files, save_result
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
 
@@ -80,7 +81,7 @@ def test_a_result_of_the_same_inputs_is_replaced(tmp_path: Path) -> None:
     assert found is not None
     assert found.support.values.tolist() == [6, 0]
     assert len(list_results(tmp_path)) == 1
-    assert not list(tmp_path.rglob(".partial-*"))
+    assert not list(tmp_path.rglob("*partial*"))
 
 
 def test_a_store_lists_its_results_and_they_are_no_runs(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_store_lists_its_results_and_they_are_no_runs(tmp_path: Path) -> None:
 def test_any_reader_of_zarr_opens_a_result(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    opened = xr.open_zarr(tmp_path, group=result.sealed.group.folder, consolidated=False)
+    opened = xr.open_zarr(ZipStore(result.path), consolidated=False)
     assert opened.attrs["biocache"]["inputs"] == INPUTS
     np.testing.assert_array_equal(opened.accuracy, dataset().accuracy)
 
@@ -132,30 +133,36 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("damage", ["chunk", "flip", "variable", "metadata", "attributes"])
+@pytest.mark.parametrize("damage", ["chunk", "flip", "variable", "metadata", "attributes", "extra", "empty"])
 def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    chunk = result.path / "accuracy/c/0/0"
-    if damage == "chunk":
-        chunk.unlink()
-    elif damage == "variable":
-        shutil.rmtree(result.path / "accuracy")
-    elif damage == "flip":
-        data = bytearray(chunk.read_bytes())
-        data[len(data) // 2] ^= 1
-        chunk.write_bytes(data)
-    else:
-        (result.path / "zarr.json").write_text("{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}')
+    with opened_archive(result.path) as group:
+        chunk = group / "accuracy/c/0/0"
+        if damage == "chunk":
+            chunk.unlink()
+        elif damage == "variable":
+            shutil.rmtree(group / "accuracy")
+        elif damage == "flip":
+            data = bytearray(chunk.read_bytes())
+            data[len(data) // 2] ^= 1
+            chunk.write_bytes(data)
+        elif damage == "extra":
+            (group / "accuracy/c/0/1").write_bytes(b"")
+        else:
+            text = "{" if damage == "metadata" else '{"zarr_format":3,"node_type":"group"}'
+            (group / "zarr.json").write_text(text)
+    if damage == "empty":
+        result.path.write_bytes(b"")
     told = f"result {result.path} cannot be read .*remove it with `Store.verify.repair=True.` and run the same"
     with pytest.raises(IntegrityError, match=told):
         find_result(tmp_path, "probe", INPUTS)
-    (problem,) = verify_results(Folder(tmp_path), result_folders(Folder(tmp_path)))
-    assert (problem.place, problem.pack) == (result.sealed.group.folder, None)
+    (problem,) = verify_results(Folder(tmp_path), result_files(Folder(tmp_path)))
+    assert (problem.place, problem.pack) == (result.file, None)
     assert "remove it with `biocache verify --repair`" in problem.message
     assert len(repair(Folder(tmp_path), [problem])) == 1
     assert find_result(tmp_path, "probe", INPUTS) is None
-    assert result_folders(Folder(tmp_path)) == []
+    assert result_files(Folder(tmp_path)) == []
 
 
 NESTED: Any = "deep"
@@ -182,7 +189,8 @@ def test_a_changed_attribute_is_seen(tmp_path: Path, change: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, dataset())
     changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
-    edit_attributes(changed, CHANGES[change])
+    with opened_archive(changed) as group:
+        edit_attributes(group, CHANGES[change])
     assert_damaged(tmp_path, changed)
 
 
@@ -196,47 +204,50 @@ def test_a_changed_attribute_that_was_sealed_is_seen(tmp_path: Path, change: str
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, dataset())
     changed = next(result.path for result in list_results(tmp_path) if result.inputs == INPUTS)
-    seal_again(changed, CHANGES[change])
+    with opened_archive(changed) as group:
+        seal_again(group, CHANGES[change])
     if change == "variables":
         with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
             find_result(tmp_path, "probe", INPUTS)
-        assert len(list(verify_results(Folder(tmp_path), result_folders(Folder(tmp_path))))) == 1
+        assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 1
     else:
         assert_damaged(tmp_path, changed)
 
 
-def assert_damaged(root: Path, folder: Path) -> None:
+def assert_damaged(root: Path, file: Path) -> None:
     """Assert that one of two results, of `INPUTS`, is refused wherever it is named, and the other is not."""
-    with pytest.raises(IntegrityError, match=f"result {folder} cannot be read"):
+    with pytest.raises(IntegrityError, match=f"result {file} cannot be read"):
         find_result(root, "probe", INPUTS)
     problems: list[BiocacheError] = []
     assert [result.inputs for result in list_results(root, problems=problems)] == [{"other": 1}]
-    assert [f"result {folder} cannot be read" in problem.message for problem in problems] == [True]
+    assert [f"result {file} cannot be read" in problem.message for problem in problems] == [True]
     with pytest.raises(IntegrityError):
         list_results(root)
-    (found,) = verify_results(Folder(root), result_folders(Folder(root)))
-    assert root / found.place == folder
+    (found,) = verify_results(Folder(root), result_files(Folder(root)))
+    assert root / found.place == file
 
 
-@pytest.mark.parametrize("what", ["folder", "chunk", "array"])
+@pytest.mark.parametrize("what", ["chunk", "array"])
 def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     save_result(tmp_path, "probe", {"other": 1}, doubled())
     first, second = (result.path for result in list_results(tmp_path))
-    part = {"folder": "", "chunk": "support/c/0", "array": "support"}[what]
-    (first / part).rename(tmp_path / "aside")
-    (second / part).rename(first / part)
-    (tmp_path / "aside").rename(second / part)
+    part = {"chunk": "support/c/0", "array": "support"}[what]
+    with opened_archive(first) as one, opened_archive(second) as two:
+        (one / part).rename(one / "aside")
+        (two / part).rename(one / part)
+        (one / "aside").rename(two / part)
     for inputs in (INPUTS, {"other": 1}):
         with pytest.raises(IntegrityError, match="cannot be read"):
             find_result(tmp_path, "probe", inputs)
-    assert len(list(verify_results(Folder(tmp_path), result_folders(Folder(tmp_path))))) == 2
+    assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
 
 
 def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
     (result,) = list_results(tmp_path)
-    edit_attributes(result.path, lambda attributes: attributes["biocache"].update(format_version=9))
+    with opened_archive(result.path) as group:
+        edit_attributes(group, lambda attributes: attributes["biocache"].update(format_version=9))
     with pytest.raises(NewerFormatError, match="format version 9, of a newer release"):
         list_results(tmp_path)
 
@@ -244,43 +255,29 @@ def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = save_result(tmp_path, "probe", INPUTS, dataset())
 
-    def full(_: Any, folder: Path) -> None:
-        (folder / "half").mkdir(parents=True)
+    def full(made: Path, data: bytes) -> None:
+        with made.open("wb") as half:
+            half.write(data[: len(data) // 2])
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(folders, "_write_files", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ResourceError, match=r"disk is full.*keeping a result of probe"):
         save_result(tmp_path, "probe", INPUTS, doubled())
     found = find_result(tmp_path, "probe", INPUTS)
     assert found is not None
     xr.testing.assert_identical(found, before)
-    assert not list(tmp_path.rglob(".partial-*"))
+    assert not list(tmp_path.rglob("*partial*"))
 
 
-@pytest.mark.parametrize("moment", ["zarr.json", "support/c/0"])
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_result_that_is_replaced_while_it_is_read_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, gone: bool
-) -> None:
-    """The first read of a file comes when another process has moved it aside, or put another one in its place."""
+def test_a_result_that_was_listed_may_be_replaced_or_removed_before_it_is_read(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, dataset())
-    plain = Folder.get
-    seen = False
-
-    def get(storage: Folder, path: str) -> bytes:
-        nonlocal seen
-        if not seen and path.startswith("results/") and path.endswith(moment):
-            seen = True
-            save_result(tmp_path, "probe", INPUTS, doubled())
-            if gone:
-                raise FileNotFoundError(path)
-        return plain(storage, path)
-
-    monkeypatch.setattr(Folder, "get", get)
-    found = find_result(tmp_path, "probe", INPUTS)
-    assert seen
-    assert found is not None
-    xr.testing.assert_identical(found.support, doubled().support)
+    (listed,) = list_results(tmp_path)
+    save_result(tmp_path, "probe", INPUTS, doubled())
+    xr.testing.assert_identical(listed.load().support, doubled().support)
+    assert Store.open(tmp_path).remove_results([listed]) > 0
+    with pytest.raises(IntegrityError, match="was removed after it was listed"):
+        listed.load()
+    assert Store.open(tmp_path).remove_results([listed]) == 0
 
 
 @pytest.mark.slow
@@ -299,9 +296,9 @@ def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> No
         xr.testing.assert_identical(save_result(tmp_path, "probe", INPUTS, doubled()).support, doubled().support)
 
     def read() -> None:
-        # For a moment there is none.
         found = find_result(tmp_path, "probe", INPUTS)
-        assert found is None or "accuracy" in found
+        assert found is not None
+        assert "accuracy" in found
 
     threads = [threading.Thread(target=repeat, args=(action,)) for action in (replace, replace, replace, read)]
     for thread in threads:
@@ -309,4 +306,4 @@ def test_a_result_can_be_replaced_and_read_by_many_at_once(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert failures == []
-    assert not list(tmp_path.rglob(".partial-*"))
+    assert not list(tmp_path.rglob("*partial*"))

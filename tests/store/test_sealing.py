@@ -17,19 +17,20 @@ from store_factory import (
     assert_holds,
     chunk_file,
     least,
+    opened_archive,
     put_record,
     seal_again,
-    stored_files,
     synthetic,
 )
 
 from biocache.store import BiocacheError, Run, Store, schema
+from biocache.store.archives import packed, unpacked
 from biocache.store.errors import IntegrityError, StoreFormatError
 from biocache.store.folders import Folder
 from biocache.store.integrity import verify_results, verify_run
 from biocache.store.metadata import MetadataError
 from biocache.store.records import record_path
-from biocache.store.results import find_result, list_results, result_folders, save_result
+from biocache.store.results import find_result, list_results, result_files, save_result
 from biocache.store.sealing import digest_of, read_sealed, seal
 
 INPUTS = {"runs": [{"run": "ner/c/m"}], "c": 1.5}
@@ -192,20 +193,33 @@ def test_every_flipped_byte_of_a_record_or_a_chunk_is_seen(root: Path) -> None:
 def test_every_flipped_byte_of_a_result_is_seen(root: Path) -> None:
     dataset = xr.Dataset({"score": ("layer", [0.5, 0.25]), "name": ("layer", ["a", "β"])}, {"layer": [0, 1]}, {"t": 1})
     expected = save_result(root, "probe", INPUTS, dataset)
-    (folder,) = result_folders(Folder(root))
-    for path, sound in stored_files(root / folder).items():
-        for position, damaged in flips(sound):
-            (root / folder / path).write_bytes(damaged)
-            if path == "zarr.json" and meaning(damaged) == meaning(sound):
+    (file,) = result_files(Folder(root))
+    sound = (root / file).read_bytes()
+    files = unpacked(sound)
+    for position, damaged in flips(sound):
+        (root / file).write_bytes(damaged)
+        with suppress(MetadataError):
+            if unpacked(damaged) == files:
+                # A byte of the archive that says nothing, such as the time of a file.
                 found = find_result(root, "probe", INPUTS)
                 assert found is not None
                 xr.testing.assert_identical(found, expected)
                 continue
+        with pytest.raises((IntegrityError, StoreFormatError)):
+            find_result(root, "probe", INPUTS)
+        assert [problem.place for problem in verify_results(Folder(root), [file])] == [file], position
+    (root / file).write_bytes(sound)
+    for path, written in files.items():
+        # With the checksums of the archive made again.
+        for position, damaged in flips(written):
+            (root / file).write_bytes(packed(files | {path: damaged}))
+            if path == "zarr.json" and meaning(damaged) == meaning(written):
+                continue
             with pytest.raises((IntegrityError, StoreFormatError)):
                 find_result(root, "probe", INPUTS)
-            assert [problem.place for problem in verify_results(Folder(root), [folder])] == [folder], (path, position)
-        (root / folder / path).write_bytes(sound)
-    assert list(verify_results(Folder(root), [folder])) == []
+            assert [problem.place for problem in verify_results(Folder(root), [file])] == [file], (path, position)
+    (root / file).write_bytes(sound)
+    assert list(verify_results(Folder(root), [file])) == []
 
 
 # Exchanges
@@ -402,29 +416,35 @@ def test_exchanged_parts_of_results_are_seen(tmp_path: Path, part: str) -> None:
         data = result(number + 1.0).assign_coords(layer=[number, number + 1])
         data["score"].attrs["units"] = str(number)
         save_result(tmp_path, "probe", one, data)
-    first, second = (tmp_path / folder for folder in result_folders(Folder(tmp_path)))
-    swap(first / part, second / part)
+    first, second = (tmp_path / file for file in result_files(Folder(tmp_path)))
+    if not part:
+        swap(first, second)
+    else:
+        with opened_archive(first) as one_group, opened_archive(second) as other_group:
+            swap(one_group / part, other_group / part)
     for one in inputs:
         with pytest.raises(IntegrityError, match="cannot be read"):
             find_result(tmp_path, "probe", one)
-    assert len(list(verify_results(Folder(tmp_path), result_folders(Folder(tmp_path))))) == 2
+    assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
 
 
 def test_exchanged_chunks_of_one_result_are_seen(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, result(1.0))
-    (folder,) = result_folders(Folder(tmp_path))
-    swap(tmp_path / folder / "score/c/0", tmp_path / folder / "other/c/0")
+    (file,) = result_files(Folder(tmp_path))
+    with opened_archive(tmp_path / file) as group:
+        swap(group / "score/c/0", group / "other/c/0")
     with pytest.raises(IntegrityError, match="is not what was written"):
         find_result(tmp_path, "probe", INPUTS)
-    assert len(list(verify_results(Folder(tmp_path), [folder]))) == 1
+    assert len(list(verify_results(Folder(tmp_path), [file]))) == 1
 
 
 def test_a_result_that_was_copied_to_another_place_is_refused(tmp_path: Path) -> None:
     save_result(tmp_path, "probe", INPUTS, result(1.0))
-    (folder,) = result_folders(Folder(tmp_path))
-    places = [f"results/finetune/{Path(folder).name}", f"results/probe/{'0' * 64}"]
+    (file,) = result_files(Folder(tmp_path))
+    places = [f"results/finetune/{Path(file).name}", f"results/probe/{'0' * 64}.zip"]
     for place in places:
-        shutil.copytree(tmp_path / folder, tmp_path / place)
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / file, tmp_path / place)
     found: list[BiocacheError] = []
     assert [one.inputs for one in list_results(tmp_path, problems=found)] == [INPUTS]
     assert ["was copied or moved here" in error.message for error in found] == [True, True]
@@ -436,13 +456,14 @@ def test_a_result_that_was_copied_to_another_place_is_refused(tmp_path: Path) ->
 def test_an_older_result_of_the_same_inputs_is_whole(tmp_path: Path) -> None:
     """Files of two results of the same inputs do not mix."""
     save_result(tmp_path, "probe", INPUTS, result(1.0))
-    (folder,) = result_folders(Folder(tmp_path))
-    shutil.copytree(tmp_path / folder, tmp_path / "older")
+    (file,) = result_files(Folder(tmp_path))
+    older = (tmp_path / file).read_bytes()
     save_result(tmp_path, "probe", INPUTS, result(3.0))
-    shutil.copy(tmp_path / "older/score/c/0", tmp_path / folder / "score/c/0")
+    with opened_archive(tmp_path / file) as group:
+        (group / "score/c/0").write_bytes(unpacked(older)["score/c/0"])
     with pytest.raises(IntegrityError, match="is not what was written"):
         find_result(tmp_path, "probe", INPUTS)
-    shutil.copytree(tmp_path / "older", tmp_path / folder, dirs_exist_ok=True)
+    (tmp_path / file).write_bytes(older)
     found = find_result(tmp_path, "probe", INPUTS)
     assert found is not None
     assert found.score.values.tolist() == [1.0, 2.0]

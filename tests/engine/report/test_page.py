@@ -16,7 +16,7 @@ import xarray as xr
 from click.testing import CliRunner
 from report_factory import HOSTILE, LABELS, SOURCE, Page, add_scores, arguments_of, runs, write_runs
 from shapes import STRANGE, places, replaced
-from store_factory import chunk_file
+from store_factory import chunk_file, opened_archive
 
 from biocache.cli.main import biocache
 from biocache.engine import ANALYSES, ProbeRequest, Report, ReportRequest, compare_probes, write_report
@@ -199,10 +199,11 @@ def test_a_damaged_run_is_listed_and_said(store: Path, tmp_path: Path, damage: s
 def test_a_damaged_result_is_said_and_left_out(store: Path, tmp_path: Path, part: str) -> None:
     add_scores(store)
     (result,) = Store.open(store).results("finetune")
-    if part == "attributes":
-        (result.path / "zarr.json").write_text("{")
-    else:
-        shutil.rmtree(result.path / "accuracy/c")
+    with opened_archive(result.path) as group:
+        if part == "attributes":
+            (group / "zarr.json").write_text("{")
+        else:
+            shutil.rmtree(group / "accuracy/c")
     made = write_report(store, tmp_path / "report.html")
     assert made.figures == 0
     assert any(str(result.path) in note for note in made.notes)

@@ -19,7 +19,6 @@ from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.folders import Folder
 from biocache.store.results import StoredResult
-from biocache.store.sealing import Group, Sealed
 
 
 @pytest.fixture
@@ -146,9 +145,7 @@ def test_settings_reach_the_command_line(
 
     monkeypatch.setattr(analysis, "find", stop)
     dataset = xr.Dataset(attrs={"request": request_.to_json()})
-    made = analysis_recipe(
-        Store.open(bare), StoredResult(name, {}, "", (), Sealed(Group(Folder(bare), "", ""), {}, {}, {})), dataset
-    )
+    made = analysis_recipe(Store.open(bare), StoredResult(name, {}, "", (), Folder(bare), ""), dataset)
     CliRunner().invoke(biocache, arguments_of(made.command))
     assert seen == [request_]
     # These runs are not in the store.
