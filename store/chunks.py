@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.errors import IntegrityError
-from biocache.store.records import PackRecord, read_record
+from biocache.store.records import PackRecord, Records
 from biocache.store.schema import Activation
 from biocache.store.sealing import Group
 from biocache.store.storage import below
@@ -45,6 +45,8 @@ class Chunks:
     ----------
     run
         The run's group.
+    records
+        Its commit records.
     kept
         The variable.
     layers
@@ -60,6 +62,7 @@ class Chunks:
     """
 
     run: Group
+    records: Records
     kept: Activation
     layers: tuple[int, ...]
     width: int
@@ -99,7 +102,6 @@ class Chunks:
         try:
             return self.run.storage.get(below(self.run.folder, self.path(index, pack)))
         except OSError as error:
-            self.run.require_same()
             missing = isinstance(error, FileNotFoundError)
             raise self._unsound(index, pack, "is missing" if missing else f"cannot be read ({error})") from error
 
@@ -120,29 +122,27 @@ class Chunks:
 
     def read_committed(self, index: int, pack: int) -> NDArray[Any]:
         """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
-        record = self._record(pack)
         values = self.read(index, pack)
-        self._require_committed(record, index, pack, values)
+        self._require_committed(index, pack, values)
         return values
 
     def read_encoded(self, index: int, pack: int) -> tuple[bytes, int]:
         """Read one chunk as it is stored, and its checksum in the pack's record; see `read_committed`."""
-        record = self._record(pack)
         stored = self._stored(index, pack)
-        self._require_committed(record, index, pack, self._decoded(index, pack, stored))
+        record = self._require_committed(index, pack, self._decoded(index, pack, stored))
         return stored, record.checksums[self.kept.name][index]
 
-    def _record(self, pack: int) -> PackRecord:
+    def _require_committed(self, index: int, pack: int, values: NDArray[Any]) -> PackRecord:
+        """Return the record that commits some values: it may have been written after the run was opened."""
         try:
-            return read_record(self.run.storage, self.run.folder, pack, self.run.digest)
+            for read in (self.records.known, self.records.read):
+                record = read(pack)
+                if record.matches(self.kept.name, index, values):
+                    return record
         except IntegrityError:
             self.run.require_same()
             raise
-
-    def _require_committed(self, record: PackRecord, index: int, pack: int, values: NDArray[Any]) -> None:
-        if not record.matches(self.kept.name, index, values):
-            self.run.require_same()
-            raise self._unsound(index, pack, "is not what was committed")
+        raise self._unsound(index, pack, "is not what was committed")
 
     def lazy(self) -> da.Array:
         """Return the valid entries of all chunks as one lazy array, a block a layer of a pack.
@@ -161,6 +161,8 @@ class Chunks:
         )
 
     def _unsound(self, index: int, pack: int, fault: str) -> IntegrityError:
+        """Return the error of a chunk; raise that of the run where it is another one by now."""
+        self.run.require_same()
         return IntegrityError(
             f"layer {self.layers[index]} of {self.kept.name} in pack {pack} of {self.run.where} {fault}; run "
             "`biocache verify --repair` and then the same `biocache extract` again to compute this pack anew"

@@ -78,6 +78,7 @@ class RunData(StoredRun):
         axis = getattr(self.plan, kept.axis)
         return Chunks(
             run=self.group,
+            records=self._records,
             kept=kept,
             layers=kept.layers(self.spec.layers),
             width=self.spec.width(kept),

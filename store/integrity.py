@@ -16,7 +16,7 @@ from biocache.store.hierarchy import create_parents, parents
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError
 from biocache.store.reading import Run
-from biocache.store.records import read_record, record_path, recorded_packs
+from biocache.store.records import Records, record_path, recorded_packs
 from biocache.store.results import read_result
 from biocache.store.runs import is_run
 from biocache.store.schema import ATTENTION
@@ -270,7 +270,7 @@ def _are_codes(labels: NDArray[np.integer], names: int) -> bool:
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
     try:
-        record = read_record(run.group.storage, run.group.folder, pack, run.group.digest)
+        record = Records(run.group).read(pack)
     except IntegrityError as error:
         yield error.message
         return

@@ -9,6 +9,7 @@ import google_crc32c
 
 from biocache.store.errors import IntegrityError
 from biocache.store.metadata import Natural, decoded
+from biocache.store.sealing import Group
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECORD_PATH",
     "PackRecord",
+    "Records",
     "encode_record",
     "read_record",
     "record_path",
@@ -126,6 +128,43 @@ def read_record(storage: Storage, run: str, pack: int, digest: str, data: bytes 
             "`biocache extract` again to compute this pack anew"
         ) from error
     return record
+
+
+class Records:
+    """The commit records of a run as they were when it was opened: each is read once.
+
+    Parameters
+    ----------
+    run
+        The run.
+    """
+
+    def __init__(self, run: Group) -> None:
+        self._run = run
+        self._known: dict[int, PackRecord] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process reads those that it needs.
+        return type(self), (self._run,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Records) and self._run == other._run
+
+    def __hash__(self) -> int:
+        return hash(self._run)
+
+    def __dask_tokenize__(self) -> object:
+        return self._run
+
+    def known(self, pack: int) -> PackRecord:
+        """Return the record of a pack; see `read_record`."""
+        return self._known[pack] if pack in self._known else self.read(pack)
+
+    def read(self, pack: int, data: bytes | None = None) -> PackRecord:
+        """Read the record of a pack as it is now; see `read_record`."""
+        run = self._run
+        self._known[pack] = read_record(run.storage, run.folder, pack, run.digest, data)
+        return self._known[pack]
 
 
 def recorded_packs(storage: Storage, run: str) -> list[int]:

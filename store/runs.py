@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from biocache.store.errors import (
 from biocache.store.groups import subfolders
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
-from biocache.store.records import PackRecord, read_record, record_path, recorded_packs
+from biocache.store.records import PackRecord, Records, record_path, recorded_packs
 from biocache.store.schema import LABELLED
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
@@ -193,6 +194,10 @@ class StoredRun:
             ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),
         ]
 
+    @cached_property
+    def _records(self) -> Records:
+        return Records(self.group)
+
     def records(self) -> dict[int, PackRecord]:
         """Read the records of all committed packs, by pack, ascending, as of now.
 
@@ -217,7 +222,7 @@ class StoredRun:
         for pack, path in zip(wanted, paths, strict=True):
             # A record that is torn, or of a run that was here before, commits nothing.
             with suppress(IntegrityError):
-                found[pack] = read_record(group.storage, group.folder, pack, group.digest, data.get(path))
+                found[pack] = self._records.read(pack, data.get(path))
         if len(found) < len(wanted) or not there:
             self.group.require_same()
         return found

@@ -10,7 +10,7 @@ changed, exchanged with that of another group, or moved to another place differs
 | attributes of a run or result | when it is opened | `read_sealed` |
 | table of a run | when it is read | `Sealed.read` |
 | all of a result | when it is read | `biocache.store.results.StoredResult.load` |
-| commit record of a pack | each time that it counts | `biocache.store.records.read_record` |
+| commit record of a pack | once for an opened run | `biocache.store.records.Records` |
 | activations | each time that a chunk is read | `biocache.store.chunks.Chunks.read_committed` |
 | all of these, what the tables say, and results | by ``biocache verify`` | `biocache.store.integrity` |
 """
