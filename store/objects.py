@@ -7,7 +7,7 @@ none. There are no locks: two processes may compute the same pack, of which the 
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -99,6 +99,20 @@ class ObjectStorage(Storage):
         """Write an object; see `Storage.put`."""
         with self._asked(path):
             obstore.put(self._store, path, data)
+
+    def put_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write several objects at the same time; see `Storage.put_all`."""
+        with ThreadPoolExecutor(_AT_ONCE, "biocache-objects") as pool:
+            writing: set[Future[None]] = set()
+            for path, data in objects:
+                # What waits to be written is in memory.
+                while len(writing) >= _AT_ONCE:
+                    ended, writing = wait(writing, return_when=FIRST_COMPLETED)
+                    for one in ended:
+                        one.result()
+                writing.add(pool.submit(self.put, path, data))
+            for one in writing:
+                one.result()
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object where there is none; see `Storage.create`."""

@@ -136,6 +136,11 @@ class Storage(ABC):
         """Read several objects; see `get`."""
         return {path: self.get(path) for path in paths}
 
+    def put_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write several objects, by path, as they come; see `put`."""
+        for path, data in objects:
+            self.put(path, data)
+
     def sync(self, paths: Iterable[str]) -> None:  # noqa: B027  (an object store does nothing)
         """Return once objects that were written cannot be lost by a failure of power."""
 

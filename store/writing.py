@@ -1,7 +1,7 @@
 """Writing a run: filled pack by pack, resumed where a record is missing."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,22 +132,7 @@ class RunWriter:
             If the disk is full or cannot be written.
         """
         self._check_buffer(buffer)
-        checksums: dict[str, list[int]] = {}
-        sizes: dict[str, int] = {}
-        try:
-            for kept, blocks in buffer.items():
-                used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
-                # The unused end is fill.
-                kept.part(blocks, slice(used, None))[...] = np.nan
-                for index, block in enumerate(blocks):
-                    values = kept.part(block, slice(used))
-                    self._check_finite(kept, index, pack, values)
-                    checksums.setdefault(kept.name, []).append(checksum(values))
-                    path = self._chunks[kept.name].path(index, pack)
-                    sizes[path] = self._write_chunk(path, block)
-            return self._commit(pack, checksums, sizes)
-        except OSError as error:
-            raise self._failed(error, pack) from error
+        return self._write(pack, self._encoded(pack, buffer))
 
     def copy_pack(self, pack: int, chunks: Iterable[tuple[str, int, bytes, int]]) -> PackRecord:
         """Write the chunks of a pack as another run has them, then commit it.
@@ -164,14 +149,33 @@ class RunWriter:
         RunNotFoundError, ResourceError
             As `write_pack`.
         """
+        return self._write(pack, chunks)
+
+    def _encoded(self, pack: int, buffer: PackBuffer) -> Iterator[tuple[str, int, bytes, int]]:
+        """Yield the chunks of a pack as of `copy_pack`."""
+        for kept, blocks in buffer.items():
+            used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
+            # The unused end is fill.
+            kept.part(blocks, slice(used, None))[...] = np.nan
+            for index, block in enumerate(blocks):
+                values = kept.part(block, slice(used))
+                self._check_finite(kept, index, pack, values)
+                yield kept.name, index, encode_chunk(block), checksum(values)
+
+    def _write(self, pack: int, chunks: Iterable[tuple[str, int, bytes, int]]) -> PackRecord:
+        """Write the chunks of a pack, then commit it; see `copy_pack`."""
         checksums: dict[str, list[int]] = {}
         sizes: dict[str, int] = {}
-        try:
+
+        def objects() -> Iterator[tuple[str, bytes]]:
             for name, index, data, checked in chunks:
                 path = self._chunks[name].path(index, pack)
-                self._put(path, data)
-                sizes[path] = len(data)
                 checksums.setdefault(name, []).append(checked)
+                sizes[path] = len(data)
+                yield self._cleared(path), data
+
+        try:
+            self._storage.put_all(objects())
             return self._commit(pack, checksums, sizes)
         except OSError as error:
             raise self._failed(error, pack) from error
@@ -188,19 +192,15 @@ class RunWriter:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         record = PackRecord(self.run.group.digest, pack, checksums, sum(sizes.values()), time, socket.gethostname())
         path = record_path(pack)
-        self._put(path, encode_record(record))
+        self._storage.put(self._cleared(path), encode_record(record))
         self._storage.sync([below(self._folder, path)])
         return record
 
-    def _write_chunk(self, path: str, block: NDArray[np.floating]) -> int:
-        data = encode_chunk(block)
-        self._put(path, data)
-        return len(data)
-
-    def _put(self, path: str, data: bytes) -> None:
+    def _cleared(self, path: str) -> str:
+        """Return where to write a file of the run; what a killed process left that was writing it is deleted."""
         place = below(self._folder, path)
         self._storage.discard_partial(place)
-        self._storage.put(place, data)
+        return place
 
     def _check_buffer(self, buffer: PackBuffer) -> None:
         spec = self.run.spec

@@ -16,11 +16,13 @@ from store_factory import PROVENANCE, assert_holds, synthetic
 
 from biocache.store import RunKey, Store
 from biocache.store.archives import packed, unpacked
+from biocache.store.chunks import Chunks, ahead, read_ahead
 from biocache.store.copying import copy_run
 from biocache.store.creating import create_successor, discard_run, install_successor
 from biocache.store.errors import (
     IntegrityError,
     ReadOnlyError,
+    ResourceError,
     RunNotFoundError,
     SettingError,
     SpecMismatchError,
@@ -87,6 +89,55 @@ def test_a_run_travels_to_another_process(place: Storage) -> None:
     source.write(source.create(place))
     run = pickle.loads(pickle.dumps(Store.open(place).run()))
     np.testing.assert_array_equal(run.activations("hidden").compute(scheduler="synchronous"), source.truth("hidden"))
+
+
+def test_chunks_that_are_read_ahead_come_in_their_order(
+    place: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = synthetic()
+    for where in (place, open_storage(tmp_path)):
+        source.write(source.create(where))
+        run = Store.open(where).run()
+        chunks = run.chunks("hidden")
+        wanted = [(chunks, index, pack) for pack in (2, 0, 1) for index in (1, 0, 2)]
+        begun: list[tuple[int, int]] = []
+        plain = Chunks.read_committed
+
+        def read(self: Chunks, index: int, pack: int, begun: Any = begun, plain: Any = plain) -> Any:
+            begun.append((index, pack))
+            return plain(self, index, pack)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Chunks, "read_committed", read)
+            for number, values in enumerate(read_ahead(wanted), start=1):
+                np.testing.assert_array_equal(values, plain(*wanted[number - 1]))
+                assert len(begun) <= number + ahead(where)
+        assert sorted(begun) == sorted((index, pack) for _, index, pack in wanted)
+        where.delete(f"{run.key.path}/{chunks.path(0, 0)}")
+        ordered = read_ahead(wanted)
+        for _ in range(4):
+            next(ordered)
+        with pytest.raises(IntegrityError, match=r"layer 0 of hidden in pack 0 .* is missing"):
+            next(ordered)
+
+
+def test_of_several_writes_that_fail_one_the_pack_is_not_there(place: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = synthetic()
+    run = source.create(place)
+    plain = ObjectStorage.put
+
+    def put(self: ObjectStorage, path: str, data: bytes) -> None:
+        if path.endswith("hidden/c/1/1/0"):
+            raise OSError(28, "no space left")
+        plain(self, path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStorage, "put", put)
+        with pytest.raises(ResourceError, match="writing pack 1"):
+            source.write(run)
+    assert 1 not in run.committed()
+    source.write(run)
+    assert_holds(run, source)
 
 
 def test_of_two_creators_one_wins(place: Storage) -> None:

@@ -16,7 +16,7 @@ from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, 
 from biocache.engine.analyses.attention.metrics import METRICS, Part
 from biocache.engine.analyses.attention.resampling import head_shifts
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
-from biocache.store.chunks import Chunks
+from biocache.store.chunks import Chunks, read_ahead
 
 __all__ = ["Measures", "PackPair", "compare_packs"]
 
@@ -101,20 +101,29 @@ def compare_packs(
     measures
         What to measure.
     """
-    return reduce(add, (_compare_pack(runs, layer, other_layer, measures) for runs in packs))
+    blocks = map(_block, read_ahead(_wanted(packs, layer, other_layer)))
+    return reduce(add, (_compare_pack(runs, blocks, measures) for runs in packs))
 
 
-def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], layer: int, other_layer: int, measures: Measures) -> RunSums:
-    first = runs[0][0]
-    block = _block(first.first.read_committed(layer, first.packs[0]))
+def _wanted(
+    packs: list[tuple[tuple[PackPair, ...], ...]], layer: int, other_layer: int
+) -> Iterator[tuple[Chunks, int, int]]:
+    """Yield what is read of each pack of the baseline: its own chunk, then those that it is compared with."""
+    for runs in packs:
+        first = runs[0][0]
+        yield first.first, layer, first.packs[0]
+        yield from ((pair.second, other_layer, pair.packs[1]) for pairs in runs for pair in pairs)
+
+
+def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[Block], measures: Measures) -> RunSums:
+    block = next(blocks)
     return RunSums(
-        tuple(reduce(add, (_compare_pair(block, pair, other_layer, measures) for pair in pairs)) for pairs in runs)
+        tuple(reduce(add, (_compare_pair(block, next(blocks), pair, measures) for pair in pairs)) for pairs in runs)
     )
 
 
-def _compare_pair(block: Block, pair: PackPair, other_layer: int, measures: Measures) -> Sums:
+def _compare_pair(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
     """Compare two blocks on the samples that are in both."""
-    other = _block(pair.second.read_committed(other_layer, pair.packs[1]))
     sums = _zero(pair, measures)
     values = rounded(_measured(block, other, pair, measures))
     own, mismatched, all_heads = _by_kind(values, pair, measures)

@@ -11,6 +11,7 @@ from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.executor import Task
 from biocache.store import Run
+from biocache.store.chunks import ahead
 
 __all__ = ["layer_pairs", "layer_tasks", "measures_of"]
 
@@ -58,7 +59,8 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     ]
     size = -(-len(packs) // _MOST_TASKS)
     parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
-    memory = _BLOCK_COPIES * sum(_block_bytes(run) for run in (baseline, *runs.others))
+    sizes = [_block_bytes(run) for run in (baseline, *runs.others)]
+    memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes)
     return [
         Task(key=pair, call=compare_packs, args=(part, *pair, measures), memory=memory)
         for pair in layer_pairs(runs, request)
