@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, storage_options
-from biocache.cli.render import Bars, counted, echo, print_json, print_table
+from biocache.cli.render import Bars, counted, echo, note, print_json, print_table
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import LAYERS, STORE, ListOf
 from biocache.store.schema import ACTIVATIONS
@@ -34,6 +34,9 @@ Examples, in the folder that a demo made:
 @click.option(
     "--keep", type=ListOf(click.Choice(list(ACTIVATIONS))), help="What to copy: hidden, attention.  [default: both]"
 )
+@click.option(
+    "--results", "with_results", is_flag=True, help="Copy results as well, all of whose runs are then in TARGET."
+)
 @json_option
 def copy(
     source: "Storage",
@@ -42,6 +45,7 @@ def copy(
     *,
     layers: tuple[int, ...] | None,
     keep: tuple[str, ...] | None,
+    with_results: bool,
     as_json: bool,
     **selectors: Any,
 ) -> None:
@@ -49,10 +53,10 @@ def copy(
 
     RUN is a path as `biocache ls` prints it; selectors do as well; by default all are copied. What is copied is
     compared with its checksums. An interrupted copy goes on where it stopped; packs that TARGET has stay as they are,
-    so that runs which are there in parts become one. Results are not copied.
+    so that runs which are there in parts become one.
     """
     from biocache.store import Store
-    from biocache.store.copying import copy_run, thinned
+    from biocache.store.copying import copy_results, copy_run, thinned
     from biocache.store.reading import Run
 
     wanted = selection(runs, source, selectors)
@@ -66,9 +70,13 @@ def copy(
             copy_run(run, target, layers=layers, keep=keep, on_pack=partial(bars.update, str(run.key)))
             for run in chosen
         ]
+    results, left = copy_results(opened, target) if with_results else (0, 0)
+    if left:
+        note(f"{counted(left, 'result')} left out, whose runs are not in {target} as they are in {source}")
     if as_json:
         print_json([asdict(report) for report in reports])
         return
     rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.bytes_copied) for r in reports]
     print_table(("run", "packs", "copied", "bytes"), rows)
-    echo(f"{counted(len(reports), 'run')}, {format_bytes(sum(r.bytes_copied for r in reports))} copied", err=True)
+    size = format_bytes(sum(r.bytes_copied for r in reports))
+    echo(f"{counted(len(reports), 'run')}, {size} copied" + f", {counted(results, 'result')}" * with_results, err=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.render import Bars, counted, echo, print_json
 from biocache.cli.selection import chosen_keys, selection
+from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -37,6 +39,12 @@ Examples, in the folder that a demo made:
 @click.option(
     "--from", "weights", metavar="FOLDER|HUB_ID", help="Where the weights are now, if they moved since the extraction."
 )
+@click.option(
+    "--checkpoints",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="Also check every file of the checkpoints of this folder, which `biocache finetune` made.",
+)
 @click.option("--device", help="Device of torch for --recompute.  [default: cuda where there is one]")
 @click.option(
     "--repair",
@@ -50,6 +58,7 @@ def verify(
     *,
     recompute: int | None,
     weights: str | None,
+    checkpoints: Path | None,
     device: str | None,
     repair: bool,
     as_json: bool,
@@ -86,14 +95,17 @@ def verify(
             bars.echo(f"{where}: {' '.join(problem.message.split())}")
 
     results = [] if any(wanted) else result_files(opened.storage)
+    folders = _checkpoint_folders(checkpoints)
     with Bars("packs") as bars:
         for problem in _stored(store, chosen, results, on_pack):
             tell(problem)
         # Before samples are computed again: what differs then is no damage.
         done += repaired(store, problems) if repair else []
+        for problem in _damaged_checkpoints(folders):
+            tell(problem)
         for problem in _recomputed(store, chosen, recompute, weights, device):
             tell(problem)
-    checked = {"runs": len(chosen), "packs": packs, "results": len(results)}
+    checked = {"runs": len(chosen), "packs": packs, "results": len(results), "checkpoints": len(folders)}
     if as_json:
         print_json(checked | {"problems": [asdict(problem) for problem in problems], "repaired": done})
     else:
@@ -107,7 +119,8 @@ def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str
         echo(line)
     again = "" if recompute is None else f", up to {counted(recompute, 'sample')} of each run recomputed"
     found = counted(len(problems), "problem") if problems else "no problems"
-    what = [counted(count, name.removesuffix("s")) for name, count in checked.items() if count or name != "results"]
+    told = {name: count for name, count in checked.items() if count or name in ("runs", "packs")}
+    what = [counted(count, name.removesuffix("s")) for name, count in told.items()]
     echo(f"{', '.join(what)} checked{again}: {found}")
 
 
@@ -128,6 +141,26 @@ def _stored(
     for key in keys:
         yield from verify_key(store, key, partial(on_pack, str(key)))
     yield from verify_results(store, results)
+
+
+def _checkpoint_folders(checkpoints: Path | None) -> list[Path]:
+    from biocache.engine.finetuning.checkpoint import checkpoint_folders
+
+    return [] if checkpoints is None else checkpoint_folders(checkpoints)
+
+
+def _damaged_checkpoints(folders: list[Path]) -> "Iterator[Problem]":
+    from biocache.engine.finetuning.checkpoint import Checkpoint
+    from biocache.store.errors import IntegrityError, NewerFormatError
+    from biocache.store.integrity import Problem
+
+    for folder in folders:
+        try:
+            checkpoint = Checkpoint.read(folder)
+            checkpoint.require_whole()
+            checkpoint.scores()
+        except (IntegrityError, NewerFormatError) as error:
+            yield Problem(str(folder), None, error.message)
 
 
 def _recomputed(

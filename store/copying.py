@@ -1,19 +1,21 @@
 """Copying runs from one store to another: verified on the way, thinned where less is wanted, and resumed."""
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from biocache.store import schema
+from biocache.store.catalog import Store
 from biocache.store.creating import create_run, described_difference
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.reading import Run
+from biocache.store.results import copy_result, runs_in
 from biocache.store.spec import RunSpec
 from biocache.store.storage import StorePlace, open_storage
 from biocache.store.writing import RunWriter
 
-__all__ = ["CopyReport", "copy_run", "thinned"]
+__all__ = ["CopyReport", "copy_results", "copy_run", "thinned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,33 @@ def copy_run(
                 on_pack(place, len(todo))
         done = made.counts.packs - len(writer.pending())
     return CopyReport(str(run.key), made.counts.packs, copied, done, stored)
+
+
+def copy_results(source: Store, target: StorePlace) -> tuple[int, int]:
+    """Copy the results of one store to another that holds the runs which they were computed from, or that name none.
+
+    Returns
+    -------
+    tuple of int
+        Results that were copied, and those that were left out, because the target lacks one of their runs or has it
+        with other settings or thinned.
+
+    Raises
+    ------
+    IntegrityError
+        If a result is damaged.
+    """
+    storage = open_storage(target)
+    there = Store.open(storage)
+    runs = {str(run.key): run.identity for run in there.select()}
+    copied = left = 0
+    for result in source.results():
+        if all(runs.get(run["run"]) == run for run in runs_in(result.inputs)):
+            with suppress(FileNotFoundError):  # Another process has removed it meanwhile.
+                copied += copy_result(result, storage)
+        else:
+            left += 1
+    return copied, left
 
 
 def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[tuple[str, int, bytes, int]]:

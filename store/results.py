@@ -25,6 +25,7 @@ from biocache.store.text import one_line
 
 __all__ = [
     "StoredResult",
+    "copy_result",
     "find_in",
     "find_result",
     "keep_in",
@@ -159,13 +160,44 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "variables": variables,
     }
+    _put(storage, kind, file, packed(seal(files, attributes, file)))
+    return _load(files, variables)
+
+
+def copy_result(result: StoredResult, target: Storage) -> bool:
+    """Copy a result to another store, and return whether it was not there.
+
+    Parameters
+    ----------
+    result
+        The result; its bytes are compared with their checksums.
+    target
+        The store, which is there.
+
+    Raises
+    ------
+    IntegrityError
+        If it is damaged.
+    FileNotFoundError
+        If it is gone.
+    ResourceError
+        If it cannot be written.
+    """
+    if target.exists(result.file):
+        return False
+    data = result.storage.get(result.file)
+    _opened(result.storage, result.file, data)[1]()
+    _put(target, result.kind, result.file, data)
+    return True
+
+
+def _put(storage: Storage, kind: str, file: str, data: bytes) -> None:
     try:
         create_parents(storage, f"{RESULTS}/{kind}")
-        storage.put(file, packed(seal(files, attributes, file)))
+        storage.put(file, data)
         storage.sync([file])
     except OSError as error:
         raise write_error(error, f"keeping a result of {kind}") from error
-    return _load(files, variables)
 
 
 def find_in(places: Sequence[Storage], kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
@@ -255,13 +287,23 @@ def read_result(storage: Storage, file: str) -> StoredResult:
 def _read(storage: Storage, file: str) -> tuple[StoredResult, Callable[[], xr.Dataset]]:
     """Read a result; return what it is, and what checks and decodes its values."""
     try:
-        files = unpacked(storage.get(file))
+        data = storage.get(file)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _damaged(storage.place(file), error) from error
+    return _opened(storage, file, data)
+
+
+def _opened(storage: Storage, file: str, data: bytes) -> tuple[StoredResult, Callable[[], xr.Dataset]]:
+    try:
+        files = unpacked(data)
         attributes = group_attributes(files.pop(_METADATA, b""))
         described, found = check_seal(attributes, file, storage.place(file))
         own = as_type(described, _Described)
         if _file(own.kind, own.inputs) != file:
             raise ValueError("it is not the result of its inputs")
-    except (FileNotFoundError, NewerFormatError):
+    except NewerFormatError:
         raise
     except (OSError, ValueError) as error:
         raise _damaged(storage.place(file), error) from error

@@ -51,6 +51,17 @@ def test_a_table_of_checkpoints_and_their_scores(job: list[str], command: Comman
     some = command("ls", "--checkpoints", tmp_path / "checkpoints", "--model", "gpt2", "--training-size", "30").stdout
     assert [line.split()[0] for line in some.splitlines()[1:]] == names[3:]
 
+    check = ("verify", "--store", tmp_path / "store", "--checkpoints", tmp_path / "checkpoints")
+    assert command(*check).stdout == "0 runs, 0 packs, 4 results, 4 checkpoints checked: no problems\n"
+    weights = tmp_path / "checkpoints" / names[1] / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    told, summary = command(*check, code=1).stdout.splitlines()
+    assert told.startswith(f"{weights.parent}: checkpoint {weights.parent} is not whole (model.safetensors is not what")
+    assert summary == "0 runs, 0 packs, 4 results, 4 checkpoints checked: 1 problem"
+    assert "is no folder of checkpoints" in command(*check[:-1], tmp_path / "x", code=1).stderr
+
 
 @pytest.mark.slow
 def test_json_holds_every_score(job: list[str], command: Command, tmp_path: Path) -> None:

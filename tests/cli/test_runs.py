@@ -113,7 +113,7 @@ def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path
 def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
     assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs checked: no problems\n"
     some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
-    assert json.loads(some) == {"runs": 2, "packs": 2, "results": 0, "problems": [], "repaired": []}
+    assert json.loads(some) == {"runs": 2, "packs": 2, "results": 0, "checkpoints": 0, "problems": [], "repaired": []}
 
 
 def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> None:

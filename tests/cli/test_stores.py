@@ -65,6 +65,30 @@ def test_copy_to_an_object_store_and_back(command: Command, extracted: Path, tmp
     assert set(open_storage(url).sizes("")) == {"zarr.json"}
 
 
+def test_results_go_with_the_runs_that_they_were_computed_from(command: Command, store: Path, tmp_path: Path) -> None:
+    first, second = Store.open(store).run(model="bert", split="test"), Store.open(store).run(model="gpt2", split="test")
+    for number, runs in enumerate(([first], [first, second], [])):
+        inputs = {"number": number, "runs": [run.identity for run in runs]}
+        save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [float(number)])}))
+    arguments = ("copy", store, tmp_path / "some", TEST, "--results")
+    told = command(*arguments).stderr
+    assert f"note: 1 result left out, whose runs are not in {tmp_path / 'some'} as they are in {store}\n" in told
+    assert ", 2 results\n" in told
+    assert sorted(result.load().x.item() for result in Store.open(tmp_path / "some").results()) == [0.0, 2.0]
+    assert ", 0 results\n" in command(*arguments).stderr
+    assert "left out" not in command("copy", store, tmp_path / "some", "--results").stderr
+    command("verify", "--store", tmp_path / "some")
+    assert len(Store.open(tmp_path / "some").results()) == 3
+    # Of a thinner run the numbers are not those of this one.
+    thin = command("copy", store, tmp_path / "thin", "--layers", "1", "--keep", "hidden", "--results").stderr
+    assert "2 results left out" in thin
+    (damaged,) = (result for result in Store.open(store).results() if result.inputs["number"] == 2)
+    damaged.path.write_bytes(damaged.path.read_bytes()[:-1])
+    assert "cannot be read" in command("copy", store, tmp_path / "other", TEST, "--results", code=1).stderr
+    command("copy", store, tmp_path / "other", TEST)
+    assert Store.open(tmp_path / "other").results() == []
+
+
 def test_copying_a_layer_that_is_not_there_copies_nothing(command: Command, extracted: Path, tmp_path: Path) -> None:
     assert "has no layer 9" in command("copy", extracted, tmp_path / "to", "--layers", "0,9", code=1).stderr
     assert not (tmp_path / "to").exists()
