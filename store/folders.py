@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from biocache.store.atomic import TAKEN, install, remove, temporary_folder
 from biocache.store.paths import require_file, resolved
@@ -166,9 +166,10 @@ class Folder(Storage):
         return True
 
     def sync(self, paths: Iterable[str]) -> None:
-        """Flush files and the folders that name them to the disk; see `Storage.sync`."""
-        files = [self.path / path for path in paths]
-        for place in (*files, *sorted({file.parent for file in files})):
+        """Flush files and the folders on the way to them to the disk; see `Storage.sync`."""
+        files = [PurePosixPath(path) for path in paths]
+        folders = {folder for file in files for folder in file.parents}
+        for place in (self.path / part for part in (*files, *sorted(folders, reverse=True))):
             with suppress(PermissionError):  # Windows opens no folders.
                 fd = os.open(place, os.O_RDONLY)
                 try:
