@@ -46,8 +46,8 @@ def generate_batches(
     """Yield a layer, by position, in batches; unshuffled where the seed is None; see `Run.iter_batches`."""
     # All workers shuffle with the same seed.
     order = _order(run, seed, window_packs, _share())
-    for samples, blocks in _read(run, (index,), _planned(run, order, batch_tokens), window_packs):
-        yield RaggedBatch(_joined(run, samples, blocks)[0], *_places(run, samples))
+    for samples, hidden in _read(run, (index,), _planned(run, order, batch_tokens), window_packs):
+        yield RaggedBatch(hidden[0], *_places(run, samples))
 
 
 class TokenBatches:
@@ -105,10 +105,9 @@ class TokenBatches:
         order = _order(self._run, seed, self._window_packs, _share())
         planned = _planned(self._run, order, self._batch_tokens)
         begin, self._begin, self._given = self._begin, 0, self._begin
-        for samples, blocks in _read(self._run, self._indices, planned, self._window_packs, begin):
+        for samples, hidden in _read(self._run, self._indices, planned, self._window_packs, begin):
             self._given += 1
             row_size, sample, token = _places(self._run, samples)
-            hidden = _joined(self._run, samples, blocks)
             yield {"hidden": hidden, "row_size": row_size, "sample": sample, "token": token}
         self._given = 0
 
@@ -191,8 +190,11 @@ def _read(
     planned: Iterator[tuple[list[int], list[int]]],
     window_packs: int,
     begin: int = 0,
-) -> Iterator[tuple[list[int], _Blocks]]:
-    """Yield the batches from one on, and their rows; each pack is read once, with the window that it is in."""
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Yield the samples of the batches from one on, and their rows as of `_joined`.
+
+    Each pack is read once, with the window that it is in.
+    """
     held: _Blocks = {}
     chunks, plan = run.chunks("hidden"), run.plan
     with ThreadPoolExecutor(_AT_ONCE, "biocache-read") as pool:
@@ -210,18 +212,22 @@ def _read(
                     if sample in wanted:
                         held[sample] = [block[plan.tokens.part(sample)] for block in blocks]
                 del blocks
-            yield [*samples], held
+            yield [*samples], _joined(run, samples, held, pool)
             for sample in samples:
                 del held[sample]
 
 
-def _joined(run: RunData, samples: list[int], blocks: _Blocks) -> NDArray[np.float32]:
+def _joined(run: RunData, samples: list[int], blocks: _Blocks, pool: ThreadPoolExecutor) -> NDArray[np.float32]:
     """Return the rows of some samples, (layer, token, feature)."""
     layers = len(blocks[samples[0]])
     size = int(run.plan.tokens.count[samples].sum())
     joined = np.empty((layers, size, run.spec.feature_size), np.float32)
-    for layer in range(layers):
+
+    def join(layer: int) -> None:
         np.concatenate([blocks[sample][layer] for sample in samples], out=joined[layer], casting="same_kind")
+
+    # Most of the time the system gives new memory, a core at a time.
+    list(pool.map(join, range(layers)))
     return joined
 
 

@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_queries.py words [--tokens 250000]
     python tests/benchmarks/bench_queries.py memory [--tokens 400000]
     python tests/benchmarks/bench_queries.py catalog [--runs 1000]
+    python tests/benchmarks/bench_queries.py stream [--tokens 250000]
 
 The stores hold random values: 7 layers of 384 features in samples of 5 to 60 tokens, words of 1 to 4.
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -198,6 +200,44 @@ def bench_catalog(args: argparse.Namespace) -> None:
         print(f"catalog / listing           {median(ours) / median(plain):8.3f}")
 
 
+def bench_stream(args: argparse.Namespace) -> None:
+    """Stream three layers into a training loop, and read the same chunks: decoded and checked, and as plain files."""
+    import torch.utils.data  # noqa: F401  (a dataset needs it)
+
+    layers = (0, 3, 6)
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        run = make_run(Path(name) / "s.zarr", args.tokens)
+        chunks = run.chunks("hidden")
+        parts = [(layer, pack) for pack in range(run.counts.packs) for layer in layers]
+        plain, decoded, ours = [], [], {False: [], True: []}
+        for turn in range(args.turns):
+            begin = time.perf_counter()
+            for part in parts:
+                (run.path / chunks.path(*part)).read_bytes()
+            plain.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+            with ThreadPoolExecutor(len(layers)) as pool:
+                for pack in range(run.counts.packs):
+                    list(pool.map(lambda layer, pack=pack: chunks.read_committed(layer, pack), layers))
+            decoded.append(time.perf_counter() - begin)
+            for shuffle, seconds in ours.items():
+                begin = time.perf_counter()
+                batches = run.torch_dataset(layers, shuffle=shuffle, seed=turn)
+                rows = sum(len(batch["token"]) for batch in batches)
+                seconds.append(time.perf_counter() - begin)
+                assert rows == run.counts.tokens
+        size = run.counts.tokens * FEATURES * len(layers) * 2
+        print(f"{run.counts.tokens} tokens, {run.counts.packs} packs, {args.turns} turns; MB of float16 a second")
+        for what, seconds in (
+            ("plain files", plain),
+            ("chunks, decoded and checked", decoded),
+            ("torch_dataset", ours[False]),
+            ("torch_dataset, shuffled", ours[True]),
+        ):
+            rate = size / median(seconds) / 1e6
+            print(f"{what:<30} {rate:7.0f}   of that of chunks {median(decoded) / median(seconds):.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -206,6 +246,7 @@ def main() -> None:
         ("memory", bench_memory, 1),
         ("child", child_memory, 1),
         ("catalog", bench_catalog, 5),
+        ("stream", bench_stream, 11),
     ):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
