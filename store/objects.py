@@ -6,10 +6,9 @@ none. There are no locks: two processes may compute the same pack, of which the 
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
@@ -18,15 +17,11 @@ from obstore.store import MemoryStore, from_url
 from biocache.store.errors import SettingError, StorageError
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line, printable
+from biocache.store.waiting import as_they_come, at_once
 
 __all__ = ["ObjectStorage"]
 
 _METADATA = "zarr.json"
-# Requests at the same time: each mostly waits.
-_AT_ONCE = 16
-
-_Part = TypeVar("_Part")
-_Made = TypeVar("_Made")
 # Name of a memory:// store to what it holds, for the life of the process.
 _IN_MEMORY: dict[str, MemoryStore] = {}
 
@@ -93,7 +88,7 @@ class ObjectStorage(Storage):
     def get_all(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Read several objects at the same time; see `Storage.get_all`."""
         wanted = list(paths)
-        return dict(zip(wanted, _at_once(self.get, wanted), strict=True))
+        return dict(zip(wanted, at_once(self.get, wanted), strict=True))
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object; see `Storage.put`."""
@@ -102,17 +97,7 @@ class ObjectStorage(Storage):
 
     def put_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Write several objects at the same time; see `Storage.put_all`."""
-        with ThreadPoolExecutor(_AT_ONCE, "biocache-objects") as pool:
-            writing: set[Future[None]] = set()
-            for path, data in objects:
-                # What waits to be written is in memory.
-                while len(writing) >= _AT_ONCE:
-                    ended, writing = wait(writing, return_when=FIRST_COMPLETED)
-                    for one in ended:
-                        one.result()
-                writing.add(pool.submit(self.put, path, data))
-            for one in writing:
-                one.result()
+        as_they_come(lambda one: self.put(*one), objects)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object where there is none; see `Storage.create`."""
@@ -165,11 +150,11 @@ class ObjectStorage(Storage):
         if self.exists(below(folder, _METADATA)):
             return False
         others = [path for path in files if path != _METADATA]
-        _at_once(lambda path: self.put(below(folder, path), files[path]), others)
+        at_once(lambda path: self.put(below(folder, path), files[path]), others)
         return self.create(below(folder, _METADATA), files[_METADATA])
 
     def _delete_all(self, folder: str, paths: Iterable[str]) -> None:
-        _at_once(lambda path: self.delete(below(folder, path)), list(paths))
+        at_once(lambda path: self.delete(below(folder, path)), list(paths))
 
     def remove(self, folder: str) -> None:
         """Remove a folder; see `Storage.remove`."""
@@ -194,7 +179,7 @@ class ObjectStorage(Storage):
             with self._asked(below(made, path)):
                 obstore.copy(self._store, below(made, path), below(place, path))
 
-        _at_once(copy, paths)
+        at_once(copy, paths)
         copy(_METADATA)
         self.remove(made)
 
@@ -205,14 +190,6 @@ class ObjectStorage(Storage):
             return False
         self.delete(below(folder, _METADATA))
         return True
-
-
-def _at_once(call: Callable[[_Part], _Made], parts: list[_Part]) -> list[_Made]:
-    """Return the results of calls that wait for the network, several at a time, in their order."""
-    if len(parts) < 2:
-        return [call(part) for part in parts]
-    with ThreadPoolExecutor(min(_AT_ONCE, len(parts)), thread_name_prefix="biocache-objects") as pool:
-        return list(pool.map(call, parts))
 
 
 def _connected(url: str, options: Mapping[str, str]) -> Any:
