@@ -52,6 +52,8 @@ def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, a
     from biocache.engine.extraction.extract import check_disk, run_plan
     from biocache.engine.extraction.planning import plan_extraction
 
+    if not dry_run:
+        store.require_writable()
     plan = plan_extraction(request)
     _warn_of_losses(plan)
     if dry_run:

@@ -41,7 +41,7 @@ storage_options = click.option(
     is_eager=True,
     expose_value=False,
     callback=_keep_storage_options,
-    help="Endpoint, region, credentials of an object store, beside those of the environment.",
+    help="Endpoint, region, credentials of an object store or the hub, beside those of the environment.",
 )
 
 
@@ -55,7 +55,7 @@ def store_option(command: Any) -> Any:
         show_default=True,
         show_envvar=True,
         metavar="PATH|URL",
-        help="Folder of the store, or s3://BUCKET/NAME, gs://, az://.",
+        help="Folder of the store, or s3://BUCKET/NAME, gs://, az://, hf://datasets/OWNER/NAME.",
     )
     return place(storage_options(command))
 

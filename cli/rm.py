@@ -51,6 +51,7 @@ def rm(
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.store import Store
 
+    store.require_writable()
     opened = Store.open(store)
     # First: whoever repeats an interrupted removal names runs that are gone.
     swept = opened.sweep()

@@ -75,6 +75,8 @@ def verify(
     from biocache.store.integrity import repair_groups
     from biocache.store.results import result_files
 
+    if repair:
+        store.require_writable()
     done = repair_groups(store) if repair else []
     wanted = selection(runs, store, selectors)
     opened = Store.open(store)

@@ -72,9 +72,11 @@ class Store:
         Parameters
         ----------
         path
-            Its folder, or its URL in an object store: ``s3://``, ``gs://`` or ``az://``.
+            Its folder, or its URL: ``s3://``, ``gs://`` or ``az://`` in an object store, or on the Hugging Face hub
+            ``hf://datasets/OWNER/NAME``.
         storage_options
-            Credentials, endpoint and the like, by the names of obstore; the environment has what is not here.
+            Credentials, endpoint and the like, by the names of obstore, or ``token`` and ``endpoint`` of the hub; the
+            environment has what is not here.
         results
             Another place to keep results in, where the store is not to be written to; results of both are found.
 
@@ -305,6 +307,8 @@ class Store:
         from biocache.store import integrity
         from biocache.store.results import result_files
 
+        if repair:
+            self.storage.require_writable()
         problems = [problem for key in self.keys() for problem in integrity.verify_key(self.storage, key)]
         problems += integrity.verify_results(self.storage, result_files(self.storage))
         if repair:

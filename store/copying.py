@@ -79,14 +79,15 @@ def copy_run(
     """Copy a run, or the part of it that is there, to another store.
 
     Every table and chunk is compared with its checksum as it is read. Packs that the copy has already are left as they
-    are: what was interrupted goes on, and runs of one spec that are complete in parts become one.
+    are: what was interrupted goes on, and runs of one spec that are complete in parts become one. In a repository of
+    the Hugging Face hub the copy appears in one commit, when it is whole.
 
     Parameters
     ----------
     run
         The run.
     target
-        The other store; made where it is missing.
+        The other store; made where it is missing, on the hub as a private dataset repository.
     layers, keep
         Layers and variables (``hidden``, ``attention``) to copy; None for all.
     on_pack
@@ -104,11 +105,13 @@ def copy_run(
     SpecMismatchError
         If the other store has another run of this key.
     IntegrityError
-        If something of the run is damaged; what was copied before stays.
+        If something of the run is damaged; what was copied before stays, but on the hub, where nothing is seen then.
+    ReadOnlyError, StorageError
+        If the other store may not be written to or does not answer; the same call goes on.
     """
     spec = thinned(run.spec, layers, keep)
     columns = {variable.path: run.column(variable.path) for variable in schema.columns(run.key.task)}
-    storage = open_storage(target)
+    storage = open_storage(target).receiving()
     try:
         made = create_run(storage, spec, run.provenance, run.plan, columns)
     except SpecMismatchError as error:
@@ -130,6 +133,7 @@ def copy_run(
             if on_pack is not None:
                 on_pack(place, len(todo))
         done = made.counts.packs - len(writer.pending())
+    storage.commit(f"Copy run {run.key}: {done} of {made.counts.packs} packs")
     return CopyReport(str(run.key), made.counts.packs, copied, done, stored)
 
 

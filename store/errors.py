@@ -36,7 +36,12 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*|C)(?:=(\S*[^\s.,;:)]))?")
 _COMMAND = re.compile(r"`biocache ([a-z-]+)([^`]*)`")
 _BYTES = re.compile(r"\d+[KMG]")
 # Command without a function in `biocache.engine` -> the call that does the same in Python.
-_IN_PYTHON = {"ls": "Store.catalog()", "rm": "Store.remove(key)", "verify": "Store.verify(repair=True)"}
+_IN_PYTHON = {
+    "copy": "copy_run(run, target)",
+    "ls": "Store.catalog()",
+    "rm": "Store.remove(key)",
+    "verify": "Store.verify(repair=True)",
+}
 
 
 class BiocacheError(Exception):

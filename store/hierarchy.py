@@ -80,13 +80,16 @@ def put_if_absent(storage: Storage, files: Mapping[str, bytes], folder: str) -> 
 
 
 def refuse_foreign(storage: Storage) -> None:
-    """Refuse a place that is neither a store of this format nor empty.
+    """Refuse a place to write to that is neither a store of this format nor empty.
 
     Raises
     ------
+    ReadOnlyError
+        If only copies of runs are written there.
     StoreFormatError
         If it is such a place, or a file, or lies in a Zarr folder.
     """
+    storage.require_writable()
     around = enclosing_zarr(storage.path) if isinstance(storage, Folder) else None
     if around is not None:
         raise StoreFormatError(f"{storage} lies in the Zarr folder {around}; choose another --store, outside of it")

@@ -40,7 +40,8 @@ def local_path(path: str | os.PathLike[str], what: str) -> Path:
         scheme = printable(text.partition(":/")[0])
         raise SettingError(
             f"{what} {shown(text)} is a URL ({scheme}), and must be a local path: only stores are read and written at "
-            f"s3://, gs:// and az://; copy the data to a disk or mount it (a local folder of this name is ./{scheme}:)"
+            "s3://, gs://, az:// and hf://datasets/; copy the data to a disk or mount it (a local folder of this name "
+            f"is ./{scheme}:)"
         )
     if not text or "\0" in text:
         raise SettingError(f"{what} {shown(text)} is no path; name a folder or file")

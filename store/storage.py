@@ -1,7 +1,8 @@
 """Where a store is kept: objects by path, each of which appears whole or not at all.
 
 A path is text with ``/`` between its parts. Everything below `biocache.store` reads and writes through this interface:
-`biocache.store.folders` has it on file systems, `biocache.store.objects` in object stores.
+`biocache.store.folders` has it on file systems, `biocache.store.objects` in object stores, `biocache.store.hub` in
+repositories of the Hugging Face hub.
 """
 
 import os
@@ -147,6 +148,28 @@ class Storage(ABC):
     def discard_partial(self, path: str) -> None:  # noqa: B027
         """Delete what a killed process left that was writing an object; no live one may be writing it."""
 
+    def require_writable(self) -> None:  # noqa: B027
+        """Refuse a place that only copies of runs are written to.
+
+        Raises
+        ------
+        ReadOnlyError
+            If it is one.
+        """
+
+    def receiving(self) -> "Storage":
+        """Return the storage that a copy of a run is written to, as the place is now; it ends with `commit`."""
+        return self
+
+    def commit(self, message: str) -> None:  # noqa: B027
+        """Let all that was put appear at once, where it does not object by object.
+
+        Parameters
+        ----------
+        message
+            What was done, on one line, for the history of the place.
+        """
+
     def pinned(self, folder: str) -> "tuple[Storage, str]":
         """Return where to write to a folder as it is now: a storage, to be closed, and the path of the folder in it.
 
@@ -158,8 +181,8 @@ class Storage(ABC):
         """Free what a pinned folder holds."""
 
 
-#: How the URLs of object stores begin; ``memory`` lasts as long as the process.
-SCHEMES = ("s3", "gs", "az", "memory")
+#: How the URLs of stores begin: object stores, the Hugging Face hub; ``memory`` lasts as long as the process.
+SCHEMES = ("s3", "gs", "az", "hf", "memory")
 
 #: What names a store: its storage, its folder, or its URL.
 StorePlace = Storage | str | os.PathLike[str]
@@ -171,18 +194,24 @@ def open_storage(place: StorePlace, options: Mapping[str, str] | None = None) ->
     Parameters
     ----------
     place
-        A folder, the URL of an object store (``s3://``, ``gs://``, ``az://``), or a storage, which is returned.
+        A folder, the URL of an object store (``s3://``, ``gs://``, ``az://``) or of a dataset repository
+        (``hf://datasets/OWNER/NAME``), or a storage, which is returned.
     options
-        Credentials, endpoint and the like of an object store; see `biocache.store.objects.ObjectStorage`.
+        Credentials, endpoint and the like of an object store or the hub; see `biocache.store.objects.ObjectStorage` and
+        `biocache.store.hub.HubStorage`.
 
     Raises
     ------
     SettingError
-        If it is neither, or the options are not of that object store.
+        If it is neither, or the options are not of that place.
     """
     if isinstance(place, Storage):
         return place
     scheme = place.partition("://")[0] if isinstance(place, str) else ""
+    if scheme == "hf":
+        from biocache.store.hub import HubStorage
+
+        return HubStorage(str(place), options)
     if scheme in SCHEMES:
         from biocache.store.objects import ObjectStorage
 
@@ -191,5 +220,5 @@ def open_storage(place: StorePlace, options: Mapping[str, str] | None = None) ->
 
     folder = Folder(local_path(place, "--store"))
     if options:
-        raise SettingError(f"--storage-option is of object stores, and {folder} is a folder")
+        raise SettingError(f"--storage-option is of object stores and the hub, and {folder} is a folder")
     return folder

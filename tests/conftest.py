@@ -15,10 +15,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from hub import Hub
 
 TIERS = ("demo", "cluster", "browser")
 # Fixtures that take seconds to make.
@@ -74,6 +78,26 @@ def _without_sync() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folder, "sync", lambda *_: None)
         yield
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Hub]":
+    """Serve a double of the Hugging Face hub, which huggingface_hub reaches by the options of a store alone."""
+    from hub import Hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # The double has the plain protocol of uploads.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    # Requests that failed are asked again at once.
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", os.devnull)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    running = Hub()
+    yield running
+    running.stop()
+    close_session()
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,7 @@ def extract(
         If the input is malformed, a model or checkpoint is missing, a run exists with another spec, or memory or
         disk does not suffice. What is committed stays, and the same call finishes the rest.
     """
+    open_storage(store).require_writable()
     return run_plan(store, plan_extraction(request), scheduler_address=scheduler_address, on_progress=on_progress)
 
 

@@ -124,8 +124,8 @@ WITH_PATHS: list[tuple[str, ...]] = [
     ("study", "--store"),
     ("study", "--checkpoints"),
 ]
-# Stores alone may be in object stores.
-OBJECT_STORES = ("s3://", "gs://", "memory://")
+# Stores alone may be in object stores or on the hub.
+OBJECT_STORES = ("s3://", "gs://", "memory://", "hf://")
 REFUSED = [
     (arguments, url)
     for arguments in WITH_PATHS
@@ -164,7 +164,7 @@ def test_a_url_in_the_environment_is_taken_as_one(
     [
         (("--storage-option", "endpoint"), "'endpoint' is not KEY=VALUE"),
         (("--storage-option", "=x"), "'' is not KEY=VALUE"),
-        (("--storage-option", "endpoint=http://x"), "--storage-option is of object stores"),
+        (("--storage-option", "endpoint=http://x"), "--storage-option is of object stores and the hub"),
         (("--storage-option", "nonsense=1", "--store", "s3://bucket/x"), "cannot be opened"),
     ],
 )
