@@ -9,7 +9,7 @@ import click
 from biocache.cli.options import json_option, run_selectors, storage_options
 from biocache.cli.render import Bars, counted, echo, note, print_json, print_table
 from biocache.cli.selection import chosen_keys, selection
-from biocache.cli.values import LAYERS, STORE, ListOf
+from biocache.cli.values import LAYERS, STORAGE_OPTIONS, STORE, ListOf
 from biocache.store.schema import ACTIVATIONS
 from biocache.store.text import format_bytes
 
@@ -54,11 +54,15 @@ def copy(
     RUN is a path as `biocache ls` prints it; selectors do as well; by default all are copied. What is copied is
     compared with its checksums. An interrupted copy goes on where it stopped; packs that TARGET has stay as they are,
     so that runs which are there in parts become one.
+
+    hf://datasets/OWNER/NAME is a dataset repository on the Hugging Face hub, made private where it is missing. Each run
+    appears there in one commit, with a card that lists what is there.
     """
     from biocache.store import Store
     from biocache.store.copying import copy_results, copy_run, thinned
     from biocache.store.reading import Run
 
+    _refuse_options_of_folders(source, target)
     wanted = selection(runs, source, selectors)
     opened = Store.open(source)
     chosen = [Run.open(source, key) for key in chosen_keys(opened, wanted)]
@@ -80,3 +84,11 @@ def copy(
     print_table(("run", "packs", "copied", "bytes"), rows)
     size = format_bytes(sum(r.bytes_copied for r in reports))
     echo(f"{counted(len(reports), 'run')}, {size} copied" + f", {counted(results, 'result')}" * with_results, err=True)
+
+
+def _refuse_options_of_folders(*places: "Storage") -> None:
+    from biocache.store.errors import SettingError
+    from biocache.store.folders import Folder
+
+    if click.get_current_context().meta.get(STORAGE_OPTIONS) and all(isinstance(place, Folder) for place in places):
+        raise SettingError("--storage-option is of object stores and the hub, and both places are folders")

@@ -119,12 +119,17 @@ class _UserPath(click.Path):
 
 
 class _StorePlace(click.Path):
-    """Where a store is: a folder, or the URL of an object store."""
+    """Where a store is: a folder, or the URL of an object store or of a repository on the Hugging Face hub."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Storage":  # type: ignore[override]
+        from biocache.store.paths import is_url
         from biocache.store.storage import open_storage
 
-        return open_storage(value, {} if ctx is None else ctx.meta.get(STORAGE_OPTIONS, {}))
+        options = {} if ctx is None else ctx.meta.get(STORAGE_OPTIONS, {})
+        if param is not None and param.name != "store" and not is_url(value):
+            # One of two places, of which the other has the options.
+            options = {}
+        return open_storage(value, options)
 
 
 #: Where a command keeps the values of ``--storage-option``, which are read before ``--store``.
