@@ -147,10 +147,11 @@ class Hub(Serving):
         name = f"{asked['organization']}/{asked['name']}"
         if _token(request) != WRITE:
             return _error(403, "", "Your token may not write here")
+        made = {"url": f"{self.endpoint}/datasets/{name}"}
         if name in self.repos:
-            return _error(409, "", "You already created this dataset repo")
+            return _json(made | {"error": "You already created this dataset repo"}, 409)
         self.make(name, private=asked.get("visibility") == "private" or bool(asked.get("private")))
-        return _json({"url": f"{self.endpoint}/datasets/{name}"})
+        return _json(made)
 
     def _info(self, _: Request, name: str, revision: str) -> Response:
         repo = self.repos[name]
@@ -269,8 +270,8 @@ def _token(request: Request) -> str:
     return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
-def _json(value: Any) -> Response:
-    return Response(json.dumps(value), content_type="application/json")
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value), status=status, content_type="application/json")
 
 
 def _error(status: int, code: str, message: str) -> Response:

@@ -240,6 +240,18 @@ def test_a_commit_that_came_between_is_kept(hub: Hub, tmp_path: Path) -> None:
     assert all(str(key) in hub.text(NAME) for key in keys)
 
 
+def test_a_repository_that_somebody_else_makes_first_keeps_both(hub: Hub, tmp_path: Path) -> None:
+    source, other = small(), replace_split(small()).write_all(tmp_path)
+    place = open_storage(URL, hub.options).receiving()
+    assert place.sizes("") == {}
+    copy_run(other, open_storage(URL, hub.options))
+    source.write(create_run(place, source.spec, other.provenance, source.plan, source.columns))
+    assert opened(hub).run().key.split == "train"
+    place.commit("Both")
+    assert_holds(opened(hub).run(split="test"), source)
+    assert opened(hub).verify() == []
+
+
 def test_two_copies_of_one_run_are_not_mixed(hub: Hub, tmp_path: Path) -> None:
     source = small()
     run = source.write_all(tmp_path)
