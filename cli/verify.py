@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +104,7 @@ def verify(
             tell(problem)
         # Before samples are computed again: what differs then is no damage.
         done += repaired(store, problems) if repair else []
-        for problem in _damaged_checkpoints(folders):
-            tell(problem)
-        for problem in _recomputed(store, chosen, recompute, weights, device):
+        for problem in chain(_damaged_checkpoints(folders), _recomputed(store, chosen, recompute, weights, device)):
             tell(problem)
     checked = {"runs": len(chosen), "packs": packs, "results": len(results), "checkpoints": len(folders)}
     if as_json:

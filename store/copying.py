@@ -151,7 +151,7 @@ def copy_results(source: Store, target: StorePlace) -> tuple[int, int]:
     IntegrityError
         If a result is damaged.
     """
-    storage = open_storage(target)
+    storage = open_storage(target).receiving()
     there = Store.open(storage)
     runs = {str(run.key): run.identity for run in there.select()}
     copied = left = 0
@@ -161,6 +161,7 @@ def copy_results(source: Store, target: StorePlace) -> tuple[int, int]:
                 copied += copy_result(result, storage)
         else:
             left += 1
+    storage.commit(f"Copy {copied} results")
     return copied, left
 
 

@@ -311,11 +311,7 @@ class HubStorage(Storage):
         """Refuse; see `require_writable`."""
         self._refuse()
 
-    def publish(self, files: Mapping[str, bytes], folder: str) -> None:
-        """Refuse; see `require_writable`."""
-        self._refuse()
-
-    def publish_new(self, files: Mapping[str, bytes], folder: str) -> bool:
+    def publish(self, files: Mapping[str, bytes], folder: str) -> bool:
         """Refuse; see `require_writable`."""
         self._refuse()
 

@@ -93,8 +93,8 @@ class HubWriter(HubStorage):
         self.put(path, data)
         return True
 
-    def publish_new(self, files: Mapping[str, bytes], folder: str) -> bool:
-        """Gather a group where there is none; see `Storage.publish_new`."""
+    def publish(self, files: Mapping[str, bytes], folder: str) -> bool:
+        """Gather a group where there is none; see `Storage.publish`."""
         if self.exists(below(folder, _METADATA)):
             return False
         for path, data in files.items():

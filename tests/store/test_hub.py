@@ -13,7 +13,7 @@ from hub import READ, Hub, Stored
 from store_factory import Synthetic, assert_holds, synthetic
 
 from biocache.store import Run, Store, sharing
-from biocache.store.copying import copy_run
+from biocache.store.copying import copy_results, copy_run
 from biocache.store.creating import create_run, discard_run
 from biocache.store.errors import (
     IntegrityError,
@@ -65,6 +65,23 @@ def test_a_run_goes_to_the_hub_and_back(hub: Hub, tmp_path: Path, task: str) -> 
     (row,) = opened(hub).listing()
     assert (row["state"], row["packs_done"]) == ("complete", 3)
     assert far.group.storage.sizes("").keys() == hub.repos[NAME].files.keys() - {"README.md", ".gitattributes"}
+
+
+def test_results_are_shared_in_one_commit(hub: Hub, tmp_path: Path) -> None:
+    source = small()
+    run = source.write_all(tmp_path / "s")
+    copy_run(run, open_storage(URL, hub.options))
+    for number, identities in enumerate(([run.identity], [{"run": str(run.key), "spec": "0" * 64}], [])):
+        save_result(tmp_path / "s", "probe", {"number": number, "runs": identities}, xr.Dataset({"x": float(number)}))
+    before = len(hub.repos[NAME].commits)
+    assert copy_results(Store.open(tmp_path / "s"), opened(hub).storage) == (2, 1)
+    assert len(hub.repos[NAME].commits) == before + 1
+    assert sorted(result.load().x.item() for result in opened(hub).results()) == [0.0, 2.0]
+    assert opened(hub).verify() == []
+    assert copy_results(Store.open(tmp_path / "s"), opened(hub).storage) == (0, 1)
+    assert len(hub.repos[NAME].commits) == before + 1
+    copy_run(opened(hub).run(), tmp_path / "back")
+    assert copy_results(opened(hub), tmp_path / "back") == (2, 0)
 
 
 def test_one_layer_is_shared(hub: Hub, tmp_path: Path) -> None:
@@ -346,7 +363,6 @@ def test_nothing_but_copies_is_written_to(hub: Hub, tmp_path: Path) -> None:
         lambda: place.create("a", b""),
         lambda: place.delete("zarr.json"),
         lambda: place.publish({}, "a"),
-        lambda: place.publish_new({}, "a"),
         lambda: place.install("a", "b"),
         lambda: place.remove_empty_group("ner"),
     ):
