@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
-from biocache.store.atomic import delete_leftovers, put_back, remove, replace
+from biocache.store.atomic import delete_leftovers, leftovers, put_back, remove, replace
 from biocache.store.errors import BusyError, IntegrityError, NewerFormatError, SettingError
 from biocache.store.metadata import MetadataError, Natural, as_type, read_json
 from biocache.store.paths import require_file
@@ -367,6 +367,17 @@ class Workplace:
     def leave(self) -> None:
         """Remove the workplace; others see all of it or nothing."""
         remove(self._folder, self._folder.parent)
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed after the checkpoint had come to its place.
+
+        An interrupted fine-tuning of other settings stays, and so does what cannot be removed.
+        """
+        with suppress(BusyError, OSError):
+            if self._folder.exists() or leftovers(self.target.parent):
+                with self.claim():
+                    if self._begun() in (None, self._spec):
+                        self.leave()
 
     @contextmanager
     def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:

@@ -143,6 +143,8 @@ class _Finetuning:
         """Return the scores of the checkpoint, after making it if it does not exist."""
         found = self.find()
         checkpoint = found or self._make(on_progress)
+        if found is not None:
+            Workplace(self._material.request.checkpoints, self.spec).tidy()
         inputs = {"checkpoint": self.spec.to_json()}
         scores, kept = checkpoint.scores(), find_result(store, RESULT_KIND, inputs)
         if kept is None or not kept.equals(scores):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from biocache.engine import finetune
 from biocache.engine.finetuning import training
-from biocache.engine.finetuning.checkpoint import Workplace
+from biocache.engine.finetuning.checkpoint import Checkpoint, Workplace
 from biocache.engine.finetuning.finetune import FinetuneProgress
 from biocache.store.errors import BusyError, IntegrityError, ResourceError, SpecMismatchError, TrainingError
 
@@ -109,6 +109,29 @@ def test_a_process_killed_while_it_replaced_a_checkpoint_loses_neither(toy: Toy,
     finetune(tmp_path / "store", asked)
     assert not same(before, state(tmp_path / "checkpoints"))
     assert [path.name for path in partial.parent.iterdir()] == ["seed-42"]
+
+
+@pytest.mark.slow
+def test_what_a_process_left_that_was_killed_beside_its_checkpoint_is_removed(toy: Toy, tmp_path: Path) -> None:
+    request = finish(toy, tmp_path)
+    partial = tmp_path / "checkpoints" / PARTIAL
+    workplace = Workplace(tmp_path / "checkpoints", Checkpoint.read(tmp_path / "checkpoints" / PLACE).spec)
+    removed = partial.with_name(f".removed-{'0' * 32}")
+    # Killed before the workplace was gone, and then before its bytes were freed.
+    with workplace.claim():
+        workplace.begin(restart=False, overwrite=False)
+        workplace.steps.mkdir()
+    shutil.copytree(partial, removed)
+    with workplace.claim():
+        finetune(tmp_path / "store", request)
+        assert partial.exists()
+    finetune(tmp_path / "store", request)
+    assert [path.name for path in partial.parent.iterdir()] == ["seed-42"]
+    # What was begun with other settings is not what that process left.
+    with pytest.raises(StoppedError):
+        finetune(tmp_path / "store", replace(request, epochs=2, overwrite=True), on_progress=stop_at(13))
+    finetune(tmp_path / "store", request)
+    assert (partial / "steps/checkpoint-10").is_dir()
 
 
 @pytest.mark.slow
