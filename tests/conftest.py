@@ -10,7 +10,6 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import gc
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -111,12 +110,9 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -> Checkpoints:
-    blocks = (corpus_folder / "ner" / "train.conll").read_text(encoding="utf-8").split("\n\n")
-    texts = [[line.split("\t")[0] for line in block.splitlines()] for block in blocks]
-    for line in (corpus_folder / "nli" / "train.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        texts += [row["sentence1"].split(), row["sentence2"].split()]
-    return Checkpoints(tmp_path_factory.mktemp("checkpoints"), texts)
+    from corpora import corpus_texts
+
+    return Checkpoints(tmp_path_factory.mktemp("checkpoints"), corpus_texts(corpus_folder))
 
 
 @pytest.fixture(scope="session")
