@@ -8,7 +8,7 @@ from itertools import chain, count
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
 
 
-def _is_change(event: str, arguments: tuple[object, ...]) -> bool:
+def is_change(event: str, arguments: tuple[object, ...]) -> bool:
     if event == "open":
         flags = arguments[2]
         return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
@@ -38,7 +38,7 @@ def _run(action: Callable[[], object], last: int) -> None:
     seen = count(1)
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if _is_change(event, arguments) and next(seen) == last:
+        if is_change(event, arguments) and next(seen) == last:
             os._exit(9)
 
     sys.addaudithook(watch)
