@@ -72,7 +72,9 @@ def _raw_bytes(run: "Run", packs: list[int]) -> int:
 
     spec = run.spec
     values = [
-        len(kept.layers(spec.layers)) * spec.width(kept) * int(getattr(run.plan, kept.axis).pack_sizes[packs].sum())
+        len(spec.variable_layers(kept.name))
+        * spec.width(kept)
+        * int(getattr(run.plan, kept.axis).pack_sizes[packs].sum())
         for kept in spec.kept
     ]
     return np.dtype(spec.dtype).itemsize * sum(values)

@@ -60,10 +60,12 @@ def thinned(spec: RunSpec, layers: Iterable[int] | None, keep: Iterable[str] | N
             f"run {spec.key} has no {lost[0]}; it has layers {', '.join(map(str, spec.layers))} of "
             f"{', '.join(spec.keep)}"
         )
-    kept = tuple(name for name in named if schema.ACTIVATIONS[name].layers(chosen))
+    maps = [layer for layer in spec.attention_layers if layer in chosen]
+    kept = tuple(name for name in named if name != schema.ATTENTION.name or maps)
     if not kept:
+        have = ", ".join(map(str, spec.attention_layers))
         raise SettingError(
-            f"nothing of run {spec.key} is left: layer 0 has no attention; add a layer from 1 to --layers"
+            f"nothing of run {spec.key} is left: its layers {have} have attention; add one of them to --layers"
         )
     return replace(spec, layers=chosen, keep=kept)
 
@@ -169,6 +171,6 @@ def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[tuple[str, int,
     """Yield variable, position of the layer in the copy, chunk as stored, and checksum, of a pack."""
     for kept in spec.kept:
         chunks = run.chunks(kept.name)
-        for index, layer in enumerate(kept.layers(spec.layers)):
+        for index, layer in enumerate(spec.variable_layers(kept.name)):
             data, checksum = chunks.read_encoded(chunks.layers.index(layer), pack)
             yield kept.name, index, data, checksum

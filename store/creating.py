@@ -87,7 +87,7 @@ def _skeleton(
     create_column(group, schema.variable_at("packs/first_sample"), plan.first_sample[:-1])
     create_records(group, schema.variable_at("packs/record"), plan.pack_count)
     for kept in spec.kept:
-        layers, axis, width = kept.layers(spec.layers), getattr(plan, kept.axis), spec.width(kept)
+        layers, axis, width = spec.variable_layers(kept.name), getattr(plan, kept.axis), spec.width(kept)
         create_column(group, schema.variable_at(f"{kept.name}/layer"), np.asarray(layers))
         shape, chunks = (len(layers), *kept.shape(width, axis.length)), (1, *kept.shape(width, axis.chunk))
         create_activations(group, kept, shape, chunks, spec.dtype)

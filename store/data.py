@@ -80,7 +80,7 @@ class RunData(StoredRun):
             run=self.group,
             records=self._records,
             kept=kept,
-            layers=kept.layers(self.spec.layers),
+            layers=self.spec.variable_layers(name),
             width=self.spec.width(kept),
             length=axis.chunk,
             used=tuple(axis.pack_sizes.tolist()),

@@ -303,7 +303,9 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
     starts = np.cumsum(keys) - keys
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
-    off = np.abs(sums - 1.0) > row_sum_tolerance(keys, run.spec.dtype, run.spec.compute_dtype)
+    allowed = row_sum_tolerance(keys, run.spec.dtype, run.spec.compute_dtype)
+    # With a sink a part of the attention, from none to nearly all, goes to no token.
+    off = (sums - 1.0 > allowed) | (sums <= 0) if run.spec.sink else np.abs(sums - 1.0) > allowed
     if off.any():
         head, row = (int(i) for i in np.argwhere(off)[0])
         sample = samples[int(np.searchsorted(np.cumsum(tokens), row, side="right"))]

@@ -177,7 +177,7 @@ class StoredRun:
         spec, counts, provenance = self.spec, self.counts, self.provenance
         arrays = []
         for kept in spec.kept:
-            layers = len(kept.layers(spec.layers))
+            layers = len(spec.variable_layers(kept.name))
             sizes = (layers, *kept.shape(spec.width(kept), getattr(counts, kept.axis)))
             text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
             arrays.append((kept.name, f"({text}) {spec.dtype}, in blocks of one layer of one pack, dimensionless"))

@@ -22,6 +22,7 @@ _Variables = Annotated[
     tuple[Annotated[str, msgspec.Meta(pattern="^(hidden|attention)$")], ...], msgspec.Meta(min_length=1, max_length=2)
 ]
 _Layers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**15)], ...], msgspec.Meta(min_length=1)]
+_MapLayers = tuple[Annotated[int, msgspec.Meta(ge=1, lt=2**15)], ...]
 _StoredType = Annotated[str, msgspec.Meta(pattern="^(float16|float32)$")]
 _ComputeType = Annotated[str, msgspec.Meta(pattern="^(float16|bfloat16|float32)$")]
 
@@ -57,8 +58,7 @@ class RunSpec:
     keep
         ``hidden`` and/or ``attention``.
     layers
-        Stored layers of hidden states: 0 is the embedding output. Attention is stored for those of them
-        that are at least 1.
+        Stored layers of hidden states: 0 is the embedding output.
     feature_size
         Length of a hidden state.
     head_count
@@ -71,6 +71,13 @@ class RunSpec:
         Data type the model computes in, ``float32``, ``bfloat16`` or ``float16``.
     attention_implementation
         Name of the attention kernel of transformers; ``eager`` wherever maps are returned.
+    without_maps
+        Layers of the model, from 1, that have no attention maps. Attention is stored for all other layers from 1 that
+        are stored.
+    sink
+        Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
+    padded
+        Whether samples of different lengths go through the model together, padded; else only samples of equal length.
     """
 
     key: RunKey
@@ -91,6 +98,9 @@ class RunSpec:
     dtype: _StoredType
     compute_dtype: _ComputeType
     attention_implementation: str
+    without_maps: _MapLayers = ()
+    sink: bool = False
+    padded: bool = True
 
     def __post_init__(self) -> None:
         ascending = all(before < after for before, after in pairwise(self.layers))
@@ -100,7 +110,7 @@ class RunSpec:
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """Layers whose attention maps are stored: the block that computes them, from 1."""
-        return ATTENTION.layers(self.layers)
+        return tuple(layer for layer in ATTENTION.layers(self.layers) if layer not in self.without_maps)
 
     @property
     def kept(self) -> tuple[Activation, ...]:
@@ -109,7 +119,7 @@ class RunSpec:
 
     def variable_layers(self, name: str) -> tuple[int, ...]:
         """Return the layers stored of ``hidden`` or ``attention``, in the order of the ``layer`` axis."""
-        return ACTIVATIONS[name].layers(self.layers)
+        return self.attention_layers if name == ATTENTION.name else self.layers
 
     def width(self, activation: Activation) -> int:
         """Return the length of a variable's third axis: that beside layers and the ragged one."""

@@ -54,7 +54,7 @@ class PackBuffer:
 def _pack_shape(spec: RunSpec, plan: PackPlan, kept: Activation) -> tuple[int, int, int]:
     """Return the shape of all layers of a pack."""
     chunk = kept.shape(spec.width(kept), getattr(plan, kept.axis).chunk)
-    return len(kept.layers(spec.layers)), *chunk
+    return len(spec.variable_layers(kept.name)), *chunk
 
 
 class RunWriter:
@@ -218,8 +218,9 @@ class RunWriter:
         samples = run.plan.samples_of(pack)
         ends = np.cumsum(axis.count[samples.start : samples.stop])
         sample = samples[int(np.searchsorted(ends, position, side="right"))]
+        layer = run.spec.variable_layers(kept.name)[index]
         raise SettingError(
-            f"{kept.name} of layer {kept.layers(run.spec.layers)[index]} is not finite in {run.spec.dtype} for sample "
+            f"{kept.name} of layer {layer} is not finite in {run.spec.dtype} for sample "
             f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype=float32, and if that fails "
             "too the model itself gives NaN or infinity"
         )

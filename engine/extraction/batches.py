@@ -64,7 +64,7 @@ def plan_windows(plan: PackPlan, window_tokens: int) -> list[range]:
     return windows
 
 
-def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> list[Batch]:
+def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int, *, padded: bool = True) -> list[Batch]:
     """Sort the samples of some packs by length and cut them into batches.
 
     The batches depend only on the packs and the budget, so that an interrupted window is computed again in the
@@ -78,6 +78,8 @@ def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> lis
         Packs of the window.
     batch_tokens
         Most tokens of a batch, padding included; a longer sample is a batch of its own.
+    padded
+        Whether samples of different lengths may be in a batch.
     """
     samples = np.concatenate([np.arange(s.start, s.stop) for s in map(plan.samples_of, packs)])
     order = samples[np.argsort(-plan.tokens.count[samples], kind="stable")]
@@ -86,6 +88,8 @@ def plan_batches(plan: PackPlan, packs: Iterable[int], batch_tokens: int) -> lis
     begin = 0
     while begin < len(order):
         rows = max(1, batch_tokens // int(lengths[begin]))
+        if not padded:
+            rows = min(rows, int(np.count_nonzero(lengths[begin : begin + rows] == lengths[begin])))
         batches.append(Batch(order[begin : begin + rows], lengths[begin : begin + rows]))
         begin += rows
     return batches

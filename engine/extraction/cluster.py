@@ -13,12 +13,13 @@ from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models.loading import LoadedModel, load_model
 from biocache.engine.models.sources import ModelSource
+from biocache.engine.models.trial import Traits, TrialSample, try_model
 from biocache.store.errors import RunNotFoundError, SpecMismatchError, StoreFormatError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 from biocache.store.storage import Storage
 
-__all__ = ["digest_on_cluster", "fill_runs_on_cluster"]
+__all__ = ["fill_runs_on_cluster", "try_on_cluster"]
 
 # Threads of a worker share its model and run it one at a time: they would compete for memory and cores.
 _FORWARD = threading.Lock()
@@ -29,22 +30,36 @@ def _model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
     return load_model(source, device, compute_dtype)
 
 
-def _digest(source: ModelSource, device: str, compute_dtype: str) -> str:
+def _tried(
+    source: ModelSource, device: str, compute_dtype: str, samples: Sequence[TrialSample], attention: bool
+) -> tuple[str, Traits]:
     with _FORWARD:
-        return _model(source, device, compute_dtype).digest
+        loaded = _model(source, device, compute_dtype)
+        traits = try_model(loaded.model, samples, name=source.name, compute_dtype=compute_dtype, attention=attention)
+        return loaded.digest, traits
 
 
-def digest_on_cluster(executor: Executor, source: ModelSource, device: str, compute_dtype: str) -> str:
-    """Return the digest of a model's weights, loading it into one of the workers.
+def try_on_cluster(
+    executor: Executor,
+    source: ModelSource,
+    device: str,
+    compute_dtype: str,
+    samples: Sequence[TrialSample],
+    *,
+    attention: bool,
+) -> tuple[str, Traits]:
+    """Return the digest of a model's weights and what it does, loading it into one of the workers; see `try_model`.
 
     Raises
     ------
     ModelError
-        If it cannot be loaded there.
+        If it cannot be loaded there, or cannot be cached.
     ResourceError
         If the worker dies.
     """
-    return str(executor.run([Task("digest", _digest, (source, device, compute_dtype))])["digest"])
+    task = Task("trial", _tried, (source, device, compute_dtype, samples, attention))
+    digest, traits = executor.run([task])["trial"]
+    return digest, traits
 
 
 def _fill_window(

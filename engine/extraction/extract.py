@@ -5,13 +5,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from biocache.engine.executor import Executor
-from biocache.engine.extraction.cluster import digest_on_cluster, fill_runs_on_cluster
-from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_extraction
+from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
+from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import require_sound
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
+from biocache.engine.models.trial import try_model
 from biocache.engine.request import in_words_of
 from biocache.store.creating import create_run, create_successor, install_successor, resume_run
 from biocache.store.errors import (
@@ -28,6 +29,9 @@ from biocache.store.spec import Provenance
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import sweep
 from biocache.store.text import format_bytes
+
+# Parts of a spec that are unknown until the weights are loaded and tried.
+_MEASURED = {"model_digest", "without_maps", "causal", "sink", "padded", "feature_size", "head_count", "layers", "keep"}
 
 __all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
 
@@ -106,12 +110,22 @@ def _fill(
         require_sound(model.source.checkpoint)
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
-        runs = _create_runs(root, plan, model, digest_on_cluster(executor, *settings))
+        digest, traits = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        model = plan_again(plan, model, traits)
+        runs = _create_runs(root, plan, model, digest)
         reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
         for run in runs:
             install_successor(run)
         return reports
     loaded = load_model(*settings)
+    traits = try_model(
+        loaded.model,
+        model.trial_samples(),
+        name=model.source.name,
+        compute_dtype=plan.request.compute_dtype,
+        attention=model.keeps_maps,
+    )
+    model = plan_again(plan, model, traits)
     reports = []
     for run in _create_runs(root, plan, model, loaded.digest):
         reports.append(fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress))
@@ -191,7 +205,6 @@ def _packs_that_stay(root: Storage, run: RunPlan) -> list[int]:
     for successor in (False, True):
         with suppress(RunNotFoundError, StoreFormatError):
             stored = Run.open(root, run.key, successor=successor)
-            # The digest of the weights is unknown until they are loaded.
-            if not set(run.spec.difference(stored.spec)) - {"model_digest"}:
+            if not set(run.spec.difference(stored.spec)) - _MEASURED:
                 return stored.committed()
     return []

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.extraction.batches import Batch
+from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.schema import ATTENTION, HIDDEN, Activation
 from biocache.store.spec import RunSpec
@@ -82,8 +83,6 @@ class Forward:
         self._model = model
         self._spec = spec
         self._tokens = tokens
-        self._pad = int(getattr(model.config, "pad_token_id", None) or 0)
-        self._causality_checked = not spec.causal
         self._lanes = lanes
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Activations]:
@@ -95,7 +94,7 @@ class Forward:
         Raises
         ------
         ModelError
-            If the model does not return what its configuration says.
+            If the model fails, or does not return what it returned when it was tried.
         ResourceError
             If the device has not enough memory for a batch.
         """
@@ -137,14 +136,8 @@ class Forward:
 
         try:
             with torch.inference_mode():
-                outputs = self._model(
-                    **self.inputs(batch),
-                    output_hidden_states=HIDDEN in self._spec.kept,
-                    output_attentions=ATTENTION in self._spec.kept,
-                    return_dict=True,
-                    # Decoders would otherwise keep all keys and values for a generation that does not follow.
-                    **({"use_cache": False} if self._spec.causal else {}),
-                )
+                kept = self._spec.kept
+                outputs = call(self._model, self.inputs(batch), hidden=HIDDEN in kept, attention=ATTENTION in kept)
                 gathered = {kept: self._gather(kept, outputs, batch) for kept in self._spec.kept}
                 del outputs
                 return _copied(batch, gathered, self._model.device)
@@ -153,9 +146,9 @@ class Forward:
                 f"{self._model.device} has not enough memory for a batch of {len(batch.samples)} samples of up to "
                 f"{batch.lengths[0]} tokens; pass a smaller --batch-tokens than {batch.padded_tokens}"
             ) from error
-        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, BiocacheError):
-                raise
+        except BiocacheError:
+            raise
+        except Exception as error:
             # A model whose files do not belong together raises one of many errors.
             raise ModelError(
                 f"the model ({self._model.config.model_type}) of run {self._spec.key} failed on {len(batch.samples)} "
@@ -165,37 +158,26 @@ class Forward:
 
     def inputs(self, batch: Batch) -> "dict[str, torch.Tensor]":
         """Return the model inputs of a batch on its device, padded on the right."""
-        import torch
-
-        width = int(batch.lengths[0])
-        column = np.arange(width)
-        real = column < batch.lengths[:, None]
-        source = np.where(real, self._tokens.start[batch.samples][:, None] + column, 0)
-        arrays = {
-            "input_ids": np.where(real, self._tokens.token_id[source], self._pad).astype(np.int64),
-            "attention_mask": real.astype(np.int64),
-        }
-        if self._spec.token_types:
-            arrays["token_type_ids"] = np.where(real, self._tokens.segment[source], 0).astype(np.int64)
-        return {
-            name: torch.from_numpy(values).to(self._model.device, non_blocking=True) for name, values in arrays.items()
-        }
+        tokens = self._tokens
+        starts = tokens.start[batch.samples]
+        parts = [slice(start, start + size) for start, size in zip(starts, batch.lengths, strict=True)]
+        segments = [tokens.segment[part] for part in parts] if self._spec.token_types else None
+        return model_inputs(self._model, [tokens.token_id[part] for part in parts], segments)
 
     def _gather(self, kept: Activation, outputs: Any, batch: Batch) -> "torch.Tensor":
         """Copy what is kept of a variable, without padding, in the data type of the store."""
         import torch
 
         spec, width = self._spec, self._spec.width(kept)
-        values = self._hidden_states(outputs) if kept is HIDDEN else self._attentions(outputs)
-        layers = kept.layers(spec.layers)
+        values, layers = self._layers(kept, outputs), spec.variable_layers(kept.name)
         length = int((batch.lengths if kept is HIDDEN else spec.entry_count(batch.lengths)).sum())
         gathered = torch.empty(
-            (len(layers), *kept.shape(width, length)), dtype=getattr(torch, spec.dtype), device=values[0].device
+            (len(layers), *kept.shape(width, length)), dtype=getattr(torch, spec.dtype), device=self._model.device
         )
         for row, layer in enumerate(layers):
             done = 0
             for rows, tokens in _equal_lengths(batch):
-                block = values[layer - kept.first_layer][rows.start : rows.stop]
+                block = values[layer][rows.start : rows.stop]
                 block = block[:, :tokens] if kept is HIDDEN else self._entries(block[:, :, :tokens, :tokens])
                 size = block.numel() // width
                 # Tensors are indexed as arrays are.
@@ -204,22 +186,13 @@ class Forward:
                 done += size
         return gathered
 
-    def _hidden_states(self, outputs: Any) -> "tuple[torch.Tensor, ...]":
-        states, layers = outputs.hidden_states, self._model.config.num_hidden_layers
-        if len(states) != layers + 1:
-            raise ModelError(f"the model returned {len(states)} hidden states for {layers} layers")
-        return tuple(states)
-
-    def _attentions(self, outputs: Any) -> "tuple[torch.Tensor, ...]":
-        maps, layers = outputs.attentions, self._model.config.num_hidden_layers
-        if maps is None or len(maps) != layers:
-            raise ModelError(
-                f"the model returned {len(maps or ())} attention maps for {layers} layers; its attention "
-                "implementation must be eager"
-            )
-        if not self._causality_checked:
-            self._refuse_acausal(maps)
-        return tuple(maps)
+    def _layers(self, kept: Activation, outputs: Any) -> "Mapping[int, torch.Tensor]":
+        """Return what the model returned of a variable, by layer; all layers that are stored."""
+        found = dict(enumerate(states_of(outputs))) if kept is HIDDEN else maps_by_layer(self._model.config, outputs)
+        missing = [layer for layer in self._spec.variable_layers(kept.name) if layer not in found]
+        if missing:
+            raise ModelError(f"the model returned no {kept.name} of layer {missing[0]}")
+        return found
 
     def _entries(self, maps: "torch.Tensor") -> "torch.Tensor":
         """Return the stored entries (head, sample, ...) of maps (sample, head, query, key)."""
@@ -230,15 +203,6 @@ class Forward:
             return maps
         query, key = torch.tril_indices(*maps.shape[-2:], device=maps.device)
         return maps[:, :, query, key]
-
-    def _refuse_acausal(self, maps: "tuple[torch.Tensor, ...]") -> None:
-        # It depends on the architecture, so one batch is checked; checking each would stall a GPU.
-        if any(bool(layer_maps.triu(1).any()) for layer_maps in maps):
-            raise ModelError(
-                f"the model ({self._model.config.model_type}) attends to later tokens though it was taken for a "
-                "causal one; biocache cannot store its maps: pass --keep=hidden"
-            )
-        self._causality_checked = True
 
 
 def _awaited(launched: "Future[Callable[[], Activations]]") -> Callable[[], Activations]:

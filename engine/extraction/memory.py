@@ -93,7 +93,7 @@ class KeptSizes:
     def of(cls, spec: RunSpec) -> "KeptSizes":
         """Derive the sizes from what a run keeps."""
         itemsize = np.dtype(spec.dtype).itemsize
-        rows = {kept: len(kept.layers(spec.layers)) * spec.width(kept) * itemsize for kept in spec.kept}
+        rows = {kept: len(spec.variable_layers(kept.name)) * spec.width(kept) * itemsize for kept in spec.kept}
         return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0))
 
     def total(self, tokens: int, entries: int) -> int:
@@ -147,7 +147,11 @@ def peak_memory(
         packs = sum(sorted(len(window) for window in planned)[-budget.windows :])
         held = packs * kept.total(plan.tokens.chunk, plan.entries.chunk)
         chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
-        batches = (batch for window in planned for batch in plan_batches(plan, window, budget.batch_tokens))
+        batches = (
+            batch
+            for window in planned
+            for batch in plan_batches(plan, window, budget.batch_tokens, padded=shape.padded)
+        )
         largest = max(_batch_bytes(batch, shape, kept, budget.lanes, on_device=on_device) for batch in batches)
         running = max(running, held + largest + budget.writers * _CHUNK_COPIES * chunk)
     return base_bytes + _SLACK + max(loading, (_DEVICE if on_device else weights) + running)

@@ -1,7 +1,8 @@
 """Plan an extraction: everything about its runs that is known before a model is loaded."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, find_source, parse_model
+from biocache.engine.models.trial import Traits, TrialSample
 from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
-from biocache.store.schema import ACTIVATIONS
+from biocache.store.schema import ATTENTION
 from biocache.store.spec import RunSpec
 
-__all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_extraction"]
+__all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_again", "plan_extraction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,28 @@ class ModelPlan:
     runs: tuple[RunPlan, ...]
     budget: Budget
 
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether a run keeps attention."""
+        return any(ATTENTION in run.spec.kept for run in self.runs)
+
+    def trial_samples(self) -> list[TrialSample]:
+        """Return the longest, a middle and the shortest sample of all runs, to try the model on."""
+        found = [
+            (size, run, start)
+            for run in self.runs
+            for size, start in zip(run.layout.tokens.count.tolist(), run.layout.tokens.start.tolist(), strict=True)
+        ]
+        found.sort(key=lambda one: -one[0])
+        chosen = {found[place][0]: found[place] for place in (0, len(found) // 2, len(found) - 1)}
+        return [
+            TrialSample(
+                run.columns["tokens/token_id"][start : start + size],
+                run.columns["tokens/segment"][start : start + size] if run.spec.token_types else None,
+            )
+            for size, run, start in chosen.values()
+        ]
+
 
 @dataclass(frozen=True, eq=False)
 class ExtractionPlan:
@@ -85,8 +109,8 @@ class ExtractionPlan:
     ----------
     request
         The request.
-    corpus
-        The corpus, read.
+    encoder
+        Encodes the corpus, which was read.
     device
         Device name of torch.
     models
@@ -94,9 +118,14 @@ class ExtractionPlan:
     """
 
     request: ExtractionRequest
-    corpus: Corpus
+    encoder: CorpusEncoder
     device: str
     models: tuple[ModelPlan, ...]
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus."""
+        return self.encoder.corpus
 
     @property
     def runs(self) -> tuple[RunPlan, ...]:
@@ -158,21 +187,59 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         for size in request.training_sizes
     ]
     encoder = CorpusEncoder(corpus)
-    planned = []
-    for source in sources:
-        shape = load_shape(source)
-        runs = tuple(_plan_runs(request, source, shape, encoder))
-        if not runs:
-            raise SettingError(
-                f"nothing to extract: --keep={','.join(request.keep)} keeps nothing of view "
-                f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
-                "split to --attention-split"
-            )
-        budget = choose_budget([(run.layout, run.sizes) for run in runs], shape, device, request)
-        planned.append(ModelPlan(source, shape, runs, budget))
-    plan = ExtractionPlan(request, corpus, device, tuple(planned))
+    planned = [_plan_model(request, source, load_shape(source), encoder, device) for source in sources]
+    plan = ExtractionPlan(request, encoder, device, tuple(planned))
     refuse_repeats("run", (str(run.key) for run in plan.runs))
     return plan
+
+
+def plan_again(plan: ExtractionPlan, model: ModelPlan, traits: Traits) -> ModelPlan:
+    """Return the plan of a model that a trial looked at.
+
+    Raises
+    ------
+    BiocacheError
+        As `plan_extraction`, where the model is not what its configuration says.
+    """
+    shape = model.shape.measured(traits)
+    return _plan_model(plan.request, model.source, shape, plan.encoder, plan.device)
+
+
+def _plan_model(
+    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: CorpusEncoder, device: str
+) -> ModelPlan:
+    layers = _layers(request, source, shape)
+    if shape.traits is not None:
+        shape = replace(shape, features=_features(source, shape.traits, layers))
+    runs = tuple(_plan_runs(request, source, shape, encoder, layers))
+    if not runs and shape.traits is not None and shape.traits.no_maps:
+        raise ModelError(
+            f"model {source.name!r} has no attention maps that can be kept ({shape.traits.no_maps}); pass --keep=hidden"
+        )
+    if not runs:
+        raise SettingError(
+            f"nothing to extract: --keep={','.join(request.keep)} keeps nothing of view "
+            f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
+            "split to --attention-split"
+        )
+    budget = choose_budget([(run.layout, run.sizes) for run in runs], shape, device, request)
+    return ModelPlan(source, shape, runs, budget)
+
+
+def _features(source: ModelSource, traits: Traits, layers: tuple[int, ...]) -> int:
+    """Return the features of some layers, which must have the same number."""
+    widths = {layer: traits.features[layer] for layer in layers}
+    usual = Counter(widths.values()).most_common(1)[0][0]
+    unlike = [layer for layer, width in widths.items() if width != usual or not width]
+    if unlike:
+        width = widths[unlike[0]]
+        what = f"{width} features and others {usual}" if width else "not a row a token"
+        rest = ",".join(str(layer) for layer, one in widths.items() if one == usual and one) or "others"
+        raise SettingError(
+            f"layer {unlike[0]} of model {source.name!r} has {what}; a run holds layers of one size: pass "
+            f"--layers={rest}"
+        )
+    return usual
 
 
 def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) -> tuple[int, ...]:
@@ -186,25 +253,30 @@ def _layers(request: ExtractionRequest, source: ModelSource, shape: ModelShape) 
     return tuple(sorted(set(request.layers)))
 
 
-def _kept(request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...]) -> tuple[str, ...]:
+def _kept(
+    request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...], shape: ModelShape
+) -> tuple[str, ...]:
     asked = request.keeps(view, split)
-    kept = tuple(name for name in asked if ACTIVATIONS[name].layers(layers))
-    if asked and not kept:
+    if asked == (ATTENTION.name,) and not ATTENTION.layers(layers):
         raise SettingError("layer 0 is the embedding output and has no attention; add a layer from 1 to --layers")
-    return kept
+    maps = set(ATTENTION.layers(layers)) - set(shape.without_maps)
+    return tuple(name for name in asked if name != ATTENTION.name or maps)
 
 
 def _plan_runs(
-    request: ExtractionRequest, source: ModelSource, shape: ModelShape, encoder: CorpusEncoder
+    request: ExtractionRequest,
+    source: ModelSource,
+    shape: ModelShape,
+    encoder: CorpusEncoder,
+    layers: tuple[int, ...],
 ) -> Iterator[RunPlan]:
     tokenizer, digest = encoder.tokenizer(source.tokenizer)
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
-    layers = _layers(request, source, shape)
     capacity = token_capacity(shape.features, np.dtype(request.dtype).itemsize)
     for view in request.all_views:
         for split in request.splits:
-            keep = _kept(request, view, split, layers)
+            keep = _kept(request, view, split, layers, shape)
             if not keep:
                 continue
             encoding = encoder.encode(source.tokenizer, view, split, max_length)
@@ -224,10 +296,10 @@ def _plan_runs(
                 layers=layers,
                 feature_size=shape.features,
                 head_count=shape.heads,
-                causal=shape.causal,
                 dtype=request.dtype,
                 compute_dtype=request.compute_dtype,
                 attention_implementation="eager",
+                **shape.of_run(maps=ATTENTION.name in keep),
             )
             lengths = encoding.token_count.astype(np.int64)
             layout = plan_packs(lengths, spec.entry_count(lengths), capacity)

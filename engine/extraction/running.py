@@ -257,7 +257,7 @@ class _Filler:
         if pending.isdisjoint(window):
             return
         packs = self.run.plan.sample_pack
-        for batch in plan_batches(self.run.plan, window, self._budget.batch_tokens):
+        for batch in plan_batches(self.run.plan, window, self._budget.batch_tokens, padded=self.run.spec.padded):
             if not pending.isdisjoint(packs[batch.samples].tolist()):
                 yield batch
 

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.models.sources import ModelSource
+from biocache.engine.models.trial import Traits
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.text import one_line, shown
 
@@ -28,7 +29,7 @@ _TASK_HEAD = re.compile(r"Classification|QuestionAnswering|MultipleChoice|Regres
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of an encoder, known from its configuration alone.
+    """Sizes of an encoder: as its configuration says, then as a trial of the loaded model finds them.
 
     Attributes
     ----------
@@ -50,6 +51,8 @@ class ModelShape:
         Number of token ids with an embedding; None where it is unknown.
     task_head
         Class of its head that was trained for a task, as its configuration names it; empty for a pre-trained model.
+    traits
+        What a trial found; None before it.
     """
 
     layers: int
@@ -61,6 +64,36 @@ class ModelShape:
     inner_features: int
     vocabulary: int | None = None
     task_head: str = ""
+    traits: Traits | None = None
+
+    @property
+    def padded(self) -> bool:
+        """Whether samples of different lengths go through the model together in all its runs."""
+        return self.traits is None or (self.traits.padded and self.traits.padded_maps)
+
+    @property
+    def without_maps(self) -> tuple[int, ...]:
+        """Blocks, from 1, without attention maps."""
+        return () if self.traits is None else self.traits.without_maps
+
+    def of_run(self, *, maps: bool) -> dict[str, Any]:
+        """Return the parts of the spec of a run, with or without maps, that a trial finds."""
+        traits = self.traits
+        if traits is None:
+            return {"causal": self.causal}
+        if not maps:
+            return {"causal": traits.causal, "padded": traits.padded}
+        padded = traits.padded and traits.padded_maps
+        return {
+            "causal": traits.causal_maps,
+            "without_maps": traits.without_maps,
+            "sink": traits.sink,
+            "padded": padded,
+        }
+
+    def measured(self, traits: Traits) -> "ModelShape":
+        """Return the sizes that a trial found."""
+        return replace(self, layers=len(traits.features) - 1, heads=traits.heads or self.heads, traits=traits)
 
 
 @contextmanager

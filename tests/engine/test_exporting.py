@@ -17,7 +17,6 @@ from biocache.engine.exporting import check_export, export_dataset
 from biocache.engine.figures import check_figure, check_places, new_figure, save_figure
 from biocache.store import Store
 from biocache.store.errors import ResourceError, SettingError, StoreFormatError
-from biocache.store.results import list_results, save_result
 
 
 def dataset() -> xr.Dataset:
@@ -92,15 +91,11 @@ TARGETS = ["out.csv", "out.json", "out.nc", "out.zarr", "out.png", "out.svg", "o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize(
-    "kind", ["folder", "store", "run", "result", "zarr of others", "array", "link to a folder", "pipe"]
-)
+@pytest.mark.parametrize("kind", ["folder", "store", "run", "zarr of others", "array", "link to a folder", "pipe"])
 def test_what_is_not_a_result_stays_where_it_is(tmp_path: Path, name: str, kind: str) -> None:
     target = tmp_path / name
     run = synthetic().write_all(tmp_path / "s.zarr")
-    save_result(tmp_path / "s.zarr", "probe", {}, dataset())
-    (kept,) = list_results(tmp_path / "s.zarr")
-    made = {"store": tmp_path / "s.zarr", "run": run.path, "result": kept.path}
+    made = {"store": tmp_path / "s.zarr", "run": run.path}
     if kind in made:
         shutil.copytree(made[kind], target)
     elif kind == "zarr of others":

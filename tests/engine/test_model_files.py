@@ -14,6 +14,8 @@ from shapes import STRANGE
 
 from biocache.engine import extract
 from biocache.engine.corpora.tokenizers import load_tokenizer
+from biocache.engine.extraction import forward
+from biocache.engine.models import trial
 from biocache.engine.models.shape import choose_max_length, load_shape
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.recompute import recompute_samples
@@ -129,16 +131,22 @@ def test_token_ids_beyond_the_embeddings_are_refused_before_a_weight_is_loaded(
 def test_a_forward_that_fails_is_one_line(
     corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import BertModel
-
     def fail(*_: Any, **__: Any) -> None:
         raise IndexError("index out of range\n in self")
 
-    monkeypatch.setattr(BertModel, "forward", fail)
+    with monkeypatch.context() as patched:
+        patched.setattr(forward, "call", fail)
+        with pytest.raises(
+            ModelError, match=r"model \(bert\) of run ner/.* failed on 2 samples, .*index out of range in s"
+        ):
+            extracted(corpus_folder, checkpoints["bert"], tmp_path / "s")
+    # It fails when it is tried, before anything is stored.
+    monkeypatch.setattr(trial, "call", fail)
     with pytest.raises(
-        ModelError, match=r"model \(bert\) of run ner/.* failed on 2 samples, .*index out of range in s"
+        ModelError, match=r"model .* \(bert\) fails on a sample of \d+ tokens \(IndexError: index out of"
     ):
-        extracted(corpus_folder, checkpoints["bert"], tmp_path / "s")
+        extracted(corpus_folder, checkpoints["bert"], tmp_path / "t")
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.slow

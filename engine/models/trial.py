@@ -1,0 +1,289 @@
+"""A trial of a loaded model on a few samples: what it returns, and whether batches give what samples alone give.
+
+What a configuration says is not always what a model does. Nothing is taken from its name that can be measured: the
+width of every hidden state, the layers that have attention maps, whether a query sees later keys, whether padding or
+the other samples of a batch change a sample's numbers, and whether the same input gives the same numbers again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
+from biocache.store.errors import BiocacheError, ModelError, ResourceError
+from biocache.store.text import one_line
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["TrialSample", "Traits", "try_model"]
+
+# Relative step of the data types that a model computes in.
+_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+# Steps by which two computations of the same numbers may differ, of the largest value of a layer: sums are in another
+# order in another batch, and blocks pass the difference on.
+_STEPS = 256
+# Tokens up to which maps are compared; of longer samples the hidden states are, which take less memory.
+_COMPARED = 128
+
+
+@dataclass(frozen=True, eq=False)
+class TrialSample:
+    """Token ids of a sample, and its token types where the model is fed some; int (token)."""
+
+    ids: NDArray[np.integer]
+    segments: NDArray[np.integer] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, tokens: slice) -> "TrialSample":
+        """Return some of its tokens as a sample."""
+        return TrialSample(self.ids[tokens], None if self.segments is None else self.segments[tokens])
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a model does, as it was measured.
+
+    Attributes
+    ----------
+    features
+        Length of each hidden state, the embedding output first; 0 for one that has no row a token.
+    padded
+        Whether samples that are padded to one length have the hidden states that they have alone; else only samples of
+        equal length may go through the model together.
+    causal
+        Whether a token's hidden states do not depend on later tokens.
+    heads
+        Heads of the maps; 0 where there are none, or none were asked for.
+    without_maps
+        Blocks, from 1, whose attention maps are not probabilities (head, query, key) of a sample's own tokens.
+    no_maps
+        Why they are not; empty where all have maps.
+    padded_maps, causal_maps
+        As `padded` and `causal`, of maps: whether no query sees a later key.
+    sink
+        Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
+    """
+
+    features: tuple[int, ...]
+    padded: bool
+    causal: bool
+    heads: int = 0
+    without_maps: tuple[int, ...] = ()
+    no_maps: str = ""
+    padded_maps: bool = True
+    causal_maps: bool = True
+    sink: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """What a layer's maps of one sample are; their values (head, query, key) are kept of short samples."""
+
+    fault: str
+    heads: int = 0
+    causal: bool = True
+    sink: bool = False
+    values: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a model returned for one sample: hidden states (token, feature), and maps by layer."""
+
+    states: tuple[NDArray[np.float32], ...]
+    maps: dict[int, _Map]
+
+
+def try_model(
+    model: "PreTrainedModel", samples: Sequence[TrialSample], *, name: str, compute_dtype: str, attention: bool
+) -> Traits:
+    """Try a model on samples of a corpus.
+
+    Parameters
+    ----------
+    model
+        As `biocache.engine.models.loading.load_model` returns it.
+    samples
+        Samples of different lengths, the longest first.
+    name
+        The model's name in messages.
+    compute_dtype
+        Data type that it computes in; decides what counts as rounding.
+    attention
+        Whether its maps are asked for.
+
+    Raises
+    ------
+    ModelError
+        If it fails on a sample, or does not give the same numbers for the same input.
+    ResourceError
+        If the device has not enough memory for a sample.
+    """
+    trial = _Trial(model, name, _STEPS * _STEP[compute_dtype], attention=attention)
+    alone = [trial.see([sample])[0] for sample in samples]
+    # A short one, padded to twice its length, and one padded to the length of the longest: in some models the longest
+    # sample of a batch decides how all are read.
+    whole = samples[-1] if len(samples[-1]) > 1 else samples[0]
+    half = whole.part(slice(0, max(1, len(whole) // 2)))
+    single = [trial.see([sample])[0] for sample in (whole, half)]
+    together = trial.see([whole, half])
+    padded = trial.agree(together, single) and trial.agree(trial.see([samples[0], whole]), [alone[0], single[0]])
+    # Before a batch is held to be the reason.
+    trial.require_same([whole], single[:1])
+    if not padded:
+        turned = whole.part(slice(None, None, -1))
+        if not trial.agree(trial.see([whole, turned]), [single[0], trial.see([turned])[0]]):
+            raise ModelError(
+                f"model {name!r} ({model.config.model_type}) gives other numbers for a sample in a batch than alone, "
+                "also among samples of its length; biocache cannot tell which are meant"
+            )
+    causal = trial.is_causal(whole, single[0])
+    trial.require_same(samples, alone)
+    traits = Traits(_widths([*alone, *single]), padded, causal)
+    if not attention:
+        return traits
+    sound, reason = _sound_layers([*alone, *single])
+    maps = [one for layer in sound.values() for one in layer]
+    return replace(
+        traits,
+        heads=max((one.heads for one in maps), default=0),
+        without_maps=tuple(layer for layer in range(1, len(traits.features)) if layer not in sound),
+        no_maps=reason,
+        padded_maps=all(trial.same_maps(one, other) for one, other in zip(together, single, strict=True)),
+        causal_maps=all(one.causal for one in maps),
+        sink=any(one.sink for one in maps),
+    )
+
+
+class _Trial:
+    def __init__(self, model: "PreTrainedModel", name: str, tolerance: float, *, attention: bool) -> None:
+        self._model = model
+        self._name = name
+        self._attention = attention
+        self.tolerance = tolerance
+
+    def see(self, samples: Sequence[TrialSample]) -> list[_Seen]:
+        """Run samples through the model together, and return what is of their tokens."""
+        import torch
+
+        segments = [one.segments for one in samples if one.segments is not None]
+        try:
+            with torch.inference_mode():
+                inputs = model_inputs(self._model, [one.ids for one in samples], segments or None)
+                outputs = call(self._model, inputs, hidden=True, attention=self._attention)
+                states = states_of(outputs)
+                maps = maps_by_layer(self._model.config, outputs)
+                return [self._seen(states, maps, row, len(one)) for row, one in enumerate(samples)]
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"{self._model.device} has not enough memory for a sample of {len(samples[0])} tokens; pass a smaller "
+                "--max-length, or --device=cpu"
+            ) from error
+        except BiocacheError:
+            raise
+        # A model whose files do not belong together raises one of many errors.
+        except Exception as error:
+            raise ModelError(
+                f"model {self._name!r} ({self._model.config.model_type}) fails on a sample of {len(samples[0])} tokens "
+                f"({type(error).__name__}: {one_line(error)}); check that its configuration, weights and tokenizer "
+                "belong together"
+            ) from error
+
+    def _seen(
+        self, states: "Sequence[torch.Tensor]", maps: "Mapping[int, torch.Tensor]", row: int, tokens: int
+    ) -> _Seen:
+        return _Seen(
+            tuple(_rows(state, row, tokens).float().cpu().numpy() for state in states),
+            {layer: self._map(one, row, tokens) for layer, one in maps.items()},
+        )
+
+    def _map(self, maps: "torch.Tensor", row: int, tokens: int) -> _Map:
+        if maps.ndim != 4 or row >= len(maps) or not maps.shape[2] == maps.shape[3] >= tokens:
+            return _Map("theirs are not (head, query, key) of a sample's tokens")
+        own = maps[row, :, :tokens, :tokens].float()
+        total, slack = own.sum(-1), 4 * self.tolerance
+        if not bool(own.isfinite().all()) or bool((own < 0).any() | (total > 1 + slack).any() | (total <= 0).any()):
+            return _Map("theirs are no probabilities")
+        return _Map(
+            "",
+            heads=len(own),
+            causal=not bool(own.triu(1).any()),
+            sink=bool((total < 1 - slack).any()),
+            values=own.cpu().numpy() if tokens <= _COMPARED else None,
+        )
+
+    def agree(self, seen: Sequence[_Seen], expected: Sequence[_Seen]) -> bool:
+        """Return whether samples have the same hidden states but for rounding."""
+        return all(
+            len(one.states) == len(other.states) and all(map(self._are_same, one.states, other.states))
+            for one, other in zip(seen, expected, strict=True)
+        )
+
+    def require_same(self, samples: Sequence[TrialSample], before: Sequence[_Seen]) -> None:
+        """Refuse a model that gives other numbers than before for samples alone."""
+        for sample, seen in zip(samples, before, strict=True):
+            if not self.agree(self.see([sample]), [seen]):
+                raise ModelError(
+                    f"model {self._name!r} ({self._model.config.model_type}) does not give the same numbers for the "
+                    f"same input: a sample of {len(sample)} tokens differed when it was read again after others; its "
+                    "activations cannot be cached"
+                )
+
+    def same_maps(self, one: _Seen, other: _Seen) -> bool:
+        """Return whether two samples have the same maps but for rounding; those that are kept are compared."""
+        pairs = [(one.maps[layer].values, other.maps[layer].values) for layer in one.maps.keys() & other.maps.keys()]
+        return all(self._are_same(own, given) for own, given in pairs if own is not None and given is not None)
+
+    def _are_same(self, own: NDArray[np.float32], given: NDArray[np.float32]) -> bool:
+        if own.shape != given.shape:
+            return False
+        finite = np.isfinite(given)
+        if not np.array_equal(finite, np.isfinite(own)):
+            return False
+        off = np.abs(own[finite] - given[finite])
+        return bool((off <= self.tolerance * np.abs(given[finite]).max(initial=0.0)).all())
+
+    def is_causal(self, sample: TrialSample, seen: _Seen) -> bool:
+        """Return whether other last tokens leave the hidden states before them as they are."""
+        if len(sample) < 2:
+            return True
+        changed = TrialSample(np.append(sample.ids[:-1], sample.ids[0]), sample.segments)
+        other = self.see([changed])[0]
+        begun = [_Seen(tuple(state[:-1] for state in one.states), {}) for one in (other, seen)]
+        return self.agree(begun[:1], begun[1:])
+
+
+def _rows(state: "torch.Tensor", row: int, tokens: int) -> "torch.Tensor":
+    """Return the hidden state of a sample's tokens; nothing where it has not a row a token."""
+    alike = state.ndim == 3 and row < len(state) and state.shape[1] >= tokens
+    return state[row, :tokens] if alike else state.new_empty(0)
+
+
+def _widths(seen: Sequence[_Seen]) -> tuple[int, ...]:
+    """Return the features of each hidden state; 0 where it has not a row a token."""
+    count = min(len(one.states) for one in seen)
+    shapes = ({one.states[place].shape[1:] for one in seen} for place in range(count))
+    return tuple(next(iter(shape))[0] if len(shape) == 1 and () not in shape else 0 for shape in shapes)
+
+
+def _sound_layers(seen: Sequence[_Seen]) -> tuple[dict[int, list[_Map]], str]:
+    """Return the maps of the layers whose maps are probabilities of a sample's tokens, and why others are not."""
+    sound, reasons = dict[int, list[_Map]](), dict[str, None]()
+    missing = _Map("they return none")
+    for layer in range(1, len(seen[0].states)):
+        maps = [one.maps.get(layer, missing) for one in seen]
+        faults = dict.fromkeys(one.fault for one in maps if one.fault)
+        if not faults:
+            sound[layer] = maps
+        reasons |= faults
+    heads = sorted({one.heads for maps in sound.values() for one in maps})
+    if len(heads) > 1:
+        return {}, f"theirs have different numbers of heads ({', '.join(map(str, heads))})"
+    return sound, "; ".join(reasons)
