@@ -85,6 +85,11 @@ def _fine_tuned(plan: "ExtractionPlan") -> Iterator[str]:
         source, head = model.source, model.shape.task_head
         if head and source.training_size == 0 and not source.random_weights:
             yield task_head_note(source.name, head, "its runs are filed at training size 0 as they are")
+        if model.shape.own_code:
+            yield (
+                f"model {source.name} comes with code of its own ({model.shape.own_code}), which is not run: it is "
+                "read as a model of transformers"
+            )
 
 
 def task_head_note(name: str, head: str, what: str) -> str:
@@ -167,6 +172,8 @@ def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_j
         print_json(facts)
     else:
         print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
+    for remark in dict.fromkeys(remark for report in reports for remark in report.remarks):
+        note(remark)
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)

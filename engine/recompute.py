@@ -105,7 +105,13 @@ def _source_of(run: Run, model: str | None) -> ModelSource:
     checkpoint = Path(weights) if Path(weights).exists() and run.key.training_size else None
     base = provenance.tokenizer_source if checkpoint is not None else weights
     return ModelSource(
-        run.key.model, base, run.key.training_size, run.key.seed, checkpoint, random_weights=provenance.random_weights
+        run.key.model,
+        base,
+        run.key.training_size,
+        run.key.seed,
+        checkpoint,
+        random_weights=provenance.random_weights,
+        part=provenance.part,
     )
 
 

@@ -177,6 +177,8 @@ class Provenance:
     task_head
         Class of a task head that the configuration of the weights names, such as ``BertForTokenClassification``; empty
         where it names none.
+    part
+        Part of the model that was read: ``encoder`` of an encoder-decoder; empty for the whole of others.
     """
 
     model_source: str
@@ -189,3 +191,4 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
     task_head: str = ""
+    part: str = ""

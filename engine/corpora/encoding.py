@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.task import Sample, Task
-from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.engine.corpora.tokenizers import load_tokenizer, space_before_words, tokenizer_digest
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.digests import digest_encoding
 from biocache.store.errors import DataError, ModelError, SettingError
@@ -201,16 +201,23 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
 
 def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     backend = tokenizer.backend_tokenizer
+    space = space_before_words(tokenizer)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # Otherwise truncation and padding saved in a tokenizer.json would apply silently.
     backend.no_padding()
     backend.enable_truncation(limit, stride=0, strategy="longest_first", direction="right")
     try:
         for chunk in chunks:
-            inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in chunk]
+            spaced = [[_spaced(words) for words in texts] for texts in chunk] if space else chunk
+            inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in spaced]
             yield backend.encode_batch(inputs, is_pretokenized=True)
     finally:
         backend.no_truncation()
+
+
+def _spaced(words: list[str]) -> list[str]:
+    """Return the words of a text as they stand in it: with a space before all but the first."""
+    return [word if place == 0 else f" {word}" for place, word in enumerate(words)]
 
 
 def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:

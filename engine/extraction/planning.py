@@ -172,7 +172,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         label_scheme=request.label_scheme,
         limit=request.limit,
     )
-    sources = [
+    found = [
         find_source(
             name,
             base,
@@ -186,6 +186,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         for name, base in models
         for size in request.training_sizes
     ]
+    sources = [replace(source, part=request.part or "") for source in found]
     encoder = CorpusEncoder(corpus)
     planned = [_plan_model(request, source, load_shape(source), encoder, device) for source in sources]
     plan = ExtractionPlan(request, encoder, device, tuple(planned))
@@ -291,7 +292,7 @@ def _plan_runs(
                 tokenizer_digest=digest,
                 encoding_digest=encoding.digest(),
                 max_length=max_length,
-                token_types=_feeds_segments(encoding, source),
+                token_types=_feeds_segments(encoding, source, shape),
                 keep=keep,
                 layers=layers,
                 feature_size=shape.features,
@@ -307,9 +308,15 @@ def _plan_runs(
             yield RunPlan(spec, layout, _columns(corpus, split, encoding, layout), notes)
 
 
-def _feeds_segments(encoding: Encoding, source: ModelSource) -> bool:
-    if encoding.token_type is None:
+def _feeds_segments(encoding: Encoding, source: ModelSource, shape: ModelShape) -> bool:
+    if encoding.token_type is None or not shape.token_types:
         return False
+    largest = int(encoding.token_type.max(initial=0))
+    if largest >= shape.token_types:
+        raise ModelError(
+            f"the tokenizer of model {source.name!r} gives the token type {largest}, and the model has embeddings of "
+            f"{shape.token_types}; give the tokenizer that belongs to these weights, from {source.tokenizer}"
+        )
     if not np.array_equal(encoding.token_type, encoding.segment):
         raise ModelError(
             f"the tokenizer of model {source.name!r} uses token types that are not the segments 0 and 1; biocache "

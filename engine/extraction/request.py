@@ -103,6 +103,8 @@ class ExtractionRequest(CorpusRequest):
         Share of the windows to compute; None for all.
     random_weights
         Whether to extract a randomly initialised copy of each model.
+    part
+        ``encoder`` to read the encoder of encoder-decoders; None for other models.
     overwrite
         Whether to replace runs of another spec.
 
@@ -154,6 +156,7 @@ class ExtractionRequest(CorpusRequest):
         None, metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
     )
     random_weights: bool = option(False, help="Extract randomly initialised copies of the models.")
+    part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")
     overwrite: bool = option(
         False,
         help="Replace runs of other settings; each stays until its successor is complete, which takes room for both.",

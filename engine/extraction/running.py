@@ -61,6 +61,8 @@ class RunReport:
         Tokens that went through the model, padding counted.
     bytes_written
         Bytes of the chunks that this process wrote.
+    remarks
+        What the trial of the model found that a user should know.
     """
 
     run: str
@@ -71,6 +73,7 @@ class RunReport:
     tokens_computed: int = 0
     tokens_padded: int = 0
     bytes_written: int = 0
+    remarks: tuple[str, ...] = ()
 
     def __add__(self, other: "RunReport") -> "RunReport":
         counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "bytes_written")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
-__all__ = ["call", "maps_by_layer", "model_inputs", "states_of", "takes"]
+__all__ = ["call", "embedding_count", "maps_by_layer", "model_inputs", "states_of", "takes"]
 
 
 def takes(model: "PreTrainedModel") -> frozenset[str]:
@@ -61,8 +61,18 @@ def _pad_id(model: "PreTrainedModel") -> int:
     own = getattr(model.config, "pad_token_id", None)
     if isinstance(own, bool) or not isinstance(own, int) or own < 0:
         return 0
-    count = getattr(model.get_input_embeddings(), "num_embeddings", None)
-    return own if not isinstance(count, int) or own < count else 0
+    count = embedding_count(model)
+    return own if count is None or own < count else 0
+
+
+def embedding_count(model: "PreTrainedModel") -> int | None:
+    """Return the number of token ids with an embedding; None where it is unknown."""
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    count = getattr(embeddings, "num_embeddings", None)
+    return count if isinstance(count, int) else None
 
 
 def call(model: "PreTrainedModel", inputs: "Mapping[str, torch.Tensor]", *, hidden: bool, attention: bool) -> Any:

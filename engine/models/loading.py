@@ -1,7 +1,9 @@
 """Load a model's weights completely, or refuse them."""
 
 import hashlib
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
@@ -19,6 +21,10 @@ __all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
 #: Prefix of the names of a pooler's weights. They are new where a checkpoint has none, and do not affect hidden
 #: states or attention.
 POOLER = "pooler."
+# Names of what older releases saved beside weights: positions, masks and frequencies, which are computed.
+_BUFFER = re.compile(
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|num_batches_tracked)$"
+)
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,14 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     import torch
 
     config = load_config(source)
+    _refuse_unmerged(source)
     with quiet_transformers():
         if source.random_weights:
-            model, unset = _initialise(config, source.seed), list[str]()
+            whole, missing, unused = _initialise(config, source.seed), list[str](), list[str]()
         else:
-            model, unset = _load_weights(source, config)
+            whole, missing, unused = _load_weights(source, config)
+    model = whole.get_encoder() if source.part else whole
+    unset = _names_in(model, whole, missing)
     missing = [name for name in unset if not name.startswith(POOLER)]
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -77,6 +86,7 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             f"checkpoint {source.weights} of model {source.name!r} lacks weights of the encoder ({named}); they would "
             "be random: give a checkpoint of this architecture"
         )
+    _refuse_unused(source, whole, unused)
     digest = weights_digest(model)
     model.eval().requires_grad_(requires_grad=False)
     try:
@@ -96,7 +106,8 @@ def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
         return AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False)
 
 
-def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["PreTrainedModel", list[str]]:
+def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["PreTrainedModel", list[str], list[str]]:
+    """Return a model, the names of its weights that the file lacks, and those of the file that it does not take."""
     import torch
     from transformers import AutoModel
 
@@ -119,7 +130,64 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
             f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_cause(error)}); give "
             "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
         ) from error
-    return model, sorted(info["missing_keys"])
+    return model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+
+
+def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[str]) -> list[str]:
+    """Return those of some names of a model's weights that are of a part of it, as the part names them."""
+    if model is whole:
+        return names
+    own = {id(tensor): name for name, tensor in model.named_parameters(remove_duplicate=False)}
+    found = dict(whole.named_parameters(remove_duplicate=False))
+    return sorted({own[id(found[name])] for name in names if name in found and id(found[name]) in own})
+
+
+def _refuse_unmerged(source: ModelSource) -> None:
+    """Refuse a folder with an adapter, or with weights that are not floating-point numbers."""
+    folder = Path(source.weights)
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"model {source.name!r}: {folder} holds an adapter beside or instead of weights (adapter_config.json); "
+            "merge it with merge_and_unload() of peft, save the model, and give that folder"
+        )
+    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+        for name, kind in _stored_types(file).items():
+            if not kind.startswith(("F16", "F32", "F64", "BF16")) and not _BUFFER.search(name):
+                raise ModelError(
+                    f"weight {name} of model {source.name!r} is stored as {kind} in {file}; biocache reads "
+                    "floating-point weights: give the checkpoint from before it was quantised"
+                )
+
+
+def _stored_types(file: Path) -> dict[str, str]:
+    """Return the data type of each tensor in a file, as it names them; none of a damaged one, which is told later."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _refuse_unused(source: ModelSource, model: "PreTrainedModel", names: list[str]) -> None:
+    """Refuse a checkpoint with weights of the encoder that the model does not take; those of heads are left aside."""
+    prefix = f"{model.base_model_prefix}."
+    own = {name.partition(".")[0] for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    unused = [
+        name
+        for name in names
+        if (name.startswith(prefix) or name.partition(".")[0] in own)
+        and not name.removeprefix(prefix).startswith(POOLER)
+        and not _BUFFER.search(name)
+    ]
+    if unused:
+        named = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+        raise ModelError(
+            f"checkpoint {source.weights} of model {source.name!r} has weights of the encoder that "
+            f"{type(model).__name__} of transformers does not take ({named}): an adapter that was not merged, or a "
+            "configuration that is not theirs; merge it or correct config.json"
+        )
 
 
 def _cause(error: Exception) -> str:

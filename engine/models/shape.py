@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.models.calling import embedding_count, takes
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import Traits
 from biocache.store.errors import ModelError, SettingError
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["ModelShape", "choose_max_length", "load_config", "load_shape", "quiet_transformers", "require_vocabulary"]
 
 _DEFAULT_MAX_LENGTH = 512
-_LEAST_POSITIONS, _MOST_POSITIONS = 1, 2**31 - 1
+_MOST_POSITIONS = 2**31 - 1
 # The largest value of each size that a model is built with.
+# Names of tables of absolute positions.
+_POSITION_TABLES = {"position_embeddings", "embed_positions", "wpe", "positions_embed"}
 _SIZES = {"num_hidden_layers": 2**12, "hidden_size": 2**20, "num_attention_heads": 2**14}
 # Heads of language modelling (ForMaskedLM, ForCausalLM, ForPreTraining, ...) are those of pre-training.
 _TASK_HEAD = re.compile(r"Classification|QuestionAnswering|MultipleChoice|Regression|CRF|Crf")
@@ -51,6 +54,10 @@ class ModelShape:
         Number of token ids with an embedding; None where it is unknown.
     task_head
         Class of its head that was trained for a task, as its configuration names it; empty for a pre-trained model.
+    own_code
+        Class in code of its own that its configuration names, which is not run; empty for none.
+    token_types
+        Number of token types that it takes; 0 where it takes none.
     traits
         What a trial found; None before it.
     """
@@ -64,6 +71,8 @@ class ModelShape:
     inner_features: int
     vocabulary: int | None = None
     task_head: str = ""
+    own_code: str = ""
+    token_types: int = _MOST_POSITIONS
     traits: Traits | None = None
 
     @property
@@ -90,6 +99,18 @@ class ModelShape:
             "sink": traits.sink,
             "padded": padded,
         }
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a trial found that a user should know, as the end of sentences about the model."""
+        found = self.traits
+        said = []
+        if found is not None and found.without_maps:
+            layers = ", ".join(map(str, found.without_maps))
+            said.append(f"has no attention maps of layers {layers} that can be kept ({found.no_maps})")
+        if not self.padded:
+            said.append("gives other numbers where samples are padded; they go through it in batches of equal length")
+        return said
 
     def measured(self, traits: Traits) -> "ModelShape":
         """Return the sizes that a trial found."""
@@ -156,36 +177,87 @@ def load_shape(source: ModelSource) -> ModelShape:
     from transformers import AutoModel
 
     config = load_config(source)
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"model {source.name!r} ({config.model_type}) is an encoder-decoder; biocache stores one stack of layers: "
-            "choose an encoder or a decoder model"
-        )
+    _refuse_others(source, config)
     try:
-        layers, features, heads = (_size(config, name) for name in _SIZES)
+        layers, features = (_size(config, name) for name in ("num_hidden_layers", "hidden_size"))
+        # Some families have no attention, or name its heads otherwise; a trial counts them.
+        heads = _size(config, "num_attention_heads") if _given(config, "num_attention_heads") else 1
         widths = [_size(config, name) for name in ("intermediate_size", "n_inner", "ffn_dim") if _given(config, name)]
-        positions = (
-            _size(config, "max_position_embeddings") if _given(config, "max_position_embeddings") else _MOST_POSITIONS
-        )
         with torch.device("meta"), quiet_transformers():
             model = AutoModel.from_config(config, trust_remote_code=False)
+            if source.part:
+                model = model.get_encoder()
+        positions = _positions(config, model)
     # Families raise different errors for settings that they cannot use.
     except Exception as error:
         raise ModelError(
             f"model {source.name!r} ({config.model_type}) is not one biocache can read ({one_line(error)}); choose a "
-            "text model with num_hidden_layers, hidden_size and num_attention_heads"
+            "text model with num_hidden_layers and hidden_size"
         ) from error
     return ModelShape(
         layers=layers,
         features=features,
         heads=heads,
-        causal=_is_causal(config),
+        causal=not source.part and _is_causal(config),
         max_positions=positions,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inner_features=max([4 * features, *widths]),
-        vocabulary=_vocabulary(model),
+        vocabulary=embedding_count(model),
         task_head=_task_head(config),
+        own_code=_own_code(config),
+        token_types=_token_types(config) if "token_type_ids" in takes(model) else 0,
     )
+
+
+def _refuse_others(source: ModelSource, config: "PreTrainedConfig") -> None:
+    """Refuse models of which no stack of layers is chosen, and weights that are no plain numbers."""
+    both = bool(getattr(config, "is_encoder_decoder", False))
+    if both and not source.part:
+        raise ModelError(
+            f"model {source.name!r} ({config.model_type}) is an encoder-decoder; biocache stores one stack of layers: "
+            "pass --part=encoder, or choose an encoder or a decoder model"
+        )
+    if source.part and not both:
+        raise ModelError(
+            f"model {source.name!r} ({config.model_type}) is no encoder-decoder, of which --part=encoder would name "
+            "the encoder; leave it out"
+        )
+    if config.get_text_config() is not config and not both:
+        raise ModelError(
+            f"model {source.name!r} ({config.model_type}) has its text model inside of it; save that alone with "
+            "save_pretrained, and give its folder"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"the weights of model {source.name!r} are quantised, and what they compute depends on the kernels of a "
+            "library; give the checkpoint from before"
+        )
+
+
+def _positions(config: "PreTrainedConfig", model: "PreTrainedModel") -> int:
+    """Return the longest input in tokens: what the configuration says, and what a table of positions has rows for."""
+    import torch
+
+    names = ("max_position_embeddings", "max_seq_len")
+    found = [getattr(config, name) for name in names if _given(config, name)]
+    # Not positive: the family has no limit.
+    limits = [_size(config, name) for name, value in zip(names, found, strict=False) if value != -1]
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in _POSITION_TABLES and isinstance(module, torch.nn.Embedding):
+            # RoBERTa and its kin count positions from the one after the pad id.
+            limits.append(module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1))
+    return min(limits, default=_MOST_POSITIONS)
+
+
+def _own_code(config: "PreTrainedConfig") -> str:
+    named = getattr(config, "auto_map", None)
+    return str(named.get("AutoModel", next(iter(named.values()), ""))) if isinstance(named, dict) else ""
+
+
+def _token_types(config: "PreTrainedConfig") -> int:
+    """Return how many token types a model has embeddings for; many where its configuration does not say."""
+    own = getattr(config, "type_vocab_size", None)
+    return own if isinstance(own, int) and own > 0 else _MOST_POSITIONS
 
 
 def _given(config: "PreTrainedConfig", name: str) -> bool:
@@ -195,18 +267,12 @@ def _given(config: "PreTrainedConfig", name: str) -> bool:
 def _size(config: "PreTrainedConfig", name: str) -> int:
     """Return a size of a configuration, checked before a model is built with it."""
     value = getattr(config, name)
+    if isinstance(value, list | tuple) and value:
+        # One for each block.
+        value = max(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _SIZES.get(name, _MOST_POSITIONS):
         raise ValueError(f"its {name} is {shown(value)}")
     return value
-
-
-def _vocabulary(model: "PreTrainedModel") -> int | None:
-    try:
-        embeddings = model.get_input_embeddings()
-    except NotImplementedError:
-        return None
-    count = getattr(embeddings, "num_embeddings", None)
-    return count if isinstance(count, int) else None
 
 
 def _task_head(config: "PreTrainedConfig") -> str:
@@ -225,16 +291,16 @@ def choose_max_length(
     SettingError
         If more was asked for than the model can read.
     ModelError
-        If the tokenizer gives no number.
+        If the tokenizer gives something else than a number.
     """
     longest = tokenizer.model_max_length
-    # Written so that NaN is refused too.
-    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _LEAST_POSITIONS:
+    if isinstance(longest, bool) or not isinstance(longest, int | float):
         raise ModelError(
             f"the tokenizer of model {source.name!r} gives {shown(longest)} as its model_max_length, which is not a "
-            f"number from {_LEAST_POSITIONS}; correct its tokenizer_config.json"
+            "number; correct its tokenizer_config.json"
         )
-    most = min(shape.max_positions, int(min(longest, _MOST_POSITIONS)))
+    # Zero, less, or NaN says that there is no limit.
+    most = min(shape.max_positions, int(min(longest, _MOST_POSITIONS)) if longest >= 1 else _MOST_POSITIONS)
     if asked is None:
         return min(_DEFAULT_MAX_LENGTH, most)
     if asked > most:

@@ -36,6 +36,8 @@ class ModelSource:
         Folder or ``.bin`` file of the fine-tuned weights; None for the pre-trained model.
     random_weights
         Whether to initialise the weights from the seed instead of loading them.
+    part
+        ``encoder`` of an encoder-decoder; empty for the whole of other models.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ModelSource:
     seed: int
     checkpoint: Path | None = None
     random_weights: bool = False
+    part: str = ""
 
     @property
     def weights(self) -> str:
