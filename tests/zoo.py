@@ -1,0 +1,114 @@
+"""The zoo: what biocache makes of many architectures and of odd folders.
+
+``python tests/zoo.py [NAMES]`` prints a line for each: its name and family, what became of an extraction of hidden
+states and attention and of hidden states alone, the largest error, and the message.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import shutil
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo_corpus import Samples, samples_of_fours
+from zoo_folders import FOLDERS
+from zoo_models import make
+from zoo_outcomes import BOTH, Outcome, end_of_traceback, joined, outcome
+from zoo_species import SPECIES
+
+__all__ = ["FOLDERS", "SPECIES", "Row", "visit", "visit_folder"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one checkpoint.
+
+    Attributes
+    ----------
+    name, family
+        The checkpoint.
+    both
+        Outcome of an extraction of hidden states and attention.
+    hidden
+        Outcome of one of hidden states alone, where the first is not exact.
+    """
+
+    name: str
+    family: str
+    both: Outcome
+    hidden: Outcome
+
+    def __str__(self) -> str:
+        said = self.both.message if self.both.kind != "exact" else self.hidden.message
+        if self.hidden.kind != "exact" and self.hidden.message != said:
+            said = f"{said} | hidden alone: {self.hidden.message}"
+        error = max(each.error for each in (self.both, self.hidden))
+        head = f"{self.name:28} {self.family:10} {self.hidden.kind:10} {self.both.kind:10} {error:8.1e}"
+        return f"{head}  {said[:600]}"
+
+
+def visit(name: str, scratch: Path) -> Row:
+    """Make a species and extract with it."""
+    species, folder = SPECIES[name], scratch / "checkpoint"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make(species, folder, scratch / "made")
+    chosen = None
+    if species.fours:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        chosen = samples_of_fours(lambda words: len(tokenizer(joined(tokenizer, words))["input_ids"]))
+    return _row(name, species.family, folder, scratch, False if species.unusable else None, chosen)
+
+
+def visit_folder(name: str, scratch: Path) -> Row:
+    """Make an odd folder and extract with it."""
+    folder = scratch / "checkpoint"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        truth = FOLDERS[name](folder, scratch / "made")
+    return _row(name, "folder", folder, scratch, truth)
+
+
+def _row(name: str, family: str, folder: Path, scratch: Path, truth: object, chosen: Samples | None = None) -> Row:
+    both = outcome(folder, scratch, BOTH, truth, chosen)
+    hidden = both if both.kind == "exact" else outcome(folder, scratch, ("hidden",), truth, chosen)
+    return Row(name, family, both, hidden)
+
+
+def _line(name: str, scratch: Path) -> str:
+    try:
+        return str((visit if name in SPECIES else visit_folder)(name, scratch))
+    except Exception:
+        return f"{name:28} {'':10} cannot be made: {end_of_traceback()}"
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main(names: list[str]) -> None:
+    """Print the table of some or all checkpoints."""
+    from biocache.store.folders import Folder
+
+    # Flushing many small files takes longer than the rest.
+    Folder.sync = lambda *_: None  # type: ignore[assignment]
+    _tell(f"{'name':28} {'family':10} {'hidden':10} {'attention':10} {'error':8}  message")
+    for name in names or [*SPECIES, *FOLDERS]:
+        scratch = Path(tempfile.mkdtemp())
+        try:
+            _tell(_line(name, scratch))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,247 @@
+"""What an extraction makes of a checkpoint, held against plain transformers, one sample at a time."""
+
+import inspect
+import shutil
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from extractions import request
+from numpy.typing import NDArray
+from zoo_corpus import Samples, samples, write_corpus
+
+from biocache.engine import extract
+from biocache.engine.models.shape import quiet_transformers
+from biocache.store import Run, Store
+from biocache.store.errors import BiocacheError
+
+BOTH = ("hidden", "attention")
+SPLITS = ("train", "test")
+#: Largest error that counts as exact, relative to the largest absolute value of the layer.
+EXACT = 1e-5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an extraction.
+
+    Attributes
+    ----------
+    kind
+        ``exact``, ``refused`` with one of biocache's errors, ``WRONG`` or ``TRACEBACK``.
+    error
+        Largest error relative to the scale of its layer.
+    message
+        Where the largest error is, the refusal, or the end of the traceback.
+    """
+
+    kind: str
+    error: float = 0.0
+    message: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing wrong was stored, and what was refused was refused in words."""
+        return self.kind in {"exact", "refused"}
+
+
+class WrongError(AssertionError):
+    """What is stored is not what the model says."""
+
+    def __init__(self, message: str, error: float = float("inf")) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+def plain_model(folder: Path) -> Any:
+    """Load a checkpoint as plain transformers do."""
+    from transformers import AutoModel
+
+    with quiet_transformers():
+        return AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+
+
+def outcome(
+    folder: Path,
+    tmp_path: Path,
+    keep: tuple[str, ...] = BOTH,
+    truth: Any = None,
+    chosen: Samples | None = None,
+) -> Outcome:
+    """Extract with a checkpoint and compare everything that was stored.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    tmp_path
+        A folder for the corpus and the store; the store is removed afterwards.
+    keep
+        What to keep.
+    truth
+        The model whose states are right; None for what plain transformers load, False where nothing but a refusal is.
+    chosen
+        The samples; None for those of the zoo.
+    """
+    store = tmp_path / "store"
+    shutil.rmtree(store, ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples())
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
+
+
+def _outcome(folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], truth: Any, chosen: Samples) -> Outcome:
+    write_corpus(corpus, chosen)
+    asked: dict[str, Any] = {
+        "splits": SPLITS,
+        "attention_splits": SPLITS,
+        "dtype": "float32",
+        "batch_tokens": 240,
+        "keep": keep,
+    }
+    try:
+        extract(store, request(corpus, folder, **asked))
+    except BiocacheError as error:
+        return Outcome("refused", message=str(error))
+    except Exception:
+        return Outcome("TRACEBACK", message=end_of_traceback())
+    if truth is False:
+        return Outcome("WRONG", float("inf"), "it was stored and should have been refused")
+    try:
+        return Outcome("exact", _largest_error(store, folder, keep, truth, chosen))
+    except WrongError as wrong:
+        return Outcome("WRONG", wrong.error, str(wrong))
+    except Exception:
+        return Outcome("WRONG", float("inf"), f"stored, and no reference can be computed: {end_of_traceback()}")
+
+
+def end_of_traceback() -> str:
+    lines = traceback.format_exc().strip().splitlines()
+    place = next((line.strip() for line in reversed(lines) if line.strip().startswith("File ")), "")
+    return f"{lines[-1]} ({place})"
+
+
+def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any, chosen: Samples) -> float:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = plain_model(folder) if truth is None else truth
+    worst, where, split = 0.0, "", ""
+    for run in Store.open(store).select():
+        words = chosen[run.key.split]
+        _require(run.counts.samples == len(words), f"{run.counts.samples} samples of {len(words)} are stored")
+        for number, sample in enumerate(_samples(run)):
+            split = split or _words_differ(
+                tokenizer, words[number], sample, run.spec.max_length, f"{run.key.split} sample {number}"
+            )
+            expected = _forward(model, sample.ids, keep, tokenizer.model_input_names)
+            for name in keep:
+                error, place = _compare(run.read_sample(name, number), expected[name], name)
+                if not error <= worst:
+                    worst, where = error, f"{place} of {run.key.split} sample {number} ({len(sample.ids)} tokens)"
+    if not worst <= EXACT:
+        raise WrongError(f"off by {worst:.1e} in {where}", worst)
+    if split:
+        raise WrongError(split, worst)
+    return worst
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Tokens of a stored sample, and the word (counted in the sample) of each; -1 for none."""
+
+    ids: list[int]
+    words: list[int]
+
+
+def _samples(run: Run) -> Iterator[_Sample]:
+    columns = {
+        name: run.column(name)
+        for name in ("samples/token_start", "samples/token_count", "samples/word_start", "tokens/token_id")
+    }
+    word = run.column("tokens/word")
+    starts, counts = columns["samples/token_start"].tolist(), columns["samples/token_count"].tolist()
+    for start, count, first in zip(starts, counts, columns["samples/word_start"].tolist(), strict=True):
+        part = slice(start, start + count)
+        yield _Sample(
+            columns["tokens/token_id"][part].tolist(),
+            [row - first if row >= 0 else -1 for row in word[part].tolist()],
+        )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WrongError(message)
+
+
+def joined(tokenizer: Any, words: list[str]) -> str:
+    """Return the text of some words for a fast tokenizer."""
+    # A byte-level vocabulary knows a word by the space before it, and the first one has none.
+    return (" " if "ByteLevel" in tokenizer.backend_tokenizer.to_str() else "") + " ".join(words)
+
+
+def _words_differ(tokenizer: Any, words: list[str], sample: _Sample, most: int, where: str) -> str:
+    """Say how tokens and their words differ from those of the joined text, by offsets where a tokenizer gives these."""
+    if not tokenizer.is_fast:
+        return "" if sorted(set(sample.words) - {-1}) == list(range(len(words))) else f"words are lost in {where}"
+    text = joined(tokenizer, words)
+    before = text[: len(text) - len(text.lstrip(" "))]
+    encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=most)
+    # A space belongs to the word after it.
+    owner = [0] * len(before) + [n for n, word in enumerate(words) for _ in f"{word} "]
+    owner = [n + (text[place] == " " and place >= len(before)) for place, n in enumerate(owner[: len(text)])]
+    expected = [
+        -1 if special is None else owner[begin]
+        for (begin, _), special in zip(encoded["offset_mapping"], encoded.sequence_ids(0), strict=True)
+    ]
+    if sample.ids != encoded["input_ids"]:
+        ours, theirs = tokenizer.convert_ids_to_tokens(sample.ids), encoded.tokens(0)
+        return f"tokens of {where} are {ours}, those of its text {theirs}"
+    if sample.words != expected:
+        return f"tokens of {where} belong to the words {sample.words}, by offsets {expected}"
+    return ""
+
+
+def _forward(model: Any, ids: list[int], keep: tuple[str, ...], names: list[str]) -> dict[str, Any]:
+    taken = inspect.signature(model.forward).parameters
+    inputs = {"input_ids": torch.tensor([ids])}
+    if "attention_mask" in taken:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if "token_type_ids" in names and "token_type_ids" in taken:
+        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    with torch.inference_mode():
+        out = model(**inputs, output_hidden_states=True, output_attentions="attention" in keep, return_dict=True)
+    return {"hidden": out.hidden_states, "attention": getattr(out, "attentions", None) if "attention" in keep else None}
+
+
+def _compare(stored: NDArray[Any], expected: Any, name: str) -> tuple[float, str]:
+    """Return the largest error of all layers, relative to the largest value of its layer, and where it is."""
+    _require(expected is not None, f"the model gives no {name} and it was stored")
+    layers = [None if layer is None else layer.detach().float().numpy() for layer in expected]
+    _require(len(stored) == len(layers), f"{name} of {len(stored)} layers is stored, the model gives {len(layers)}")
+    worst, where = 0.0, f"{name}"
+    for number, (ours, theirs) in enumerate(zip(stored, layers, strict=True)):
+        layer = number + (name == "attention")
+        _require(theirs is not None, f"the model gives no {name} of layer {layer} and it was stored")
+        if name == "hidden" and theirs.ndim == 3:
+            # Some families pad a sample themselves, and return the padding.
+            theirs = theirs[:, : ours.shape[0]]
+        shape = (1, *ours.shape)
+        _require(theirs.shape == shape, f"{name} of layer {layer} is {shape}, the model's is {theirs.shape}")
+        scale = float(np.abs(theirs).max())
+        _require(scale > 0, f"the model's {name} of layer {layer} is zero, which shows nothing")
+        errors = np.abs(ours.astype(np.float64) - theirs[0]) / scale
+        error = float(errors.max()) if np.isfinite(errors).all() else float("inf")
+        if not error <= worst:
+            place = tuple(int(index) for index in np.unravel_index(int(np.nan_to_num(errors).argmax()), errors.shape))
+            worst, where = error, f"{name}, layer {layer} at {place}"
+    return worst, where

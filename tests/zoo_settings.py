@@ -1,0 +1,56 @@
+"""Settings that several architectures of the zoo share."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zoo_models import Species
+
+# Windows are smaller than most samples.
+WINDOW = 4
+
+
+def table(family: str, tokenizer: str, entries: Mapping[str, Any]) -> dict[str, Species]:
+    """Make species of ``name: settings``; a model type that is not the name is the setting ``is_a``."""
+    made = {}
+    for name, settings in entries.items():
+        rest = dict(settings)
+        kind, own, finish = rest.pop("is_a", name), rest.pop("reads", tokenizer), rest.pop("finish", None)
+        flags = {flag: rest.pop(flag, False) for flag in ("warm", "unusable", "fours")}
+        made[name] = Species(kind, family, own, rest, finish, **flags)
+    return made
+
+
+def parts(**changes: Mapping[str, Any]) -> Callable[[Any], None]:
+    """Return what changes settings of a configuration's parts."""
+
+    def finish(config: Any) -> None:
+        for part, settings in changes.items():
+            for name, value in settings.items():
+                setattr(getattr(config, part), name, value)
+
+    return finish
+
+
+ROPES = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+    "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+}
+SLIDING = ["sliding_attention", "full_attention", "sliding_attention"]
+LINEAR = ["linear_attention", "full_attention", "linear_attention"]
+MAMBA = {"mamba_d_state": 8, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_chunk_size": 8}
+LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 16,
+    "head_dim": 8,
+    "num_key_value_heads": 4,
+}
+DELTA = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+NAMED = {"n_layers": 3, "n_heads": 4}
