@@ -1,7 +1,8 @@
 """The zoo: what biocache makes of many architectures and of odd folders.
 
 ``python tests/zoo.py [NAMES]`` prints a line for each: its name and family, what became of an extraction of hidden
-states and attention and of hidden states alone, the largest error, and the message.
+states and attention and of hidden states alone, the largest error, and the message. ``--pairs`` before the names takes
+pairs of texts.
 """
 
 import os
@@ -15,8 +16,9 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from zoo_corpus import Samples, samples_of_fours
+from zoo_corpus import samples_of_fours
 from zoo_folders import FOLDERS
 from zoo_models import make
 from zoo_outcomes import BOTH, Outcome, end_of_traceback, joined, outcome
@@ -53,7 +55,7 @@ class Row:
         return f"{head}  {said[:600]}"
 
 
-def visit(name: str, scratch: Path) -> Row:
+def visit(name: str, scratch: Path, task: str = "ner") -> Row:
     """Make a species and extract with it."""
     species, folder = SPECIES[name], scratch / "checkpoint"
     with warnings.catch_warnings():
@@ -65,7 +67,8 @@ def visit(name: str, scratch: Path) -> Row:
 
         tokenizer = AutoTokenizer.from_pretrained(folder)
         chosen = samples_of_fours(lambda words: len(tokenizer(joined(tokenizer, words))["input_ids"]))
-    return _row(name, species.family, folder, scratch, False if species.unusable else None, chosen)
+    truth = False if species.unusable else None
+    return _row(name, species.family, folder, scratch, truth=truth, chosen=chosen, task=task)
 
 
 def visit_folder(name: str, scratch: Path) -> Row:
@@ -74,18 +77,18 @@ def visit_folder(name: str, scratch: Path) -> Row:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         truth = FOLDERS[name](folder, scratch / "made")
-    return _row(name, "folder", folder, scratch, truth)
+    return _row(name, "folder", folder, scratch, truth=truth)
 
 
-def _row(name: str, family: str, folder: Path, scratch: Path, truth: object, chosen: Samples | None = None) -> Row:
-    both = outcome(folder, scratch, BOTH, truth, chosen)
-    hidden = both if both.kind == "exact" else outcome(folder, scratch, ("hidden",), truth, chosen)
+def _row(name: str, family: str, folder: Path, scratch: Path, **how: Any) -> Row:
+    both = outcome(folder, scratch, BOTH, **how)
+    hidden = both if both.kind == "exact" else outcome(folder, scratch, ("hidden",), **how)
     return Row(name, family, both, hidden)
 
 
-def _line(name: str, scratch: Path) -> str:
+def _line(name: str, scratch: Path, task: str) -> str:
     try:
-        return str((visit if name in SPECIES else visit_folder)(name, scratch))
+        return str(visit(name, scratch, task) if name in SPECIES else visit_folder(name, scratch))
     except Exception:
         return f"{name:28} {'':10} cannot be made: {end_of_traceback()}"
 
@@ -102,10 +105,12 @@ def main(names: list[str]) -> None:
     # Flushing many small files takes longer than the rest.
     Folder.sync = lambda *_: None  # type: ignore[assignment]
     _tell(f"{'name':28} {'family':10} {'hidden':10} {'attention':10} {'error':8}  message")
+    task = "nli" if "--pairs" in names else "ner"
+    names = [name for name in names if name != "--pairs"]
     for name in names or [*SPECIES, *FOLDERS]:
         scratch = Path(tempfile.mkdtemp())
         try:
-            _tell(_line(name, scratch))
+            _tell(_line(name, scratch, task))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

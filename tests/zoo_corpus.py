@@ -1,5 +1,6 @@
 """The zoo's corpus: few samples of many lengths, with words that tokenizers split in different ways."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,10 +48,28 @@ def counted() -> Counter[str]:
     return Counter(word for rows in samples().values() for words in rows for word in words if word.isascii())
 
 
-def write_corpus(folder: Path, chosen: Samples) -> Path:
-    """Write samples as a folder of ``ner``; return the folder above it."""
-    (folder / "ner").mkdir(parents=True, exist_ok=True)
-    for split, rows in chosen.items():
-        blocks = ["\n".join(f"{word}\t{'B-protein' if word[0].isupper() else 'O'}" for word in words) for words in rows]
-        (folder / "ner" / f"{split}.conll").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+def texts_of(chosen: Samples, task: str, split: str) -> list[tuple[list[str], ...]]:
+    """Return the texts of every sample: for ``nli`` the samples and the ones after them are pairs."""
+    rows = chosen[split]
+    return [(words,) for words in rows] if task == "ner" else list(zip(rows, [*rows[1:], rows[0]], strict=True))
+
+
+def write_corpus(folder: Path, chosen: Samples, task: str) -> Path:
+    """Write samples as a folder of a task; return the folder above it."""
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    for split in chosen:
+        rows = texts_of(chosen, task, split)
+        if task == "ner":
+            blocks = ["\n".join(f"{word}\t{_tag(word)}" for word in words) for (words,) in rows]
+            (folder / task / f"{split}.conll").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+        else:
+            lines = [
+                {"pairID": str(n), "sentence1": " ".join(one), "sentence2": " ".join(two), "gold_label": "neutral"}
+                for n, (one, two) in enumerate(rows)
+            ]
+            (folder / task / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in lines))
     return folder
+
+
+def _tag(word: str) -> str:
+    return "B-protein" if word[0].isupper() else "O"

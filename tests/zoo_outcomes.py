@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from extractions import request
 from numpy.typing import NDArray
-from zoo_corpus import Samples, samples, write_corpus
+from zoo_corpus import Samples, samples, texts_of, write_corpus
 
 from biocache.engine import extract
 from biocache.engine.models.shape import quiet_transformers
@@ -72,6 +72,7 @@ def outcome(
     keep: tuple[str, ...] = BOTH,
     truth: Any = None,
     chosen: Samples | None = None,
+    task: str = "ner",
 ) -> Outcome:
     """Extract with a checkpoint and compare everything that was stored.
 
@@ -87,20 +88,28 @@ def outcome(
         The model whose states are right; None for what plain transformers load, False where nothing but a refusal is.
     chosen
         The samples; None for those of the zoo.
+    task
+        ``ner``, or ``nli`` for pairs.
     """
     store = tmp_path / "store"
     shutil.rmtree(store, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples())
+            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples(), task)
         finally:
             shutil.rmtree(store, ignore_errors=True)
 
 
-def _outcome(folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], truth: Any, chosen: Samples) -> Outcome:
-    write_corpus(corpus, chosen)
+def _outcome(
+    folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], truth: Any, chosen: Samples, task: str
+) -> Outcome:
+    write_corpus(corpus, chosen, task)
+    views = ("sentence",) if task == "ner" else ("pair",)
     asked: dict[str, Any] = {
+        "task": task,
+        "views": views,
+        "attention_views": views,
         "splits": SPLITS,
         "attention_splits": SPLITS,
         "dtype": "float32",
@@ -116,7 +125,7 @@ def _outcome(folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], tru
     if truth is False:
         return Outcome("WRONG", float("inf"), "it was stored and should have been refused")
     try:
-        return Outcome("exact", _largest_error(store, folder, keep, truth, chosen))
+        return Outcome("exact", _largest_error(store, folder, keep, truth, chosen, task))
     except WrongError as wrong:
         return Outcome("WRONG", wrong.error, str(wrong))
     except Exception:
@@ -129,7 +138,7 @@ def end_of_traceback() -> str:
     return f"{lines[-1]} ({place})"
 
 
-def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any, chosen: Samples) -> float:
+def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any, chosen: Samples, task: str) -> float:
     from transformers import AutoTokenizer
 
     with quiet_transformers():
@@ -137,13 +146,12 @@ def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any,
     model = plain_model(folder) if truth is None else truth
     worst, where, split = 0.0, "", ""
     for run in Store.open(store).select():
-        words = chosen[run.key.split]
-        _require(run.counts.samples == len(words), f"{run.counts.samples} samples of {len(words)} are stored")
+        texts = texts_of(chosen, task, run.key.split)
+        _require(run.counts.samples == len(texts), f"{run.counts.samples} samples of {len(texts)} are stored")
         for number, sample in enumerate(_samples(run)):
-            split = split or _words_differ(
-                tokenizer, words[number], sample, run.spec.max_length, f"{run.key.split} sample {number}"
-            )
-            expected = _forward(model, sample.ids, keep, tokenizer.model_input_names)
+            plain = _encoded(tokenizer, texts[number], run.spec.max_length)
+            split = split or _words_differ(tokenizer, plain, sample, f"{run.key.split} sample {number}")
+            expected = _forward(model, sample.ids, keep, tokenizer.model_input_names, plain.types)
             for name in keep:
                 error, place = _compare(run.read_sample(name, number), expected[name], name)
                 if not error <= worst:
@@ -189,35 +197,66 @@ def joined(tokenizer: Any, words: list[str]) -> str:
     return (" " if "ByteLevel" in tokenizer.backend_tokenizer.to_str() else "") + " ".join(words)
 
 
-def _words_differ(tokenizer: Any, words: list[str], sample: _Sample, most: int, where: str) -> str:
-    """Say how tokens and their words differ from those of the joined text, by offsets where a tokenizer gives these."""
+@dataclass(frozen=True)
+class _Plain:
+    """What a tokenizer makes of the texts of a sample; `ids` is None where it has no offsets."""
+
+    ids: list[int] | None
+    words: list[int]
+    types: list[int] | None
+
+
+def _encoded(tokenizer: Any, texts: tuple[list[str], ...], most: int) -> _Plain:
+    """Encode joined texts, and find the words of the tokens by offsets."""
+    count = sum(map(len, texts))
     if not tokenizer.is_fast:
-        return "" if sorted(set(sample.words) - {-1}) == list(range(len(words))) else f"words are lost in {where}"
-    text = joined(tokenizer, words)
-    before = text[: len(text) - len(text.lstrip(" "))]
-    encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=most)
-    # A space belongs to the word after it.
-    owner = [0] * len(before) + [n for n, word in enumerate(words) for _ in f"{word} "]
-    owner = [n + (text[place] == " " and place >= len(before)) for place, n in enumerate(owner[: len(text)])]
-    expected = [
-        -1 if special is None else owner[begin]
-        for (begin, _), special in zip(encoded["offset_mapping"], encoded.sequence_ids(0), strict=True)
+        return _Plain(None, list(range(count)), None)
+    full = [joined(tokenizer, words) for words in texts]
+    encoded = tokenizer(*full, return_offsets_mapping=True, truncation=True, max_length=most)
+    owners = [_owners(text) for text in full]
+    words = [
+        -1 if text is None else owners[text][begin] + text * len(texts[0])
+        for (begin, _), text in zip(encoded["offset_mapping"], encoded.sequence_ids(0), strict=True)
     ]
-    if sample.ids != encoded["input_ids"]:
-        ours, theirs = tokenizer.convert_ids_to_tokens(sample.ids), encoded.tokens(0)
+    ids = list(encoded["input_ids"])
+    if len(texts) == 2 and tokenizer.num_special_tokens_to_add(pair=True) == 0:
+        place = encoded.sequence_ids(0).count(0)
+        ids.insert(place, tokenizer.eos_token_id)
+        words.insert(place, -1)
+        return _Plain(ids, words, None)
+    return _Plain(ids, words, encoded.get("token_type_ids"))
+
+
+def _owners(text: str) -> list[int]:
+    """Return the word of every character; a space belongs to the word after it."""
+    owners, word = [], 0
+    for place, character in enumerate(text):
+        word += place > 0 and character == " "
+        owners.append(word)
+    return owners
+
+
+def _words_differ(tokenizer: Any, plain: _Plain, sample: _Sample, where: str) -> str:
+    """Say how tokens and their words differ from those of the joined texts."""
+    if plain.ids is None:
+        return "" if sorted(set(sample.words) - {-1}) == plain.words else f"words are lost in {where}"
+    if sample.ids != plain.ids:
+        ours, theirs = (tokenizer.convert_ids_to_tokens(ids) for ids in (sample.ids, plain.ids))
         return f"tokens of {where} are {ours}, those of its text {theirs}"
-    if sample.words != expected:
-        return f"tokens of {where} belong to the words {sample.words}, by offsets {expected}"
+    if sample.words != plain.words:
+        return f"tokens of {where} belong to the words {sample.words}, by offsets {plain.words}"
     return ""
 
 
-def _forward(model: Any, ids: list[int], keep: tuple[str, ...], names: list[str]) -> dict[str, Any]:
+def _forward(
+    model: Any, ids: list[int], keep: tuple[str, ...], names: list[str], types: list[int] | None
+) -> dict[str, Any]:
     taken = inspect.signature(model.forward).parameters
     inputs = {"input_ids": torch.tensor([ids])}
     if "attention_mask" in taken:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     if "token_type_ids" in names and "token_type_ids" in taken:
-        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+        inputs["token_type_ids"] = torch.tensor([types or [0] * len(ids)])
     with torch.inference_mode():
         out = model(**inputs, output_hidden_states=True, output_attentions="attention" in keep, return_dict=True)
     return {"hidden": out.hidden_states, "attention": getattr(out, "attentions", None) if "attention" in keep else None}
