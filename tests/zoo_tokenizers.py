@@ -71,14 +71,34 @@ def _gemma(words: Counter[str], scratch: Path) -> Any:
     return GemmaTokenizer(vocab=_numbered(special, tokens), merges=merges)
 
 
-def _unigram(words: Counter[str], scratch: Path) -> Any:
-    from transformers import XLNetTokenizer
+def _unigram(kind: str, *special: str) -> Callable[[Counter[str], Path], Any]:
+    """Return a maker of a tokenizer of scored pieces; characters that are not ASCII are unknown to it."""
 
-    tokens, _ = _learned(words, scratch)
-    plain = set(string.printable.strip()) | {"Ġ"}
-    pieces = [token.replace("Ġ", "▁") for token in tokens if set(token) <= plain]
-    special = ["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>"]
-    return XLNetTokenizer(vocab=[*((name, 0.0) for name in special), *((p, -10.0 + len(p)) for p in pieces)])
+    def maker(words: Counter[str], scratch: Path) -> Any:
+        import transformers
+
+        tokens, _ = _learned(words, scratch)
+        pieces = [token.replace("Ġ", "▁") for token in tokens if set(token) <= set(string.printable.strip()) | {"Ġ"}]
+        vocab = [*((name, 0.0) for name in special), *((piece, len(piece) - 10.0) for piece in pieces)]
+        return getattr(transformers, kind)(vocab=vocab)
+
+    return maker
+
+
+def _ctrl(words: Counter[str], scratch: Path) -> Any:
+    """Make a tokenizer in Python that marks the pieces that a word goes on after."""
+    import json
+
+    from transformers import CTRLTokenizer
+
+    moses: Any = FAMILIES["biogpt"](words, VOCABULARY, scratch)
+    tokens = [token for token in moses.get_vocab() if token not in moses.all_special_tokens]
+    spelled = [token.removesuffix("</w>") if token.endswith("</w>") else f"{token}@@" for token in tokens]
+    merges = [*moses.bpe_ranks]
+    (scratch / "ctrl.json").write_text(json.dumps(_numbered(["<unk>"], spelled)), encoding="utf-8")
+    lines = "".join(f"{left} {right} 1\n" for left, right in merges)
+    (scratch / "ctrl.txt").write_text(f"#version\n{lines}", encoding="utf-8")
+    return CTRLTokenizer(str(scratch / "ctrl.json"), str(scratch / "ctrl.txt"), pad_token="<unk>")
 
 
 def _llama3(words: Counter[str], scratch: Path) -> Any:
@@ -109,5 +129,11 @@ TOKENIZERS: dict[str, Callable[[Counter[str], Path], Any]] = {
     "llama": _llama,
     "llama3": _llama3,
     "gemma": _gemma,
-    "unigram": _unigram,
+    "xlnet": _unigram("XLNetTokenizer", "<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>"),
+    "xlm-roberta": _unigram("XLMRobertaTokenizer", "<s>", "<pad>", "</s>", "<unk>", "<mask>"),
+    "camembert": _unigram(
+        "CamembertTokenizer", "<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>", "<mask>"
+    ),
+    "albert": _unigram("AlbertTokenizer", "<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
+    "ctrl": _ctrl,
 }
