@@ -1,6 +1,6 @@
 """Decoders of the zoo."""
 
-from zoo_settings import LATENT, NAMED, ROPES, SLIDING, WINDOW, table
+from zoo_settings import EXPERTS, INDEXER, LATENT, NAMED, ROPES, SLIDING, WINDOW, table
 
 DECODERS = table(
     "decoder",
@@ -185,7 +185,10 @@ DECODERS = table(
         },
         "glm": {},
         "glm4": {},
-        "glm4_moe": {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1},
+        "glm4_moe": dict(EXPERTS),
+        "glm4_moe_lite": {**LATENT, **EXPERTS},
+        "glm_moe_dsa": {**LATENT, **EXPERTS, **INDEXER},
+        "deepseek_v32": {**LATENT, **EXPERTS, **INDEXER},
         "nemotron": {"num_key_value_heads": 2},
         "smollm3": {"no_rope_layer_interval": 2, "no_rope_layers": None},
         "exaone4": {"sliding_window": WINDOW, "layer_types": SLIDING},
@@ -197,16 +200,30 @@ DECODERS = table(
         "diffllama": {},
         "doge": {},
         "dots1": {
-            "n_group": 1,
-            "topk_group": 1,
-            "first_k_dense_replace": 1,
-            "n_shared_experts": 1,
+            **EXPERTS,
             "sliding_window": WINDOW,
             "layer_types": SLIDING,
         },
         "jetmoe": {"kv_channels": 16, "num_key_value_heads": 2, "num_attention_heads": 4},
         "modernbert-decoder": {"local_attention": 2 * WINDOW, "layer_types": SLIDING},
         "nanochat": {},
+        "cohere2_moe": {},
+        "flex_olmo": {},
+        "hy_v3": {},
+        "granite_swa": {"sliding_window": WINDOW},
+        "granitemoeshared": {"shared_intermediate_size": 48},
+        "mimo_v2_flash": {"sliding_window": WINDOW, "layer_types": SLIDING},
+        "minicpm3": dict(LATENT),
+        "solar_open": dict(EXPERTS),
+        "afmoe": {"sliding_window": WINDOW, "layer_types": SLIDING},
+        "ministral3": {"reads": "llama"},
+        "laguna": {"sliding_window": WINDOW, "layer_types": SLIDING},
+        "minimax_m2": {},
+        "internlm3": {},
+        "exaone_moe": {"sliding_window": WINDOW, "layer_types": SLIDING},
+        "hunyuan_v1_moe": {},
+        "ernie4_5_moe": {},
+        "phi4_multimodal": {},
         "seed_oss": {},
         "bitnet": {},
         "llama4_text": {

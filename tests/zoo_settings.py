@@ -53,4 +53,7 @@ DELTA = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
 }
+EXPERTS = {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1}
+# With fewer heads many scores are zero, and which of equal ones are taken depends on the length of a batch.
+INDEXER = {"index_topk": WINDOW, "index_n_heads": 16, "index_head_dim": 16}
 NAMED = {"n_layers": 3, "n_heads": 4}

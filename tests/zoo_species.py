@@ -64,6 +64,8 @@ _HYBRIDS = table(
         "qwen3_next": {**DELTA, "layer_types": LINEAR, "shared_expert_intermediate_size": 32},
         "olmo_hybrid": {**DELTA, "layer_types": LINEAR},
         "minimax": {"layer_types": LINEAR, "block_size": 8},
+        "qwen3_5_text": {**DELTA, "layer_types": LINEAR},
+        "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
         "lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False},
         "kimi_linear": {
             **LATENT,
