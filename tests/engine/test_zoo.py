@@ -7,6 +7,12 @@ from zoo import FOLDERS, SPECIES, Row, visit, visit_folder
 
 pytestmark = pytest.mark.slow
 
+# Their tokenizers differ in what is between two texts, and their models in whether they are told which is which.
+PAIRED = (
+    *("bert", "roberta", "xlm-roberta", "albert, pieces", "electra", "deberta-v2", "distilbert", "rembert", "luke"),
+    *("modernbert", "xlnet", "biogpt", "gpt2", "llama", "llama, bytes", "gemma"),
+)
+
 
 def assert_sound(row: Row) -> None:
     for what, outcome in (("hidden states alone", row.hidden), ("attention too", row.both)):
@@ -21,6 +27,11 @@ def test_the_zoo_is_large() -> None:
 @pytest.mark.parametrize("name", SPECIES)
 def test_an_architecture_is_stored_exactly_or_refused(tmp_path: Path, name: str) -> None:
     assert_sound(visit(name, tmp_path))
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_pairs_are_stored_exactly_or_refused(tmp_path: Path, name: str) -> None:
+    assert_sound(visit(name, tmp_path, "nli"))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
