@@ -152,8 +152,9 @@ def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any,
             plain = _encoded(tokenizer, texts[number], run.spec.max_length)
             split = split or _words_differ(tokenizer, plain, sample, f"{run.key.split} sample {number}")
             expected = _forward(model, sample.ids, keep, tokenizer.model_input_names, plain.types)
-            for name in keep:
-                error, place = _compare(run.read_sample(name, number), expected[name], name)
+            for name in run.spec.keep:
+                layers = run.spec.variable_layers(name)
+                error, place = _compare(run.read_sample(name, number), _chosen(model, expected, name, layers), name)
                 if not error <= worst:
                     worst, where = error, f"{place} of {run.key.split} sample {number} ({len(sample.ids)} tokens)"
     if not worst <= EXACT:
@@ -258,8 +259,22 @@ def _forward(
     if "token_type_ids" in names and "token_type_ids" in taken:
         inputs["token_type_ids"] = torch.tensor([types or [0] * len(ids)])
     with torch.inference_mode():
+        if "use_cache" in taken:
+            inputs["use_cache"] = False
         out = model(**inputs, output_hidden_states=True, output_attentions="attention" in keep, return_dict=True)
     return {"hidden": out.hidden_states, "attention": getattr(out, "attentions", None) if "attention" in keep else None}
+
+
+def _chosen(model: Any, expected: dict[str, Any], name: str, layers: tuple[int, ...]) -> list[Any]:
+    """Return what a model gives of some layers; of maps those of the blocks that its configuration calls attention."""
+    given, blocks = expected[name], len(expected["hidden"]) - 1
+    if name == "hidden":
+        return [given[layer] for layer in layers]
+    if len(given) == blocks:
+        return [given[layer - 1] for layer in layers]
+    kinds = getattr(model.config, "layer_types", None) or model.config.layers_block_type
+    places = [place for place, kind in enumerate(kinds, start=1) if "attention" in kind and "linear" not in kind]
+    return [given[places.index(layer)] for layer in layers]
 
 
 def _compare(stored: NDArray[Any], expected: Any, name: str) -> tuple[float, str]:

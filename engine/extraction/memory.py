@@ -185,7 +185,7 @@ def choose_budget(
         batch_tokens=request.batch_tokens or preferred[0],
         window_tokens=request.window_tokens or preferred[1],
         windows=preferred[2],
-        lanes=1 if on_device else cpu_lanes(),
+        lanes=1 if on_device or shape.stateful else cpu_lanes(),
         writers=max(2, min(8, (os.cpu_count() or 2) // 2)),
     )
     smallest = request.window_tokens or max((plan.tokens.chunk for plan, _ in runs), default=1)

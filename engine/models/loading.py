@@ -87,6 +87,12 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             "be random: give a checkpoint of this architecture"
         )
     _refuse_unused(source, whole, unused)
+    spoiled = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+    if spoiled:
+        raise ModelError(
+            f"weight {spoiled[0]} of model {source.name!r} in {source.weights} holds NaN or infinity; give a sound "
+            "checkpoint"
+        )
     digest = weights_digest(model)
     model.eval().requires_grad_(requires_grad=False)
     try:

@@ -81,6 +81,11 @@ class ModelShape:
         return self.traits is None or (self.traits.padded and self.traits.padded_maps)
 
     @property
+    def stateful(self) -> bool:
+        """Whether two batches at the same time would disturb each other."""
+        return self.traits is not None and self.traits.stateful
+
+    @property
     def without_maps(self) -> tuple[int, ...]:
         """Blocks, from 1, without attention maps."""
         return () if self.traits is None else self.traits.without_maps

@@ -7,7 +7,7 @@ the other samples of a batch change a sample's numbers, and whether the same inp
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 _STEPS = 256
 # Tokens up to which maps are compared; of longer samples the hidden states are, which take less memory.
 _COMPARED = 128
+# Tokens of the beginnings of a sample that are tried beside it.
+_PIECES = (32, 16, 13, 8, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ class Traits:
         equal length may go through the model together.
     causal
         Whether a token's hidden states do not depend on later tokens.
+    stateful
+        Whether a forward pass changes the model, so that two at the same time would disturb each other.
     heads
         Heads of the maps; 0 where there are none, or none were asked for.
     without_maps
@@ -74,6 +78,7 @@ class Traits:
     features: tuple[int, ...]
     padded: bool
     causal: bool
+    stateful: bool = False
     heads: int = 0
     without_maps: tuple[int, ...] = ()
     no_maps: str = ""
@@ -128,13 +133,16 @@ def try_model(
     """
     trial = _Trial(model, name, _STEPS * _STEP[compute_dtype], attention=attention)
     alone = [trial.see([sample])[0] for sample in samples]
-    # A short one, padded to twice its length, and one padded to the length of the longest: in some models the longest
-    # sample of a batch decides how all are read.
-    whole = samples[-1] if len(samples[-1]) > 1 else samples[0]
-    half = whole.part(slice(0, max(1, len(whole) // 2)))
-    single = [trial.see([sample])[0] for sample in (whole, half)]
-    together = trial.see([whole, half])
-    padded = trial.agree(together, single) and trial.agree(trial.see([samples[0], whole]), [alone[0], single[0]])
+    # After a first pass, which may fill what is computed once.
+    begun = _state(model)
+    # Beginnings of the longest, padded to one another and to the whole: in some families a sample is padded to chunks,
+    # or the longest of a batch decides how all are read. Both go by powers of two.
+    longest = samples[0]
+    pieces = [longest.part(slice(0, size)) for size in _PIECES if size < len(longest)] or [longest]
+    single = [trial.see([piece])[0] for piece in pieces]
+    together = trial.see(pieces)
+    padded = trial.agree(together, single) and trial.agree(trial.see([longest, *pieces[-2:]]), [alone[0], *single[-2:]])
+    whole = pieces[0]
     # Before a batch is held to be the reason.
     trial.require_same([whole], single[:1])
     if not padded:
@@ -145,8 +153,9 @@ def try_model(
                 "also among samples of its length; biocache cannot tell which are meant"
             )
     causal = trial.is_causal(whole, single[0])
+    trial.require_mixing(whole, single[0])
     trial.require_same(samples, alone)
-    traits = Traits(_widths([*alone, *single]), padded, causal)
+    traits = Traits(_widths([*alone, *single]), padded, causal, stateful=trial.draws or _state(model) != begun)
     if not attention:
         return traits
     sound, reason = _sound_layers([*alone, *single])
@@ -168,6 +177,8 @@ class _Trial:
         self._name = name
         self._attention = attention
         self.tolerance = tolerance
+        # Whether it draws random numbers, from a generator that all threads share.
+        self.draws = False
 
     def see(self, samples: Sequence[TrialSample]) -> list[_Seen]:
         """Run samples through the model together, and return what is of their tokens."""
@@ -175,11 +186,13 @@ class _Trial:
 
         segments = [one.segments for one in samples if one.segments is not None]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                drawn = torch.random.get_rng_state()
                 inputs = model_inputs(self._model, [one.ids for one in samples], segments or None)
                 outputs = call(self._model, inputs, hidden=True, attention=self._attention)
                 states = states_of(outputs)
                 maps = maps_by_layer(self._model.config, outputs)
+                self.draws |= not torch.equal(drawn, torch.random.get_rng_state())
                 return [self._seen(states, maps, row, len(one)) for row, one in enumerate(samples)]
         except torch.OutOfMemoryError as error:
             raise ResourceError(
@@ -226,6 +239,21 @@ class _Trial:
             for one, other in zip(seen, expected, strict=True)
         )
 
+    def require_mixing(self, sample: TrialSample, seen: _Seen) -> None:
+        """Refuse a model in which no token sees another one: a part of it is missing here."""
+        place = len(sample) - 2
+        if place < 0 or sample.ids[place] == sample.ids[-1]:
+            return
+        ids = sample.ids.copy()
+        ids[place] = ids[-1]
+        other = self.see([TrialSample(ids, sample.segments)])[0]
+        last = [_Seen(tuple(state[-1:] for state in one.states), {}) for one in (other, seen)]
+        if self.agree(last[:1], last[1:]):
+            raise ModelError(
+                f"in model {self._name!r} ({self._model.config.model_type}) no token sees the one before it: a part of "
+                "it, such as a compiled kernel of its attention, is missing on this machine"
+            )
+
     def require_same(self, samples: Sequence[TrialSample], before: Sequence[_Seen]) -> None:
         """Refuse a model that gives other numbers than before for samples alone."""
         for sample, seen in zip(samples, before, strict=True):
@@ -258,6 +286,21 @@ class _Trial:
         other = self.see([changed])[0]
         begun = [_Seen(tuple(state[:-1] for state in one.states), {}) for one in (other, seen)]
         return self.agree(begun[:1], begun[1:])
+
+
+def _state(model: "PreTrainedModel") -> dict[str, Any]:
+    """Return what a model's modules hold beside their weights: tensors by identity and version, others by value."""
+    import torch
+
+    found: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        held = {**vars(module), **dict(module.named_buffers(recurse=False))}
+        for key, value in held.items():
+            if isinstance(value, torch.Tensor):
+                found[f"{name}.{key}"] = (id(value), None if value.is_inference() else value._version)
+            elif isinstance(value, bool | int | float | str | None):
+                found[f"{name}.{key}"] = value
+    return found
 
 
 def _rows(state: "torch.Tensor", row: int, tokens: int) -> "torch.Tensor":

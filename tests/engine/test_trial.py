@@ -26,7 +26,7 @@ class Toy(torch.nn.Module):
         self.embedding = torch.nn.Embedding.from_pretrained(torch.randn(32, FEATURES, generator=generator))
         self.change = change
         self.causal = causal
-        self.calls = 0
+        self.calls = [0]
 
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.embedding
@@ -39,7 +39,7 @@ class Toy(torch.nn.Module):
         output_attentions: bool,
         return_dict: bool,
     ) -> Any:
-        self.calls += 1
+        self.calls[0] += 1
         state = self.embedding(input_ids)
         states, maps = [state], []
         for layer in range(LAYERS):
@@ -88,7 +88,7 @@ def mean_of_batch(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
 
 
 def noise(model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
-    outputs.hidden_states[3] = outputs.hidden_states[3] + 0.01 * model.calls
+    outputs.hidden_states[3] = outputs.hidden_states[3] + 0.01 * model.calls[0]
 
 
 def changes_for_good(model: Toy, outputs: Any, ids: Any, _mask: Any) -> None:
@@ -113,6 +113,28 @@ def test_what_padding_changes_goes_unpadded(change: Callable[..., Any]) -> None:
 def test_what_cannot_be_cached_is_refused(change: Callable[..., Any], told: str) -> None:
     with pytest.raises(ModelError, match=told):
         tried(Toy(change))
+
+
+def counts(model: Toy, _outputs: Any, _ids: Any, _mask: Any) -> None:
+    model.last = model.calls[0]
+
+
+def replaces_a_buffer(model: Toy, _outputs: Any, ids: Any, _mask: Any) -> None:
+    model.register_buffer("frequencies", torch.ones(ids.shape[1]))
+
+
+@pytest.mark.parametrize("change", [counts, replaces_a_buffer])
+def test_a_model_that_changes_itself_runs_one_batch_at_a_time(change: Callable[..., Any]) -> None:
+    assert tried(Toy(change)).stateful
+    assert not tried(Toy()).stateful
+
+
+def test_a_model_in_which_no_token_sees_another_is_refused() -> None:
+    def forget(model: Toy, outputs: Any, ids: Any, _mask: Any) -> None:
+        outputs.hidden_states = [model.embedding(ids)] * (LAYERS + 1)
+
+    with pytest.raises(ModelError, match="no token sees the one before it"):
+        tried(Toy(forget))
 
 
 def window(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
