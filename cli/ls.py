@@ -1,5 +1,6 @@
 """`biocache ls`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,14 +82,38 @@ def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
-    from biocache.cli.finetune import checkpoint_facts, print_checkpoints
-    from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
-    from biocache.store.errors import IntegrityError, NewerFormatError
+    from biocache.cli.finetune import print_checkpoints
+    from biocache.engine.finetuning.foreign import foreign_checkpoints
 
     of_runs = [name for name in ("view", "split") if selectors.pop(name)]
     if of_runs:
         raise click.UsageError(f"checkpoints have no --{of_runs[0]}; leave it out")
-    found = []
+    wanted = {name: values for name, values in selectors.items() if values}
+    found = list(_own_checkpoints(folder, wanted))
+    others = [
+        other
+        for other in foreign_checkpoints(folder)
+        if all(other.parts[name] in values for name, values in wanted.items())
+    ]
+    if as_json:
+        foreign = [{"checkpoint": one.path, "folder": str(one.folder), "trainer_scores": one.scores} for one in others]
+        print_json([*found, *foreign])
+        return
+    for other in others:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in other.scores.items())
+        note(f"{other.path}: made by another tool" + (f", which left {scores}" if scores else ""))
+    if found:
+        print_checkpoints(found)
+    elif not others:
+        note(f"no checkpoint below {folder} matches")
+
+
+def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the facts of the checkpoints that `biocache finetune` made; note those that are damaged."""
+    from biocache.cli.finetune import checkpoint_facts
+    from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
+    from biocache.store.errors import IntegrityError, NewerFormatError
+
     for place in checkpoint_folders(folder):
         try:
             checkpoint = Checkpoint.read(place)
@@ -97,14 +122,8 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
         except (IntegrityError, NewerFormatError) as error:
             note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error.message}")
             continue
-        if all(getattr(checkpoint.spec, name) in values for name, values in selectors.items() if values):
-            found.append(checkpoint_facts(checkpoint))
-    if as_json:
-        print_json(found)
-    elif found:
-        print_checkpoints(found)
-    else:
-        note(f"no checkpoint that `biocache finetune` made below {folder} matches")
+        if all(getattr(checkpoint.spec, name) in values for name, values in wanted.items()):
+            yield checkpoint_facts(checkpoint)
 
 
 def _with_cells(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 ``python tests/zoo.py [NAMES]`` prints a line for each: its name and family, what became of an extraction of hidden
 states and attention and of hidden states alone, the largest error, and the message. ``--pairs`` before the names takes
-pairs of texts.
+pairs of texts; ``--readme`` prints the README's table of models.
 """
 
 import os
@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from zoo_models import make
 from zoo_outcomes import BOTH, Outcome, end_of_traceback, joined, outcome
 from zoo_species import SPECIES
 
-__all__ = ["FOLDERS", "SPECIES", "Row", "visit", "visit_folder"]
+__all__ = ["FOLDERS", "GROUPS", "SPECIES", "Row", "group_of", "visit", "visit_folder"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,37 @@ def _row(name: str, family: str, folder: Path, scratch: Path, **how: Any) -> Row
     return Row(name, family, both, hidden)
 
 
+#: What the README says of groups of models.
+GROUPS = {
+    "all": "hidden states and attention",
+    "some": "hidden states, and attention of the layers that have it",
+    "no": "hidden states",
+    "refused": "refused",
+}
+
+
+def group_of(row: Row) -> str:
+    """Return the group of the README that a checkpoint is in, as its key in `GROUPS`."""
+    if row.both.kind == "exact":
+        return row.both.maps
+    return "no" if row.hidden.kind == "exact" else row.hidden.kind
+
+
+def readme_rows(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the rows of the README's table: model types, or checkpoints where those of one type differ."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(SPECIES[row.name].model_type, {})[row.name] = row
+    named: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for model_type, variants in sorted(found.items()):
+        groups = {group_of(row) for row in variants.values()}
+        for name, row in variants.items() if len(groups) > 1 else [(model_type, next(iter(variants.values())))]:
+            padded = all(one.both.padded for one in ([row] if len(groups) > 1 else variants.values()))
+            named[group_of(row)].append(f"`{name}`" + ("" if padded else "*"))
+    for group, meaning in GROUPS.items():
+        yield f"| {meaning} | {', '.join(named[group])} |"
+
+
 def _line(name: str, scratch: Path, task: str) -> str:
     try:
         return str(visit(name, scratch, task) if name in SPECIES else visit_folder(name, scratch))
@@ -106,6 +138,14 @@ def main(names: list[str]) -> None:
     Folder.sync = lambda *_: None  # type: ignore[assignment]
     _tell(f"{'name':28} {'family':10} {'hidden':10} {'attention':10} {'error':8}  message")
     task = "nli" if "--pairs" in names else "ner"
+    if "--readme" in names:
+        rows = []
+        for name in SPECIES:
+            with tempfile.TemporaryDirectory() as scratch:
+                rows.append(visit(name, Path(scratch)))
+        for line in readme_rows(rows):
+            _tell(line)
+        return
     names = [name for name in names if name != "--pairs"]
     for name in names or [*SPECIES, *FOLDERS]:
         scratch = Path(tempfile.mkdtemp())

@@ -38,11 +38,17 @@ class Outcome:
         Largest error relative to the scale of its layer.
     message
         Where the largest error is, the refusal, or the end of the traceback.
+    maps
+        Whether the maps of ``all``, ``some`` or ``no`` layers are stored.
+    padded
+        Whether samples of different lengths went through the model together.
     """
 
     kind: str
     error: float = 0.0
     message: str = ""
+    maps: str = ""
+    padded: bool = True
 
     @property
     def sound(self) -> bool:
@@ -125,7 +131,10 @@ def _outcome(
     if truth is False:
         return Outcome("WRONG", float("inf"), "it was stored and should have been refused")
     try:
-        return Outcome("exact", _largest_error(store, folder, keep, truth, chosen, task))
+        error = _largest_error(store, folder, keep, truth, chosen, task)
+        spec = Store.open(store).select()[0].spec
+        maps = "no" if "attention" not in spec.keep else "some" if spec.without_maps else "all"
+        return Outcome("exact", error, maps=maps, padded=spec.padded)
     except WrongError as wrong:
         return Outcome("WRONG", wrong.error, str(wrong))
     except Exception:

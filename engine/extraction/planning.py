@@ -15,7 +15,7 @@ from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
-from biocache.engine.models.sources import ModelSource, find_source, parse_model
+from biocache.engine.models.sources import ModelSource, find_source, parse_finetuned, parse_model
 from biocache.engine.models.trial import Traits, TrialSample
 from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
@@ -186,12 +186,22 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         for name, base in models
         for size in request.training_sizes
     ]
+    found += _finetuned(request, models)
     sources = [replace(source, part=request.part or "") for source in found]
     encoder = CorpusEncoder(corpus)
     planned = [_plan_model(request, source, load_shape(source), encoder, device) for source in sources]
     plan = ExtractionPlan(request, encoder, device, tuple(planned))
     refuse_repeats("run", (str(run.key) for run in plan.runs))
     return plan
+
+
+def _finetuned(request: ExtractionRequest, models: list[tuple[str, str]]) -> Iterator[ModelSource]:
+    """Yield the checkpoints that another tool made of the one model."""
+    if request.finetuned and len(models) > 1:
+        raise SettingError(f"--finetuned is of one model, and --model names {len(models)}; extract them one by one")
+    for text in request.finetuned:
+        folder, size = parse_finetuned(text)
+        yield ModelSource(*models[0], size, request.seed, folder)
 
 
 def plan_again(plan: ExtractionPlan, model: ModelPlan, traits: Traits) -> ModelPlan:

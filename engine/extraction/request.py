@@ -103,6 +103,9 @@ class ExtractionRequest(CorpusRequest):
         Share of the windows to compute; None for all.
     random_weights
         Whether to extract a randomly initialised copy of each model.
+    finetuned
+        Checkpoints of the one model that another tool fine-tuned: ``FOLDER`` or ``FOLDER=SIZE``, the percent of the
+        train split; filed at that training size, 100 where none is named.
     part
         ``encoder`` to read the encoder of encoder-decoders; None for other models.
     overwrite
@@ -156,6 +159,13 @@ class ExtractionRequest(CorpusRequest):
         None, metavar="I/N", help="Compute every N-th window from the I-th: a share for one of N processes."
     )
     random_weights: bool = option(False, help="Extract randomly initialised copies of the models.")
+    finetuned: tuple[str, ...] = option(
+        (),
+        empty=True,
+        metavar="FOLDER[=SIZE]",
+        help="Checkpoints of the one --model that another tool fine-tuned, and on how many percent.",
+        unset="none; size 100",
+    )
     part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")
     overwrite: bool = option(
         False,

@@ -243,10 +243,9 @@ def _positions(config: "PreTrainedConfig", model: "PreTrainedModel") -> int:
     """Return the longest input in tokens: what the configuration says, and what a table of positions has rows for."""
     import torch
 
-    names = ("max_position_embeddings", "max_seq_len")
-    found = [getattr(config, name) for name in names if _given(config, name)]
-    # Not positive: the family has no limit.
-    limits = [_size(config, name) for name, value in zip(names, found, strict=False) if value != -1]
+    names = [name for name in ("max_position_embeddings", "max_seq_len") if _given(config, name)]
+    # Some families without a limit say -1.
+    limits = [_size(config, name) for name in names if getattr(config, name) != -1]
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in _POSITION_TABLES and isinstance(module, torch.nn.Embedding):
             # RoBERTa and its kin count positions from the one after the pad id.

@@ -8,7 +8,7 @@ from biocache.store.errors import ModelError, SettingError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
 
-__all__ = ["ALIASES", "ModelSource", "checkpoint_path", "find_source", "parse_model"]
+__all__ = ["ALIASES", "ModelSource", "checkpoint_path", "find_source", "parse_finetuned", "parse_model"]
 
 ALIASES = {
     "bert": "google-bert/bert-base-cased",
@@ -101,6 +101,33 @@ def parse_model(text: str) -> tuple[str, str]:
             )
         source = str(resolved(folder))
     return name, source
+
+
+def parse_finetuned(text: str) -> tuple[Path, int]:
+    """Read ``FOLDER`` or ``FOLDER=SIZE``, a checkpoint that another tool fine-tuned.
+
+    Returns
+    -------
+    tuple of Path and int
+        The folder, absolute, and percent of the train split that it was fine-tuned on, by default 100.
+
+    Raises
+    ------
+    SettingError
+        If the folder has no ``config.json``, or the size is not from 1 to 100.
+    """
+    folder, equals, size = text.rpartition("=")
+    if not equals or not size.isdecimal() or Path(text).exists():
+        folder, size = text, "100"
+    place = folder_of(folder, "--finetuned") or Path(folder)
+    if not (place / "config.json").is_file():
+        raise SettingError(
+            f"--finetuned {shown(text)}: {place} is not a folder with config.json; give the one that the model was "
+            "saved to, or FOLDER=SIZE"
+        )
+    if not 1 <= int(size) <= 100:
+        raise SettingError(f"--finetuned {shown(text)}: training size {size} is not from 1 to 100")
+    return resolved(place), int(size)
 
 
 def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:

@@ -133,6 +133,11 @@ def try_model(
     """
     trial = _Trial(model, name, _STEPS * _STEP[compute_dtype], attention=attention)
     alone = [trial.see([sample])[0] for sample in samples]
+    if not any(_widths(alone)):
+        raise ModelError(
+            f"model {name!r} ({model.config.model_type}) returns hidden states that are not (sample, token, feature); "
+            "biocache cannot read it"
+        )
     # After a first pass, which may fill what is computed once.
     begun = _state(model)
     # Beginnings of the longest, padded to one another and to the whole: in some families a sample is padded to chunks,
@@ -243,16 +248,14 @@ class _Trial:
 
     def require_mixing(self, sample: TrialSample, seen: _Seen) -> None:
         """Refuse a model in which no token sees another one: a part of it is missing here."""
-        place = len(sample) - 2
-        if place < 0 or sample.ids[place] == sample.ids[-1]:
+        ids = np.full_like(sample.ids, sample.ids[-1])
+        if np.array_equal(ids, sample.ids):
             return
-        ids = sample.ids.copy()
-        ids[place] = ids[-1]
         other = self.see([TrialSample(ids, sample.segments)])[0]
         last = [_Seen(tuple(state[-1:] for state in one.states), {}) for one in (other, seen)]
         if self.agree(last[:1], last[1:]):
             raise ModelError(
-                f"in model {self._name!r} ({self._model.config.model_type}) no token sees the one before it: a part of "
+                f"in model {self._name!r} ({self._model.config.model_type}) no token sees those before it: a part of "
                 "it, such as a compiled kernel of its attention, is missing on this machine"
             )
 

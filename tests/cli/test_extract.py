@@ -56,6 +56,8 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--split validation", {"splits": ("validation",)}),
         ("--checkpoints elsewhere", {"checkpoints": Path("elsewhere")}),
         ("--keep hidden", {"keep": ("hidden",)}),
+        ("--finetuned a,b=30 --finetuned c", {"finetuned": ("a", "b=30", "c")}),
+        ("--part encoder", {"part": "encoder"}),
         ("--layers 0,2-4", {"layers": (0, 2, 3, 4)}),
         ("--attention-split train --attention-split test", {"attention_splits": ("train", "test")}),
         ("--attention-view premise", {"attention_views": ("premise",)}),
@@ -245,3 +247,59 @@ def test_a_model_that_was_trained_for_a_task_is_not_called_pre_trained(
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     origins = dict(re.findall(r'"model":"(\w+)".*?"origin":"([^"]*)"', page))
     assert origins == {"plain": "pre-trained", "tuned": "with a task head (BertForTokenClassification)"}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
+    command: Command, corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    from transformers import AutoModelForTokenClassification
+
+    head = AutoModelForTokenClassification.from_pretrained(checkpoints["bert"], num_labels=3)
+    shutil.copytree(checkpoints["bert"], tmp_path / "run=1")
+    head.save_pretrained(tmp_path / "run=1")
+    plain = ("extract", "--store", tmp_path / "s", "--task", "ner", "--dataset", f"demo={corpus_folder / 'ner'}")
+    options = (*plain, "--model", f"tiny={checkpoints['bert']}", "--split", "test", "--limit", 3, "--training-size", 0)
+    command(*options, "--finetuned", tmp_path / "run=1", "--finetuned", f"{tmp_path / 'run=1'}=30")
+    runs = {run.key.training_size: run for run in Store.open(tmp_path / "s").select()}
+    assert sorted(runs) == [0, 30, 100]
+    assert {runs[size].provenance.model_source for size in (30, 100)} == {str(tmp_path / "run=1")}
+    assert runs[30].spec.model_digest == runs[100].spec.model_digest
+    told = command(*options, "--finetuned", tmp_path / "none", code=1).stderr
+    assert f"{tmp_path / 'none'} is not a folder with config.json" in told
+    assert (
+        "training size 101 is not from 1 to 100"
+        in command(*options, "--finetuned", f"{tmp_path / 'run=1'}=101", code=1).stderr
+    )
+    several = command(*options, "--model", f"b={checkpoints['gpt2']}", "--finetuned", tmp_path / "run=1", code=1).stderr
+    assert "--finetuned is of one model, and --model names 2" in several
+
+
+@pytest.mark.slow
+def test_the_encoder_of_an_encoder_decoder(command: Command, corpus_folder: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModel
+    from zoo_models import make
+    from zoo_species import SPECIES
+
+    plain = ("extract", "--task", "ner", "--dataset", f"demo={corpus_folder / 'ner'}", "--split", "test", "--limit", 5)
+    for name in ("t5", "bart"):
+        folder, store = tmp_path / name, tmp_path / f"{name}.zarr"
+        make(SPECIES[name], folder, tmp_path / f"made-{name}")
+        options = (*plain, "--store", store, "--model", folder, "--dtype", "float32")
+        assert "pass --part=encoder" in command(*options, code=1).stderr
+        command(*options, "--part", "encoder")
+        run = Store.open(store).run()
+        assert run.provenance.part == "encoder"
+        encoder = (
+            AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval().get_encoder()
+        )
+        ids, starts = run.token_column("tokens/token_id"), run.plan.tokens.dense_start
+        for sample in range(run.counts.samples):
+            inputs = torch.tensor(ids[starts[sample] : starts[sample + 1]].astype("int64"))[None]
+            with torch.inference_mode():
+                expected = encoder(input_ids=inputs, output_hidden_states=True, output_attentions=True)
+            for variable, values in (("hidden", expected.hidden_states), ("attention", expected.attentions)):
+                stored = torch.from_numpy(run.read_sample(variable, sample))
+                torch.testing.assert_close(stored, torch.cat(values), rtol=1e-4, atol=1e-4)
+        command("verify", "--store", store, "--recompute", 2)

@@ -62,6 +62,19 @@ def test_a_table_of_checkpoints_and_their_scores(job: list[str], command: Comman
     assert summary == "0 runs, 0 packs, 4 results, 4 checkpoints checked: 1 problem"
     assert "is no folder of checkpoints" in command(*check[:-1], tmp_path / "x", code=1).stderr
 
+    other = tmp_path / "checkpoints/ner/demo/bert/size-100/seed-7"
+    other.mkdir(parents=True)
+    (other / "config.json").write_text("{}")
+    steps = [{"eval_f1": 0.5}, {"loss": 1.0}, {"eval_f1": 0.625, "eval_note": "x"}, {"loss": 0.5}]
+    (other / "trainer_state.json").write_text(json.dumps({"log_history": steps}))
+    list_all = ("ls", "--checkpoints", tmp_path / "checkpoints")
+    told = "note: ner/demo/bert/size-100/seed-7: made by another tool, which left eval_f1 0.6250\n"
+    assert told in command(*list_all).stderr
+    (other / "eval_results.json").write_text(json.dumps({"epoch": 3.0, "eval_accuracy": 0.75}))
+    (row,) = (row for row in json.loads(command(*list_all, "--json").stdout) if "trainer_scores" in row)
+    assert (row["folder"], row["trainer_scores"]) == (str(other), {"eval_accuracy": 0.75})
+    assert "another tool" not in command(*list_all, "--model", "gpt2").stderr
+
 
 @pytest.mark.slow
 def test_json_holds_every_score(job: list[str], command: Command, tmp_path: Path) -> None:
@@ -164,7 +177,7 @@ def test_mistakes_are_one_line(job: list[str], command: Command, tmp_path: Path)
     assert "have no --split" in command("ls", "--checkpoints", tmp_path, "--split", "test", code=2).stderr
     assert "nowhere is no folder" in command("ls", "--checkpoints", tmp_path / "nowhere", code=1).stderr
     nothing = command("ls", "--checkpoints", tmp_path / "store")
-    assert nothing.stderr.startswith("note: no checkpoint that `biocache finetune` made below")
+    assert nothing.stderr.startswith("note: no checkpoint below")
 
 
 @pytest.mark.slow

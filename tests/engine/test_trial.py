@@ -133,7 +133,7 @@ def test_a_model_in_which_no_token_sees_another_is_refused() -> None:
     def forget(model: Toy, outputs: Any, ids: Any, _mask: Any) -> None:
         outputs.hidden_states = [model.embedding(ids)] * (LAYERS + 1)
 
-    with pytest.raises(ModelError, match="no token sees the one before it"):
+    with pytest.raises(ModelError, match="no token sees those before it"):
         tried(Toy(forget))
 
 
@@ -200,6 +200,14 @@ def projected(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
 @pytest.mark.parametrize(("change", "features"), [(pooled, (4, 4, 0, 4)), (projected, (4, 4, 4, 2))])
 def test_states_of_another_shape_are_seen(change: Callable[..., Any], features: tuple[int, ...]) -> None:
     assert tried(Toy(change)).features == features
+
+
+def test_states_that_are_no_rows_of_tokens_are_refused() -> None:
+    def stack(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
+        outputs.hidden_states = [state[None] for state in outputs.hidden_states]
+
+    with pytest.raises(ModelError, match=r"hidden states that are not .sample, token, feature."):
+        tried(Toy(stack))
 
 
 def test_a_model_without_hidden_states_is_one_line() -> None:

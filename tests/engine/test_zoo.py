@@ -1,17 +1,29 @@
 """Any model: what is stored is what plain transformers say of every sample, or a line says why it is not stored."""
 
+import re
 from pathlib import Path
 
 import pytest
-from zoo import FOLDERS, SPECIES, Row, visit, visit_folder
+from zoo import FOLDERS, GROUPS, SPECIES, Row, group_of, visit, visit_folder
 
 pytestmark = pytest.mark.slow
 
+README = Path(__file__).parents[2] / "README.md"
 # Their tokenizers differ in what is between two texts, and their models in whether they are told which is which.
 PAIRED = (
     *("bert", "roberta", "xlm-roberta", "albert, pieces", "electra", "deberta-v2", "distilbert", "rembert", "luke"),
     *("modernbert", "xlnet", "biogpt", "gpt2", "llama", "llama, bytes", "gemma"),
 )
+
+
+def said() -> dict[str, tuple[str, bool]]:
+    """Return what the README says of model types or checkpoints: their group, and whether they are padded."""
+    text = README.read_text(encoding="utf-8")
+    found = {}
+    for group, meaning in GROUPS.items():
+        (row,) = re.findall(rf"^\| {re.escape(meaning)} \| (.*) \|$", text, re.MULTILINE)
+        found |= {name: (group, not star) for name, star in re.findall(r"`([^`]+)`(\*?)", row)}
+    return found
 
 
 def assert_sound(row: Row) -> None:
@@ -24,9 +36,19 @@ def test_the_zoo_is_large() -> None:
     assert len({species.model_type for species in SPECIES.values()}) >= 70
 
 
+def test_the_readme_names_every_model_type_and_no_other() -> None:
+    named = {SPECIES[name].model_type if name in SPECIES else name for name in said()}
+    assert named == {species.model_type for species in SPECIES.values()}
+
+
 @pytest.mark.parametrize("name", SPECIES)
-def test_an_architecture_is_stored_exactly_or_refused(tmp_path: Path, name: str) -> None:
-    assert_sound(visit(name, tmp_path))
+def test_an_architecture_is_stored_exactly_or_refused_as_the_readme_says(tmp_path: Path, name: str) -> None:
+    row = visit(name, tmp_path)
+    assert_sound(row)
+    known = said()
+    group, padded = known.get(name) or known[SPECIES[name].model_type]
+    assert group_of(row) == group
+    assert row.both.padded or not padded
 
 
 @pytest.mark.parametrize("name", PAIRED)
