@@ -29,14 +29,18 @@ HEAVY = {"full", "written", "page", "ended", "made", "whole"}
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark tests by the tier that their fixtures need."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    """Mark tests by the tier that their fixtures need; leave out the whole zoo unless it is asked for."""
     for item in items:
         for tier in TIERS:
             if tier in item.fixturenames:
                 item.add_marker(tier)
         if HEAVY & set(item.fixturenames):
             item.add_marker("slow")
+    if "zoo" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("zoo")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_collection_finish() -> None:
