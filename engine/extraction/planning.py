@@ -213,7 +213,17 @@ def plan_again(plan: ExtractionPlan, model: ModelPlan, traits: Traits) -> ModelP
         As `plan_extraction`, where the model is not what its configuration says.
     """
     shape = model.shape.measured(traits)
+    if shape.layers == model.shape.layers and shape.heads == model.shape.heads and not shape.stateful:
+        layers = _layers(plan.request, model.source, shape)
+        alike = _features(model.source, traits, layers) == model.shape.features
+        if alike and all(_is_as_measured(run.spec, shape) for run in model.runs):
+            return replace(model, shape=shape)
     return _plan_model(plan.request, model.source, shape, plan.encoder, plan.device)
+
+
+def _is_as_measured(spec: RunSpec, shape: ModelShape) -> bool:
+    measured = shape.of_run(maps=ATTENTION in spec.kept)
+    return all(getattr(spec, name) == value for name, value in measured.items())
 
 
 def _plan_model(

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ __all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
 POOLER = "pooler."
 # Names of what older releases saved beside weights: positions, masks and frequencies, which are computed.
 _BUFFER = re.compile(
-    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|num_batches_tracked)$"
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|embed_positions\.weights|version"
+    r"|num_batches_tracked)$"
 )
 
 
@@ -150,8 +152,15 @@ def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[st
 
 def _refuse_unmerged(source: ModelSource) -> None:
     """Refuse a folder with an adapter, or with weights that are not floating-point numbers."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
     folder = Path(source.weights)
-    if (folder / "adapter_config.json").is_file():
+    found = None
+    if not folder.is_file():
+        # On the hub it is looked for only where the model is; what cannot be reached is told when weights are loaded.
+        with suppress(OSError, ValueError):
+            found = find_adapter_config_file(source.weights)
+    if found is not None:
         raise ModelError(
             f"model {source.name!r}: {folder} holds an adapter beside or instead of weights (adapter_config.json); "
             "merge it with merge_and_unload() of peft, save the model, and give that folder"
