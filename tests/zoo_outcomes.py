@@ -69,7 +69,10 @@ def plain_model(folder: Path) -> Any:
     from transformers import AutoModel
 
     with quiet_transformers():
-        return AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+        model = AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    # A model of pictures and texts has its text model inside.
+    inside = [getattr(model, name) for name in ("language_model", "text_model") if hasattr(model, name)]
+    return inside[0] if inside else model
 
 
 def outcome(

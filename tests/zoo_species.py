@@ -142,7 +142,12 @@ _WRAPPERS = table(
         },
         "qwen2_vl": {
             "finish": parts(
-                text_config={**SMALL, "num_key_value_heads": 2, "layer_types": ["full_attention"] * 2},
+                text_config={
+                    **SMALL,
+                    "num_key_value_heads": 2,
+                    "layer_types": ["full_attention"] * 2,
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3]},
+                },
                 vision_config={"embed_dim": 32, "hidden_size": 64, "depth": 2, "num_heads": 2},
             )
         },

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
+from biocache.engine.models.parts import part_of
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError, ResourceError
@@ -79,7 +80,7 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             whole, missing, unused = _initialise(config, source.seed), list[str](), list[str]()
         else:
             whole, missing, unused = _load_weights(source, config)
-    model = whole.get_encoder() if source.part else whole
+    model = part_of(whole, source.part)
     unset = _names_in(model, whole, missing)
     missing = [name for name in unset if not name.startswith(POOLER)]
     if missing:

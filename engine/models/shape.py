@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.models.calling import embedding_count, takes
+from biocache.engine.models.parts import part_config, part_of
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import Traits
 from biocache.store.errors import ModelError, SettingError
@@ -181,17 +182,16 @@ def load_shape(source: ModelSource) -> ModelShape:
     import torch
     from transformers import AutoModel
 
-    config = load_config(source)
-    _refuse_others(source, config)
+    whole = load_config(source)
+    _refuse_others(source, whole)
+    config = part_config(whole, source.part)
     try:
         layers, features = (_size(config, name) for name in ("num_hidden_layers", "hidden_size"))
         # Some families have no attention, or name its heads otherwise; a trial counts them.
         heads = _size(config, "num_attention_heads") if _given(config, "num_attention_heads") else 1
         widths = [_size(config, name) for name in ("intermediate_size", "n_inner", "ffn_dim") if _given(config, name)]
         with torch.device("meta"), quiet_transformers():
-            model = AutoModel.from_config(config, trust_remote_code=False)
-            if source.part:
-                model = model.get_encoder()
+            model = part_of(AutoModel.from_config(whole, trust_remote_code=False), source.part)
         positions = _positions(config, model)
     # Families raise different errors for settings that they cannot use.
     except Exception as error:
@@ -208,8 +208,8 @@ def load_shape(source: ModelSource) -> ModelShape:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inner_features=max([4 * features, *widths]),
         vocabulary=embedding_count(model),
-        task_head=_task_head(config),
-        own_code=_own_code(config),
+        task_head=_task_head(whole),
+        own_code=_own_code(whole),
         token_types=_token_types(config) if "token_type_ids" in takes(model) else 0,
     )
 
@@ -226,11 +226,6 @@ def _refuse_others(source: ModelSource, config: "PreTrainedConfig") -> None:
         raise ModelError(
             f"model {source.name!r} ({config.model_type}) is no encoder-decoder, of which --part=encoder would name "
             "the encoder; leave it out"
-        )
-    if config.get_text_config() is not config and not both:
-        raise ModelError(
-            f"model {source.name!r} ({config.model_type}) has its text model inside of it; save that alone with "
-            "save_pretrained, and give its folder"
         )
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
