@@ -4,7 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from extractions import request
 from zoo import FOLDERS, GROUPS, SPECIES, Row, group_of, visit, visit_folder
+from zoo_corpus import samples, write_corpus
+from zoo_models import make
+
+from biocache.engine import extract
+from biocache.store import Store
+from biocache.store.errors import ModelError, SettingError
 
 pytestmark = pytest.mark.slow
 
@@ -69,3 +76,26 @@ def test_pairs_are_stored_exactly_or_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_an_odd_folder_is_stored_exactly_or_refused(tmp_path: Path, name: str) -> None:
     assert_sound(visit_folder(name, tmp_path))
+
+
+def test_the_advice_for_a_layer_of_another_size_works(tmp_path: Path) -> None:
+    make(SPECIES["opt, projected"], tmp_path / "model", tmp_path / "made")
+    write_corpus(tmp_path / "corpus", samples(), "ner")
+    with pytest.raises(SettingError, match=r"layer 3 of model .* has 32 features and others 64") as told:
+        extract(tmp_path / "s", request(tmp_path / "corpus", tmp_path / "model"))
+    (layers,) = re.findall(r"--layers=([\d,]+)", told.value.message)
+    assert not (tmp_path / "s").exists()
+    extract(tmp_path / "s", request(tmp_path / "corpus", tmp_path / "model", layers=tuple(map(int, layers.split(",")))))
+    assert {run.spec.feature_size for run in Store.open(tmp_path / "s").select()} == {64}
+
+
+def test_maps_alone_of_a_model_without_maps_are_refused_with_advice_that_works(tmp_path: Path) -> None:
+    make(SPECIES["mamba"], tmp_path / "model", tmp_path / "made")
+    write_corpus(tmp_path / "corpus", samples(), "ner")
+    with pytest.raises(ModelError, match=r"has no attention maps that can be kept .*pass keep=.hidden.") as told:
+        extract(tmp_path / "s", request(tmp_path / "corpus", tmp_path / "model", keep=("attention",)))
+    assert "--keep=hidden" in told.value.message
+    extract(tmp_path / "s", request(tmp_path / "corpus", tmp_path / "model", keep=("hidden",)))
+    (report, *_) = extract(tmp_path / "s", request(tmp_path / "corpus", tmp_path / "model"))
+    assert report.complete
+    assert "has no attention maps of layers 1, 2, 3" in report.remarks[0]
