@@ -29,6 +29,9 @@ OTHER = {
     "dtype": "float32",
     "compute_dtype": "bfloat16",
     "attention_implementation": "sdpa",
+    "without_maps": (2,),
+    "sink": True,
+    "padded": False,
 }
 
 
