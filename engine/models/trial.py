@@ -288,9 +288,10 @@ class _Trial:
 
     def is_causal(self, sample: TrialSample, seen: _Seen) -> bool:
         """Return whether other last tokens leave the hidden states before them as they are."""
-        if len(sample) < 2:
-            return True
-        changed = TrialSample(np.append(sample.ids[:-1], sample.ids[0]), sample.segments)
+        others = sample.ids[sample.ids != sample.ids[-1]]
+        if not len(others):
+            return len(sample) == 1
+        changed = TrialSample(np.append(sample.ids[:-1], others[0]), sample.segments)
         other = self.see([changed])[0]
         begun = [_Seen(tuple(state[:-1] for state in one.states), {}) for one in (other, seen)]
         return self.agree(begun[:1], begun[1:])

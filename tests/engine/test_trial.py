@@ -68,6 +68,12 @@ def test_a_plain_model(causal: bool, attention: bool) -> None:
     assert found == Traits((FEATURES,) * (LAYERS + 1), padded=True, causal=causal, **maps)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_sample_that_ends_as_it_begins(causal: bool) -> None:
+    sample = TrialSample(np.array([3, 5, 7, 9, 3]))
+    assert tried(Toy(causal=causal), [sample], attention=False).causal == causal
+
+
 def test_one_sample_of_one_token() -> None:
     found = tried(Toy(), [TrialSample(np.array([3]))])
     assert (found.features, found.heads, found.padded) == ((FEATURES,) * (LAYERS + 1), HEADS, True)
