@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TIERS = ("demo", "cluster", "browser")
 # Fixtures that take seconds to make.
-HEAVY = {"full", "written", "page", "ended", "made", "whole"}
+HEAVY = {"full", "written", "page", "ended", "made", "whole", "hub"}
 
 
 @pytest.hookimpl(tryfirst=True)

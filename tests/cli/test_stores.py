@@ -65,6 +65,7 @@ def test_copy_to_an_object_store_and_back(command: Command, extracted: Path, tmp
     assert set(open_storage(url).sizes("")) == {"zarr.json"}
 
 
+@pytest.mark.slow
 def test_results_go_with_the_runs_that_they_were_computed_from(command: Command, store: Path, tmp_path: Path) -> None:
     first, second = Store.open(store).run(model="bert", split="test"), Store.open(store).run(model="gpt2", split="test")
     for number, runs in enumerate(([first], [first, second], [])):
@@ -157,6 +158,7 @@ def test_an_unfinished_replacement_is_listed(command: Command, store: Path, extr
     assert f"note: a run to replace {TEST} is unfinished" in command("ls", "--store", store).stderr
 
 
+@pytest.mark.slow
 def test_what_is_computed_on_a_read_only_store_is_shown(
     command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

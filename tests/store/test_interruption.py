@@ -110,6 +110,7 @@ def test_a_run_removed_meanwhile_is_not_committed(source: Synthetic, root: Path)
     assert_holds(source.write_all(root), source)
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_run_and_the_pack(root: Path) -> None:
     context = processes()
     receive, send = context.Pipe(duplex=False)

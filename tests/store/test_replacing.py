@@ -487,6 +487,7 @@ def test_a_writer_of_the_old_run_stops_and_does_not_touch_the_new_one(
     assert_holds(Run.open(root, KEY), new)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder is pinned by /proc")
 def test_a_writer_that_is_between_chunks_when_its_run_is_replaced(
     root: Path, old: Synthetic, new: Synthetic, monkeypatch: pytest.MonkeyPatch
