@@ -116,9 +116,7 @@ def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str,
 
     for place in checkpoint_folders(folder):
         try:
-            checkpoint = Checkpoint.read(place)
-            checkpoint.require_whole(read=False)
-            checkpoint.scores()
+            checkpoint = Checkpoint.read_sound(place, read=False)
         except (IntegrityError, NewerFormatError) as error:
             note(f"{'newer' if isinstance(error, NewerFormatError) else 'damaged'}: {error.message}")
             continue

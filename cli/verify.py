@@ -157,9 +157,7 @@ def _damaged_checkpoints(folders: list[Path]) -> "Iterator[Problem]":
 
     for folder in folders:
         try:
-            checkpoint = Checkpoint.read(folder)
-            checkpoint.require_whole()
-            checkpoint.scores()
+            Checkpoint.read_sound(folder, read=True)
         except (IntegrityError, NewerFormatError) as error:
             yield Problem(str(folder), None, error.message)
 

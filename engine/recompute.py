@@ -12,6 +12,7 @@ from biocache.engine.extraction.running import token_table
 from biocache.engine.machine import choose_device
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource, parse_model
+from biocache.engine.models.trial import COMPUTE_STEP
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
@@ -20,8 +21,6 @@ from biocache.store.schema import HIDDEN
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
-# Relative step of the data types that a model computes in.
-_COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 # A batch of another shape sums in another order, and blocks pass the difference on: the largest value of a layer may
 # change by this number of steps of the compute type.
 _COMPUTE_STEPS = 64
@@ -42,7 +41,7 @@ def rounding_tolerance(values: NDArray[np.floating], dtype: str, compute_dtype: 
     info = np.finfo(dtype)
     stored = np.abs(values.astype(np.float64)) * float(info.eps) + float(info.smallest_subnormal)
     largest = float(np.abs(values).max(initial=0.0))
-    return np.asarray(stored + _COMPUTE_STEPS * _COMPUTE_STEP[compute_dtype] * largest)
+    return np.asarray(stored + _COMPUTE_STEPS * COMPUTE_STEP[compute_dtype] * largest)
 
 
 def recompute_samples(

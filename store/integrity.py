@@ -17,7 +17,7 @@ from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError
 from biocache.store.reading import Run
 from biocache.store.records import Records, record_path, recorded_packs
-from biocache.store.results import read_result
+from biocache.store.results import load_result
 from biocache.store.runs import is_run
 from biocache.store.schema import ATTENTION
 from biocache.store.storage import Storage, below
@@ -131,7 +131,7 @@ def verify_results(storage: Storage, files: Iterable[str]) -> Iterator[Problem]:
 
 def _result_fault(storage: Storage, file: str) -> IntegrityError | NewerFormatError | None:
     try:
-        read_result(storage, file).load()
+        load_result(storage, file)
     except FileNotFoundError:  # Another process has removed it meanwhile.
         return None
     except (IntegrityError, NewerFormatError) as error:

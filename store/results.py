@@ -30,6 +30,7 @@ __all__ = [
     "find_result",
     "keep_in",
     "list_results",
+    "load_result",
     "read_result",
     "result_files",
     "runs_in",
@@ -91,7 +92,7 @@ class StoredResult(_Described):
             If it is gone, or its bytes are not those that were written.
         """
         try:
-            return _read(self.storage, self.file)[1]()
+            return load_result(self.storage, self.file)
         except FileNotFoundError as error:
             raise IntegrityError(
                 f"result {self.where} was removed after it was listed; run the same command again"
@@ -117,7 +118,7 @@ def find_result(store: StorePlace, kind: str, inputs: Mapping[str, Any]) -> xr.D
     """
     storage, file = open_storage(store), _file(kind, inputs)
     try:
-        return _read(storage, file)[1]()
+        return load_result(storage, file)
     except FileNotFoundError:
         return None
 
@@ -282,6 +283,17 @@ def read_result(storage: Storage, file: str) -> StoredResult:
         If a newer release wrote it.
     """
     return _read(storage, file)[0]
+
+
+def load_result(storage: Storage, file: str) -> xr.Dataset:
+    """Read the values of one result into memory; see `read_result` and `StoredResult.load`.
+
+    Raises
+    ------
+    FileNotFoundError, IntegrityError, NewerFormatError
+        As `read_result`.
+    """
+    return _read(storage, file)[1]()
 
 
 def _read(storage: Storage, file: str) -> tuple[StoredResult, Callable[[], xr.Dataset]]:

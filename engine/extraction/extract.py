@@ -112,12 +112,11 @@ def _fill(
     if executor.is_remote:
         digest, traits = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
         model = plan_again(plan, model, traits)
-        remarks = tuple(f"model {model.source.name} {remark}" for remark in model.shape.remarks)
         runs = _create_runs(root, plan, model, digest)
         reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
         for run in runs:
             install_successor(run)
-        return [replace(report, remarks=remarks) for report in reports]
+        return [replace(report, remarks=model.remarks) for report in reports]
     loaded = load_model(*settings)
     traits = try_model(
         loaded.model,
@@ -127,11 +126,10 @@ def _fill(
         attention=model.keeps_maps,
     )
     model = plan_again(plan, model, traits)
-    remarks = tuple(f"model {model.source.name} {remark}" for remark in model.shape.remarks)
     reports = []
     for run in _create_runs(root, plan, model, loaded.digest):
         report = fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress)
-        reports.append(replace(report, remarks=remarks))
+        reports.append(replace(report, remarks=model.remarks))
         # Not before: what it replaces stays readable until it is complete.
         install_successor(run)
     return reports

@@ -83,6 +83,11 @@ class ModelPlan:
         """Whether a run keeps attention."""
         return any(ATTENTION in run.spec.kept for run in self.runs)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a trial of the model found that a user should know."""
+        return tuple(f"model {self.source.name} {remark}" for remark in self.shape.remarks)
+
     def trial_samples(self) -> list[TrialSample]:
         """Return the longest, a middle and the shortest sample of all runs, to try the model on."""
         found = [

@@ -113,6 +113,14 @@ class Checkpoint:
             raise _damaged(folder / _RECORD, error) from error
         return cls(folder, record.spec, record.origin, record.samples, record.files)
 
+    @classmethod
+    def read_sound(cls, folder: Path, *, read: bool) -> Self:
+        """Read a checkpoint, and refuse one of which a file or the scores are damaged; see `require_whole`."""
+        checkpoint = cls.read(folder)
+        checkpoint.require_whole(read=read)
+        checkpoint.scores()
+        return checkpoint
+
     def require_whole(self, *, read: bool = True) -> None:
         """Refuse a checkpoint of which a file is missing, torn or another one.
 

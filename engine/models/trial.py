@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["TrialSample", "Traits", "try_model"]
+__all__ = ["COMPUTE_STEP", "TrialSample", "Traits", "try_model"]
 
-# Relative step of the data types that a model computes in.
-_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+#: Relative step of the data types that a model computes in.
+COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 # Steps by which two computations of the same numbers may differ, of the largest value of a layer: sums are in another
 # order in another batch, and blocks pass the difference on. What is wrong differs by as much as the values.
 _STEPS = {"float32": 256, "bfloat16": 16, "float16": 32}
@@ -185,7 +185,7 @@ class _Trial:
         self._model = model
         self._name = name
         self._attention = attention
-        step = _STEP[compute_dtype]
+        step = COMPUTE_STEP[compute_dtype]
         self._tolerance, self._sum_tolerance = step * _STEPS[compute_dtype], step * _SUM_STEPS[compute_dtype]
         # Whether it draws random numbers, from a generator that all threads share.
         self.draws = False
