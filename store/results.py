@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from biocache.store.archives import packed, unpacked
-from biocache.store.arrays import UNREADABLE, files_of, zarr_store
-from biocache.store.atomic import write_error
+from biocache.store.arrays import UNREADABLE
+from biocache.store.bundles import SUFFIX, as_stored, bundle_files, encode_bundle, open_bundle, put_bundle
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, ReadOnlyError, SettingError
-from biocache.store.groups import RESULTS, group_attributes
-from biocache.store.hierarchy import create_parents, group_metadata, refuse_foreign
+from biocache.store.groups import RESULTS
+from biocache.store.hierarchy import refuse_foreign
 from biocache.store.metadata import as_type
-from biocache.store.sealing import check_seal, digest_of, require_written, seal
+from biocache.store.sealing import digest_of
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line
 
@@ -36,10 +34,6 @@ __all__ = [
     "runs_in",
     "save_result",
 ]
-
-
-_METADATA = "zarr.json"
-_SUFFIX = ".zip"
 
 
 @dataclass(frozen=True)
@@ -153,16 +147,14 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
     """
     storage, file = open_storage(store), _file(kind, inputs)
     refuse_foreign(storage)
-    variables = [str(name) for name in dataset.data_vars]
-    files = _files(dataset)
     attributes: dict[str, Any] = {
         "kind": kind,
         "inputs": dict(inputs),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "variables": variables,
     }
-    _put(storage, kind, file, packed(seal(files, attributes, file)))
-    return _load(files, variables)
+    data = encode_bundle(dataset, attributes, file)
+    put_bundle(storage, file, data, f"keeping a result of {kind}")
+    return open_bundle(storage, file, data).decode()
 
 
 def copy_result(result: StoredResult, target: Storage) -> bool:
@@ -188,17 +180,8 @@ def copy_result(result: StoredResult, target: Storage) -> bool:
         return False
     data = result.storage.get(result.file)
     _opened(result.storage, result.file, data)[1]()
-    _put(target, result.kind, result.file, data)
+    put_bundle(target, result.file, data, f"keeping a result of {result.kind}")
     return True
-
-
-def _put(storage: Storage, kind: str, file: str, data: bytes) -> None:
-    try:
-        create_parents(storage, f"{RESULTS}/{kind}")
-        storage.put(file, data)
-        storage.sync([file])
-    except OSError as error:
-        raise write_error(error, f"keeping a result of {kind}") from error
 
 
 def find_in(places: Sequence[Storage], kind: str, inputs: Mapping[str, Any]) -> xr.Dataset | None:
@@ -212,7 +195,7 @@ def keep_in(places: Sequence[Storage], kind: str, inputs: Mapping[str, Any], dat
     try:
         return save_result(places[0], kind, inputs, dataset)
     except ReadOnlyError:
-        return _load(_files(dataset), [str(name) for name in dataset.data_vars])
+        return as_stored(dataset)
 
 
 def list_results(
@@ -250,8 +233,7 @@ def list_results(
 
 def result_files(storage: Storage, kind: str | None = None) -> list[str]:
     """Return the paths of the results of a store, sound or damaged."""
-    folder = RESULTS if kind is None else f"{RESULTS}/{kind}"
-    return sorted(f"{folder}/{path}" for path in storage.sizes(folder) if path.endswith(_SUFFIX))
+    return bundle_files(storage, RESULTS if kind is None else f"{RESULTS}/{kind}")
 
 
 def runs_in(inputs: Any) -> Iterator[dict[str, Any]]:
@@ -265,7 +247,7 @@ def runs_in(inputs: Any) -> Iterator[dict[str, Any]]:
 
 def _file(kind: str, inputs: Mapping[str, Any]) -> str:
     try:
-        return f"{RESULTS}/{kind}/{digest_of(inputs)}{_SUFFIX}"
+        return f"{RESULTS}/{kind}/{digest_of(inputs)}{SUFFIX}"
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"the inputs of a result are not JSON ({one_line(error)})") from error
 
@@ -309,10 +291,8 @@ def _read(storage: Storage, file: str) -> tuple[StoredResult, Callable[[], xr.Da
 
 def _opened(storage: Storage, file: str, data: bytes) -> tuple[StoredResult, Callable[[], xr.Dataset]]:
     try:
-        files = unpacked(data)
-        attributes = group_attributes(files.pop(_METADATA, b""))
-        described, found = check_seal(attributes, file, storage.place(file))
-        own = as_type(described, _Described)
+        bundle = open_bundle(storage, file, data)
+        own = as_type(bundle.attributes, _Described)
         if _file(own.kind, own.inputs) != file:
             raise ValueError("it is not the result of its inputs")
     except NewerFormatError:
@@ -322,46 +302,11 @@ def _opened(storage: Storage, file: str, data: bytes) -> tuple[StoredResult, Cal
 
     def decode() -> xr.Dataset:
         try:
-            for path in {*found.files, *files}:
-                require_written(found.files, path, files.get(path, b""))
-            others = {name: value for name, value in attributes.items() if name != "biocache"}
-            return _load(files | {_METADATA: group_metadata(others)}, own.variables)
+            return bundle.decode()
         except UNREADABLE as error:
             raise _damaged(storage.place(file), error) from error
 
     return StoredResult(**vars(own), storage=storage, file=file), decode
-
-
-def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> xr.Dataset:
-    """Read a result from its files."""
-    with xr.open_zarr(zarr_store(files)[0], consolidated=False, chunks=None) as dataset:
-        loaded = dataset.load()
-    # Zarr lists arrays in an order of its own; a result has its variables in theirs.
-    ordered: xr.Dataset = _text_as_objects(loaded)[list(variables)]
-    return ordered
-
-
-def _files(dataset: xr.Dataset) -> dict[str, bytes]:
-    """Return the files of a result, by path below it."""
-    encoding = {
-        name: {
-            "compressors": [ZstdCodec(level=5), Crc32cCodec()],
-            "chunks": tuple(max(1, size) for size in array.shape),
-            "write_empty_chunks": True,
-        }
-        for name, array in dataset.variables.items()
-    }
-    store, files = zarr_store()
-    plain = _text_as_objects(dataset).drop_encoding()
-    plain.to_zarr(store, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-    return files_of(files)
-
-
-def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
-    """Convert text to objects: Zarr version 3 has no fixed-length text, and netCDF no StringDType."""
-    text = {name: array.astype(object) for name, array in dataset.variables.items() if array.dtype.kind in "UT"}
-    coordinates = {name: array for name, array in text.items() if name in dataset.coords}
-    return dataset.assign_coords(coordinates).assign({name: text[name] for name in text.keys() - coordinates.keys()})
 
 
 def _damaged(where: str, error: BaseException) -> IntegrityError:
