@@ -65,15 +65,17 @@ def verify(
     as_json: bool,
     **selectors: Any,
 ) -> None:
-    """Check everything stored of runs and of results, by default of all: a line for each problem, exit code 1 if any.
+    """Check everything stored of runs, results and label sets, by default of all: a line for each problem, exit code 1.
 
-    RUN is a path as `biocache ls` prints it; selectors do as well. Results are checked where none is given.
+    RUN is a path as `biocache ls` prints it; selectors do as well. Results and label sets are checked where none is
+    given.
     """
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
     from biocache.store import Store
     from biocache.store.integrity import repair as repaired
     from biocache.store.integrity import repair_groups
+    from biocache.store.label_sets import label_files
     from biocache.store.results import result_files
 
     if repair:
@@ -98,15 +100,22 @@ def verify(
             bars.echo(f"{where}: {' '.join(problem.message.split())}")
 
     results = [] if any(wanted) else result_files(opened.storage)
+    labels = [] if any(wanted) else label_files(opened.storage)
     folders = _checkpoint_folders(checkpoints)
     with Bars("packs") as bars:
-        for problem in _stored(store, chosen, results, on_pack):
+        for problem in _stored(store, chosen, [*results, *labels], on_pack):
             tell(problem)
         # Before samples are computed again: what differs then is no damage.
         done += repaired(store, problems) if repair else []
         for problem in chain(_damaged_checkpoints(folders), _recomputed(store, chosen, recompute, weights, device)):
             tell(problem)
-    checked = {"runs": len(chosen), "packs": packs, "results": len(results), "checkpoints": len(folders)}
+    checked = {
+        "runs": len(chosen),
+        "packs": packs,
+        "results": len(results),
+        "label sets": len(labels),
+        "checkpoints": len(folders),
+    }
     if as_json:
         print_json(checked | {"problems": [asdict(problem) for problem in problems], "repaired": done})
     else:
@@ -135,13 +144,13 @@ def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
 
 
 def _stored(
-    store: "Storage", keys: "list[RunKey]", results: list[str], on_pack: Callable[[str, int, int], None]
+    store: "Storage", keys: "list[RunKey]", bundles: list[str], on_pack: Callable[[str, int, int], None]
 ) -> "Iterator[Problem]":
-    from biocache.store.integrity import verify_key, verify_results
+    from biocache.store.integrity import verify_bundles, verify_key
 
     for key in keys:
         yield from verify_key(store, key, partial(on_pack, str(key)))
-    yield from verify_results(store, results)
+    yield from verify_bundles(store, bundles)
 
 
 def _checkpoint_folders(checkpoints: Path | None) -> list[Path]:

@@ -164,8 +164,8 @@ class Found(Generic[R, Runs]):
             # An analysis of another package may open runs by their names.
             if find(self.analysis, self.store, self.request).inputs != self.inputs:
                 raise BusyError(
-                    "runs were replaced while this was computed from them, and nothing is kept; run the same command "
-                    "again"
+                    "runs or labels were replaced while this was computed from them, and nothing is kept; run the same "
+                    "command again"
                 )
             return keep_in(self.store.result_places, self.analysis.name, self.inputs, made)
 

@@ -11,11 +11,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.corpora.ner import OUTSIDE, entity_type
 from biocache.engine.statistics import ratio
 from biocache.store.errors import SettingError
+from biocache.store.schema import OUTSIDE, entity_type
 
 __all__ = [
+    "NUMBER_SCORES",
     "SCORE_TITLES",
     "ClassScores",
     "EntityScores",
@@ -26,9 +27,12 @@ __all__ = [
     "score_classes",
     "score_entities",
     "score_names",
+    "score_numbers",
     "scores_of_counts",
 ]
 
+#: Scores of predicted numbers; see `score_numbers`.
+NUMBER_SCORES = ("r2", "pearson", "spearman", "rmse")
 #: Name of a score to its title in tables and figures.
 SCORE_TITLES = {
     "accuracy": "accuracy",
@@ -36,6 +40,10 @@ SCORE_TITLES = {
     "micro_f1": "micro F1",
     "entity_f1": "entity F1",
     "merged_entity_f1": "merged-entity F1",
+    "r2": "R²",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "rmse": "root mean square error",
 }
 # Label scheme to the score of the entities that its labels spell.
 _ENTITY_SCORES = {"bio": "entity_f1", "type": "merged_entity_f1"}
@@ -57,8 +65,8 @@ def score_names(label_scheme: str | None) -> tuple[str, ...]:
 
 
 def main_score(names: Sequence[str]) -> str:
-    """Return the score that ranks layers and models: that of entities, else the accuracy."""
-    return next((name for name in _ENTITY_SCORES.values() if name in names), "accuracy")
+    """Return the score that ranks layers and models: that of entities, else the accuracy, for numbers R²."""
+    return next(name for name in (*_ENTITY_SCORES.values(), "accuracy", "r2") if name in names)
 
 
 def chosen_score(names: Sequence[str], asked: str | None) -> str:
@@ -72,8 +80,8 @@ def chosen_score(names: Sequence[str], asked: str | None) -> str:
     if asked is None or asked in names:
         return asked or main_score(names)
     scheme = next((scheme for scheme, name in _ENTITY_SCORES.items() if name == asked), None)
-    remedy = f"; it is of runs extracted with --label-scheme={scheme}" if scheme else ""
-    raise SettingError(f"--score {asked!r} is not one of {', '.join(names)}, those of these runs{remedy}")
+    remedy = f"; it is of IOB2 tags with --label-scheme={scheme}" if scheme else ""
+    raise SettingError(f"--score {asked!r} is not one of {', '.join(names)}, those of these labels{remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +200,39 @@ def score_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[s
         [list(tags) for tags in gold], [list(tags) for tags in predicted], average="micro", zero_division=0
     )
     return EntityScores(float(precision), float(recall), float(f1), int(support))
+
+
+def score_numbers(gold: NDArray[np.floating], predicted: NDArray[np.floating]) -> dict[str, float]:
+    """Score predicted numbers.
+
+    Parameters
+    ----------
+    gold, predicted
+        Numbers (item).
+
+    Returns
+    -------
+    dict of str to float
+        ``r2``, the coefficient of determination, at most 1; ``pearson`` and ``spearman``, correlations in [-1, 1], of
+        ranks for the second, NaN where all numbers are equal; ``rmse``, the root mean square error, in the unit of the
+        numbers. scikit-learn and SciPy compute them.
+    """
+    from scipy.stats import rankdata
+    from sklearn.metrics import r2_score
+
+    truth, guess = gold.astype(np.float64), predicted.astype(np.float64)
+    return {
+        "r2": float(r2_score(truth, guess)) if len(truth) > 1 else float("nan"),
+        "pearson": _correlation(truth, guess),
+        "spearman": _correlation(rankdata(truth), rankdata(guess)),
+        "rmse": float(np.sqrt(np.mean((truth - guess) ** 2))),
+    }
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    if len(first) < 2 or first.min() == first.max() or second.min() == second.max():
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def as_iob2(types: Sequence[str]) -> list[str]:

@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIGNIFICANCE", "bootstrap", "holm", "interval", "interval_of_known", "paired_p", "ratio"]
+__all__ = [
+    "SIGNIFICANCE",
+    "bootstrap",
+    "drawn_weights",
+    "holm",
+    "interval",
+    "interval_of_known",
+    "paired_p",
+    "ratio",
+    "weighted_correlations",
+]
 
 Values = NDArray[np.float64]
 
@@ -57,18 +67,69 @@ def bootstrap(counts: Sequence[Values], finalise: Callable[[Values], Values], re
         float64 (prediction, resample, score).
     """
     parts = [
-        [finalise(weights @ each) for each in counts] for weights in _drawn_weights(len(counts[0]), resamples, seed)
+        [finalise(weights @ each) for each in counts] for weights in drawn_weights(len(counts[0]), resamples, seed)
     ]
     return np.concatenate(parts, axis=1)
 
 
-def _drawn_weights(samples: int, resamples: int, seed: int) -> Iterator[Values]:
-    """Yield how often each resample holds each sample (resample, sample)."""
+def drawn_weights(samples: int, resamples: int, seed: int) -> Iterator[Values]:
+    """Yield how often each resample, drawn with replacement, holds each sample (resample, sample); some at a time."""
     rng = np.random.default_rng(seed)
     for first in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - first)
         drawn = rng.integers(0, samples, (count, samples)) + samples * np.arange(count)[:, np.newaxis]
         yield np.bincount(drawn.ravel(), minlength=count * samples).reshape(count, samples).astype(np.float64)
+
+
+def weighted_correlations(
+    gold: Values, predicted: Values, weights: Values, sample: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    r"""Score predicted numbers on resamples.
+
+    Ranks are those of each resample, in which a row counts as often as its sample was drawn; equal numbers share the
+    mean of their ranks.
+
+    Parameters
+    ----------
+    gold, predicted
+        Numbers (row).
+    weights
+        How often each resample holds each sample (resample, sample).
+    sample
+        Sample of every row (row).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (resample, score): R\ :sup:`2`, Pearson's and Spearman's correlation; NaN where a resample has one
+        number only.
+    """
+    groups = [np.unique(values, return_inverse=True)[1] for values in (gold, predicted)]
+    return np.array([_correlations(gold, predicted, groups, each[sample]) for each in weights])
+
+
+def _correlations(
+    gold: Values, predicted: Values, groups: Sequence[NDArray[np.integer]], weight: Values
+) -> tuple[float, float, float]:
+    spread = _moments(gold, gold, weight)
+    residual = float(weight @ (gold - predicted) ** 2)
+    ranks = []
+    for group in groups:
+        size = np.bincount(group, weight)
+        ranks.append((np.cumsum(size) - (size - 1) / 2)[group])
+    r2 = 1 - residual / spread if spread > 0 else np.nan
+    return r2, _correlation(gold, predicted, weight), _correlation(ranks[0], ranks[1], weight)
+
+
+def _correlation(first: Values, second: Values, weight: Values) -> float:
+    spread = _moments(first, first, weight) * _moments(second, second, weight)
+    return _moments(first, second, weight) / float(np.sqrt(spread)) if spread > 0 else np.nan
+
+
+def _moments(first: Values, second: Values, weight: Values) -> float:
+    """Return the weighted sum of products of deviations from the weighted means."""
+    total = weight.sum()
+    return float(weight @ ((first - weight @ first / total) * (second - weight @ second / total)))
 
 
 def interval(resampled: Values, axis: int) -> tuple[Values, Values]:

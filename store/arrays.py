@@ -35,9 +35,7 @@ UNREADABLE = (
 _TABLE_CHUNK = 1 << 20
 
 
-def _create(
-    group: zarr.Group, variable: Variable, length: int, chunk: int, codecs: list[Any], attributes: dict[str, Any]
-) -> zarr.Array[Any]:
+def _create(group: zarr.Group, variable: Variable, length: int, chunk: int, codecs: list[Any]) -> zarr.Array[Any]:
     return group.create_array(
         variable.path,
         shape=(length,),
@@ -46,14 +44,12 @@ def _create(
         fill_value=variable.fill,
         compressors=[*codecs, Crc32cCodec()],
         dimension_names=variable.dims,
-        attributes={"long_name": variable.meaning, **attributes},
+        attributes={"long_name": variable.meaning},
         config={"write_empty_chunks": True},
     )
 
 
-def create_column(
-    group: zarr.Group, variable: Variable, values: NDArray[Any], attributes: dict[str, Any] | None = None
-) -> None:
+def create_column(group: zarr.Group, variable: Variable, values: NDArray[Any]) -> None:
     """Write one column of a table, whole.
 
     Parameters
@@ -64,17 +60,15 @@ def create_column(
         What is written; its data type and fill value are used.
     values
         The column (row).
-    attributes
-        Attributes beside the variable's own.
     """
     chunk = max(1, min(len(values), _TABLE_CHUNK))
-    array = _create(group, variable, len(values), chunk, [ZstdCodec(level=5)], attributes or {})
+    array = _create(group, variable, len(values), chunk, [ZstdCodec(level=5)])
     array[:] = values if variable.dtype == "str" else values.astype(variable.dtype)
 
 
 def create_records(group: zarr.Group, variable: Variable, pack_count: int) -> None:
     """Create the array of commit records: one uncompressed chunk a pack, absent until the pack is committed."""
-    _create(group, variable, pack_count, 1, [], {})
+    _create(group, variable, pack_count, 1, [])
 
 
 def create_activations(

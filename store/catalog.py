@@ -1,6 +1,6 @@
 """The store: its runs, listed and opened."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -189,7 +189,14 @@ class Store:
             raise AmbiguousRunError(f"{len(found)} runs match {asked}: {_candidates(found)}; add what tells them apart")
         raise RunNotFoundError(f"no run matches {asked}; the store {self.storage} holds {_candidates(self.keys())}")
 
-    def stack(self, level: str = "words", *, pooling: str | None = None, **selection: Any) -> "xr.Dataset":
+    def stack(
+        self,
+        level: str = "words",
+        *,
+        pooling: str | None = None,
+        labels: str | Sequence[str] | None = None,
+        **selection: Any,
+    ) -> "xr.Dataset":
         """Stack the views of several runs along a dimension for each part of the key that is given as a list.
 
         Parameters
@@ -198,6 +205,8 @@ class Store:
             ``words``, ``samples`` or, for runs of one tokenizer, ``tokens``.
         pooling
             Pooling of `Run.words` or `Run.samples`; None for their default.
+        labels
+            Label sets, as of `Run.words`.
         **selection
             Parts of the key (`RunKey`). One or more of ``model``, ``training_size`` and ``seed`` is a list; together
             with the others each combination names one run.
@@ -221,7 +230,7 @@ class Store:
         """
         from biocache.store.stacking import stack_runs
 
-        return stack_runs(self.run, level, pooling, selection)
+        return stack_runs(self.run, level, pooling, selection, labels)
 
     def results(self, kind: str | None = None, problems: list[BiocacheError] | None = None) -> "list[StoredResult]":
         """Return the results in the store, the oldest first; `StoredResult.load` reads one.
@@ -305,12 +314,13 @@ class Store:
             Empty for a sound store whose runs are complete.
         """
         from biocache.store import integrity
+        from biocache.store.label_sets import label_files
         from biocache.store.results import result_files
 
         if repair:
             self.storage.require_writable()
         problems = [problem for key in self.keys() for problem in integrity.verify_key(self.storage, key)]
-        problems += integrity.verify_results(self.storage, result_files(self.storage))
+        problems += integrity.verify_bundles(self.storage, [*result_files(self.storage), *label_files(self.storage)])
         if repair:
             integrity.repair(self.storage, problems)
         return problems

@@ -9,6 +9,7 @@ from biocache.store.catalog import Store
 from biocache.store.creating import create_run, described_difference
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError, SpecMismatchError
+from biocache.store.label_sets import copy_labels
 from biocache.store.reading import Run
 from biocache.store.results import copy_result, runs_in
 from biocache.store.spec import RunSpec
@@ -80,9 +81,9 @@ def copy_run(
 ) -> CopyReport:
     """Copy a run, or the part of it that is there, to another store.
 
-    Every table and chunk is compared with its checksum as it is read. Packs that the copy has already are left as they
-    are: what was interrupted goes on, and runs of one spec that are complete in parts become one. In a repository of
-    the Hugging Face hub the copy appears in one commit, when it is whole.
+    The label sets of its split go along. Every table and chunk is compared with its checksum as it is read. Packs that
+    the copy has already are left as they are: what was interrupted goes on, and runs of one spec that are complete in
+    parts become one. In a repository of the Hugging Face hub the copy appears in one commit, when it is whole.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def copy_run(
         If the other store may not be written to or does not answer; the same call goes on.
     """
     spec = thinned(run.spec, layers, keep)
-    columns = {variable.path: run.column(variable.path) for variable in schema.columns(run.key.task)}
+    columns = {variable.path: run.column(variable.path) for variable in schema.columns()}
     storage = open_storage(target).receiving()
     try:
         made = create_run(storage, spec, run.provenance, run.plan, columns)
@@ -122,6 +123,7 @@ def copy_run(
             f"{storage} has another run {run.key} ({differences}); copy to another store, or remove that run with "
             "`biocache rm` first"
         ) from error
+    copy_labels(run.group.storage, storage, run.key)
     copied = stored = 0
     with closing(RunWriter(made)) as writer:
         there = set(run.committed())

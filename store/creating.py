@@ -45,12 +45,12 @@ __all__ = [
 
 
 def _check_columns(spec: RunSpec, plan: PackPlan, columns: Mapping[str, NDArray[Any]]) -> None:
-    expected = {variable.path for variable in schema.columns(spec.key.task)}
+    expected = {variable.path for variable in schema.columns()}
     if set(columns) != expected:
         raise ValueError(f"columns {sorted(set(columns) ^ expected)} do not fit the schema of {spec.key.task}")
     words = len(columns["words/word_text"])
     lengths = {"sample": len(plan.tokens.count), "token": plan.tokens.length, "word": words}
-    for variable in schema.columns(spec.key.task):
+    for variable in schema.columns():
         if columns[variable.path].shape != (lengths[variable.dims[0]],):
             raise ValueError(f"column {variable.path} has shape {columns[variable.path].shape}")
 
@@ -81,9 +81,8 @@ def _skeleton(
     group = zarr.create_group(store)
     for table in ("samples", "tokens", "words", "packs", *spec.keep):
         group.create_group(table)
-    labels = {"label_names": list(spec.label_names)}
-    for variable in schema.columns(spec.key.task):
-        create_column(group, variable, columns[variable.path], labels if variable.name == "label" else None)
+    for variable in schema.columns():
+        create_column(group, variable, columns[variable.path])
     create_column(group, schema.variable_at("packs/first_sample"), plan.first_sample[:-1])
     create_records(group, schema.variable_at("packs/record"), plan.pack_count)
     for kept in spec.kept:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.arrays import read_column
 from biocache.store.chunks import Chunks, dense_maps
+from biocache.store.digests import sample_rows, text_digests
 from biocache.store.errors import REMAKE, IntegrityError
+from biocache.store.label_sets import LabelPlace, find_labels
+from biocache.store.labels import Labels
 from biocache.store.packing import PackPlan
 from biocache.store.runs import StoredRun
 
@@ -45,6 +48,33 @@ class RunData(StoredRun):
         if path not in self._token_columns:
             self._token_columns[path] = self.column(path)[self.plan.tokens.positions()]
         return self._token_columns[path]
+
+    @cached_property
+    def text_digests(self) -> NDArray[np.uint64]:
+        """Digests of the words of the texts that the run read, by which labels are joined; uint64 (sample, text)."""
+        digests = text_digests(parts for _, parts in sample_rows(self))
+        return digests.reshape(self.counts.samples, len(schema.VIEW_TEXTS[self.key.view]))
+
+    def labels(self, name: str = schema.GOLD) -> Labels:
+        """Return the labels of a label set for the words or samples of the run.
+
+        Raises
+        ------
+        RunNotFoundError
+            If the store has no such label set for the split.
+        DataError
+            If it is of another text.
+        IntegrityError
+            If it is damaged.
+        """
+        if name not in self._labels:
+            place = LabelPlace.of_run(self.key, name)
+            self._labels[name] = find_labels(self.group.storage, place).labels.of_run(self)
+        return self._labels[name]
+
+    @cached_property
+    def _labels(self) -> dict[str, Labels]:
+        return {}
 
     @cached_property
     def plan(self) -> PackPlan:

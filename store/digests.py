@@ -8,22 +8,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.store.schema import VIEW_TEXTS
+
 if TYPE_CHECKING:
     from biocache.store.data import RunData
 
-__all__ = ["SampleRow", "digest_encoding", "digest_samples", "sample_rows", "stored_encoding"]
+__all__ = ["SampleRow", "digest_encoding", "digest_samples", "sample_rows", "stored_encoding", "text_digests"]
 
-#: Id, words of each text, label, and labels of the words of a sample.
-SampleRow = tuple[str, Sequence[Sequence[str]], str | None, Sequence[str] | None]
+#: Id, and words of each text, of a sample.
+SampleRow = tuple[str, Sequence[Sequence[str]]]
 
 
-def digest_samples(rows: Iterable[SampleRow]) -> str:
-    """Return the SHA-256 (hexadecimal) of some samples, in their order."""
+def digest_samples(rows: Iterable[Sequence[object]]) -> str:
+    """Return the SHA-256 (hexadecimal) of some samples, in their order: of ids, texts, and whatever else a row has."""
     sha = hashlib.sha256()
     for row in rows:
         sha.update(json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode())
         sha.update(b"\n")
     return sha.hexdigest()
+
+
+def text_digests(samples: Iterable[Sequence[Sequence[str]]]) -> NDArray[np.uint64]:
+    """Return 64 bits of the BLAKE2 digest of the words of each text of some samples, one after another, uint64."""
+    # No word holds white space.
+    parts = (
+        hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for texts in samples
+        for words in texts
+    )
+    return np.frombuffer(b"".join(parts), "<u8").astype(np.uint64)
 
 
 def digest_encoding(columns: Iterable[NDArray[np.integer]]) -> str:
@@ -54,16 +67,14 @@ def stored_encoding(run: "RunData") -> list[NDArray[Any]]:
     ]
 
 
-def sample_rows(run: "RunData", texts: int) -> Iterator[SampleRow]:
-    """Yield the samples of a run of all of a sample's texts, as its tables have them."""
-    by_word = run.labelled == "words"
-    names = run.spec.label_names
-    words, segments = run.column("words/word_text"), run.column("words/segment")
-    labels = [names[code] for code in run.column(f"{run.labelled}/label")]
-    begins = run.column("samples/word_start")
-    for sample, (name, begin, count) in enumerate(
-        zip(run.column("samples/sample_id"), begins, run.column("samples/word_count"), strict=True)
-    ):
-        own = slice(int(begin), int(begin) + int(count))
-        parts = [words[own][segments[own] == text].tolist() for text in range(texts)]
-        yield name, parts, None if by_word else labels[sample], labels[own] if by_word else None
+def sample_rows(run: "RunData") -> Iterator[SampleRow]:
+    """Yield the samples of a run with the words of the texts that it read, as its tables have them."""
+    texts = len(VIEW_TEXTS[run.key.view])
+    samples = run.counts.samples
+    # The words of a sample follow each other, and so do those of each of its texts.
+    place = run.column("words/sample").astype(np.int64) * texts + run.column("words/segment")
+    ends = np.cumsum(np.bincount(place, minlength=samples * texts)).tolist()
+    words = run.column("words/word_text").tolist()
+    parts = [words[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    for sample, name in enumerate(run.column("samples/sample_id").tolist()):
+        yield name, parts[sample * texts : (sample + 1) * texts]

@@ -10,10 +10,20 @@ from biocache.store.spec import FORMAT_VERSION
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line, shown
 
-__all__ = ["RESULTS", "check_format", "check_store", "group_attributes", "read_group_attributes", "subfolders"]
+__all__ = [
+    "LABELS",
+    "RESULTS",
+    "check_format",
+    "check_store",
+    "group_attributes",
+    "read_group_attributes",
+    "subfolders",
+]
 
 #: Group of all results below the root of a store.
 RESULTS = "results"
+#: Group of all label sets below the root of a store.
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,9 @@ def check_store(storage: Storage) -> None:
 
 
 def subfolders(storage: Storage, depth: int, folder: str = "") -> Iterator[str]:
-    """Yield the paths of the folders a number of levels below a folder of a store, but for hidden ones and results.
+    """Yield the paths of the folders a number of levels below a folder of a store.
+
+    Hidden ones, label sets and results are passed over.
 
     Parameters
     ----------
@@ -124,5 +136,5 @@ def subfolders(storage: Storage, depth: int, folder: str = "") -> Iterator[str]:
         yield folder
         return
     for name in storage.folders(folder):
-        if not name.startswith(".") and (folder or name != RESULTS):
+        if not name.startswith(".") and (folder or name not in (LABELS, RESULTS)):
             yield from subfolders(storage, depth - 1, below(folder, name))

@@ -14,6 +14,7 @@ from biocache.store.errors import REMAKE, BiocacheError, IntegrityError, NewerFo
 from biocache.store.groups import RESULTS, check_store, read_group_attributes, subfolders
 from biocache.store.hierarchy import create_parents, parents
 from biocache.store.keys import RunKey
+from biocache.store.label_sets import read_labels
 from biocache.store.metadata import MetadataError
 from biocache.store.reading import Run
 from biocache.store.records import Records, record_path, recorded_packs
@@ -23,7 +24,7 @@ from biocache.store.schema import ATTENTION
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
-__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_key", "verify_results", "verify_run"]
+__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_bundles", "verify_key", "verify_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +123,16 @@ def verify_key(storage: Storage, key: RunKey, on_pack: Callable[[int, int], None
     yield from verify_run(run, on_pack)
 
 
-def verify_results(storage: Storage, files: Iterable[str]) -> Iterator[Problem]:
-    """Check results of a store, by their paths; yield a problem for each that cannot be read."""
+def verify_bundles(storage: Storage, files: Iterable[str]) -> Iterator[Problem]:
+    """Check results and label sets of a store, by their paths; yield a problem for each that cannot be read."""
     for file in files:
-        if (error := _result_fault(storage, file)) is not None:
+        if (error := _bundle_fault(storage, file)) is not None:
             yield Problem(file, None, error.message)
 
 
-def _result_fault(storage: Storage, file: str) -> IntegrityError | NewerFormatError | None:
+def _bundle_fault(storage: Storage, file: str) -> IntegrityError | NewerFormatError | None:
     try:
-        load_result(storage, file)
+        (load_result if file.startswith(f"{RESULTS}/") else read_labels)(storage, file)
     except FileNotFoundError:  # Another process has removed it meanwhile.
         return None
     except (IntegrityError, NewerFormatError) as error:
@@ -150,7 +151,7 @@ def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
     storage
         The store.
     problems
-        What `verify_run` and `verify_results` found.
+        What `verify_run` and `verify_bundles` found.
 
     Returns
     -------
@@ -164,15 +165,15 @@ def repair(storage: Storage, problems: Iterable[Problem]) -> list[str]:
             if storage.exists(path):
                 storage.delete(path)
                 done.append(f"{problem.place}, pack {problem.pack}: its record was deleted; extract the run again")
-        elif isinstance(_result_fault_of(storage, problem), IntegrityError):
+        elif _is_result(problem) and isinstance(_bundle_fault(storage, problem.place), IntegrityError):
             storage.delete(problem.place)
             done.append(f"{problem.place}: deleted; run the command that computed it again")
     return done
 
 
-def _result_fault_of(storage: Storage, problem: Problem) -> BiocacheError | None:
-    is_result = problem.place.startswith(f"{RESULTS}/")
-    return _result_fault(storage, problem.place) if is_result else None
+def _is_result(problem: Problem) -> bool:
+    # A label set is what a user gave; no command computes it again.
+    return problem.place.startswith(f"{RESULTS}/")
 
 
 def repair_groups(storage: Storage) -> list[str]:
@@ -224,11 +225,11 @@ def _file_faults(run: Run) -> Iterator[str]:
 
 
 def _table_faults(run: Run) -> Iterator[str]:
-    columns = {v.path: run.column(v.path) for v in schema.columns(run.key.task)}
+    columns = {v.path: run.column(v.path) for v in schema.columns()}
     plan = run.plan
     positions = plan.tokens.positions()
     lengths = {"sample": run.counts.samples, "token": plan.tokens.length, "word": run.counts.words}
-    for variable in schema.columns(run.key.task):
+    for variable in schema.columns():
         if len(columns[variable.path]) != lengths[variable.dims[0]]:
             yield f"{variable.path} has {len(columns[variable.path])} rows instead of {lengths[variable.dims[0]]}"
             return
@@ -243,7 +244,6 @@ def _table_faults(run: Run) -> Iterator[str]:
         "samples/sample_id": len(set(ids)) == len(ids),
         "samples/word_count": int(word_count.sum()) == words,
         "samples/word_start": np.array_equal(columns["samples/word_start"], np.cumsum(word_count) - word_count),
-        f"{run.labelled}/label": _are_codes(columns[f"{run.labelled}/label"], len(run.spec.label_names)),
         "words/sample": np.array_equal(
             np.bincount(columns["words/sample"].clip(0, samples), minlength=samples), word_count
         )
@@ -259,13 +259,8 @@ def _table_faults(run: Run) -> Iterator[str]:
         return
     if digest_encoding(stored_encoding(run)) != run.spec.encoding_digest:
         yield f"the tokens in its tables are not those of its spec; {REMAKE}"
-    texts = schema.WHOLE_VIEWS.get(run.key.view)
-    if texts is not None and digest_samples(sample_rows(run, texts)) != run.spec.dataset_digest:
-        yield f"the texts and labels in its tables are not those of its spec; {REMAKE}"
-
-
-def _are_codes(labels: NDArray[np.integer], names: int) -> bool:
-    return bool(((labels >= 0) & (labels < names)).all())
+    if run.key.view in schema.WHOLE_VIEWS and digest_samples(sample_rows(run)) != run.spec.dataset_digest:
+        yield f"the texts in its tables are not those of its spec; {REMAKE}"
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:

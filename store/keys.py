@@ -9,12 +9,27 @@ from typing import Self
 
 from biocache.store.errors import SettingError
 
-__all__ = ["MAX_SEED", "RunKey"]
+__all__ = ["MAX_SEED", "RunKey", "refuse_part"]
 
 MAX_SEED = 2**32 - 1
 # A folder named zarr.json would take the place of the metadata of the group it is in.
 _NAME = re.compile(r"(?!zarr\.json$)[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _PATH = re.compile(r"([^/]+)/([^/]+)/([^/]+)/size-(\d{3})/seed-(\d+)/([^/]+)/([^/]+)")
+
+
+def refuse_part(what: str, name: str) -> None:
+    """Refuse a name that cannot be part of a path in the store.
+
+    Raises
+    ------
+    SettingError
+        If it could leave the store's folder or be mistaken for another part of the path.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingError(
+            f"{what} name {name!r} cannot be part of a path in the store: use letters, digits and "
+            "'.', '_', '+', '-', beginning with a letter or digit"
+        )
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -55,12 +70,7 @@ class RunKey:
 
     def __post_init__(self) -> None:
         for field in ("task", "dataset", "model", "view", "split"):
-            name = getattr(self, field)
-            if not _NAME.fullmatch(name):
-                raise SettingError(
-                    f"{field} name {name!r} cannot be part of a path in the store: use letters, digits and "
-                    "'.', '_', '+', '-', beginning with a letter or digit"
-                )
+            refuse_part(field, getattr(self, field))
         if not isinstance(self.training_size, Integral) or not 0 <= self.training_size <= 100:
             raise SettingError(f"training size {self.training_size} is not a whole percentage from 0 to 100")
         if not isinstance(self.seed, Integral) or not 0 <= self.seed <= MAX_SEED:

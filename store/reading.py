@@ -9,6 +9,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store import schema
+from biocache.store.coordinates import (
+    attributes_of,
+    described,
+    encoding_of,
+    label_coordinates,
+    layers_of,
+    sample_coordinates,
+)
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.ragged import POOLINGS, reduce_segments
@@ -34,8 +42,13 @@ class Run(RunData):
         Name, identity, origin and sizes of the run.
     """
 
-    def tokens(self) -> xr.Dataset:
+    def tokens(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> xr.Dataset:
         """Return hidden states by token.
+
+        Parameters
+        ----------
+        labels, label_scheme
+            As of `words`; a token has the label of its word or sample, special tokens have no word's.
 
         Returns
         -------
@@ -43,8 +56,8 @@ class Run(RunData):
             ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
             the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
             (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special`` and ``segment``. Files get float16 as float32,
-            unless an encoding says otherwise: netCDF has no float16.
+            special tokens), ``token_id``, ``token_text``, ``special``, ``segment`` and labels. Files get float16 as
+            float32, unless an encoding says otherwise: netCDF has no float16.
 
         Raises
         ------
@@ -64,32 +77,47 @@ class Run(RunData):
             "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
             "position": ("token", index - tokens.dense_start[sample], {"long_name": "position in the sample"}),
         }
-        for variable in schema.columns(self.key.task):
+        for variable in schema.columns():
             if variable.group == "tokens":
-                coordinates[variable.name] = _described(variable.path, self.token_column(variable.path))
+                coordinates[variable.name] = described(variable.path, self.token_column(variable.path))
+        words = self.token_column("tokens/word")
+        coordinates |= label_coordinates(self, "token", labels, label_scheme, samples=sample, words=words)
         return _hidden_dataset(self, "token", hidden, None, coordinates)
 
-    def words(self, pooling: str = "mean") -> xr.Dataset:
+    def words(
+        self, pooling: str = "mean", *, labels: str | Sequence[str] | None = None, label_scheme: str = "type"
+    ) -> xr.Dataset:
         """Return hidden states by word, each reduced over the word's tokens.
 
         Parameters
         ----------
         pooling
             ``mean``, ``first`` or ``last``.
+        labels
+            Name of a label set, whose coordinate is ``label``; or a list of several, each a coordinate of its own name.
+            None for the corpus's own, ``gold``, where it labels words. A word has the label of its sample where a set
+            labels samples.
+        label_scheme
+            How IOB2 tags are shown: ``type``, merged by entity type, or ``bio``, as they are.
 
         Returns
         -------
         xarray.Dataset
             ``hidden`` (layer, word, feature), lazy, float32, a block a layer of a pack, with the coordinates ``layer``
             and, along ``word``: ``word`` (position among all words of the run), ``sample``, ``text``, ``segment``,
-            ``token_count`` and, for `ner`, ``label``. Words that lost all their tokens to ``max_length`` are left out;
-            the attribute ``words_lost`` counts them. Since ``word`` counts them, runs of different tokenizers align.
+            ``token_count`` and labels: text, empty for none, or numbers, NaN for none. Words that lost all their tokens
+            to ``max_length`` are left out; the attribute ``words_lost`` counts them. Since ``word`` counts them, runs
+            of different tokenizers align.
 
         Raises
         ------
         SettingError
-            If the pooling is not one of these.
-        IncompleteRunError, RunNotFoundError, IntegrityError
+            If the pooling or the label scheme is not one of these.
+        RunNotFoundError
+            If the run does not keep hidden states, was removed, or has no such label set.
+        DataError
+            If a label set is of another text.
+        IncompleteRunError, IntegrityError
             As `tokens`.
         """
         if pooling not in _WORD_POOLINGS:
@@ -105,15 +133,22 @@ class Run(RunData):
         coordinates: dict[str, Any] = {
             "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
             **{
-                name: _described(f"words/{column}", self.column(f"words/{column}")[kept])
+                name: described(f"words/{column}", self.column(f"words/{column}")[kept])
                 for name, column in _WORD_COLUMNS.items()
             },
-            **_labels(self, "words", kept),
+            **label_coordinates(self, "word", labels, label_scheme, samples=sample, words=kept),
         }
         dataset = _hidden_dataset(self, "word", hidden, pooling, coordinates)
         return dataset.assign_attrs(words_lost=self.counts.words - len(kept))
 
-    def samples(self, pooling: str = "mean", special_tokens: bool = False) -> xr.Dataset:
+    def samples(
+        self,
+        pooling: str = "mean",
+        special_tokens: bool = False,
+        *,
+        labels: str | Sequence[str] | None = None,
+        label_scheme: str = "type",
+    ) -> xr.Dataset:
         """Return hidden states by sample, each reduced over the sample's tokens.
 
         Parameters
@@ -122,20 +157,22 @@ class Run(RunData):
             ``mean``, ``first``, ``last`` or ``max``.
         special_tokens
             Whether to include tokens that the tokenizer added. With them ``first`` of an encoder is its ``[CLS]``.
+        labels, label_scheme
+            As of `words`, of sets that label samples.
 
         Returns
         -------
         xarray.Dataset
             ``hidden`` (layer, sample, feature), lazy, float32, a block a layer of a pack, with the coordinates
             ``layer`` and, along ``sample``: ``sample`` (position in the run), ``sample_id``, ``token_count``,
-            ``word_count``, ``truncated`` and, for `nli`, ``label``. A sample without a token to reduce is NaN.
+            ``word_count``, ``truncated`` and labels. A sample without a token to reduce is NaN.
 
         Raises
         ------
         SettingError
-            If the pooling is not one of these.
-        IncompleteRunError, RunNotFoundError, IntegrityError
-            As `tokens`.
+            If the pooling or the label scheme is not one of these, or a set labels words.
+        IncompleteRunError, RunNotFoundError, DataError, IntegrityError
+            As `words`.
         """
         if pooling not in POOLINGS:
             raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
@@ -145,10 +182,16 @@ class Run(RunData):
         if not special_tokens:
             group[self.token_column("tokens/special")] = -1
         hidden = _reduced(self, group, plan.sample_pack, pooling)
-        return _hidden_dataset(self, "sample", hidden, pooling, _sample_coordinates(self))
+        coordinates = sample_coordinates(self, labels, label_scheme)
+        return _hidden_dataset(self, "sample", hidden, pooling, coordinates)
 
-    def attention(self) -> xr.Dataset:
+    def attention(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> xr.Dataset:
         """Return all attention maps, as a contiguous ragged array (CF conventions, section 9).
+
+        Parameters
+        ----------
+        labels, label_scheme
+            As of `samples`.
 
         Returns
         -------
@@ -168,15 +211,15 @@ class Run(RunData):
         row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
         return xr.Dataset(
             {
-                "attention": (schema.ATTENTION.dims, maps, attributes, _encoding(maps)),
+                "attention": (schema.ATTENTION.dims, maps, attributes, encoding_of(maps)),
                 "row_size": ("sample", self.plan.entries.count, row_size),
             },
             {
-                "layer": _layers(self, "attention"),
+                "layer": layers_of(self, "attention"),
                 "head": ("head", np.arange(self.spec.head_count), {"long_name": "attention head, from 0"}),
-                **_sample_coordinates(self),
+                **sample_coordinates(self, labels, label_scheme),
             },
-            _attributes(self, "attention maps"),
+            attributes_of(self, "attention maps"),
         )
 
     def attention_map(self, sample: int | str) -> xr.DataArray:
@@ -210,7 +253,7 @@ class Run(RunData):
             self.read_sample("attention", place).astype(np.float32),
             dims=("layer", "head", "query", "key"),
             coords={
-                "layer": _layers(self, "attention"),
+                "layer": layers_of(self, "attention"),
                 "head": ("head", np.arange(self.spec.head_count)),
                 "query": ("query", index, {"long_name": "position of the attending token"}),
                 "key": ("key", index, {"long_name": "position of the token attended to"}),
@@ -220,7 +263,7 @@ class Run(RunData):
                 "sample_id": ((), np.array(self.column("samples/sample_id")[place], dtype=object)),
             },
             name="attention",
-            attrs={"long_name": "attention probability", "units": "1", **_attributes(self, "attention map")},
+            attrs={"long_name": "attention probability", "units": "1", **attributes_of(self, "attention map")},
         )
 
     def iter_batches(
@@ -323,48 +366,6 @@ def _positive(**numbers: int) -> None:
             raise SettingError(f"{name} {value} is not a positive number")
 
 
-def _attributes(run: RunData, level: str) -> dict[str, Any]:
-    """Return the provenance of a view, in types that every file format of xarray can hold."""
-    spec, provenance = run.spec, run.provenance
-    return {
-        "title": f"{level} of {run.key}",
-        **dict(run.key.items()),
-        "model_source": provenance.model_source,
-        "random_weights": int(provenance.random_weights),
-        "model_digest": spec.model_digest,
-        "dataset_source": provenance.dataset_source,
-        "dataset_digest": spec.dataset_digest,
-        "max_length": spec.max_length,
-        "stored_dtype": spec.dtype,
-        "compute_dtype": spec.compute_dtype,
-        "created": provenance.created,
-        **{f"{name}_version": version for name, version in provenance.versions.items()},
-    }
-
-
-def _encoding(values: da.Array) -> dict[str, str]:
-    """Return the encoding of activations in files: netCDF has no float16."""
-    return {"dtype": "float32"} if values.dtype == np.float16 else {}
-
-
-def _described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
-    variable = schema.variable_at(path)
-    return variable.dims[0], values, {"long_name": variable.meaning}
-
-
-def _labels(run: RunData, table: str, rows: Any = slice(None)) -> dict[str, Any]:
-    """Return the coordinate of labels; nothing where the rows of a table have none."""
-    if run.labelled != table:
-        return {}
-    names = np.array([*run.spec.label_names, ""], dtype=object)
-    labels = names[run.column(f"{table}/label")][rows]
-    return {"label": (table.removesuffix("s"), labels, {"long_name": "label in the corpus"})}
-
-
-def _layers(run: RunData, name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
-    return _described(f"{name}/layer", np.asarray(run.spec.variable_layers(name)))
-
-
 def _hidden_dataset(
     run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
 ) -> xr.Dataset:
@@ -372,9 +373,9 @@ def _hidden_dataset(
     if pooled is not None:
         attributes["cell_methods"] = f"token: {pooled}"
     return xr.Dataset(
-        {"hidden": (("layer", level, "feature"), hidden, attributes, _encoding(hidden))},
-        {"layer": _layers(run, "hidden"), **coordinates},
-        _attributes(run, f"{level}s"),
+        {"hidden": (("layer", level, "feature"), hidden, attributes, encoding_of(hidden))},
+        {"layer": layers_of(run, "hidden"), **coordinates},
+        attributes_of(run, f"{level}s"),
     )
 
 
@@ -418,18 +419,6 @@ def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int6
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
     )
-
-
-def _sample_coordinates(run: RunData) -> dict[str, Any]:
-    index = np.arange(run.counts.samples)
-    return {
-        "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
-        **{
-            name: _described(f"samples/{name}", run.column(f"samples/{name}"))
-            for name in ("sample_id", "token_count", "word_count", "truncated")
-        },
-        **_labels(run, "samples"),
-    }
 
 
 def _sample_position(run: RunData, sample: int | str) -> int:

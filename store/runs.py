@@ -20,7 +20,6 @@ from biocache.store.groups import subfolders
 from biocache.store.keys import RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.records import PackRecord, Records, record_path, recorded_packs
-from biocache.store.schema import LABELLED
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
 from biocache.store.storage import Storage, StorePlace, below, open_storage
@@ -167,11 +166,6 @@ class StoredRun:
     def _repr_html_(self) -> str:
         return as_html(f"biocache.Run {self.key}", self.facts())
 
-    @property
-    def labelled(self) -> str:
-        """The table that has labels: ``words`` or ``samples``."""
-        return LABELLED[self.key.task]
-
     def facts(self) -> list[tuple[str, str]]:
         """Describe the run: names and texts of its sizes, arrays and origin."""
         spec, counts, provenance = self.spec, self.counts, self.provenance
@@ -187,7 +181,6 @@ class StoredRun:
             ("packs", f"{len(self.committed()):,} of {counts.packs:,} are there"),
             *arrays,
             ("layers", ", ".join(map(str, spec.layers))),
-            ("labels", ", ".join(spec.label_names) or "none"),
             ("model", f"{random}{provenance.model_source}, SHA-256 {spec.model_digest[:12]}"),
             ("dataset", f"{provenance.dataset_source}, SHA-256 {spec.dataset_digest[:12]}"),
             ("created", f"{provenance.created} on {provenance.host} ({provenance.device})"),

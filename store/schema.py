@@ -12,15 +12,20 @@ _Size = TypeVar("_Size", int, tuple[int, ...])
 __all__ = [
     "ACTIVATIONS",
     "ATTENTION",
+    "GOLD",
+    "GROUP",
     "HIDDEN",
-    "LABELLED",
+    "KINDS",
+    "LABEL_SCHEMES",
     "LEVELS",
+    "OUTSIDE",
     "VARIABLES",
+    "VIEW_TEXTS",
     "WHOLE_VIEWS",
     "Activation",
     "Variable",
     "columns",
-    "label",
+    "entity_type",
     "variable_at",
 ]
 
@@ -62,7 +67,6 @@ _SAMPLE, _TOKEN, _WORD, _PACK = ("sample",), ("token",), ("word",), ("pack",)
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("samples", "sample_id", _SAMPLE, "str", "id of the sample in its corpus", ""),
-    Variable("samples", "label", _SAMPLE, "int16", "label, a position in the attribute label_names", -1),
     Variable("samples", "token_start", _SAMPLE, "int64", "position of the first token along token"),
     Variable("samples", "token_count", _SAMPLE, "int32", "tokens of the sample, special tokens included"),
     Variable("samples", "word_start", _SAMPLE, "int64", "position of the first word along word"),
@@ -76,7 +80,6 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("tokens", "special", _TOKEN, "bool", "whether the tokenizer added the token", False),
     Variable("tokens", "segment", _TOKEN, "int8", "text the token belongs to: 0 first, 1 second", 0),
     Variable("words", "word_text", _WORD, "str", "the word as the corpus writes it", ""),
-    Variable("words", "label", _WORD, "int16", "label, a position in the attribute label_names", -1),
     Variable("words", "sample", _WORD, "int32", "position of the word's sample along sample"),
     Variable("words", "segment", _WORD, "int8", "text the word belongs to: 0 first, 1 second"),
     Variable("words", "token_start", _WORD, "int64", "position of the first token along token; -1: none", -1),
@@ -156,24 +159,35 @@ ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation
 #: What a row of a view of hidden states may be.
 LEVELS = ("tokens", "words", "samples")
 
+#: View -> the positions, among the texts of a sample, of those that it encodes.
+VIEW_TEXTS = {"sentence": (0,), "text": (0,), "premise": (0,), "hypothesis": (1,), "pair": (0, 1)}
+
 #: View of all texts of a sample -> their number.
-WHOLE_VIEWS = {"sentence": 1, "pair": 2}
-
-#: Task -> the table that has labels.
-LABELLED = {"ner": "words", "nli": "samples"}
+WHOLE_VIEWS = {"sentence": 1, "text": 1, "pair": 2}
 
 
-def columns(task: str) -> Iterator[Variable]:
-    """Yield the variables of the small tables of a task, without commit records and activations."""
+#: Name of the label set that a corpus brings along.
+GOLD = "gold"
+#: Name of the label set with the group of each sample: its document, premise or patient.
+GROUP = "group"
+#: Tag of words outside of entities.
+OUTSIDE = "O"
+#: What labels are: classes; IOB2 tags, which spell entities; numbers.
+KINDS = ("class", "iob2", "number")
+#: How IOB2 tags are used: merged by entity type, or as they are.
+LABEL_SCHEMES = ("type", "bio")
+
+
+def entity_type(tag: str) -> str:
+    """Return the entity type of an IOB2 tag, which may itself begin with ``B-`` or ``I-``; ``O`` of ``O``."""
+    return OUTSIDE if tag == OUTSIDE else tag[2:]
+
+
+def columns() -> Iterator[Variable]:
+    """Yield the variables of the small tables of a run, without commit records and activations."""
     for variable in VARIABLES:
-        if variable.group in {"samples", "tokens", "words"} and variable.name != "label":
+        if variable.group in {"samples", "tokens", "words"}:
             yield variable
-    yield label(task)
-
-
-def label(task: str) -> Variable:
-    """Return the variable of a task's labels."""
-    return variable_at(f"{LABELLED[task]}/label")
 
 
 def variable_at(path: str) -> Variable:

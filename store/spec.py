@@ -38,11 +38,7 @@ class RunSpec:
     key
         The run's name.
     dataset_digest
-        SHA-256 of the split's ids, words and labels, after `limit`.
-    label_names
-        Label of every code in the ``label`` columns.
-    label_scheme
-        ``type`` or ``bio``.
+        SHA-256 of the split's ids and words, after `limit`. Labels do not count.
     limit
         Number of leading samples of the split that were asked for; None for all of them.
     model_digest
@@ -82,8 +78,6 @@ class RunSpec:
 
     key: RunKey
     dataset_digest: str
-    label_names: tuple[str, ...]
-    label_scheme: str
     limit: Natural | None
     model_digest: str
     tokenizer_digest: str

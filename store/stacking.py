@@ -19,9 +19,15 @@ __all__ = ["stack_runs", "view_options"]
 STACKED = ("model", "training_size", "seed")
 
 
-def stack_runs(find: Callable[..., Run], level: str, pooling: str | None, selection: Mapping[str, Any]) -> xr.Dataset:
+def stack_runs(
+    find: Callable[..., Run],
+    level: str,
+    pooling: str | None,
+    selection: Mapping[str, Any],
+    labels: str | Sequence[str] | None = None,
+) -> xr.Dataset:
     """Stack the views of several runs, which `find` opens; see `Store.stack`."""
-    options = view_options(level, pooling)
+    options: dict[str, Any] = {**view_options(level, pooling), "labels": labels}
     axes = {
         name: list(value)
         for name, value in selection.items()

@@ -44,7 +44,7 @@ def holdings(store: Path) -> dict[str, bytes]:
     """Return the bytes of every table column and of all valid activations, by run and variable."""
     held: dict[str, bytes] = {}
     for run in Store.open(store).select():
-        for variable in schema.columns(run.key.task):
+        for variable in schema.columns():
             values = run.column(variable.path)
             held[f"{run.key}/{variable.path}"] = repr(values.tolist()).encode()
         for name in run.spec.keep:

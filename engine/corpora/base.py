@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from biocache.engine.corpora.ner import NER
 from biocache.engine.corpora.nli import NLI
 from biocache.engine.corpora.task import Sample, Task
+from biocache.store.schema import GOLD, GROUP
+
+if TYPE_CHECKING:
+    from biocache.store.labels import LabelSet
 
 __all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus"]
 
@@ -13,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 
 TASKS: Mapping[str, Task] = {task.name: task for task in (NER, NLI)}
 
-VIEWS = tuple(view for task in TASKS.values() for view in task.views)
+VIEWS = tuple(dict.fromkeys(view for task in TASKS.values() for view in task.views))
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,6 @@ class Corpus:
         Where it was read from: a folder or a hub id.
     task
         The task it was read for.
-    labels
-        The labels found in the data: ``O`` first, the others sorted.
-    label_scheme
-        ``type`` (IOB2 tags merged by type) or ``bio`` (tags kept); ``type`` for ``nli``, where it has no
-        meaning.
     splits
         Split name to its samples, in the order of the source.
     notes
@@ -43,13 +43,34 @@ class Corpus:
     name: str
     source: str
     task: Task
-    labels: tuple[str, ...]
-    label_scheme: str
     splits: Mapping[str, tuple[Sample, ...]]
     notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def digest(self, split: str) -> str:
-        """Return the SHA-256 (hexadecimal) of a split's ids, words and labels, in their order."""
+        """Return the SHA-256 (hexadecimal) of a split's ids and words, in their order; labels do not count."""
         from biocache.store.digests import digest_samples
 
         return digest_samples(sample.row for sample in self.splits[split])
+
+    def label_sets(self, split: str) -> "dict[str, LabelSet]":
+        """Return what labels the samples of a split: the corpus's own labels, and groups; only those that it has."""
+        from biocache.store.labels import LabelSet
+
+        samples, by_word = self.splits[split], self.task.labels_words
+        own: list[str | float | None]
+        if by_word:
+            own = [tag for one in samples for tag in one.tags or (None,) * sum(map(len, one.texts))]
+        else:
+            own = [one.label for one in samples]
+        groups: list[str | float | None] = [one.group for one in samples]
+        found = {
+            GOLD: ("words" if by_word else "samples", own, self.task.iob2),
+            GROUP: ("samples", groups, False),
+        }
+        return {
+            name: LabelSet.make(
+                name, level, labels, (one.row for one in samples), iob2=iob2, source=f"the corpus, {self.source}"
+            )
+            for name, (level, labels, iob2) in found.items()
+            if any(label is not None for label in labels)
+        }

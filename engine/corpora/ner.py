@@ -5,20 +5,13 @@ from collections.abc import Sequence
 
 from biocache.engine.corpora.task import Place, RawSplit, ReadSplit, Row, Sample, Task
 from biocache.store.errors import DataError
+from biocache.store.schema import OUTSIDE, entity_type
 from biocache.store.text import shown
 
-__all__ = ["LABEL_SCHEMES", "NER", "OUTSIDE", "entity_type", "read_sentences", "repair_iob2"]
-
-LABEL_SCHEMES = ("type", "bio")
-OUTSIDE = "O"
+__all__ = ["NER", "read_sentences", "repair_iob2"]
 
 # A type named O would be merged with the class of words outside of entities.
 _TAG = re.compile(r"O|[BI]-(?!O\Z)\S+")
-
-
-def entity_type(tag: str) -> str:
-    """Return the entity type of an IOB2 tag, which may itself begin with ``B-`` or ``I-``; ``O`` of ``O``."""
-    return OUTSIDE if tag == OUTSIDE else tag[2:]
 
 
 def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
@@ -48,7 +41,7 @@ def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
     return repaired, count
 
 
-def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
+def read_sentences(split: str, raw: RawSplit) -> ReadSplit:
     """Check the rows of a split and make samples of them.
 
     Parameters
@@ -58,8 +51,6 @@ def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
     raw
         Rows with the fields ``words`` and ``tags``. A row with neither is left out and counted, as
         repeated blank lines are in a file.
-    label_scheme
-        ``type``: a word's label is its entity type or ``O``; ``bio``: it is the repaired tag.
 
     Returns
     -------
@@ -72,7 +63,6 @@ def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
         If words or tags are not text, differ in number, if a word is empty or holds white space, if a tag
         is not IOB2, or if there is no sentence.
     """
-    merged = label_scheme == "type"
     samples: list[Sample] = []
     places: list[Place] = []
     repairs = empty = 0
@@ -86,9 +76,7 @@ def read_sentences(split: str, raw: RawSplit, label_scheme: str) -> ReadSplit:
         _check_tags(row.place, words, tags, tags_seen)
         repaired, count = repair_iob2(tags)
         repairs += count
-        own = tuple(repaired)
-        labels = tuple(map(entity_type, own)) if merged else own
-        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), word_labels=labels, tags=own))
+        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), tags=tuple(repaired)))
         places.append(row.place)
     if not samples:
         raise DataError(f"{raw.place}: no sentence in the {split} split; give it at least one tagged sentence")
@@ -105,8 +93,7 @@ NER = Task(
     label_column="tags",
     files=("{}.conll",),
     expected_files="train.conll, validation.conll, test.conll",
-    label_schemes=LABEL_SCHEMES,
-    labels=(OUTSIDE,),
+    iob2=True,
     default_dataset="tner/bionlp2004",
 )
 

@@ -11,7 +11,7 @@ __all__ = ["NLI", "read_pairs"]
 _NO_GOLD_LABEL = "-"
 
 
-def read_pairs(split: str, raw: RawSplit, _label_scheme: str = "type") -> ReadSplit:
+def read_pairs(split: str, raw: RawSplit) -> ReadSplit:
     """Check the rows of a split and make samples of them.
 
     Parameters

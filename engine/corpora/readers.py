@@ -8,8 +8,7 @@ from pathlib import Path
 from biocache.engine.corpora.base import TASKS, Corpus
 from biocache.engine.corpora.folder import read_folder
 from biocache.engine.corpora.hub import read_hub
-from biocache.engine.corpora.ner import LABEL_SCHEMES, OUTSIDE
-from biocache.engine.corpora.task import ReadSplit, Task
+from biocache.engine.corpora.task import ReadSplit
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import DataError, SettingError
 from biocache.store.paths import resolved
@@ -41,13 +40,9 @@ def read_corpus(
     dataset: str | None,
     *,
     splits: Sequence[str] | None = None,
-    label_scheme: str = "type",
     limit: int | None = None,
 ) -> Corpus:
     """Read and check a corpus.
-
-    All existing splits are read, whichever are asked for: the labels are those of the train split, or of all
-    splits when there is no train split.
 
     Parameters
     ----------
@@ -58,10 +53,8 @@ def read_corpus(
         ``NAME=FOLDER`` or ``NAME=HUB_ID`` to choose the name; None for the task's default.
     splits
         The splits to keep; None for all that exist.
-    label_scheme
-        ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect for ``nli``.
     limit
-        Most samples to keep of every split, from its start; the labels do not depend on it.
+        Most samples to keep of every split, from its start.
 
     Returns
     -------
@@ -71,37 +64,31 @@ def read_corpus(
     Raises
     ------
     SettingError
-        If the task, the label scheme, the limit or the dataset's name cannot be used.
+        If the task, the limit or the dataset's name cannot be used.
     DataError
-        If the source cannot be found or is malformed, if a validation or test label is not in the train
-        split, or if a split asked for does not exist. The message begins with the file and line.
+        If the source cannot be found or is malformed, or if a split asked for does not exist. The message begins with
+        the file and line.
     """
-    _check_settings(task, splits, label_scheme, limit)
+    _check_settings(task, splits, limit)
     source, kind = locate(task, dataset), TASKS[task]
     place = source.place
     raw = read_folder(place, kind) if isinstance(place, Path) else read_hub(place, kind)
     absent = [split for split in splits or () if split not in raw]
     if absent:
         raise DataError(f"{place}: no split {shown(absent[0])}; it has {', '.join(raw)}")
-    read = {split: kind.read(split, part, label_scheme) for split, part in raw.items()}
-    labels = _label_set(kind, read)
-    kept = {split: part for split, part in read.items() if splits is None or split in splits}
+    kept = {split: kind.read(split, part) for split, part in raw.items() if splits is None or split in splits}
     return Corpus(
         name=source.name,
         source=str(resolved(place) if isinstance(place, Path) else place),
         task=kind,
-        labels=labels,
-        label_scheme=label_scheme if label_scheme in kind.label_schemes else kind.label_schemes[0],
         splits={split: part.samples[:limit] for split, part in kept.items()},
         notes=_positive_notes(kept),
     )
 
 
-def _check_settings(task: str, splits: Sequence[str] | None, label_scheme: str, limit: int | None) -> None:
+def _check_settings(task: str, splits: Sequence[str] | None, limit: int | None) -> None:
     if task not in TASKS:
         raise SettingError(f"task {shown(task)} does not exist; use {' or '.join(TASKS)}")
-    if label_scheme not in LABEL_SCHEMES:
-        raise SettingError(f"label scheme {shown(label_scheme)} does not exist; use {' or '.join(LABEL_SCHEMES)}")
     if splits is not None and not splits:
         raise SettingError("no split was asked for; name one or more, or leave splits out for all")
     if limit is not None and limit < 1:
@@ -137,20 +124,6 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
         problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
         raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")
     return DatasetSource(name, path or source)
-
-
-def _label_set(task: Task, read: Mapping[str, ReadSplit]) -> tuple[str, ...]:
-    """Return the labels of the train split, or of all where there is none; refuse others."""
-    defining = [read["train"]] if "train" in read else list(read.values())
-    found = {label for part in defining for sample in part.samples for label in sample.labels} | {*task.labels}
-    labels = tuple(sorted(found, key=lambda label: (label != OUTSIDE, label)))
-    for part in read.values():
-        for sample, place in zip(part.samples, part.places, strict=True):
-            if not found.issuperset(sample.labels):
-                offset, label = next(pair for pair in enumerate(sample.labels) if pair[1] not in found)
-                problem = f"label {shown(label)} is not in the train split, which has {', '.join(map(shown, labels))}"
-                raise DataError(f"{place.at(offset)}: {problem}; correct it, or add such samples to the train split")
-    return labels
 
 
 def _positive_notes(read: Mapping[str, ReadSplit]) -> dict[str, dict[str, int]]:

@@ -9,38 +9,39 @@ __all__ = ["Place", "RawSplit", "ReadSplit", "Row", "Sample", "Task"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sentence (``ner``) or one pair of texts (``nli``).
+    """One sentence, one text, or one pair of texts.
 
     Attributes
     ----------
     id
         Unique within its split.
     texts
-        The words of every text: ``(sentence,)`` or ``(premise, hypothesis)``. No text is empty, no word is
+        The words of every text: ``(sentence,)``, ``(text,)`` or ``(premise, hypothesis)``. No text is empty, no word is
         empty or holds white space.
     label
-        Label of the sample; None for a task that labels words.
-    word_labels
-        One label a word; None for a task that labels samples.
+        Class or number of the sample; None for none, and for a task that labels words.
     tags
-        One IOB2 tag a word for ``ner``, whatever the labels; None for ``nli``.
+        One tag a word, None for a word without: IOB2 for ``ner``, any for ``tokens``; None for a task that labels
+        samples, and for a corpus without labels.
+    group
+        What the sample belongs to: a document, a premise, a patient; None where nothing says so.
     """
 
     id: str
     texts: tuple[tuple[str, ...], ...]
-    label: str | None = None
-    word_labels: tuple[str, ...] | None = None
-    tags: tuple[str, ...] | None = None
+    label: str | float | None = None
+    tags: tuple[str | None, ...] | None = None
+    group: str | None = None
 
     @property
-    def row(self) -> tuple[str, tuple[tuple[str, ...], ...], str | None, tuple[str, ...] | None]:
-        """What `biocache.store.digests.digest_samples` takes of it."""
-        return self.id, self.texts, self.label, self.word_labels
+    def row(self) -> tuple[str, tuple[tuple[str, ...], ...]]:
+        """Id and texts: what decides the numbers of a run."""
+        return self.id, self.texts
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of the words, or the one label of the sample."""
-        return self.word_labels or (self.label or "",)
+    def labelled_row(self) -> tuple[object, ...]:
+        """Id, texts and labels: what decides the weights of a model that is fine-tuned on it."""
+        return self.id, self.texts, self.label, self.tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Task:
     labelled
         What has a label: ``words`` or ``samples``.
     read
-        Function of a split's name, its rows and the label scheme; it checks the rows and makes samples of them.
+        Function of a split's name and its rows; it checks the rows and makes samples of them.
     columns
         Field of a row to the names that datasets of the hub give it; the first is its name in local files.
     label_column
@@ -149,10 +150,8 @@ class Task:
         Fields that a source need not have.
     unlabelled
         Label that stands for a class number of -1; None where that number is an error.
-    label_schemes
-        Label schemes that the task distinguishes; the first is recorded in place of any other.
-    labels
-        Labels that every corpus has, whatever its samples.
+    iob2
+        Whether the labels are IOB2 tags.
     default_dataset
         Hub id of the dataset that is read where none is named; None where there is none.
     no_default
@@ -162,15 +161,14 @@ class Task:
     name: str
     views: Mapping[str, tuple[int, ...]]
     labelled: Literal["words", "samples"]
-    read: Callable[[str, RawSplit, str], ReadSplit]
+    read: Callable[[str, RawSplit], ReadSplit]
     columns: Mapping[str, tuple[str, ...]]
     label_column: str
     files: tuple[str, ...]
     expected_files: str
     optional_columns: frozenset[str] = frozenset()
     unlabelled: str | None = None
-    label_schemes: tuple[str, ...] = ("type",)
-    labels: tuple[str, ...] = ()
+    iob2: bool = False
     default_dataset: str | None = None
     no_default: str = ""
 

@@ -1,6 +1,6 @@
 """`extract`: a corpus and a model in, runs of a store out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -24,6 +24,8 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.hierarchy import refuse_foreign
+from biocache.store.keys import RunKey
+from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.reading import Run
 from biocache.store.spec import Provenance
 from biocache.store.storage import Storage, StorePlace, open_storage
@@ -115,7 +117,7 @@ def _fill(
         runs = _create_runs(root, plan, model, digest)
         reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
         for run in runs:
-            install_successor(run)
+            _install(root, plan, run)
         return [replace(report, remarks=model.remarks) for report in reports]
     loaded = load_model(*settings)
     traits = try_model(
@@ -131,7 +133,7 @@ def _fill(
         report = fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress)
         reports.append(replace(report, remarks=model.remarks))
         # Not before: what it replaces stays readable until it is complete.
-        install_successor(run)
+        _install(root, plan, run)
     return reports
 
 
@@ -139,7 +141,7 @@ def _create_runs(root: Storage, plan: ExtractionPlan, model: ModelPlan, digest: 
     """Create or resume all runs of a model, after checking that none of them is refused."""
     runs = [replace(run, spec=replace(run.spec, model_digest=digest)) for run in model.runs]
     refuse_foreign(root)
-    replaced = set()
+    replaced: set[RunKey] = set()
     for run in runs:
         try:
             resume_run(root, run.spec)
@@ -149,7 +151,25 @@ def _create_runs(root: Storage, plan: ExtractionPlan, model: ModelPlan, digest: 
             if not plan.request.overwrite:
                 raise
             replaced.add(run.key)
+    # The labels of a run that is replaced stay with it until its successor is in its place.
+    _keep_labels(root, plan, [run.key for run in runs if run.key not in replaced])
     return [_create_run(root, plan, model, run, replace_it=run.key in replaced) for run in runs]
+
+
+def _keep_labels(root: Storage, plan: ExtractionPlan, keys: Iterable[RunKey]) -> None:
+    """Keep the labels and groups of the corpus beside the runs of some keys."""
+    for split in dict.fromkeys(key.split for key in keys):
+        for name, labels in plan.labels(split).items():
+            place = LabelPlace(plan.request.task, plan.corpus.name, split, name)
+            keep_labels(root, place, labels, overwrite=plan.request.overwrite)
+
+
+def _install(root: Storage, plan: ExtractionPlan, run: Run) -> None:
+    """Put a run in its place if it is a successor, with the labels of the corpus."""
+    is_successor = run.group.folder != run.key.path
+    install_successor(run)
+    if is_successor:
+        _keep_labels(root, plan, [run.key])
 
 
 def _create_run(root: Storage, plan: ExtractionPlan, model: ModelPlan, run: RunPlan, *, replace_it: bool) -> Run:

@@ -1,8 +1,9 @@
 """Plan an extraction: everything about its runs that is known before a model is loaded."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from biocache.engine.models.trial import Traits, TrialSample
 from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
+from biocache.store.labels import LabelSet
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
 from biocache.store.schema import ATTENTION
 from biocache.store.spec import RunSpec
@@ -132,6 +134,11 @@ class ExtractionPlan:
         """The corpus."""
         return self.encoder.corpus
 
+    @cached_property
+    def labels(self) -> Callable[[str], dict[str, LabelSet]]:
+        """Returns the label sets of a split of the corpus; see `Corpus.label_sets`."""
+        return cache(self.corpus.label_sets)
+
     @property
     def runs(self) -> tuple[RunPlan, ...]:
         """All runs."""
@@ -174,7 +181,6 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         request.task,
         request.dataset,
         splits=request.splits,
-        label_scheme=request.label_scheme,
         limit=request.limit,
     )
     found = [
@@ -310,8 +316,6 @@ def _plan_runs(
             spec = RunSpec(
                 key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
                 dataset_digest=encoder.digest(split),
-                label_names=corpus.labels,
-                label_scheme=corpus.label_scheme,
                 limit=request.limit,
                 model_digest="",
                 tokenizer_digest=digest,
@@ -352,7 +356,6 @@ def _feeds_segments(encoding: Encoding, source: ModelSource, shape: ModelShape) 
 
 def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
     samples = corpus.splits[split]
-    code = {label: position for position, label in enumerate(corpus.labels)}
     positions = layout.tokens.positions()
 
     def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
@@ -381,5 +384,4 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "words/segment": encoding.word_segment,
         "words/token_start": np.where(kept, positions[np.minimum(encoding.word_token_start, len(positions) - 1)], -1),
         "words/token_count": encoding.word_token_count,
-        f"{corpus.task.labelled}/label": np.array([code[label] for s in samples for label in s.labels], np.int16),
     }

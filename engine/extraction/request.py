@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
-from biocache.engine.corpora.ner import LABEL_SCHEMES
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
@@ -89,8 +88,6 @@ class ExtractionRequest(CorpusRequest):
         Tokens after which a sample is cut; None for 512 or what the model can read, if that is less.
     limit
         Leading samples of each split to extract; None for all.
-    label_scheme
-        ``type`` or ``bio``.
     batch_tokens
         Tokens of a forward pass, padding included; None for a choice by device.
     window_tokens
@@ -142,9 +139,6 @@ class ExtractionRequest(CorpusRequest):
     dtype: str = option("float16", choices=DTYPES, help="Data type on disk.")
     compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type the model computes in.")
     device: str | None = option(None, help="Device of torch, such as cpu or cuda:1.", unset="cuda where there is one")
-    label_scheme: str = option(
-        "type", choices=LABEL_SCHEMES, help="Labels of ner: merged by entity type, or IOB2 tags."
-    )
     batch_tokens: int | None = option(
         None, low=1, help="Tokens of a forward pass, padding included.", unset="by device"
     )

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.corpora.task import Sample
+from biocache.engine.finetuning.targets import NO_LABEL, Targets
 
-__all__ = ["IGNORED", "Examples"]
-
-#: Label of tokens that the loss ignores: special tokens and all but the first of each word.
-IGNORED = -100
+__all__ = ["Examples"]
 
 
 class Examples:
@@ -24,31 +22,30 @@ class Examples:
         Tokens of the samples.
     samples
         Samples of one task.
-    labels
-        Names of the classes.
+    targets
+        What the labels are.
     order
         Positions of the samples in the order to hold them, int64 (example,); None for their own.
 
     Notes
     -----
-    A label is a position in `labels`: of the sample, or of each token, where a word's label is at its first token and
-    `IGNORED` elsewhere.
+    A label is a class or number of the sample, or a class of each token, where a word's label is at its first token and
+    `NO_LABEL` elsewhere.
     """
 
     def __init__(
         self,
         encoding: Encoding,
         samples: Sequence[Sample],
-        labels: Sequence[str],
+        targets: Targets,
         order: NDArray[np.integer] | None = None,
     ) -> None:
         self._encoding = encoding
-        self._by_token = samples[0].word_labels is not None
-        code = {label: position for position, label in enumerate(labels)}
-        self._labels = np.array([code[label] for sample in samples for label in sample.labels], np.int64)
+        self._by_token = targets.by_word
+        self._labels = targets.values(samples)
         if self._by_token:
             words, read = self._labels, encoding.word_token_count > 0
-            self._labels = np.full(len(encoding.token_id), IGNORED, np.int64)
+            self._labels = np.full(len(encoding.token_id), NO_LABEL, np.int64)
             self._labels[encoding.word_token_start[read]] = words[read]
         self._ends = np.cumsum(encoding.token_count, dtype=np.int64)
         self.order = np.arange(len(encoding.token_count)) if order is None else order
@@ -63,7 +60,7 @@ class Examples:
         fed: dict[str, Any] = {
             "input_ids": self._encoding.token_id[span].tolist(),
             "attention_mask": [1] * (span.stop - span.start),
-            "labels": self._labels[span].tolist() if self._by_token else int(self._labels[sample]),
+            "labels": self._labels[span].tolist() if self._by_token else self._labels[sample].item(),
         }
         if self._encoding.token_type is not None:
             fed["token_type_ids"] = self._encoding.token_type[span].tolist()

@@ -17,7 +17,7 @@ from biocache.engine.finetuning.material import Material, Source
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.scores import Predicted, score_splits, word_classes
 from biocache.engine.finetuning.spec import HYPERPARAMETERS, FinetuneSpec
-from biocache.engine.finetuning.subset import Subset
+from biocache.engine.finetuning.subset import Subset, digest_labelled
 from biocache.engine.machine import isolated, origin, seeded
 from biocache.engine.request import in_words_of
 from biocache.store.atomic import write_error
@@ -220,19 +220,20 @@ class _Finetuning:
             if on_progress is not None:
                 on_progress(FinetuneProgress(self.spec.path.as_posix(), done, total))
 
-        request, source, labels = self._material.request, self._source, self.spec.label_names
+        request, source, targets = self._material.request, self._source, self._material.targets
         encoding = source.encode(self._subset.samples)
         with seeded(request.seed):
-            model = attach_head(source.load_encoder().model, source.source, source.tokenizer, request.task, labels)
+            model = attach_head(source.load_encoder().model, source.source, source.tokenizer, targets)
         training = Training(
             model,
             source.tokenizer,
-            Examples(encoding, self._subset.samples, labels),
+            Examples(encoding, self._subset.samples, targets),
             None if request.patience is None else self._examples("validation"),
             request,
             self._material.device,
             workplace.steps,
             on_step,
+            targets=targets,
         )
         curve = training.run(step)
         scores = self._scores(training).merge(curve).assign(train_samples=self.spec.train_samples)
@@ -245,21 +246,23 @@ class _Finetuning:
         """Return the samples of a split, sorted by length."""
         encoding = self._source.encode_split(split)
         order = np.argsort(-encoding.token_count, kind="stable")
-        return Examples(encoding, self._material.corpus.splits[split], self.spec.label_names, order)
+        return Examples(encoding, self._material.corpus.splits[split], self._material.targets, order)
 
     def _scores(self, training: "Training") -> xr.Dataset:
-        corpus, labels = self._material.corpus, self.spec.label_names
+        corpus, targets = self._material.corpus, self._material.targets
         predicted = {}
         for split, samples in corpus.splits.items():
             if split != "train":
-                classes = training.predict(self._examples(split))
-                if corpus.task.labels_words:
-                    classes = word_classes(self._source.encode_split(split), classes, labels)
-                predicted[split] = Predicted(samples, classes)
-        return score_splits(predicted, labels, self.spec.label_scheme)
+                values = training.predict(self._examples(split))
+                if targets.by_word:
+                    usual = targets.usual(self._subset.samples)
+                    values = word_classes(self._source.encode_split(split), values, usual)
+                predicted[split] = Predicted(samples, values)
+        return score_splits(predicted, targets)
 
     def _origin(self, encoding: Encoding) -> Origin:
         notes = encoding.notes | dict(self._material.corpus.notes.get("train", {}))
+        notes |= {f"unlabelled_in_{split}": count for split, count in self._material.unlabelled.items()}
         notes |= {f"duplicates_in_{split}": count for split, count in self._subset.duplicates.items()}
         return Origin(
             base_source=self._source.source.base,
@@ -278,12 +281,12 @@ def _spec(material: Material, source: Source, size: int, subset: Subset) -> Fine
         model=source.source.name,
         training_size=size,
         seed=request.seed,
-        label_names=corpus.labels,
-        label_scheme=corpus.label_scheme,
+        label_names=material.targets.names,
+        label_scheme=material.targets.scheme,
         limit=request.limit,
         train_samples=len(subset.samples),
         subset_digest=subset.digest,
-        validation_digest=None if request.patience is None else corpus.digest("validation"),
+        validation_digest=None if request.patience is None else digest_labelled(corpus.splits["validation"]),
         base_digest=source.digests[0],
         pooler_digest=source.digests[1],
         tokenizer_digest=source.tokenizer_digest,

@@ -1,9 +1,8 @@
 """Classifiers: an encoder as extraction loads it, with a new head for the labels of a task."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from biocache.engine.corpora.base import TASKS
+from biocache.engine.finetuning.targets import Targets
 from biocache.engine.models.loading import POOLER
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
@@ -19,8 +18,7 @@ def attach_head(
     encoder: "PreTrainedModel",
     source: ModelSource,
     tokenizer: "PreTrainedTokenizerBase",
-    task: str,
-    labels: Sequence[str],
+    targets: Targets,
 ) -> "PreTrainedModel":
     """Put a new head on a pre-trained encoder.
 
@@ -35,10 +33,8 @@ def attach_head(
         Where it came from.
     tokenizer
         Its tokenizer, from `biocache.engine.corpora.tokenizers.load_tokenizer`.
-    task
-        Task: ``ner`` for a label a token, ``nli`` for a label a sequence.
-    labels
-        Names of the classes.
+    targets
+        What it predicts: a class a token, or a class or a number a sequence.
 
     Returns
     -------
@@ -54,20 +50,22 @@ def attach_head(
     import torch
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    by_word = TASKS[task].labels_words
-    kind = AutoModelForTokenClassification if by_word else AutoModelForSequenceClassification
+    kind = AutoModelForTokenClassification if targets.by_word else AutoModelForSequenceClassification
     config = load_config(source)
+    # A head of one output, without names, is of a number.
+    labels = targets.names or ("LABEL_0",)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: position for position, label in enumerate(labels)}
     config.pad_token_id = tokenizer.pad_token_id
-    config.problem_type = None if by_word else "single_label_classification"
+    of_samples = "regression" if targets.numeric else "single_label_classification"
+    config.problem_type = None if targets.by_word else of_samples
     with quiet_transformers():
         try:
             model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except ValueError as error:
             raise ModelError(
                 f"model {source.name!r} ({config.model_type}) has no {kind.__name__.removeprefix('AutoModelFor')} head "
-                f"in transformers, which task {task} needs; choose another model"
+                f"in transformers, which these labels need; choose another model"
             ) from error
     copied = model.base_model.load_state_dict(encoder.state_dict(), strict=False)
     # A pooler is part of the encoder in some families and of the head in others.

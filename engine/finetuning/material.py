@@ -1,6 +1,7 @@
 """Inputs of fine-tuning: the corpus with its subsets, and pre-trained models with their encodings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 
 from biocache.engine.corpora.encoding import Encoding, encode
@@ -9,6 +10,7 @@ from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.subset import draw_subset, refuse_duplicates
+from biocache.engine.finetuning.targets import Targets, labelled
 from biocache.engine.machine import choose_device, seeded
 from biocache.engine.models.loading import LoadedModel, load_model, weights_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
@@ -36,7 +38,16 @@ class Material:
     def __init__(self, request: FinetuneRequest) -> None:
         self.request = request
         self.device = _choose_device(request)
-        self.corpus = read_corpus(request.task, request.dataset, label_scheme=request.label_scheme, limit=request.limit)
+        read = read_corpus(request.task, request.dataset, limit=request.limit)
+        # Without a label there is nothing to learn from a sample, and nothing to score.
+        splits = {name: labelled(samples) for name, samples in read.splits.items()}
+        self.corpus = replace(read, splits={name: samples for name, samples in splits.items() if samples})
+        #: Samples without label, by split, that are left out; only counts above zero.
+        self.unlabelled = {
+            name: len(read.splits[name]) - len(samples)
+            for name, samples in splits.items()
+            if len(samples) < len(read.splits[name])
+        }
         if "train" not in self.corpus.splits:
             raise DataError(f"{self.corpus.source}: no split 'train' to fine-tune on; add it to the dataset")
         if request.patience is not None and "validation" not in self.corpus.splits:
@@ -46,6 +57,7 @@ class Material:
         if len(self.corpus.splits) == 1:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
+        self.targets = Targets.of(self.corpus, request.label_scheme)
         #: Return the samples of a training size.
         self.subset = cache(lambda size: draw_subset(self.corpus, size, request.seed))
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from biocache.engine.corpora.ner import LABEL_SCHEMES
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
+from biocache.store.schema import LABEL_SCHEMES
 
 __all__ = ["COMPUTE_DTYPES", "FinetuneRequest"]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.encoding import Encoding
-from biocache.engine.corpora.ner import OUTSIDE
 from biocache.engine.corpora.task import Sample
-from biocache.engine.metrics import as_iob2, score_classes, score_entities
+from biocache.engine.finetuning.targets import NO_LABEL, Targets
+from biocache.engine.metrics import NUMBER_SCORES, as_iob2, score_classes, score_entities, score_numbers
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 
@@ -27,15 +26,16 @@ class Predicted:
     ----------
     samples
         The samples.
-    classes
-        Predicted classes, int64: one a word (``ner``, the samples' words one after another) or one a sample.
+    values
+        Predicted classes, int64: one a word (the samples' words one after another) or one a sample; or numbers, one a
+        sample.
     """
 
     samples: Sequence[Sample]
-    classes: NDArray[np.int64]
+    values: NDArray[Any]
 
 
-def word_classes(encoding: Encoding, rows: NDArray[np.integer], labels: Sequence[str]) -> NDArray[np.int64]:
+def word_classes(encoding: Encoding, rows: NDArray[np.integer], usual: int) -> NDArray[np.int64]:
     """Read the class of every word at its first token.
 
     Parameters
@@ -44,15 +44,15 @@ def word_classes(encoding: Encoding, rows: NDArray[np.integer], labels: Sequence
         Tokens of the samples.
     rows
         Predicted classes (sample, token), as long along ``token`` as the longest sample.
-    labels
-        Names of the classes.
+    usual
+        Class of words without tokens, because they were cut off; see `Targets.usual`.
 
     Returns
     -------
     numpy.ndarray
-        int64 (word,). A word without tokens, because it was cut off, is outside of every entity: ``O``.
+        int64 (word,).
     """
-    classes = np.full(len(encoding.word_text), labels.index(OUTSIDE), np.int64)
+    classes = np.full(len(encoding.word_text), usual, np.int64)
     read = encoding.word_token_count > 0
     sample = np.repeat(np.arange(len(rows)), encoding.word_count)[read]
     start = np.cumsum(encoding.token_count, dtype=np.int64) - encoding.token_count
@@ -60,39 +60,39 @@ def word_classes(encoding: Encoding, rows: NDArray[np.integer], labels: Sequence
     return classes
 
 
-def score_splits(predicted: Mapping[str, Predicted], labels: Sequence[str], label_scheme: str) -> xr.Dataset:
+def score_splits(predicted: Mapping[str, Predicted], targets: Targets) -> xr.Dataset:
     """Score the predictions for some splits.
 
     Parameters
     ----------
     predicted
         Split name to its predictions.
-    labels
-        Names of the classes.
-    label_scheme
-        How entities are predicted: ``bio``, as IOB2 tags, or ``type``, as entity types, where consecutive words of one
-        type are one entity. The truth is the corpus's own entities for both.
+    targets
+        What was predicted. Entities are predicted as IOB2 tags, or as entity types, where consecutive words of one type
+        are one entity; the truth is the corpus's own entities for both.
 
     Returns
     -------
     xarray.Dataset
-        float64 in [0, 1] with dims split: ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``,
+        float64 in [0, 1] with dims split: ``accuracy``, ``macro_f1``, ``micro_f1`` and, for IOB2 tags,
         ``entity_precision``, ``entity_recall``, ``entity_f1``; with dims (split, label): ``precision``, ``recall``,
-        ``f1``. int64 counts: ``items`` and, for ``ner``, ``entities`` (split), ``support`` (split, label) and
-        ``confusion`` (split, label, predicted_label). Their definitions are those of `biocache.engine.metrics`.
+        ``f1``. int64 counts: ``items`` and, for IOB2 tags, ``entities`` (split), ``support`` (split, label) and
+        ``confusion`` (split, label, predicted_label). For numbers: ``r2``, ``pearson``, ``spearman`` and ``rmse``
+        (split), without labels. Words and samples without label are not scored. The definitions are those of
+        `biocache.engine.metrics`.
     """
-    parts = {split: _score(part, labels, label_scheme) for split, part in predicted.items()}
+    parts = {split: _score(part, targets) for split, part in predicted.items()}
     made = next(iter(parts.values()))
     variables = {
         name: (
             ("split", *dims),
             np.array([part[name] for part in parts.values()]),
-            dict(_UNIT) if name not in _COUNTS else {"units": "1"},
+            dict(_UNIT) if name not in _UNBOUNDED else {"units": "1"},
         )
         for name, dims in _DIMS.items()
         if name in made
     }
-    text = np.array(labels, dtype=object)
+    text = np.array(targets.names, dtype=object)
     coordinates = {"split": np.array(list(parts), dtype=object), "label": text}
     return xr.Dataset(variables, coordinates | {"predicted_label": text})
 
@@ -103,6 +103,7 @@ _DIMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("precision", "recall", "f1", "support"), ("label",)),
     "confusion": ("label", "predicted_label"),
     **dict.fromkeys(("entity_precision", "entity_recall", "entity_f1", "entities"), ()),
+    **dict.fromkeys(NUMBER_SCORES, ()),
 }
 # Dimensions of what else a checkpoint records: its training.
 _OTHER_DIMS: dict[str, tuple[str, ...]] = {
@@ -110,7 +111,7 @@ _OTHER_DIMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("loss", "learning_rate"), ("step",)),
     "validation_loss": ("evaluation_step",),
 }
-_COUNTS = {"items", "entities", "support", "confusion"}
+_UNBOUNDED = {"items", "entities", "support", "confusion", *NUMBER_SCORES}
 
 
 def check_scores(scores: xr.Dataset) -> None:
@@ -121,7 +122,8 @@ def check_scores(scores: xr.Dataset) -> None:
     ValueError
         If a variable is missing, or its dimensions or type are not those of `score_splits` and `Training.run`.
     """
-    absent = {"split", "label", "accuracy", *_OTHER_DIMS} - {"validation_loss"} - set(scores.variables)
+    main = "r2" if "r2" in scores.variables else "accuracy"
+    absent = {"split", "label", main, *_OTHER_DIMS} - {"validation_loss"} - set(scores.variables)
     if absent:
         raise ValueError(f"{', '.join(sorted(absent))} is missing")
     for coordinate in ("split", "label"):
@@ -134,16 +136,27 @@ def check_scores(scores: xr.Dataset) -> None:
             raise ValueError(f"{name} is not of numbers along {dims}")
 
 
-def _score(part: Predicted, labels: Sequence[str], label_scheme: str) -> dict[str, Any]:
-    code = {label: position for position, label in enumerate(labels)}
-    gold = np.array([code[label] for sample in part.samples for label in sample.labels])
-    found = {**vars(score_classes(gold, part.classes, labels)), "items": len(gold)}
-    if part.samples[0].word_labels is not None:
-        ends = np.cumsum([0, *(len(sample.labels) for sample in part.samples)]).tolist()
-        guessed = [[labels[position] for position in part.classes[a:b].tolist()] for a, b in pairwise(ends)]
-        if label_scheme == "type":
-            guessed = [as_iob2(types) for types in guessed]
-        entities = score_entities([sample.tags or () for sample in part.samples], guessed)
+def _score(part: Predicted, targets: Targets) -> dict[str, Any]:
+    gold = targets.values(part.samples)
+    known = ~np.isnan(gold) if targets.numeric else gold != NO_LABEL
+    if targets.numeric:
+        return {**score_numbers(gold[known], part.values[known]), "items": int(known.sum())}
+    found = {**vars(score_classes(gold[known], part.values[known], targets.names)), "items": int(known.sum())}
+    if targets.iob2:
+        entities = score_entities(*_sentences(part, targets, known))
         found |= {f"entity_{name}": getattr(entities, name) for name in ("precision", "recall", "f1")}
         found["entities"] = entities.support
     return found
+
+
+def _sentences(part: Predicted, targets: Targets, known: NDArray[np.bool_]) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the IOB2 tags of the words of each sentence: the corpus's own, and those predicted."""
+    ends = np.cumsum([0, *(sum(map(len, sample.texts)) for sample in part.samples)]).tolist()
+    names = np.array(targets.names, dtype=object)[part.values]
+    own, guessed = [], []
+    for sample, begin, end in zip(part.samples, ends, ends[1:], strict=False):
+        kept = known[begin:end]
+        own.append([tag for tag in sample.tags or () if tag is not None])
+        tags = names[begin:end][kept].tolist()
+        guessed.append(as_iob2(tags) if targets.scheme == "type" else tags)
+    return own, guessed

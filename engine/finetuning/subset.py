@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
-from biocache.engine.corpora.ner import OUTSIDE, entity_type
 from biocache.engine.corpora.task import Sample
 from biocache.store.digests import digest_samples
 from biocache.store.errors import DataError, SettingError
+from biocache.store.schema import OUTSIDE, entity_type
 from biocache.store.text import shown
 
-__all__ = ["Subset", "draw_subset", "refuse_duplicates", "strata", "training_subset"]
+__all__ = ["Subset", "digest_labelled", "draw_subset", "refuse_duplicates", "strata", "training_subset"]
 
 _LISTED = 5
+# Parts of equal size that numbers fall into, so that a subset has small and large ones.
+_FIFTHS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +65,14 @@ def draw_subset(corpus: Corpus, training_size: int, seed: int) -> Subset:
     duplicates = {name: len(_duplicates(samples, split)) for name, split in _held_out(corpus)}
     return Subset(
         samples,
-        digest_samples(sample.row for sample in samples),
+        digest_labelled(samples),
         {name: count for name, count in duplicates.items() if count},
     )
+
+
+def digest_labelled(samples: Sequence[Sample]) -> str:
+    """Return the SHA-256 (hexadecimal) of the ids, words and labels of some samples, in their order."""
+    return digest_samples(sample.labelled_row for sample in samples)
 
 
 def refuse_duplicates(corpus: Corpus, share: float) -> None:
@@ -110,8 +117,9 @@ def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Samp
 def strata(samples: Sequence[Sample]) -> list[str]:
     """Return the stratum of each sample.
 
-    For ``nli`` it is the label. For ``ner`` it is the entity type of the sentence that the fewest sentences
-    hold, so that rare types keep their share, and ``O`` for a sentence without entities.
+    For samples with labels it is the label, for numbers the fifth of them that the number lies in. For sentences whose
+    words have labels it is the label (of entities the type) that the fewest sentences hold, so that rare ones keep
+    their share, and ``O`` for a sentence without entities.
 
     Parameters
     ----------
@@ -123,14 +131,23 @@ def strata(samples: Sequence[Sample]) -> list[str]:
     list of str
         One class a sample; shape (sample,).
     """
-    types = [set(map(entity_type, sample.tags or ())) - {OUTSIDE} for sample in samples]
+    if any(isinstance(sample.label, float | int) for sample in samples):
+        numbers = np.array([sample.label for sample in samples], np.float64)
+        bounds = np.quantile(numbers, np.arange(1, _FIFTHS) / _FIFTHS)
+        return [str(fifth) for fifth in np.searchsorted(bounds, numbers, side="right")]
+    types = [{_type(tag) for tag in sample.tags or () if tag is not None} - {OUTSIDE} for sample in samples]
     sentences = Counter(name for found in types for name in found)
     return [
-        sample.label
+        str(sample.label)
         if sample.label is not None
         else min(found, key=lambda name: (sentences[name], name), default=OUTSIDE)
         for sample, found in zip(samples, types, strict=True)
     ]
+
+
+def _type(tag: str) -> str:
+    """Return the entity type of an IOB2 tag, any other tag as it is."""
+    return entity_type(tag) if tag[:2] in ("B-", "I-") else tag
 
 
 def training_subset(samples: Sequence[Sample], training_size: int, seed: int) -> NDArray[np.int64]:

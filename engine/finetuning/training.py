@@ -26,9 +26,9 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from biocache.engine.corpora.base import TASKS
-from biocache.engine.finetuning.examples import IGNORED, Examples
+from biocache.engine.finetuning.examples import Examples
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.finetuning.targets import NO_LABEL, Targets
 from biocache.engine.machine import quiet_loggers
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.arrays import UNREADABLE
@@ -69,6 +69,8 @@ class Training:
         Where steps are saved.
     on_step
         Called with the steps done and all steps.
+    targets
+        What is predicted.
     """
 
     def __init__(
@@ -81,13 +83,16 @@ class Training:
         device: str,
         folder: Path,
         on_step: Callable[[int, int], None],
+        *,
+        targets: Targets,
     ) -> None:
         self._train = train
         self._pace = _Pace(on_step)
         callbacks: list[TrainerCallback] = [self._pace]
         if request.patience is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=request.patience))
-        collate = DataCollatorForTokenClassification if TASKS[request.task].labels_words else DataCollatorWithPadding
+        collate = DataCollatorForTokenClassification if targets.by_word else DataCollatorWithPadding
+        self._unit = "1" if targets.numeric else "nat"
         self._resumed: Path | None = None
         with self._explained("moving the model to the device"), quiet_transformers():
             self._trainer = _Trainer(
@@ -97,8 +102,8 @@ class Training:
                 train_dataset=train,
                 eval_dataset=validation,
                 callbacks=callbacks,
-                compute_loss_func=_mean_cross_entropy,
-                preprocess_logits_for_metrics=_predicted,
+                compute_loss_func=_mean_squared_error if targets.numeric else _mean_cross_entropy,
+                preprocess_logits_for_metrics=_predicted_number if targets.numeric else _predicted_class,
             )
             # It prints to stdout.
             self._trainer.remove_callback(PrinterCallback)
@@ -114,7 +119,8 @@ class Training:
         Returns
         -------
         xarray.Dataset
-            float64: ``loss`` (step), the mean cross-entropy of the batches since the step before, in nats;
+            float64: ``loss`` (step), the mean cross-entropy of the batches since the step before, in nats, or for
+            numbers the mean squared error, in their unit squared;
             ``learning_rate`` (step); ``seconds``, the wall time of the training in this process, and
             ``samples_per_second`` that it trained on, each epoch counted. With `patience` also ``validation_loss``
             (evaluation_step) in nats: the mean over samples of the mean cross-entropy of the batch that each is in.
@@ -139,8 +145,8 @@ class Training:
                 raise _diverged(f"weight {name} is not finite after step {self._pace.done}")
         return self._curve()
 
-    def predict(self, examples: Examples) -> NDArray[np.int64]:
-        """Return the class of the largest logit.
+    def predict(self, examples: Examples) -> NDArray[Any]:
+        """Return the class of the largest logit, or the number.
 
         Parameters
         ----------
@@ -151,7 +157,8 @@ class Training:
         -------
         numpy.ndarray
             int64 (sample,) for a sequence classifier; (sample, token) for a token classifier, as long along ``token``
-            as the longest sample; values beyond a sample's end have no meaning. In the order of the samples.
+            as the longest sample; values beyond a sample's end have no meaning. float32 (sample,) for numbers. In the
+            order of the samples.
 
         Raises
         ------
@@ -159,7 +166,7 @@ class Training:
             If memory does not suffice.
         """
         with self._explained("scoring"), quiet_transformers(), quiet_loggers(*_LOUD):
-            predicted: NDArray[np.int64] = self._trainer.predict(examples).predictions
+            predicted: NDArray[Any] = self._trainer.predict(examples).predictions
         return predicted[np.argsort(examples.order)]
 
     def save(self, folder: Path) -> None:
@@ -180,7 +187,7 @@ class Training:
         rate = self._pace.epochs * len(self._train) / max(self._pace.seconds, 1e-9)
         curve = xr.Dataset(
             {
-                "loss": ("step", [entry["loss"] for entry in noted], {"units": "nat"}),
+                "loss": ("step", [entry["loss"] for entry in noted], {"units": self._unit}),
                 "learning_rate": ("step", [entry["learning_rate"] for entry in noted], {"units": "1"}),
                 "seconds": ((), self._pace.seconds, {"units": "s"}),
                 "samples_per_second": ((), rate, {"units": "s-1"}),
@@ -189,7 +196,7 @@ class Training:
         )
         if not evaluated:
             return curve
-        losses = ("evaluation_step", [entry["eval_loss"] for entry in evaluated], {"units": "nat"})
+        losses = ("evaluation_step", [entry["eval_loss"] for entry in evaluated], {"units": self._unit})
         return curve.assign(validation_loss=losses, evaluation_step=[entry["step"] for entry in evaluated])
 
     @contextmanager
@@ -288,9 +295,23 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
     return arguments
 
 
-def _predicted(logits: Any, _labels: Any) -> "torch.Tensor":
-    first: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
-    return first.argmax(-1)
+def _predicted_class(logits: Any, _labels: Any) -> torch.Tensor:
+    return _first(logits).argmax(-1)
+
+
+def _predicted_number(logits: Any, _labels: Any) -> torch.Tensor:
+    return _first(logits).float().squeeze(-1)
+
+
+def _first(logits: Any) -> torch.Tensor:
+    found: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
+    return found
+
+
+def _mean_squared_error(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """Return the squared error of a forward pass, divided by the samples of its optimiser step."""
+    total = torch.nn.functional.mse_loss(outputs.logits.float().squeeze(-1), labels.float(), reduction="sum")
+    return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
 def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -301,9 +322,9 @@ def _mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: 
     """
     logits = outputs.logits.float()
     total = torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=NO_LABEL, reduction="sum"
     )
-    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+    return total / ((labels != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class _Trainer(Trainer):  # type: ignore[misc]

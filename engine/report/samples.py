@@ -15,7 +15,8 @@ from biocache.engine.analyses.attention.alignment import align
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
 from biocache.store.chunks import dense_maps
-from biocache.store.errors import BiocacheError
+from biocache.store.errors import BiocacheError, RunNotFoundError
+from biocache.store.labels import Labels
 
 __all__ = ["LEVELS", "ShownSample", "choose_samples", "find_shown", "read_maps"]
 
@@ -114,16 +115,25 @@ def _described(run: Run, sample: int) -> ShownSample:
     start = int(run.column("samples/word_start")[sample])
     words = np.arange(start, start + int(run.column("samples/word_count")[sample]))
     words = words[run.column("words/token_count")[words] > 0]
-    names = run.spec.label_names
-    of_words = run.labelled == "words"
+    own = _gold(run)
+    texts = None if own is None else own.texts.astype(str)
+    of_words = own is not None and own.level == "words"
     return ShownSample(
         position=sample,
         sample_id=str(run.column("samples/sample_id")[sample]),
         words=tuple(map(str, run.column("words/word_text")[words])),
         segments=tuple(map(int, run.column("words/segment")[words])),
-        labels=tuple(names[code] for code in run.column("words/label")[words]) if of_words else None,
-        label=None if of_words else names[int(run.column("samples/label")[sample])],
+        labels=tuple(texts[words].tolist()) if texts is not None and of_words else None,
+        label=str(texts[sample]) if texts is not None and not of_words else None,
     )
+
+
+def _gold(run: Run) -> Labels | None:
+    """Return the corpus's own labels, entity tags merged by type; None where there are none."""
+    try:
+        return run.labels().merged()
+    except RunNotFoundError:
+        return None
 
 
 def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8]]:

@@ -96,7 +96,7 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
         given[f"tokens/{name}"] = np.full(plan.tokens.length, fill)
         given[f"tokens/{name}"][positions] = values
     given["tokens/token_text"] = np.array(["t"] * plan.tokens.length, dtype=object)
-    return plan, {variable.path: given[variable.path] for variable in schema.columns("ner")}
+    return plan, {variable.path: given[variable.path] for variable in schema.columns()}
 
 
 def make_run(root: Path, tokens: int) -> Run:

@@ -238,7 +238,7 @@ def test_damaged_metadata_of_the_activations(source: Synthetic, run: Run, name: 
 @pytest.mark.parametrize("damage", [delete, empty, truncate, zero])
 def test_a_damaged_column(tmp_path: Path, task: str, damage: Callable[[Path], None]) -> None:
     run = synthetic(task=task).write_all(tmp_path / "s.zarr")
-    for path in ["packs/first_sample", *(variable.path for variable in schema.columns(task))]:
+    for path in ["packs/first_sample", *(variable.path for variable in schema.columns())]:
         chunk = run.path / path / "c/0"
         sound = chunk.read_bytes()
         damage(chunk)
@@ -253,7 +253,7 @@ def test_a_damaged_column(tmp_path: Path, task: str, damage: Callable[[Path], No
 @pytest.mark.parametrize("damage", [empty, truncate, zero])
 def test_a_damaged_column_that_was_sealed(run: Run, damage: Callable[[Path], None]) -> None:
     """The seal is not all: what a table cannot be decoded from is reported, whoever wrote it."""
-    for path in ["packs/first_sample", *(variable.path for variable in schema.columns("ner"))]:
+    for path in ["packs/first_sample", *(variable.path for variable in schema.columns())]:
         chunk = run.path / path / "c/0"
         sound = chunk.read_bytes()
         damage(chunk)
@@ -397,7 +397,7 @@ def test_tampered_words_are_reported(run: Run, path: str, change: Callable[[Any]
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_a_column_of_another_length_is_reported(tmp_path: Path, task: str) -> None:
-    for number, variable in enumerate(schema.columns(task)):
+    for number, variable in enumerate(schema.columns()):
         if variable.path not in LAYOUT:
             run = synthetic(task=task).write_all(tmp_path / str(number))
             tamper(run, variable.path, shortened)

@@ -30,7 +30,7 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.folders import Folder
-from biocache.store.integrity import repair, verify_results, verify_run
+from biocache.store.integrity import repair, verify_bundles, verify_run
 from biocache.store.objects import ObjectStorage
 from biocache.store.reading import Run
 from biocache.store.records import record_path
@@ -228,7 +228,7 @@ def test_results_are_kept_found_and_bound_to_their_inputs(place: Storage) -> Non
     place.put(one, packed(files | {"score/c/0": files["score/c/0"][:-1] + b"!"}))
     with pytest.raises(IntegrityError, match="checksum does not match"):
         [result.load() for result in Store.open(place).results()]
-    (problem,) = verify_results(place, result_files(place))
+    (problem,) = verify_bundles(place, result_files(place))
     repair(place, [problem])
     assert result_files(place) == [two if problem.place == one else one]
 
@@ -311,7 +311,7 @@ def test_results_that_cannot_be_reached_are_no_damage(server: Server) -> None:
     place = on(server)
     save_result(place, "probe", {"a": 1}, xr.Dataset({"x": ("y", [1.0])}))
     with server.failing(every(1, "503", ("GET",))), pytest.raises(StorageError):
-        list(verify_results(place, [f"results/probe/{'0' * 64}.zip"]))
+        list(verify_bundles(place, [f"results/probe/{'0' * 64}.zip"]))
     with server.failing(lambda environ: "503" if ".zip" in environ["PATH_INFO"] else ""), pytest.raises(StorageError):
         Store.open(place).verify(repair=True)
     assert find_result(place, "probe", {"a": 1}) is not None

@@ -26,7 +26,7 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.folders import Folder
-from biocache.store.integrity import repair, verify_results
+from biocache.store.integrity import repair, verify_bundles
 from biocache.store.results import find_result, list_results, result_files, save_result
 
 INPUTS = {"runs": [{"run": "ner/c/m", "spec": "0" * 64}], "settings": {"c": 1.5, "probe": "svc", "seed": None}}
@@ -157,7 +157,7 @@ def test_damage_is_an_error_that_says_what_to_delete(tmp_path: Path, damage: str
     told = f"result {result.path} cannot be read .*remove it with `Store.verify.repair=True.` and run the same"
     with pytest.raises(IntegrityError, match=told):
         find_result(tmp_path, "probe", INPUTS)
-    (problem,) = verify_results(Folder(tmp_path), result_files(Folder(tmp_path)))
+    (problem,) = verify_bundles(Folder(tmp_path), result_files(Folder(tmp_path)))
     assert (problem.place, problem.pack) == (result.file, None)
     assert "remove it with `biocache verify --repair`" in problem.message
     assert len(repair(Folder(tmp_path), [problem])) == 1
@@ -209,7 +209,7 @@ def test_a_changed_attribute_that_was_sealed_is_seen(tmp_path: Path, change: str
     if change == "variables":
         with pytest.raises(IntegrityError, match=f"result {changed} cannot be read"):
             find_result(tmp_path, "probe", INPUTS)
-        assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 1
+        assert len(list(verify_bundles(Folder(tmp_path), result_files(Folder(tmp_path))))) == 1
     else:
         assert_damaged(tmp_path, changed)
 
@@ -223,7 +223,7 @@ def assert_damaged(root: Path, file: Path) -> None:
     assert [f"result {file} cannot be read" in problem.message for problem in problems] == [True]
     with pytest.raises(IntegrityError):
         list_results(root)
-    (found,) = verify_results(Folder(root), result_files(Folder(root)))
+    (found,) = verify_bundles(Folder(root), result_files(Folder(root)))
     assert root / found.place == file
 
 
@@ -240,7 +240,7 @@ def test_exchanged_parts_of_two_results_are_seen(tmp_path: Path, what: str) -> N
     for inputs in (INPUTS, {"other": 1}):
         with pytest.raises(IntegrityError, match="cannot be read"):
             find_result(tmp_path, "probe", inputs)
-    assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
+    assert len(list(verify_bundles(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
 
 
 def test_a_result_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from biocache.store import BiocacheError, Run, Store, schema
 from biocache.store.archives import packed, unpacked
 from biocache.store.errors import IntegrityError, StoreFormatError
 from biocache.store.folders import Folder
-from biocache.store.integrity import verify_results, verify_run
+from biocache.store.integrity import verify_bundles, verify_run
 from biocache.store.metadata import MetadataError
 from biocache.store.records import record_path
 from biocache.store.results import find_result, list_results, result_files, save_result
@@ -64,7 +64,7 @@ def answers(run: Run) -> dict[str, Any]:
 
 def table_paths(run: Run) -> list[str]:
     layers = [f"{name}/layer" for name in run.spec.keep]
-    return ["packs/first_sample", *layers, *(variable.path for variable in schema.columns(run.key.task))]
+    return ["packs/first_sample", *layers, *(variable.path for variable in schema.columns())]
 
 
 def problems(root: Path) -> list[str]:
@@ -207,7 +207,7 @@ def test_every_flipped_byte_of_a_result_is_seen(root: Path) -> None:
                 continue
         with pytest.raises((IntegrityError, StoreFormatError)):
             find_result(root, "probe", INPUTS)
-        assert [problem.place for problem in verify_results(Folder(root), [file])] == [file], position
+        assert [problem.place for problem in verify_bundles(Folder(root), [file])] == [file], position
     (root / file).write_bytes(sound)
     for path, written in files.items():
         # With the checksums of the archive made again.
@@ -217,9 +217,9 @@ def test_every_flipped_byte_of_a_result_is_seen(root: Path) -> None:
                 continue
             with pytest.raises((IntegrityError, StoreFormatError)):
                 find_result(root, "probe", INPUTS)
-            assert [problem.place for problem in verify_results(Folder(root), [file])] == [file], (path, position)
+            assert [problem.place for problem in verify_bundles(Folder(root), [file])] == [file], (path, position)
     (root / file).write_bytes(sound)
-    assert list(verify_results(Folder(root), [file])) == []
+    assert list(verify_bundles(Folder(root), [file])) == []
 
 
 # Exchanges
@@ -425,7 +425,7 @@ def test_exchanged_parts_of_results_are_seen(tmp_path: Path, part: str) -> None:
     for one in inputs:
         with pytest.raises(IntegrityError, match="cannot be read"):
             find_result(tmp_path, "probe", one)
-    assert len(list(verify_results(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
+    assert len(list(verify_bundles(Folder(tmp_path), result_files(Folder(tmp_path))))) == 2
 
 
 def test_exchanged_chunks_of_one_result_are_seen(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_exchanged_chunks_of_one_result_are_seen(tmp_path: Path) -> None:
         swap(group / "score/c/0", group / "other/c/0")
     with pytest.raises(IntegrityError, match="is not what was written"):
         find_result(tmp_path, "probe", INPUTS)
-    assert len(list(verify_results(Folder(tmp_path), [file]))) == 1
+    assert len(list(verify_bundles(Folder(tmp_path), [file]))) == 1
 
 
 def test_a_result_that_was_copied_to_another_place_is_refused(tmp_path: Path) -> None:
@@ -450,7 +450,7 @@ def test_a_result_that_was_copied_to_another_place_is_refused(tmp_path: Path) ->
     assert ["was copied or moved here" in error.message for error in found] == [True, True]
     with pytest.raises(IntegrityError, match="was copied or moved here"):
         find_result(tmp_path, "finetune", INPUTS)
-    assert [problem.place for problem in verify_results(Folder(tmp_path), places)] == places
+    assert [problem.place for problem in verify_bundles(Folder(tmp_path), places)] == places
 
 
 def test_an_older_result_of_the_same_inputs_is_whole(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
         pairs = slice(plan.entries.start[sample], plan.entries.start[sample] + plan.entries.count[sample])
         np.testing.assert_array_equal(hidden[:, tokens], source.hidden[sample])
         np.testing.assert_array_equal(attention[:, :, pairs], source.entries(sample))
-    for variable in schema.columns("ner"):
+    for variable in schema.columns():
         stored = group[variable.path]
         assert stored.metadata.dimension_names == variable.dims
         assert stored.attrs["long_name"] == variable.meaning

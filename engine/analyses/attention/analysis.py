@@ -34,7 +34,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
     plots = ("means", "above-chance")
     examples = (
         "biocache compare-attention --task ner --model biobert --training-size 10,30,50,100 --plot heads.png",
-        "biocache compare-attention --task nli --model bert --against gpt2 --metric js,entropy --by label",
+        "biocache compare-attention --task nli --model bert --against gpt2 --metric js,entropy --by gold",
     )
 
     def select(self, store: "Store", request: AttentionRequest) -> "ComparedRuns":
@@ -44,8 +44,9 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         return find_runs(store, request)
 
     def inputs(self, request: AttentionRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
-        """Return the identities of the runs."""
-        return {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]}
+        """Return the identities of the runs, and of the labels that means are split by."""
+        labels = {} if runs.labels is None else {"labels": runs.labels.digest}
+        return {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]} | labels
 
     def tasks(self, store: "Store", request: AttentionRequest, runs: "ComparedRuns") -> "list[Task]":
         """Return tasks for each layer, or of all pairs each two, and some packs of the baseline."""

@@ -25,7 +25,7 @@ def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
     """Return what a request measures of every pair of blocks."""
     return Measures(
         metrics=request.metrics,
-        labels=len(runs.baseline.spec.label_names) if request.by is not None else None,
+        labels=None if runs.labels is None else len(runs.labels.names),
         resamples=request.resamples,
         seed=request.resampling_seed,
         diagonal=not request.all_pairs,
@@ -46,10 +46,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     """Return tasks whose results add, for each layer (or pair of layers) and some packs of the baseline."""
     baseline, measures = runs.baseline, measures_of(runs, request)
     aligned = [align(baseline, other, runs.level, exclude_special=request.exclude_special) for other in runs.others]
-    if request.by is not None:
-        group = baseline.column("samples/label").astype(np.int64)
-    else:
-        group = np.zeros(baseline.counts.samples, np.int64)
+    group = np.zeros(baseline.counts.samples, np.int64) if runs.labels is None else runs.labels.values
     packs = [
         tuple(
             _pack_pairs(baseline, other, pack, alignment, group)

@@ -36,7 +36,7 @@ class AttentionRequest(Request):
     exclude_special
         Whether special tokens and the first position of causal models are left out, and rows scaled to the sum 1.
     by
-        ``label``: means are also split by the samples' label.
+        Name of a label set of samples, such as ``gold``: means are also split by its classes.
     match_heads
         Whether heads of a layer are also matched one to one.
     all_pairs
@@ -67,7 +67,9 @@ class AttentionRequest(Request):
     against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
     metrics: tuple[str, ...] = option(DEFAULT_METRICS, flag="--metric", choices=METRIC_NAMES, help="Metrics.")
     exclude_special: bool = option(False, help="Leave out special tokens and the first position of causal models.")
-    by: str | None = option(None, choices=("label",), help="Also split means by the samples' label.")
+    by: str | None = option(
+        None, metavar="NAME", help="Also split means by the classes of this label set, such as gold, of samples."
+    )
     match_heads: bool = option(False, help="Also match the heads of each layer one to one.")
     all_pairs: bool = option(False, help="Compare every head of every layer with every other.")
     per_sample: bool = option(False, help="Also keep the values of every sample.")
@@ -80,7 +82,7 @@ class AttentionRequest(Request):
         """Refuse settings that exclude each other."""
         if self.exclude_special and "special-mass" in self.metrics:
             raise SettingError("--metric=special-mass is of what --exclude-special leaves out; leave one of them out")
-        extras = {"--by=label": self.by, "--match-heads": self.match_heads, "--per-sample": self.per_sample}
+        extras = {"--by": self.by, "--match-heads": self.match_heads, "--per-sample": self.per_sample}
         for option_, asked in extras.items():
             if self.all_pairs and asked:
                 raise SettingError(f"--all-pairs and {option_} exclude each other; leave one of them out")

@@ -197,8 +197,9 @@ def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measur
     if not measures.diagonal:
         coordinates["other_layer"] = ("other_layer", list(other.spec.attention_layers))
         coordinates["other_head"] = ("other_head", np.arange(other.spec.head_count))
-    if request.by is not None:
-        coordinates["label"] = ("label", _texts(baseline.spec.label_names), {"long_name": "label in the corpus"})
+    if runs.labels is not None:
+        meaning = f"label of label set {runs.labels.name}, empty for none"
+        coordinates["label"] = ("label", _texts(runs.labels.names), {"long_name": meaning})
     if request.per_sample:
         coordinates["sample"] = ("sample", np.arange(baseline.counts.samples))
         coordinates["sample_id"] = ("sample", baseline.column("samples/sample_id"))

@@ -1,14 +1,17 @@
 """The runs of a comparison: selected, and checked to be comparable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store import Run, Store
 from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
+from biocache.store.labels import Labels
 
 __all__ = ["ComparedRuns", "find_runs"]
 
@@ -24,10 +27,19 @@ _SHAPE = ("attention_layers", "head_count")
 
 @dataclass(frozen=True, eq=False)
 class ComparedRuns:
-    """The baseline run and those that are compared with it, one a training size."""
+    """The baseline run and those that are compared with it, one a training size.
+
+    Attributes
+    ----------
+    baseline, others
+        The runs.
+    labels
+        Classes of the samples that means are split by; None where they are not split.
+    """
 
     baseline: Run
     others: tuple[Run, ...]
+    labels: Labels | None = None
 
     @property
     def level(self) -> str:
@@ -74,9 +86,22 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     facts = _DATA if request.all_pairs else _DATA | dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
     refuse_unlike([baseline, *others], facts, "compared", "attention of ")
     refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", "attention of ")
-    if request.by is not None and baseline.labelled != "samples":
-        raise SettingError(f"samples of run {key} have no label, as those of nli have; leave --by=label out")
-    return ComparedRuns(baseline, others)
+    return ComparedRuns(baseline, others, None if request.by is None else _classes(baseline, request.by))
+
+
+def _classes(run: Run, name: str) -> Labels:
+    """Return the classes of a run's samples; those without label are a class of their own, the last."""
+    labels = run.labels(name)
+    if labels.level != "samples" or labels.kind == "number":
+        what = "words" if labels.level == "words" else "samples with numbers"
+        raise SettingError(
+            f"label set {name!r} labels {what}, and means of maps are split by classes of samples; name such a set "
+            "with --by"
+        )
+    if labels.known.all():
+        return labels
+    unknown = len(labels.names)
+    return replace(labels, names=(*labels.names, ""), values=np.where(labels.known, labels.values, unknown))
 
 
 def _sizes(store: Store, request: AttentionRequest, selection: Mapping[str, Any], baseline: Run) -> tuple[int, ...]:

@@ -37,25 +37,28 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
 
     def select(self, store: "Store", request: ProbeRequest) -> Cells:
         """Return the models to probe, each with its runs, and the layers of each; refuse a score they lack."""
-        from biocache.engine.analyses.probing.features import label_scheme
         from biocache.engine.analyses.probing.grid import find_cells, probed_layers
-        from biocache.engine.metrics import chosen_score, score_names
+        from biocache.engine.analyses.probing.scoring import target_scores
+        from biocache.engine.metrics import chosen_score
 
         runs = probed_layers(find_cells(store, request), request)
-        chosen_score(score_names(label_scheme(next(iter(runs)).test[0])), request.score)
+        chosen_score(target_scores(next(iter(runs)).target), request.score)
         return runs
 
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
-        """Return the identities of the runs, the layers, and the library that fits."""
+        """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
 
+        first = next(iter(runs))
         return {
+            "label_digests": list(first.label_digests),
+            "probe": first.target.probe,
             "cells": [
                 {split: [run.identity for run in getattr(cell, split)] for split in ("train", "test")}
                 | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
-            "backend": backend_of(request.probe),
+            "backend": backend_of(first.target.probe),
         }
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
@@ -112,6 +115,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 layer,
                 seed if request.is_random or goal != "task" else 0,
                 request,
+                cell.target,
+                cell.label_digests,
             )
             for cell, layers in runs.items()
             for layer in layers
@@ -131,9 +136,11 @@ def _memo(places: "tuple[Storage, ...]", fit: "Fit", runs: "list[Run]") -> "Memo
 class Probing(ProbeAnalysis):
     """Fit a classifier to the labels on the features of each layer, and score it on the test split.
 
-    It needs the train and test runs of a store, and no model. `ner` reads words, `nli` pairs. The table has the 95 %
+    It needs the train and test runs of a store, and no model. A row is a word or a sample, as the labels are; numbers
+    are predicted by regression. The table has the 95 %
     interval of each score over the test samples, the majority baseline and, with several --seeds, the standard
-    deviation over them; the best layer is marked. Results that the store has are not computed again.
+    deviation over them; the best layer is marked. --labels names a label set that `biocache label` added. Results that
+    the store has are not computed again.
     """
 
     name = "probe"
@@ -169,8 +176,18 @@ class Probing(ProbeAnalysis):
         """Yield what a reader of the scores must know."""
         if request.seeds > 1 and not request.is_random:
             yield (
-                f"the scores of {request.probe} are the same for all --seeds, since nothing in its fit is random "
-                "without --max-train-samples"
+                f"the scores of {result.attrs['probe']} are the same for all --seeds, since nothing in its fit is "
+                "random without --max-train-samples"
+            )
+        if result.attrs["unlabelled_rows"]:
+            yield (
+                f"{result.attrs['unlabelled_rows']:,} {result.attrs['level']} of the {result.attrs['split']} split "
+                "have no label: they are not scored"
+            )
+        if "support" in result and int((result.support > 0).sum()) < 2:
+            yield (
+                f"the {result.attrs['split']} split has labels of one class only: scores say nothing about what a "
+                "layer holds"
             )
         unfinished = int((result.converged == 0).sum())
         if unfinished:
@@ -180,16 +197,18 @@ class Probing(ProbeAnalysis):
             )
         if "merged_entity_f1" in result:
             yield (
-                "merged-entity F1 takes words of one type that touch for one entity, since these runs hold merged "
-                "types; runs of --label-scheme bio have the entity F1 that finetune reports"
+                "merged-entity F1 takes words of one type that touch for one entity, since the tags are merged by "
+                "type; --label-scheme bio has the entity F1 that finetune reports"
             )
         if "code_length" in result and (result.training_size > 0).any():
             yield "fine-tuned models have seen the train labels whose code is measured; it says nothing of unseen text"
 
     def draw(self, name: str, result: "xr.Dataset", request: ProbeRequest) -> "Figure | None":
-        """Draw the scores over layers, or the confusion matrices of the best ones."""
+        """Draw the scores over layers, or the confusion matrices of the best ones, which numbers do not have."""
         from biocache.engine.analyses.probing.figures import draw_confusion, draw_scores
 
+        if name == "confusion" and "confusion" not in result:
+            return None
         draw = draw_scores if name == "scores" else draw_confusion
         return draw(result, _score(result, request))
 
@@ -240,9 +259,10 @@ class ProbeComparison(ProbeAnalysis):
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return the comparisons; see `biocache.engine.compare_probes`."""
         from biocache.engine.analyses.probing.comparing import compared
-        from biocache.engine.analyses.probing.result import TestSplit
+        from biocache.engine.analyses.probing.scoring import scored_rows
 
-        return compared(request, TestSplit.of(next(iter(runs)).test[0]), self.fits(request, runs, parts))
+        first = next(iter(runs))
+        return compared(request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts))
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return a row a pair; ``difference`` is `b` minus `a`."""
@@ -279,7 +299,7 @@ def probe(
     force: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> "xr.Dataset":
-    """Measure how well a classifier reads the labels of the task from each layer of the runs of a store.
+    """Measure how well a probe reads a label set from each layer of the runs of a store.
 
     For each model, training size, seed of a run, layer and seed of the probe a classifier is fitted to the features of
     the train split, which alone decides their scaling, and scored once on the test split. No model is loaded. What is
@@ -308,11 +328,13 @@ def probe(
         no such run or layer. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels
         are merged by type, ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and
         `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
-        (.., label, predicted_label); ``support`` (label). ``ci_low`` and ``ci_high`` (score, ..) without
+        (.., label, predicted_label); ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and
+        ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
         ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
-        whole test samples. ``majority`` (score, ..) scores the most frequent class of the train split. ``train_rows``,
-        ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``, ``control_accuracy`` and
-        ``selectivity``; with ``mdl``, ``code_length`` and ``uniform_code_length`` in bits, and ``compression``. The
+        whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
+        ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
+        ``control_accuracy`` (for numbers ``control_r2``) and ``selectivity``; with ``mdl``, ``code_length`` and
+        ``uniform_code_length`` in bits, and ``compression``. The
         attribute ``backend`` names the library that fitted.
 
     Raises
@@ -322,9 +344,9 @@ def probe(
 
     Notes
     -----
-    Every word or sample of the test corpus is scored, so that models whose tokenizers or ``max_length`` lose different
-    words are scored on the same ones. Test rows without tokens are predicted as the most frequent class, for ``ner``
-    ``O``; train rows without tokens are left out.
+    Every word or sample of the test corpus that has a label is scored, so that models whose tokenizers or
+    ``max_length`` lose different words are scored on the same ones. Test rows without tokens are predicted as the most
+    frequent class, or the mean, of the train rows; train rows without tokens or label are left out.
 
     The code length is of the train labels. A model that was fine-tuned on them has seen them: its compression measures
     how well it remembers them, and cannot be compared with that of a model that has not.

@@ -17,7 +17,7 @@ _BLOCK = 4096
 
 
 class Classifier(Protocol):
-    """What predicts the class of a row."""
+    """What predicts the label of a row."""
 
     @property
     def backend(self) -> str:
@@ -30,8 +30,8 @@ class Classifier(Protocol):
     def fit(self, rows: Rows) -> None:
         """Fit to rows of the train split, which are scaled."""
 
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the class of every row (row)."""
+    def predict(self, rows: Rows) -> NDArray[Any]:
+        """Return the label of every row (row)."""
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:
         """Return the natural logarithm of the probability of labels.
@@ -45,20 +45,20 @@ class Classifier(Protocol):
 
 
 class Constant:
-    """Predicts the only class of a train split that has one class."""
+    """Predicts the only label of a train split that has one class, or one number."""
 
     backend = "none"
     converged = True
 
     def __init__(self) -> None:
-        self._only = 0
+        self._only: Any = 0
 
     def fit(self, rows: Rows) -> None:
-        """Keep the class."""
-        self._only = int(rows.labels[0])
+        """Keep the label."""
+        self._only = rows.labels[0].item()
 
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Return that class for every row (row)."""
+    def predict(self, rows: Rows) -> NDArray[Any]:
+        """Return that label for every row (row)."""
         return np.full(len(rows), self._only)
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:
@@ -82,8 +82,8 @@ class _Estimator:
     def fit(self, rows: Rows) -> None:
         self._estimator.fit(rows.features, rows.labels)
 
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        return np.asarray(self._estimator.predict(rows.features), np.int64)
+    def predict(self, rows: Rows) -> NDArray[Any]:
+        return np.asarray(self._estimator.predict(rows.features), rows.labels.dtype)
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:
         known = np.asarray(self._estimator.classes_)
@@ -94,27 +94,27 @@ class _Estimator:
 
 
 def make_classifier(
-    probe: str, options: ClassifierOptions, labels: NDArray[np.int64], classes: int, seed: int
+    probe: str, options: ClassifierOptions, labels: NDArray[Any], classes: int, seed: int
 ) -> Classifier:
     """Return an unfitted classifier.
 
     Parameters
     ----------
     probe
-        ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``.
+        One of `PROBES` for classes, of `NUMBER_PROBES` for numbers.
     options
         Its settings.
     labels
         Labels that it will be fitted to (row).
     classes
-        Number of classes.
+        Number of classes; 0 for numbers.
     seed
         Seed of its random numbers.
 
     Returns
     -------
     Classifier
-        `Constant` if the labels are of one class.
+        `Constant` if all labels are equal.
     """
     if labels.min() == labels.max():
         return Constant()
@@ -122,7 +122,9 @@ def make_classifier(
         from biocache.engine.analyses.probing.bilstm_crf import BiLstmCrf
 
         return BiLstmCrf(options, classes, seed)
-    makers = {"svc": _svc, "logistic": _logistic, "linear-svc": _linear_svc, "mlp": _mlp}
+    makers = {"svc": _svc, "logistic": _logistic, "linear-svc": _linear_svc, "mlp": _mlp, "ridge": _ridge, "svr": _svr}
+    if probe == "mlp" and not classes:
+        return _mlp_of_numbers(options, seed)
     return makers[probe](options, seed)
 
 
@@ -167,12 +169,52 @@ def _linear_svc(options: ClassifierOptions, seed: int) -> Classifier:
 def _mlp(options: ClassifierOptions, seed: int) -> Classifier:
     from sklearn.neural_network import MLPClassifier
 
-    settings = {"batch_size": options.batch_size or "auto", "learning_rate_init": options.learning_rate}
-    # No early stopping: the patience equals the number of epochs.
-    network = MLPClassifier(
-        (options.hidden_size,), max_iter=options.epochs, n_iter_no_change=options.epochs, random_state=seed, **settings
-    )
-    return _Estimator(network)
+    return _Estimator(MLPClassifier(**_network(options, seed)))
+
+
+def _mlp_of_numbers(options: ClassifierOptions, seed: int) -> Classifier:
+    from sklearn.neural_network import MLPRegressor
+
+    return _Centred(MLPRegressor(**_network(options, seed)))
+
+
+def _network(options: ClassifierOptions, seed: int) -> dict[str, Any]:
+    return {
+        "hidden_layer_sizes": (options.hidden_size,),
+        "max_iter": options.epochs,
+        # No early stopping: the patience equals the number of epochs.
+        "n_iter_no_change": options.epochs,
+        "random_state": seed,
+        "batch_size": options.batch_size or "auto",
+        "learning_rate_init": options.learning_rate,
+    }
+
+
+def _ridge(options: ClassifierOptions, _seed: int) -> Classifier:
+    from sklearn.linear_model import Ridge
+
+    # In float64: the labels are.
+    return _Centred(Ridge(alpha=1 / options.c))
+
+
+def _svr(options: ClassifierOptions, _seed: int) -> Classifier:
+    from sklearn.svm import SVR
+
+    return _Centred(SVR(C=options.c, kernel="rbf", gamma="scale" if options.gamma is None else options.gamma))
+
+
+class _Centred(_Estimator):
+    """A regression of numbers that are standardised on the train split, so that settings mean the same for any unit."""
+
+    _mean, _scale = 0.0, 1.0
+
+    def fit(self, rows: Rows) -> None:
+        self._mean, self._scale = float(rows.labels.mean()), float(rows.labels.std()) or 1.0
+        self._estimator.fit(rows.features, (rows.labels - self._mean) / self._scale)
+
+    def predict(self, rows: Rows) -> NDArray[Any]:
+        found = np.asarray(self._estimator.predict(rows.features), np.float64)
+        return found * self._scale + self._mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +235,8 @@ class Scaled:
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the class of every row (row). The features of the rows are used up."""
+    def predict(self, rows: Rows) -> NDArray[Any]:
+        """Return the label of every row (row). The features of the rows are used up."""
         return self.classifier.predict(self._scaled(rows))
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:

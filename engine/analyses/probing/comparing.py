@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.request import ProbeRequest
-from biocache.engine.analyses.probing.result import Fits, Place, TestSplit, distributions
+from biocache.engine.analyses.probing.result import Fits, Place
+from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
 from biocache.engine.metrics import chosen_score
 from biocache.engine.statistics import SIGNIFICANCE, holm, interval, paired_p
 from biocache.store.errors import SettingError
@@ -29,14 +30,14 @@ _NUMBERS = {
 }
 
 
-def compared(request: ProbeRequest, test: TestSplit, fits: Fits) -> xr.Dataset:
+def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
     """Return the comparisons of all places that have a fit; see `compare_probes`."""
     score = chosen_score(test.score_names, request.score)
     families = list(_families(list(dict.fromkeys(place for place, _ in fits["task"]))))
     # The smallest p-value of B resamples is 2 / (B + 1), and the largest family multiplies it by its size.
     needed = int(np.ceil(2 * max(len(pairs) for _, pairs in families) / SIGNIFICANCE))
     resamples = max(request.resamples, needed)
-    scored = {place: own[:, 0] for place, own in distributions(test, fits["task"], (score,), resamples).items()}
+    scored = {place: own[:, 0] for place, own in mean_over_seeds(test, fits["task"], (score,), resamples).items()}
     observed = _observed(test, score, fits)
     numbers = np.hstack([_tested(pairs, scored, observed) for _, pairs in families])
     flat = [(between, *pair) for between, pairs in families for pair in pairs]
@@ -87,11 +88,11 @@ def _families(places: list[Place]) -> Iterator[tuple[str, _Pairs]]:
     yield from (("layer", pairs) for pairs in by_layer.values())
 
 
-def _observed(test: TestSplit, score: str, fits: Fits) -> dict[Place, float]:
+def _observed(test: ScoredRows, score: str, fits: Fits) -> dict[Place, float]:
     """Return the score of each place, the mean over the seeds of the probe."""
     found: dict[Place, list[float]] = {}
     for (place, _), fit in fits["task"].items():
-        found.setdefault(place, []).append(test.scores(fit.predicted.to_numpy())[score])
+        found.setdefault(place, []).append(test.scores(test.predicted(fit))[score])
     return {place: float(np.mean(values)) for place, values in found.items()}
 
 

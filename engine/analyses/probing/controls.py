@@ -1,11 +1,12 @@
 """Control tasks: random labels, which a probe can only memorise."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.features import row_labels
+from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
 
 __all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
@@ -16,41 +17,48 @@ __all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
 CONTROLS = {"words": "random label of each word type", "samples": "permuted labels, at chance in test by construction"}
 
 
-def control_labels(run: Run, train: Run, seed: int) -> NDArray[np.int64]:
-    """Return the control's class of every word or sample of a run (row).
+def control_labels(target: Target, run: Run, train: Run, seed: int) -> NDArray[Any]:
+    """Return the control's label of every word or sample of a run (row); rows without label have none.
 
     Parameters
     ----------
+    target
+        What is predicted.
     run
-        Run of the train or the test split.
+        Run of the train or the scored split.
     train
-        Run of the train split, whose labels give the class distribution.
+        Run of the train split, whose labels are drawn from.
     seed
         Seed of the control.
     """
-    if run.labelled == "samples":
+    own = target.aligned(run)
+    made = own.values.copy()
+    if target.level == "samples":
         # Each split has its own stream; otherwise splits of one length would have the same permutation.
-        return permuted_labels(row_labels(run), [seed, run.key.split == "test"])
-    share = np.bincount(row_labels(train), minlength=len(train.spec.label_names)) / train.counts.words
-    return word_type_labels(run.column("words/word_text"), share, seed)
+        made[own.known] = permuted_labels(own.values[own.known], [seed, run.key.split != "train"])
+        return made
+    labels = target.aligned(train)
+    words = run.column("words/word_text")[own.known]
+    made[own.known] = word_type_labels(words, np.sort(labels.values[labels.known]), seed)
+    return made
 
 
-def word_type_labels(words: NDArray[np.object_], share: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
-    """Give each word type one random class, the same wherever it stands [1]_.
+def word_type_labels(words: NDArray[np.object_], pool: NDArray[Any], seed: int) -> NDArray[Any]:
+    """Give each word type one random label, the same wherever it stands [1]_.
 
     Parameters
     ----------
     words
         Texts (word).
-    share
-        Share of every class (class); they sum to 1.
+    pool
+        The labels to draw from, ascending, each as often as it is (label).
     seed
         Seed of the assignment, which does not depend on the other words, so that train and test agree.
 
     Returns
     -------
     numpy.ndarray
-        Classes (word), int64.
+        Labels (word), of the data type of `pool`.
 
     References
     ----------
@@ -59,12 +67,11 @@ def word_type_labels(words: NDArray[np.object_], share: NDArray[np.float64], see
     """
     types, place = np.unique(words.astype(str), return_inverse=True)
     uniform = np.array([_uniform(f"{seed}:{text}") for text in types.tolist()])
-    # The last bound is 1 but for rounding.
-    classes = np.searchsorted(np.cumsum(share)[:-1], uniform, side="right")
-    return classes[place].astype(np.int64)
+    drawn: NDArray[Any] = pool[(uniform * len(pool)).astype(np.int64)]
+    return drawn[place]
 
 
-def permuted_labels(labels: NDArray[np.int64], seed: int | list[int]) -> NDArray[np.int64]:
+def permuted_labels(labels: NDArray[Any], seed: int | list[int]) -> NDArray[Any]:
     """Permute the labels of samples (sample): a pair of texts has no type that could be labelled."""
     return np.random.default_rng(seed).permutation(labels)
 

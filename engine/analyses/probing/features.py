@@ -11,27 +11,28 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
 
-__all__ = ["Rows", "drawn_samples", "feature_size", "label_scheme", "read_rows", "row_labels", "row_samples"]
+__all__ = ["Rows", "drawn_samples", "feature_size", "read_rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Words (``ner``) or samples (``nli``) as a classifier sees them, one layer.
+    """Words or samples as a classifier sees them, one layer.
 
     Attributes
     ----------
     features
         float32 (row, feature).
     labels
-        Class of every row (row), int64, as a position in the runs' label names.
+        Label of every row (row): int64, as a position in the names of the target, or float64.
     sample
         Position of every row's sample in the run (row), int64; it never decreases.
     """
 
     features: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     sample: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -46,23 +47,6 @@ class Rows:
         """Return where the rows of each sample lie, in their order."""
         bounds = [0, *(np.flatnonzero(np.diff(self.sample)) + 1).tolist(), len(self)]
         return [slice(first, last) for first, last in pairwise(bounds) if last > first]
-
-
-def row_labels(run: Run) -> NDArray[np.int64]:
-    """Return the class of every word (``ner``) or sample (``nli``) of the corpus, with or without tokens (row)."""
-    return run.column(f"{run.labelled}/label").astype(np.int64)
-
-
-def label_scheme(run: Run) -> str | None:
-    """Return the label scheme of a run's words; None where its samples are labelled."""
-    return run.spec.label_scheme if run.labelled == "words" else None
-
-
-def row_samples(run: Run) -> NDArray[np.int64]:
-    """Return the position of the sample of every word or sample of the corpus (row)."""
-    if run.labelled == "words":
-        return run.column("words/sample").astype(np.int64)
-    return np.arange(run.counts.samples)
 
 
 def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
@@ -93,7 +77,7 @@ def feature_size(runs: Sequence[Run], request: ProbeRequest) -> int:
 
 
 def read_rows(
-    runs: Sequence[Run], request: ProbeRequest, layer: int, samples: NDArray[np.int64]
+    runs: Sequence[Run], target: Target, request: ProbeRequest, layer: int, samples: NDArray[np.int64]
 ) -> tuple[Rows, NDArray[np.int64]]:
     """Read the rows of some samples, one layer, once.
 
@@ -101,6 +85,8 @@ def read_rows(
     ----------
     runs
         Runs of one split: one, or premise and hypothesis.
+    target
+        What is predicted.
     request
         Defines a row: pooling and combination of texts.
     layer
@@ -111,14 +97,15 @@ def read_rows(
     Returns
     -------
     rows
-        Words or samples that have tokens; a row is absent where ``max_length`` or the tokenizer left none.
+        Words or samples that have tokens and a label; ``max_length`` or the tokenizer may have left no token.
     position
         Position of every row among all words or samples of the corpus (row).
     """
-    views = [getattr(run, run.labelled)(request.pooling) for run in runs]
-    dim = runs[0].labelled.removesuffix("s")
-    kept = np.isin(views[0]["sample"].to_numpy(), samples)
-    position = views[0][dim].to_numpy()[kept].astype(np.int64)
+    views = [getattr(run, target.level)(request.pooling, labels=()) for run in runs]
+    labels = target.aligned(runs[0])
+    place = views[0][target.level.removesuffix("s")].to_numpy()
+    kept = np.isin(views[0]["sample"].to_numpy(), samples) & labels.known[place]
+    position = place[kept].astype(np.int64)
     size = runs[0].spec.feature_size
     features = np.empty((len(position), feature_size(runs, request)), np.float32)
     for place, view in enumerate(views):
@@ -132,7 +119,7 @@ def read_rows(
     sound = ~np.isnan(features[:, ::size]).any(axis=1)
     if not sound.all():
         features, position = features[sound], position[sound]
-    return Rows(features, row_labels(runs[0])[position], row_samples(runs[0])[position]), position
+    return Rows(features, labels.values[position], target.samples(runs[0])[position]), position
 
 
 def _fill(target: NDArray[np.float32], hidden: xr.DataArray, kept: NDArray[np.bool_], at_once: int) -> None:

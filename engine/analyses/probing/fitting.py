@@ -14,6 +14,7 @@ from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, drawn_samples, read_rows
 from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
+from biocache.engine.analyses.probing.target import Target
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
@@ -41,6 +42,10 @@ class Fit:
         Seed of the probe; 0 where the fit does not depend on it, so that all seeds share one fit.
     request
         Defines the rows and the classifier.
+    target
+        What is predicted.
+    labels
+        Digests of the labels of the rows of the two splits.
     """
 
     goal: str
@@ -49,6 +54,8 @@ class Fit:
     layer: int
     seed: int
     request: ProbeRequest
+    target: Target
+    labels: tuple[str, ...]
 
 
 def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]:
@@ -68,9 +75,10 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "runs": list(identities),
         "layer": fit.layer,
         "seed": fit.seed,
-        "probe": request.probe,
-        "backend": backend_of(request.probe),
-        "options": request.options.used_by(request.probe),
+        "labels": list(fit.labels),
+        "probe": fit.target.probe,
+        "backend": backend_of(fit.target.probe),
+        "options": request.options.used_by(fit.target.probe),
         "pooling": request.pooling,
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
@@ -90,13 +98,16 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        For ``task`` and ``control``: ``predicted`` (row), int16, the class of every word or sample of the test corpus;
-        rows without tokens are predicted as the most frequent class of the rows that were fitted on. For ``code``:
+        For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every word or sample of
+        the scored corpus; rows without tokens are predicted as the most frequent class, or the mean, of the rows that
+        were fitted on, as are rows without label, which are not scored. For ``code``:
         ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
         ``train_rows``, and ``seconds`` of reading, fitting and predicting.
     """
     began = time.perf_counter()
     train, test = ([_opened(store, key) for key in keys] for keys in (fit.train, fit.test))
+    for (run, *_), digest in zip((train, test), fit.labels, strict=True):
+        fit.target.require_same(run, digest)
     found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
     found.attrs["seconds"] = time.perf_counter() - began
     return found
@@ -124,13 +135,13 @@ def forget_runs() -> None:
 
 def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Dataset:
     rows = _train_rows(fit, train)
-    request, count = fit.request, len(rows)
-    usual = int(np.bincount(rows.labels).argmax())
-    probe = fit_scaled(rows, request.probe, request.options, len(train[0].spec.label_names), fit.seed)
+    request, target, count = fit.request, fit.target, len(rows)
+    usual = rows.labels.mean() if target.numeric else np.bincount(rows.labels).argmax()
+    probe = fit_scaled(rows, target.probe, request.options, len(target.names), fit.seed)
     # Freed before the test split is read: the two are never in memory together.
     del rows
-    unseen, position = read_rows(test, request, fit.layer, np.arange(test[0].counts.samples))
-    predicted = np.full(_row_count(test[0]), usual, np.int16)
+    unseen, position = read_rows(test, target, request, fit.layer, np.arange(test[0].counts.samples))
+    predicted = np.full(target.rows(test[0]), usual, np.float64 if target.numeric else np.int32)
     if len(unseen):
         predicted[position] = probe.predict(unseen)
     return xr.Dataset(
@@ -146,10 +157,10 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
 def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
     rows = _train_rows(fit, train)
     request = fit.request
-    bits, labels = online_code(rows, request.probe, request.options, len(train[0].spec.label_names), fit.seed)
+    bits, labels = online_code(rows, fit.target.probe, request.options, len(fit.target.names), fit.seed)
     return xr.Dataset(
         {"bits": ("block", bits), "labels": ("block", labels)},
-        attrs={"backend": backend_of(request.probe), "converged": 1, "train_rows": len(rows)},
+        attrs={"backend": backend_of(fit.target.probe), "converged": 1, "train_rows": len(rows)},
     )
 
 
@@ -157,13 +168,17 @@ def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
     """Read the rows to fit on, with the labels of the goal."""
     run = train[0]
     samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
-    rows, position = read_rows(train, fit.request, fit.layer, samples)
+    rows, position = read_rows(train, fit.target, fit.request, fit.layer, samples)
     if not len(rows):
-        raise DataError(f"no row of the train run {run.key} has tokens; extract it with a larger --max-length")
+        raise DataError(
+            f"no row of the train run {run.key} has tokens and a label of {fit.target.labels}; extract it with a "
+            "larger --max-length, or add labels with `biocache label`"
+        )
+    if fit.target.probe == "bilstm-crf" and not fit.target.aligned(run).known.all():
+        raise DataError(
+            f"bilstm-crf reads whole sentences, and some words of run {run.key} have no label of {fit.target.labels}; "
+            "label them all, or use another --probe"
+        )
     if fit.goal != "control":
         return rows
-    return Rows(rows.features, control_labels(run, run, fit.seed)[position], rows.sample)
-
-
-def _row_count(run: Run) -> int:
-    return int(getattr(run.counts, run.labelled))
+    return Rows(rows.features, control_labels(fit.target, run, run, fit.seed)[position], rows.sample)

@@ -4,21 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store.catalog import Store
-from biocache.store.errors import AmbiguousRunError, RunNotFoundError
+from biocache.store.errors import AmbiguousRunError, DataError, RunNotFoundError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 
 __all__ = ["Cell", "find_cells", "probed_layers"]
 
-_SPLITS = ("train", "test")
 # What the hidden states of train and test must share. The runs may differ in what else they keep, and so in the kernel
 # of the attention.
 _SPACE = (
-    "label_names",
-    "label_scheme",
     "model_digest",
     "tokenizer_digest",
     "max_length",
@@ -29,7 +27,7 @@ _SPACE = (
     "dtype",
     "compute_dtype",
 )
-_DATA = ("dataset_digest", "label_names", "label_scheme")
+_DATA = ("dataset_digest",)
 _REMEDY = "extract both with the same settings"
 
 
@@ -42,7 +40,9 @@ class Cell:
     model, training_size, seed
         Parts of the key that its runs share.
     train, test
-        Runs of the splits, one a view.
+        Runs of the splits, one a view; `test` those that are scored.
+    target
+        What is predicted, of all cells.
     """
 
     model: str
@@ -50,6 +50,13 @@ class Cell:
     seed: int
     train: tuple[Run, ...]
     test: tuple[Run, ...]
+    target: Target
+
+    @property
+    def label_digests(self) -> tuple[str, str]:
+        """Digests of the labels of the rows that are fitted on, and of those that are scored."""
+        train, test = (self.target.aligned(runs[0]).digest for runs in (self.train, self.test))
+        return train, test
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -84,30 +91,50 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         If a run still has packs without a record.
     """
     models = named("model", request.models)
-    keys = store.keys(
-        task=request.task,
-        dataset=named("dataset", None if request.dataset is None else [request.dataset]),
-        model=models,
-        training_size=request.training_sizes,
-        seed=request.run_seeds,
-        view=request.views,
-        split=_SPLITS,
-    )
+    wanted = {
+        "task": request.task,
+        "dataset": named("dataset", None if request.dataset is None else [request.dataset]),
+        "model": models,
+        "training_size": request.training_sizes,
+        "seed": request.run_seeds,
+        "split": request.splits,
+    }
+    keys = store.keys(**wanted)
     _refuse_absent(store, keys, request)
+    target = find_target(store.storage, request, keys[0].dataset)
+    keys = store.keys(**wanted, view=target.views)
+    _refuse_absent(store, keys, request, target.views)
     groups: dict[tuple[str, int, int], dict[tuple[str, str], RunKey]] = {}
     for key in keys:
         groups.setdefault((key.model, key.training_size, key.seed), {})[key.view, key.split] = key
     order = list(models or sorted({key.model for key in keys}))
     cells = [
-        Cell(*name, *(_open(store, name, found, request.views, split) for split in _SPLITS))
+        Cell(*name, *_opened(store, name, found, request, target), target)
         for name, found in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), *item[0][1:]))
     ]
     for cell in cells:
         refuse_unlike((*cell.train, *cell.test), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
-    for split in _SPLITS:
-        runs = [run for cell in cells for run in getattr(cell, split)]
+    for part in ("train", "test"):
+        runs = [run for cell in cells for run in getattr(cell, part)]
         refuse_unlike(runs, dict.fromkeys(_DATA, _REMEDY), "probed together", "runs ")
+    for run in (cells[0].train[0], cells[0].test[0]):
+        if not target.aligned(run).known.any():
+            raise DataError(
+                f"label set {target.labels} has no label for the {target.level} of run {run.key}; add labels with "
+                f"`biocache label {target.labels}`, or name another set with --labels"
+            )
     return cells
+
+
+def _opened(
+    store: Store,
+    name: tuple[str, int, int],
+    found: Mapping[tuple[str, str], RunKey],
+    request: ProbeRequest,
+    target: Target,
+) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    train, scored = (_open(store, name, found, target.views, split) for split in request.splits)
+    return train, scored
 
 
 def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tuple[int, ...]]:
@@ -129,7 +156,9 @@ def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tu
     return {cell: tuple(layer for layer in sorted(cell.layers) if layer in wanted) for cell in cells}
 
 
-def _refuse_absent(store: Store, keys: Sequence[RunKey], request: ProbeRequest) -> None:
+def _refuse_absent(
+    store: Store, keys: Sequence[RunKey], request: ProbeRequest, views: Sequence[str] | None = None
+) -> None:
     """Refuse a selection that finds nothing, too little, or more than one dataset."""
     datasets = sorted({key.dataset for key in keys})
     if len(datasets) > 1:
@@ -141,17 +170,19 @@ def _refuse_absent(store: Store, keys: Sequence[RunKey], request: ProbeRequest) 
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
     }
+    both = " and ".join(request.splits)
     missing = [
-        f"{part.replace('_', ' ')} {value} among the train and test runs"
+        f"{part.replace('_', ' ')} {value} among the {both} runs"
         for part, values in asked.items()
         for value in values or ()
         if all(getattr(key, part) != value for key in keys)
     ]
     if missing or not keys:
         where = f"{request.task} of {request.dataset}" if request.dataset else request.task
+        seen = f", view {', '.join(views)}" if views else ""
         raise RunNotFoundError(
-            f"{store.storage} has no {[*missing, 'train and test runs'][0]} for {where}, view "
-            f"{', '.join(request.views)}; `biocache ls` lists what there is, `biocache extract` adds to it"
+            f"{store.storage} has no {[*missing, f'{both} runs'][0]} for {where}"
+            f"{seen}; `biocache ls` lists what there is, `biocache extract` adds to it"
         )
 
 

@@ -9,19 +9,21 @@ from biocache.engine.analyses.probing.classifiers import backend_of
 from biocache.engine.analyses.probing.features import drawn_samples, feature_size
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
 from biocache.store.errors import ResourceError
-from biocache.store.reading import Run
-from biocache.store.schema import LABELLED
 from biocache.store.text import format_bytes
 
 __all__ = ["FitShape", "fit_bytes", "fit_memory"]
 
+# Probes that compare all pairs of rows.
+_KERNEL = ("svc", "svr")
 # Bytes alive at once for each entry of the train features: float32 itself; libsvm's copy in float64 and its support
 # vectors; liblinear's copy in float64 and its nodes of an index and a value.
 _ENTRY_BYTES = {
     ("svc", "scikit-learn"): 4 + 8 + 8,
     ("svc", "scikit-learn-intelex"): 4 + 4 + 4,
+    ("svr", "scikit-learn"): 4 + 8 + 8,
     ("linear-svc", "scikit-learn"): 4 + 8 + 16,
 }
 _FLOAT = 4
@@ -47,11 +49,11 @@ class FitShape:
     Attributes
     ----------
     train_rows, test_rows
-        Words (``ner``) or samples (``nli``).
+        Words or samples.
     features
         Length of a row.
     classes
-        Number of labels.
+        Number of classes; 1 for numbers.
     block
         Values of one pack's block of a layer.
     """
@@ -63,7 +65,7 @@ class FitShape:
     block: int
 
 
-def fit_memory(shape: FitShape, request: ProbeRequest) -> int:
+def fit_memory(shape: FitShape, request: ProbeRequest, probe: str) -> int:
     """Return the bytes that one fit adds to the memory of the process.
 
     Parameters
@@ -71,29 +73,34 @@ def fit_memory(shape: FitShape, request: ProbeRequest) -> int:
     shape
         Sizes of the fit.
     request
-        Says which classifier is fitted, and whether its code length is measured.
+        Says whether the code length is measured, and the settings of the probe.
+    probe
+        The probe.
     """
-    entry = _ENTRY_BYTES.get((request.probe, backend_of(request.probe)), _FLOAT)
+    entry = _ENTRY_BYTES.get((probe, backend_of(probe)), _FLOAT)
     train = shape.train_rows * shape.features
-    fitting = entry * train + _working_memory(shape, request)
+    fitting = entry * train + _working_memory(shape, request, probe)
     if request.mdl:
         # The portions are copies: at most half of the rows to fit on and half to code.
         fitting += _FLOAT * train
     # The support vectors stay while the test split is read.
-    scoring = (entry - _FLOAT if request.probe == "svc" else 0) * train + 2 * _FLOAT * shape.test_rows * shape.features
+    scoring = (entry - _FLOAT if probe in _KERNEL else 0) * train + 2 * _FLOAT * shape.test_rows * shape.features
     return max(fitting, scoring) + _FLOAT * _BLOCK_COPIES * shape.block + _SLACK
 
 
-def _working_memory(shape: FitShape, request: ProbeRequest) -> int:
+def _working_memory(shape: FitShape, request: ProbeRequest, probe: str) -> int:
     hidden = request.options.hidden_size
     rows = max(shape.train_rows, shape.test_rows)
-    if request.probe == "svc":
+    if probe in _KERNEL:
         return min(_KERNEL_CACHE, 8 * shape.train_rows**2)
-    if request.probe == "bilstm-crf":
+    if probe == "ridge":
+        # The features in float64, centred, and their products.
+        return 8 * (2 * shape.train_rows * shape.features + 3 * min(shape.features, shape.train_rows) ** 2)
+    if probe == "bilstm-crf":
         weights = 8 * hidden * (shape.features + hidden + 2)
         batch = (request.options.batch_size or 32) * 128
         return _FLOAT * (_WEIGHT_COPIES * weights + batch * (2 * shape.features + _STATE_COPIES * hidden))
-    if request.probe == "mlp":
+    if probe == "mlp":
         # The hidden layer processes all test rows at once.
         return _FLOAT * (_WEIGHT_COPIES * hidden * (shape.features + shape.classes) + rows * (hidden + shape.classes))
     return 8 * _LOGISTIC_ARRAYS * rows * shape.classes
@@ -112,43 +119,44 @@ def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
     Raises
     ------
     ResourceError
-        If the kernel matrix of ``svc`` would not fit.
+        If the kernel matrix of ``svc`` or ``svr`` would not fit.
     """
     shapes = [fit_shape(cell, request) for cell in cells]
-    if request.probe == "svc":
+    target = cells[0].target
+    if target.probe in _KERNEL:
         allowed = machine_memory() // 2 if request.max_memory is None else request.max_memory
-        _refuse_kernel(max(shape.train_rows for shape in shapes), request, allowed)
-    _load_libraries(request.probe)
-    return max(fit_memory(shape, request) for shape in shapes)
+        _refuse_kernel(max(shape.train_rows for shape in shapes), request, allowed, target)
+    _load_libraries(target.probe)
+    return max(fit_memory(shape, request, target.probe) for shape in shapes)
 
 
 def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
     """Return the sizes of the fits of a cell, the largest over the seeds' draws."""
     run = cell.train[0]
     return FitShape(
-        train_rows=max(_drawn_rows(run, request, seed) for seed in range(request.seeds)),
-        test_rows=int(getattr(cell.test[0].counts, cell.test[0].labelled)),
+        train_rows=max(_drawn_rows(cell, request, seed) for seed in range(request.seeds)),
+        test_rows=cell.target.rows(cell.test[0]),
         features=feature_size(cell.train, request),
-        classes=len(run.spec.label_names),
+        classes=max(1, len(cell.target.names)),
         block=max(run.plan.tokens.chunk for run in (*cell.train, *cell.test)) * run.spec.feature_size,
     )
 
 
-def _drawn_rows(run: Run, request: ProbeRequest, seed: int) -> int:
+def _drawn_rows(cell: Cell, request: ProbeRequest, seed: int) -> int:
+    run = cell.train[0]
     samples = drawn_samples(run.counts.samples, request.max_train_samples, seed)
-    return int(run.column("samples/word_count")[samples].sum()) if run.labelled == "words" else len(samples)
+    return int(run.column("samples/word_count")[samples].sum()) if cell.target.level == "words" else len(samples)
 
 
-def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int) -> None:
+def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int, target: Target) -> None:
     kernel = 8 * rows**2
     if kernel > allowed:
-        unit = LABELLED[request.task]
         limit = "half of the machine" if request.max_memory is None else "--max-memory"
         fitting = int(np.sqrt(allowed / 8))
         raise ResourceError(
-            f"svc compares all pairs of {rows:,} train {unit}: {rows:,} x {rows:,} x 8 bytes are "
+            f"{target.probe} compares all pairs of {rows:,} train {target.level}: {rows:,} x {rows:,} x 8 bytes are "
             f"{format_bytes(kernel)}, and {limit} is {format_bytes(allowed)}, enough for {fitting:,}; pass "
-            "--max-train-samples, or --probe=linear-svc"
+            f"--max-train-samples, or --probe={'ridge' if target.numeric else 'linear-svc'}"
         )
 
 

@@ -7,19 +7,22 @@ from biocache.engine.corpora.base import TASKS
 from biocache.engine.request import Request, option
 from biocache.engine.selection import seed_selector, selector, size_selector
 from biocache.store.errors import SettingError
-from biocache.store.schema import LABELLED
+from biocache.store.schema import GOLD, LABEL_SCHEMES
 
 __all__ = ["COMBINES", "FEATURES", "POOLINGS", "PROBES", "PROTOCOL", "SCORES", "ClassifierOptions", "ProbeRequest"]
 
 #: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
-PROTOCOL = 3
+PROTOCOL = 4
 
+#: Probes of classes.
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
+#: Probes of numbers.
+NUMBER_PROBES = ("ridge", "svr", "mlp")
 POOLINGS = ("mean", "first", "last", "max")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
 #: Names of `SCORE_TITLES`, available without importing NumPy.
-SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1")
+SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1", "r2", "pearson", "spearman")
 
 #: Probes that give class probabilities, which an online code needs.
 CODERS = ("logistic", "mlp", "bilstm-crf")
@@ -34,9 +37,9 @@ class ClassifierOptions(Request):
     Attributes
     ----------
     c
-        Inverse regularisation strength of ``svc``, ``logistic`` and ``linear-svc``, above 0.
+        Inverse regularisation strength of ``svc``, ``svr``, ``logistic``, ``linear-svc`` and ``ridge``, above 0.
     gamma
-        Width of the kernel of ``svc``, exp(-gamma |u - v|^2), above 0; None for 1 / (features x variance).
+        Width of the kernel of ``svc`` and ``svr``, exp(-gamma |u - v|^2), above 0; None for 1 / (features x variance).
     hidden_size
         Units of the hidden layer of ``mlp``, and of each direction of ``bilstm-crf``.
     epochs
@@ -53,7 +56,7 @@ class ClassifierOptions(Request):
         1.0, flag="--C", low=0, above=True, help="Inverse regularisation strength of svc and linear models."
     )
     gamma: float | None = option(
-        None, low=0, above=True, help="Kernel width of svc.", unset="1 / (features x variance)"
+        None, low=0, above=True, help="Kernel width of svc and svr.", unset="1 / (features x variance)"
     )
     hidden_size: int = option(256, low=1, help="Hidden units of mlp, of each LSTM direction.")
     epochs: int = option(10, low=1, help="Training epochs of mlp and bilstm-crf.")
@@ -63,12 +66,16 @@ class ClassifierOptions(Request):
     )
     max_iterations: int = option(1000, low=1, help="Maximum iterations of logistic and linear-svc.")
 
-    def used_by(self, probe: str) -> dict[str, Any]:
+    def used_by(self, probe: str | None) -> dict[str, Any]:
         """Return the options that a probe uses."""
+        # Where no probe is named it is one of the two that use these.
         names = {
+            None: ("c", "max_iterations"),
             "svc": ("c", "gamma"),
             "logistic": ("c", "max_iterations"),
             "linear-svc": ("c", "max_iterations"),
+            "svr": ("c", "gamma"),
+            "ridge": ("c",),
             "mlp": ("hidden_size", "epochs", "learning_rate", "batch_size"),
             "bilstm-crf": ("hidden_size", "epochs", "learning_rate", "batch_size"),
         }[probe]
@@ -91,15 +98,22 @@ class ProbeRequest(Request):
         Percents of the train split that the models were fine-tuned on; None for all.
     run_seeds
         Seeds of the runs; None for all.
+    labels
+        Name of the label set that is predicted: ``gold``, the corpus's own, or one that was added.
+    label_scheme
+        ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect on other labels.
+    score_on
+        Split that is scored: ``test`` or ``validation``.
     probe
-        ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``.
+        For classes ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``; for numbers ``ridge``, ``svr`` or
+        ``mlp``. None for ``logistic``, and for numbers ``ridge``.
     layers
         Layers to probe; None for all. Layer 0, where it is stored, is always added.
     pooling
-        How the tokens of a word (``ner``: ``mean``, ``first`` or ``last``) or of a text (``nli``: ``max`` as well)
-        become one row.
+        How the tokens of a word (``mean``, ``first`` or ``last``) or of a text (``max`` as well) become one row.
     features
-        For ``nli``: ``separate``, premise u and hypothesis v encoded each alone, or ``pair``, both encoded together.
+        For labels of pairs: ``separate``, premise u and hypothesis v encoded each alone, or ``pair``, both encoded
+        together. None for ``separate``.
     combine
         For separate texts: ``concat``, the features (u, v), or ``full``, (u, v, |u - v|, u * v).
     seeds
@@ -113,8 +127,8 @@ class ProbeRequest(Request):
     mdl
         Whether to measure the online code length of the train split as well.
     score
-        Score that decides which layer is the best, and that is drawn; None for that of entities for ``ner``, the
-        accuracy for ``nli``.
+        Score that decides which layer is the best, and that is drawn; None for that of entities, else the accuracy,
+        for numbers R².
     resamples
         Bootstrap resamples of the test samples.
     options
@@ -125,7 +139,7 @@ class ProbeRequest(Request):
     Raises
     ------
     SettingError
-        If a value is out of its range, or does not fit the task or the probe.
+        If a value is out of its range, or conflicts with another.
     """
 
     task: str = option(choices=tuple(TASKS), decides=False, help="Task of the runs, whose labels are read.")
@@ -135,13 +149,25 @@ class ProbeRequest(Request):
         help="Percents of the train split that the models were fine-tuned on.", unset="all"
     )
     run_seeds: tuple[int, ...] | None = seed_selector(help="Seeds of the runs.", unset="all")
-    probe: str = option("logistic", choices=PROBES, help="The classifier.")
+    labels: str = option(GOLD, metavar="NAME", help="Label set to predict; gold is the corpus's own.")
+    label_scheme: str = option("type", choices=LABEL_SCHEMES, help="IOB2 tags merged by entity type, or as they are.")
+    score_on: str = option("test", choices=("validation", "test"), decides=False, help="Split to score.")
+    probe: str | None = option(
+        None,
+        choices=tuple(dict.fromkeys((*PROBES, *NUMBER_PROBES))),
+        help="The probe; ridge and svr are for numbers, mlp for both, the others for classes.",
+        unset="logistic, for numbers ridge",
+    )
     layers: tuple[int, ...] | None = selector(
         low=0, form="ranges", help="Layers, such as 0,6,12 or 0-12; 0 is always among them.", unset="all"
     )
     pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word or text become one row.")
-    features: str = option(
-        "separate", choices=FEATURES, decides=False, help="Premise and hypothesis encoded alone, or as a pair."
+    features: str | None = option(
+        None,
+        choices=FEATURES,
+        decides=False,
+        help="Premise and hypothesis encoded alone, or as a pair.",
+        unset="separate",
     )
     combine: str = option("concat", choices=COMBINES, help="(u, v) of premise and hypothesis, or (u, v, |u-v|, u*v).")
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
@@ -153,9 +179,9 @@ class ProbeRequest(Request):
         choices=SCORES,
         decides=False,
         help="Score to mark and draw.",
-        unset="that of entities for ner, accuracy for nli",
+        unset="that of entities, else accuracy, for numbers r2",
     )
-    resamples: int = option(1000, low=1, help="Bootstrap resamples of test samples.")
+    resamples: int = option(1000, low=1, help="Bootstrap resamples of the samples that are scored.")
     options: ClassifierOptions = field(default_factory=ClassifierOptions)
     max_memory: int | None = option(
         None,
@@ -167,32 +193,14 @@ class ProbeRequest(Request):
     )
 
     def check(self) -> None:
-        """Refuse settings that do not fit the task or the probe."""
-        of_words = LABELLED[self.task] == "words"
-        if of_words and self.pooling == "max":
-            raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
-        if of_words and (self.features, self.combine) != ("separate", "concat"):
-            raise SettingError(
-                f"--features {self.features!r} and --combine {self.combine!r} are for nli, and the rows of "
-                f"{self.task} are words; leave both out"
-            )
+        """Refuse settings that conflict; `biocache.engine.analyses.probing.target` refuses what the labels forbid."""
         if self.features == "pair" and self.combine != "concat":
             raise SettingError(f"--combine {self.combine!r} needs two texts; leave it out, or pass --features=separate")
-        if self.probe == "bilstm-crf" and not of_words:
-            raise SettingError(
-                f"--probe 'bilstm-crf' reads the words of a sentence, and a sample of {self.task} is one row; use svc, "
-                "logistic, linear-svc or mlp"
-            )
-        if self.mdl and self.probe not in CODERS:
-            raise SettingError(
-                f"the code length needs probabilities, which {self.probe} does not give; use {', '.join(CODERS)}"
-            )
 
     @property
-    def views(self) -> tuple[str, ...]:
-        """Views whose features are read: those of single texts, or that of both."""
-        texts = 2 if self.features == "pair" else 1
-        return tuple(view for view, read in TASKS[self.task].views.items() if len(read) == texts)
+    def splits(self) -> tuple[str, str]:
+        """The split that is fitted to, and the one that is scored."""
+        return "train", self.score_on
 
     @property
     def is_random(self) -> bool:

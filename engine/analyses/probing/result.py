@@ -1,32 +1,21 @@
 """The result of a probing: the scores of all fits, with intervals, baselines and controls, as one Dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels
-from biocache.engine.analyses.probing.features import label_scheme, row_labels, row_samples
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.request import ProbeRequest
-from biocache.engine.metrics import (
-    SCORE_TITLES,
-    as_iob2,
-    main_score,
-    sample_counts,
-    score_classes,
-    score_entities,
-    score_names,
-    scores_of_counts,
-)
-from biocache.engine.statistics import bootstrap, interval
-from biocache.store.reading import Run
+from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.statistics import interval_of_known
+from biocache.store.schema import GOLD
 
-__all__ = ["DIMS", "Fits", "Place", "TestSplit", "assemble", "best_layers", "distributions"]
+__all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers"]
 
 
 class Place(NamedTuple):
@@ -54,6 +43,9 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
         DIMS,
         "F1 of stretches of words of one type; entities of one type that touch are one stretch",
     ),
+    "r2": (DIMS, "coefficient of determination of the predicted numbers"),
+    "pearson": (DIMS, "Pearson's correlation of predicted and true numbers"),
+    "spearman": (DIMS, "Spearman's rank correlation of predicted and true numbers"),
     "class_precision": ((*DIMS, "label"), "precision of a class"),
     "class_recall": ((*DIMS, "label"), "recall of a class"),
     "class_f1": ((*DIMS, "label"), "F1 of a class"),
@@ -67,107 +59,28 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
         ("score", *Place._fields),
         "upper bound of the 95 % cluster-bootstrap interval over test samples, of the mean over probe seeds",
     ),
-    "majority": (("score", *Place._fields[:-1]), "score of predicting the most frequent class of the train split"),
+    "majority": (
+        ("score", *Place._fields[:-1]),
+        "score of predicting the most frequent class, or the mean, of the train split",
+    ),
     "converged": (DIMS, "whether the solver reached its tolerance: 1, 0, or NaN where nothing was fitted"),
     "fit_seconds": (DIMS, "time to read the layer, fit and predict"),
     "train_rows": (DIMS, "rows that were fitted on"),
     "control_accuracy": (DIMS, "accuracy on the control task"),
-    "selectivity": (DIMS, "accuracy minus that on the control task"),
+    "control_r2": (DIMS, "coefficient of determination on the control task"),
+    "selectivity": (DIMS, "accuracy, for numbers R², minus that on the control task"),
     "code_length": (DIMS, "online code length of the train labels"),
     "uniform_code_length": (DIMS, "length of the uniform code of the train labels"),
     "compression": (DIMS, "uniform code length over online code length"),
 }
 _UNITS = {"fit_seconds": "s", "code_length": "bit", "uniform_code_length": "bit"}
+# Variables of predicted classes.
+_OF_CLASSES = {"class_precision", "class_recall", "class_f1", "support", "confusion"}
 # Goal to the variables that only its fits give.
 _EXTRAS = {
-    "control": {"control_accuracy", "selectivity"},
+    "control": {"control_accuracy", "control_r2", "selectivity"},
     "code": {"code_length", "uniform_code_length", "compression"},
 }
-
-
-@dataclass(frozen=True, eq=False)
-class TestSplit:
-    """What is known of the test split without its hidden states.
-
-    Attributes
-    ----------
-    gold
-        Classes (row).
-    sample
-        Position of every row's sample (row).
-    labels
-        Names of the classes.
-    scheme
-        Label scheme of words; None where a row is a sample.
-    """
-
-    __test__ = False
-
-    gold: NDArray[np.int64]
-    sample: NDArray[np.int64]
-    labels: tuple[str, ...]
-    scheme: str | None
-
-    @classmethod
-    def of(cls, run: Run) -> "TestSplit":
-        """Read it from a run."""
-        return cls(row_labels(run), row_samples(run), run.spec.label_names, label_scheme(run))
-
-    def counts(self, predicted: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Count a prediction (sample, count); see `sample_counts`."""
-        return sample_counts(self.gold, predicted, self.sample, self.labels, self.scheme)
-
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        """Names of the scores; see `score_names`."""
-        return score_names(self.scheme)
-
-    def sentences(self, codes: NDArray[np.integer]) -> list[list[str]]:
-        """Return the IOB2 tags of each sample's words."""
-        names = np.array(self.labels, dtype=object)[codes]
-        parts = [part.tolist() for part in np.split(names, np.flatnonzero(np.diff(self.sample)) + 1)]
-        return parts if self.scheme == "bio" else [as_iob2(types) for types in parts]
-
-    def scores(self, predicted: NDArray[np.integer]) -> dict[str, Any]:
-        """Score a prediction: each score, and the scores of each class."""
-        classes = score_classes(self.gold, predicted, self.labels)
-        found = {name: getattr(classes, name) for name in ("accuracy", "macro_f1", "micro_f1", "confusion")}
-        found |= {f"class_{name}": getattr(classes, name) for name in ("precision", "recall", "f1")}
-        if self.scheme is not None:
-            entities = score_entities(self.sentences(self.gold), self.sentences(predicted))
-            found[main_score(self.score_names)] = entities.f1
-        return found
-
-
-def distributions(
-    test: TestSplit, fits: Mapping[tuple[Place, int], xr.Dataset], scores: Sequence[str], resamples: int
-) -> dict[Place, NDArray[np.float64]]:
-    """Return the scores on resamples of the test samples, the mean over the seeds of the probe.
-
-    Parameters
-    ----------
-    test
-        The test split.
-    fits
-        Fits of the goal ``task``.
-    scores
-        Names of scores.
-    resamples
-        Number of resamples.
-
-    Returns
-    -------
-    dict of Place to numpy.ndarray
-        float64 (resample, score). The resamples are the same for all places.
-    """
-    distinct = _distinct(fits)
-    counts = [test.counts(fit.predicted.to_numpy()) for fit in distinct.values()]
-    finalise = partial(scores_of_counts, labels=test.labels, scores=scores)
-    scored = dict(zip(distinct, bootstrap(counts, finalise, resamples), strict=True))
-    members: dict[Place, list[NDArray[np.float64]]] = {}
-    for (place, _), fit in fits.items():
-        members.setdefault(place, []).append(scored[id(fit)])
-    return {place: sum(each[1:], start=each[0]) / len(each) for place, each in members.items()}
 
 
 def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits: Fits) -> xr.Dataset:
@@ -188,17 +101,19 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits:
         As `probe`.
     """
     first = next(iter(cells))
-    test = TestSplit.of(first.test[0])
+    test = scored_rows(first.target, first.test[0])
     dataset = _empty(request, cells, test, fits)
     for where, numbers in _numbers(request, cells, test, fits):
         for name, value in numbers.items():
             dataset[name].loc[where] = value
-    dataset["support"] = ("label", np.bincount(test.gold, minlength=len(test.labels)))
+    if not first.target.numeric:
+        dataset["support"] = ("label", np.bincount(test.gold, minlength=len(first.target.names)))
     if "control" in fits:
-        dataset["selectivity"] = dataset.accuracy - dataset.control_accuracy
+        name = "r2" if first.target.numeric else "accuracy"
+        dataset["selectivity"] = dataset[name] - dataset[f"control_{name}"]
     if "code" in fits:
         dataset["compression"] = dataset.uniform_code_length / dataset.code_length
-    return _described(dataset, request, first, fits)
+    return _described(dataset, request, first, test, fits)
 
 
 def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
@@ -208,15 +123,15 @@ def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
     """
     means = dataset[score].mean("probe_seed")
     # All NaN where there is no run; argmax would fail.
-    places = means.fillna(-1.0).argmax("layer")
+    places = means.fillna(-np.inf).argmax("layer")
     best = xr.DataArray(dataset.layer.to_numpy()[places.to_numpy()], places.coords, places.dims)
     return best.where(means.notnull().any("layer"))
 
 
-def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: TestSplit, fits: Fits) -> xr.Dataset:
+def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: ScoredRows, fits: Fits) -> xr.Dataset:
     """Return the result without numbers: NaN in every place."""
     random = {cell.model: int(cell.train[0].provenance.random_weights) for cell in cells}
-    names = np.array(test.labels, dtype=object)
+    names = np.array(test.target.names, dtype=object)
     dataset = xr.Dataset(
         coords={
             "model": np.array(list(random), dtype=object),
@@ -231,6 +146,7 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: T
         }
     )
     absent = SCORE_TITLES.keys() - set(test.score_names)
+    absent |= _OF_CLASSES | {"control_accuracy"} if test.target.numeric else {"control_r2"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
     for name, (dims, _) in _VARIABLES.items():
         if name not in absent:
@@ -239,12 +155,12 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: T
 
 
 def _numbers(
-    request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: TestSplit, fits: Fits
+    request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: ScoredRows, fits: Fits
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield places, by their labels, with their numbers, by variable."""
     # Fits that the seeds share are scored once.
     scored = {
-        identity: test.scores(fit.predicted.to_numpy())
+        identity: test.scores(test.predicted(fit))
         | {
             "train_rows": fit.attrs["train_rows"],
             "converged": fit.attrs["converged"],
@@ -254,18 +170,23 @@ def _numbers(
     }
     for (place, seed), fit in fits["task"].items():
         yield _at(place, seed), scored[id(fit)]
-    for place, scores in distributions(test, fits["task"], test.score_names, request.resamples).items():
-        yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval(scores, axis=0), strict=True))
+    for place, scores in mean_over_seeds(test, fits["task"], test.score_names, request.resamples).items():
+        yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval_of_known(scores, axis=0), strict=True))
+    # All cells have the same data, and so the same baseline and control.
+    first, seeds = next(iter(cells)), {seed for _, seed in fits.get("control", {})}
+    target = first.target
+    labels = target.aligned(first.train[0])
+    baseline = test.baseline(labels.values[labels.known])
     for cell in cells:
         where = {"model": cell.model, "training_size": cell.training_size, "seed": cell.seed}
-        yield where, {"majority": _majority(cell, test)}
-    # All cells have the same data, and so the same control.
-    first, seeds = next(iter(cells)), {seed for _, seed in fits.get("control", {})}
-    gold = {seed: control_labels(first.test[0], first.train[0], seed) for seed in seeds}
+        yield where, {"majority": [baseline[name] for name in test.score_names]}
+    controls = {seed: control_labels(target, first.test[0], first.train[0], seed)[test.position] for seed in seeds}
+    main = "r2" if target.numeric else "accuracy"
     for (place, seed), fit in fits.get("control", {}).items():
-        yield _at(place, seed), {"control_accuracy": (gold[seed] == fit.predicted.to_numpy()).mean()}
+        found = replace(test, gold=controls[seed]).scores(test.predicted(fit))[main]
+        yield _at(place, seed), {f"control_{main}": found}
     for (place, seed), fit in fits.get("code", {}).items():
-        uniform = fit.labels.sum().item() * np.log2(len(test.labels))
+        uniform = fit.labels.sum().item() * np.log2(len(target.names))
         yield _at(place, seed), {"code_length": fit.bits.sum().item(), "uniform_code_length": uniform}
 
 
@@ -277,32 +198,31 @@ def _at(place: Place, seed: int) -> dict[str, Any]:
     return {**place._asdict(), "probe_seed": seed}
 
 
-def _majority(cell: Cell, test: TestSplit) -> Any:
-    """Return the scores (score) of always predicting the most frequent class of the train split."""
-    usual = int(np.bincount(row_labels(cell.train[0])).argmax())
-    counts = test.counts(np.full(len(test.gold), usual))
-    return scores_of_counts(counts.sum(axis=0), test.labels, test.score_names)
-
-
-def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, fits: Fits) -> xr.Dataset:
+def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: ScoredRows, fits: Fits) -> xr.Dataset:
     for name, variable in dataset.data_vars.items():
         variable.attrs = {"long_name": _VARIABLES[str(name)][1], "units": _UNITS.get(str(name), "1")}
     dataset["seed"].attrs["long_name"] = "seed of the run"
     dataset["probe_seed"].attrs["long_name"] = "seed of the probe"
-    run = cell.test[0]
+    run, target = cell.test[0], cell.target
     optional = {
         "max_train_samples": request.max_train_samples,
-        "control": CONTROLS[run.labelled] if request.control else None,
-        **request.options.used_by(request.probe),
+        "control": CONTROLS[target.level] if request.control else None,
+        **request.options.used_by(target.probe),
     }
+    what = request.task if request.labels == GOLD else f"{request.labels} of {request.task}"
     return dataset.assign_attrs(
-        title=f"{request.probe} probe of {request.task} on {run.key.dataset}",
+        title=f"{target.probe} probe of {what} on {run.key.dataset}",
         task=request.task,
         dataset=run.key.dataset,
-        probe=request.probe,
+        labels=request.labels,
+        level=target.level,
+        split=request.score_on,
+        scored_rows=len(test.gold),
+        unlabelled_rows=target.rows(run) - len(test.gold),
+        probe=target.probe,
         backend=", ".join(sorted({fit.attrs["backend"] for own in fits.values() for fit in own.values()})),
-        views=", ".join(request.views),
-        label_scheme=run.spec.label_scheme,
+        views=", ".join(target.views),
+        label_scheme=target.scheme or "none",
         pooling=request.pooling,
         combine=request.combine,
         resamples=request.resamples,

@@ -14,10 +14,12 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.store.keys import RunKey
+from biocache.store.schema import GOLD
 
 __all__ = ["ProbeSection"]
 
-_BAND = (0.0, 1.0)
+# Largest score, and the smallest that is drawn.
+_HIGHEST, _LOWEST = 1.0, -1.0
 _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
     "intervals over test samples. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
@@ -27,12 +29,12 @@ _MERGED = (
     " Merged-entity F1 counts consecutive words of one type as one entity, in the truth and in the predictions, since "
     "these runs hold merged types: adjacent entities of one type count as one."
 )
-# By whether words have the labels.
+# By what the labels are of.
 _SELECTIVITY = {
-    True: " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
+    "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
     "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
     "frequent label, little was memorised, whatever the selectivity.",
-    False: " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
+    "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
     "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
 }
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
@@ -92,8 +94,11 @@ def _settings(kept: Kept) -> dict[str, Any]:
         "task": kept.dataset.attrs["task"],
         "dataset": kept.dataset.attrs["dataset"],
         "views": kept.dataset.attrs["views"],
+        "level": kept.dataset.attrs["level"],
+        "split": kept.dataset.attrs["split"],
         "backend": inputs["backend"],
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
+        "probe": inputs["probe"],
         "scores": kept.dataset.score.to_numpy().tolist(),
     }
 
@@ -103,11 +108,11 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     scores = [main, *(score for score in settings["scores"] if score != main)]
     selectivity = list(_selectivity(rows, keys))
     return Figure(
-        title=f"Probe of {settings['task']} on {settings['dataset']}: {settings['probe']}",
+        title=f"Probe of {_what(settings)} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
-        + (_SELECTIVITY[TASKS[settings["task"]].labels_words] if selectivity else ""),
+        + (_SELECTIVITY[settings["level"]] if selectivity else ""),
         data=Table.of(rows),
         variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
         switch="score",
@@ -119,6 +124,10 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         ],
         findings=list(_findings(settings, rows, main)),
     )
+
+
+def _what(settings: Mapping[str, Any]) -> str:
+    return settings["task"] if settings["labels"] == GOLD else f"{settings['labels']} of {settings['task']}"
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
@@ -146,7 +155,8 @@ def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 def _written(settings: Mapping[str, Any]) -> str:
-    rows = "words" if TASKS[settings["task"]].labels_words else f"views {settings['views']} ({settings['combine']})"
+    of_pairs = f"views {settings['views']} ({settings['combine']})"
+    rows = "words" if settings["level"] == "words" else of_pairs if "," in settings["views"] else settings["views"]
     known = {
         "C": settings.get("c"),
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
@@ -162,7 +172,8 @@ def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterato
     """Draw the score of every model, with its baselines."""
     values = [row[f"{score}{part}"] for row in rows for part in ("", "_ci_low", "_ci_high", "_majority")]
     known = [value for value in values if np.isfinite(value)]
-    bounds = max(_BAND[0], min(known, default=0.0)), min(_BAND[1], max(known, default=1.0))
+    # R² has no smallest value.
+    bounds = max(_LOWEST, min(known, default=0.0)), min(_HIGHEST, max(known, default=1.0))
     for model, own in _of_panels(rows).items():
         lines = [
             (row[score], replace(_LAYER_0, color=keys[row["training_size"]].color))
@@ -178,7 +189,7 @@ def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel
     known = [row for row in rows if np.isfinite(row.get("selectivity", np.nan))]
     values = [0.0, *(row["selectivity"] for row in known)]
     for model, own in _of_panels(known).items():
-        bounds, title = (min(values), max(values)), "accuracy minus control"
+        bounds, title = (min(values), max(values)), "score minus control"
         yield Panel(f"{model}: selectivity", _plot(own, "selectivity", [(0.0, _MAJORITY)], title, bounds, keys))
 
 

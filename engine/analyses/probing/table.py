@@ -13,7 +13,7 @@ __all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
 #: Columns of the place of a row; `seed` is that of the run.
 PLACE = ("model", "training_size", "seed", "layer")
 #: Columns of controls and code lengths.
-EXTRAS = ("control_accuracy", "selectivity", "code_length", "compression")
+EXTRAS = ("control_accuracy", "control_r2", "selectivity", "code_length", "compression")
 
 
 def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
             columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
     columns |= {name: means[name] for name in EXTRAS if name in means}
     for what in ("class_precision", "class_recall", "class_f1"):
-        for label in means.label.to_numpy().tolist():
+        for label in means.label.to_numpy().tolist() if what in means else ():
             columns[f"{what}_{label}"] = means[what].sel(label=label, drop=True)
     frame = xr.Dataset(columns).to_dataframe(dim_order=PLACE).reset_index()
     known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocache.engine.corpora.ner import entity_type, read_sentences, repair_iob2
+from biocache.engine.corpora.ner import read_sentences, repair_iob2
+from biocache.store.schema import entity_type
 from biocache.engine.corpora.task import Place, RawSplit, Row
 
 TYPES = ("DNA", "RNA", "cell_type")

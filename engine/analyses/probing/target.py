@@ -1,0 +1,164 @@
+"""What probes predict: a label set, of which rows, as classes or numbers, and which probe fits it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.probing.request import CODERS, NUMBER_PROBES, POOLINGS, PROBES, ProbeRequest
+from biocache.engine.corpora.base import TASKS
+from biocache.store.errors import BusyError, DataError, SettingError
+from biocache.store.label_sets import LabelPlace, find_labels
+from biocache.store.labels import Labels, LabelSet, ordered
+from biocache.store.reading import Run
+from biocache.store.schema import GOLD, entity_type
+from biocache.store.storage import Storage
+from biocache.store.text import shown
+
+__all__ = ["Target", "find_target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Labels that probes predict from the rows of some runs.
+
+    Attributes
+    ----------
+    labels
+        Name of the label set.
+    level
+        What a row is: ``words`` or ``samples``.
+    numeric
+        Whether labels are numbers.
+    scheme
+        How IOB2 tags are predicted, ``type`` or ``bio``; None for labels of other kinds.
+    names
+        Names of the classes; none for numbers.
+    views
+        Views whose features make a row, one beside the other.
+    probe
+        The probe.
+    """
+
+    labels: str
+    level: str
+    numeric: bool
+    scheme: str | None
+    names: tuple[str, ...]
+    views: tuple[str, ...]
+    probe: str
+
+    def aligned(self, run: Run) -> Labels:
+        """Return the labels of the rows of a run, with the names of this target."""
+        labels = run.labels(self.labels)
+        if self.scheme == "type":
+            labels = labels.merged()
+        return labels if self.numeric else labels.recoded(self.names)
+
+    def of(self, run: Run) -> NDArray[Any]:
+        """Return the label of every word or sample of the corpus: int64, -1 for none; or float64, NaN for none."""
+        return self.aligned(run).values
+
+    def rows(self, run: Run) -> int:
+        """Return the number of words or samples of a run."""
+        return int(getattr(run.counts, self.level))
+
+    def samples(self, run: Run) -> NDArray[np.int64]:
+        """Return the position of the sample of every word or sample of a run (row)."""
+        if self.level == "words":
+            return run.column("words/sample").astype(np.int64)
+        return np.arange(run.counts.samples)
+
+    def require_same(self, run: Run, digest: str) -> None:
+        """Refuse labels that are not those that a computation began with.
+
+        Raises
+        ------
+        BusyError
+            If they were replaced since.
+        """
+        if self.aligned(run).digest != digest:
+            raise BusyError(
+                f"label set {shown(self.labels)} was replaced while this was computed from it, and nothing is kept; "
+                "run the same command again"
+            )
+
+
+def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target:
+    """Return what a request predicts.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    request
+        The request.
+    dataset
+        Name of its dataset.
+
+    Raises
+    ------
+    RunNotFoundError
+        If a split has no such label set.
+    DataError
+        If the sets of the splits are of different kinds, or the train split has no label.
+    SettingError
+        If the settings of the request do not fit the labels.
+    """
+    places = [LabelPlace(request.task, dataset, split, request.labels) for split in request.splits]
+    train, scored = (find_labels(storage, place).labels for place in places)
+    kinds = [(each.level, each.kind == "number", each.kind == "iob2") for each in (train, scored)]
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"label set {shown(request.labels)} labels {_what(train)} in the train split and {_what(scored)} in the "
+            f"{request.score_on} split; add both in one way with `biocache label`"
+        )
+    level, numeric, iob2 = kinds[0]
+    scheme = request.label_scheme if iob2 else None
+    tags = {name for each in (train, scored) for name in each.names}
+    names = ordered(map(entity_type, tags) if scheme == "type" else tags)
+    probe = request.probe or ("ridge" if numeric else "logistic")
+    _refuse_unfit(request, probe, level, numeric=numeric)
+    return Target(request.labels, level, numeric, scheme, names, _views(request, level), probe)
+
+
+def _what(labels: LabelSet) -> str:
+    kinds = {"number": "with numbers", "iob2": "with IOB2 tags", "class": "with classes"}
+    return f"{labels.level} {kinds[labels.kind]}"
+
+
+def _views(request: ProbeRequest, level: str) -> tuple[str, ...]:
+    """Return the views whose features make a row: those of single texts, or that of all."""
+    views = TASKS[request.task].views
+    whole = TASKS[request.task].whole_view
+    if level == "words" or request.features == "pair" or len(views) == 1:
+        return (whole,)
+    return tuple(view for view, texts in views.items() if len(texts) == 1)
+
+
+def _refuse_unfit(request: ProbeRequest, probe: str, level: str, *, numeric: bool) -> None:
+    """Refuse settings that do not fit the labels."""
+    name = "" if request.labels == GOLD else f" {shown(request.labels)}"
+    pairs = any(len(texts) > 1 for texts in TASKS[request.task].views.values())
+    if level == "words" and request.pooling == "max":
+        raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
+    if (level == "words" or not pairs) and (request.features, request.combine) != (None, "concat"):
+        rows = "words" if level == "words" else "single texts"
+        raise SettingError(
+            f"--features {request.features or 'separate'!r} and --combine {request.combine!r} are for labels of pairs, "
+            f"and the rows of labels{name} of {request.task} are {rows}; leave both out"
+        )
+    if probe == "bilstm-crf" and level == "samples":
+        raise SettingError(
+            f"--probe 'bilstm-crf' reads the words of a sentence, and a row of labels{name} of {request.task} is a "
+            "sample; use svc, logistic, linear-svc or mlp"
+        )
+    fitting = NUMBER_PROBES if numeric else PROBES
+    if probe not in fitting:
+        kind = "classes, and labels" if numeric else "numbers, and labels"
+        what = "numbers" if numeric else "classes"
+        raise SettingError(f"--probe {probe!r} predicts {kind}{name} are {what}; use {', '.join(fitting)}")
+    if request.mdl and (numeric or probe not in CODERS):
+        why = "is of classes" if numeric else f"needs probabilities, which {probe} does not give"
+        raise SettingError(f"the code length {why}; " + ("leave --mdl out" if numeric else f"use {', '.join(CODERS)}"))

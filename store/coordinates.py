@@ -1,0 +1,121 @@
+"""Coordinates and attributes of the views of a run: what labels the numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store import schema
+from biocache.store.data import RunData
+from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.schema import GOLD, LABEL_SCHEMES
+from biocache.store.text import shown
+
+__all__ = ["attributes_of", "described", "encoding_of", "label_coordinates", "layers_of", "sample_coordinates"]
+
+
+def attributes_of(run: RunData, level: str) -> dict[str, Any]:
+    """Return the provenance of a view, in types that every file format of xarray can hold."""
+    spec, provenance = run.spec, run.provenance
+    return {
+        "title": f"{level} of {run.key}",
+        **dict(run.key.items()),
+        "model_source": provenance.model_source,
+        "random_weights": int(provenance.random_weights),
+        "model_digest": spec.model_digest,
+        "dataset_source": provenance.dataset_source,
+        "dataset_digest": spec.dataset_digest,
+        "max_length": spec.max_length,
+        "stored_dtype": spec.dtype,
+        "compute_dtype": spec.compute_dtype,
+        "created": provenance.created,
+        **{f"{name}_version": version for name, version in provenance.versions.items()},
+    }
+
+
+def encoding_of(values: da.Array) -> dict[str, str]:
+    """Return the encoding of activations in files: netCDF has no float16."""
+    return {"dtype": "float32"} if values.dtype == np.float16 else {}
+
+
+def described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[str, str]]:
+    """Return a column of a table as a coordinate."""
+    variable = schema.variable_at(path)
+    return variable.dims[0], values, {"long_name": variable.meaning}
+
+
+def layers_of(run: RunData, name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
+    """Return the coordinate of the layers of ``hidden`` or ``attention``."""
+    return described(f"{name}/layer", np.asarray(run.spec.variable_layers(name)))
+
+
+def sample_coordinates(run: RunData, labels: str | Sequence[str] | None, label_scheme: str) -> dict[str, Any]:
+    """Return the coordinates along ``sample``; for labels see `label_coordinates`."""
+    index = np.arange(run.counts.samples)
+    return {
+        "sample": ("sample", index, {"long_name": "position among the samples of the run"}),
+        **{
+            name: described(f"samples/{name}", run.column(f"samples/{name}"))
+            for name in ("sample_id", "token_count", "word_count", "truncated")
+        },
+        **label_coordinates(run, "sample", labels, label_scheme, samples=index),
+    }
+
+
+def label_coordinates(
+    run: RunData,
+    dim: str,
+    wanted: str | Sequence[str] | None,
+    scheme: str,
+    *,
+    samples: NDArray[np.integer],
+    words: NDArray[np.integer] | None = None,
+) -> dict[str, Any]:
+    """Return the labels of the rows of a view as coordinates.
+
+    Parameters
+    ----------
+    run
+        The run.
+    dim
+        ``token``, ``word`` or ``sample``: what a row is.
+    wanted
+        Name of a label set, whose coordinate is ``label``; or several, each a coordinate of its own name; None for the
+        corpus's own, where it labels such rows.
+    scheme
+        How IOB2 tags are shown: ``type``, merged by entity type, or ``bio``, as they are.
+    samples, words
+        Position of the sample, and of the word (-1 for none), of every row (row); None for rows that are samples.
+
+    Raises
+    ------
+    SettingError
+        If the labels of words are asked for rows that are samples, or the scheme is not known.
+    RunNotFoundError, DataError, IntegrityError
+        As `RunData.labels`.
+    """
+    if scheme not in LABEL_SCHEMES:
+        raise SettingError(f"label scheme {shown(scheme)} is not one of {', '.join(LABEL_SCHEMES)}")
+    named = {wanted or GOLD: "label"} if wanted is None or isinstance(wanted, str) else {name: name for name in wanted}
+    found: dict[str, Any] = {}
+    for name, coordinate in named.items():
+        try:
+            labels = run.labels(name)
+        except RunNotFoundError:
+            if wanted is None:
+                continue
+            raise
+        if wanted is None and (labels.level == "words") != (words is not None):
+            continue
+        places = samples if labels.level == "samples" else words
+        if places is None:
+            raise SettingError(
+                f"label set {shown(name)} labels words, and a row of this view is a sample; the view of words has it"
+            )
+        shown_labels = labels.merged() if scheme == "type" else labels
+        texts = shown_labels.texts
+        empty = np.array([np.nan if labels.kind == "number" else ""], dtype=texts.dtype)
+        found[coordinate] = (dim, np.append(texts, empty)[places], {"long_name": f"label of label set {name}"})
+    return found

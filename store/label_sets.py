@@ -1,0 +1,304 @@
+"""The label sets of a store: kept beside the runs of a split, found, listed and removed by name."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import xarray as xr
+
+from biocache.store.arrays import UNREADABLE
+from biocache.store.bundles import SUFFIX, bundle_files, encode_bundle, open_bundle, put_bundle
+from biocache.store.errors import (
+    BiocacheError,
+    IntegrityError,
+    NewerFormatError,
+    RunNotFoundError,
+    SettingError,
+    SpecMismatchError,
+)
+from biocache.store.groups import LABELS
+from biocache.store.hierarchy import refuse_foreign
+from biocache.store.keys import RunKey, refuse_part
+from biocache.store.labels import LabelSet, refuse_name
+from biocache.store.metadata import MetadataError, as_type
+from biocache.store.storage import Storage, StorePlace, open_storage
+from biocache.store.text import one_line, shown
+
+__all__ = [
+    "LabelPlace",
+    "StoredLabels",
+    "copy_labels",
+    "find_labels",
+    "keep_labels",
+    "label_files",
+    "list_labels",
+    "read_labels",
+]
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class LabelPlace:
+    """What names a label set.
+
+    Attributes
+    ----------
+    task, dataset, split
+        Of the runs that it labels.
+    name
+        Its name.
+
+    Raises
+    ------
+    SettingError
+        If one of them cannot be part of a path, or a coordinate of every view has the name.
+    """
+
+    task: str
+    dataset: str
+    split: str
+    name: str
+
+    def __post_init__(self) -> None:
+        for field in ("task", "dataset", "split", "name"):
+            refuse_part("label set" if field == "name" else field, getattr(self, field))
+        refuse_name(self.name)
+
+    @classmethod
+    def of_run(cls, key: RunKey, name: str) -> "LabelPlace":
+        """Return the place of a label set of the split that a run read."""
+        return cls(key.task, key.dataset, key.split, name)
+
+    @property
+    def file(self) -> str:
+        """Path of its archive below the store."""
+        return f"{LABELS}/{self.task}/{self.dataset}/{self.split}/{self.name}{SUFFIX}"
+
+    @classmethod
+    def from_file(cls, file: str) -> "LabelPlace":
+        """Return the place of an archive.
+
+        Raises
+        ------
+        SettingError
+            If it is not the path of a label set.
+        """
+        parts = file.removesuffix(SUFFIX).split("/")
+        if len(parts) != 5 or parts[0] != LABELS:
+            raise SettingError(f"{shown(file)} is not the path of a label set")
+        return cls(*parts[1:])
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.dataset}/{self.split}/{self.name}"
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What biocache's attributes of a label set hold."""
+
+    level: str
+    kind: str
+    names: tuple[str, ...]
+    source: str
+    created: str
+
+
+@dataclass(frozen=True)
+class StoredLabels:
+    """A label set of a store.
+
+    Attributes
+    ----------
+    place
+        What names it.
+    created
+        UTC time, ISO 8601.
+    labels
+        The labels.
+    """
+
+    place: LabelPlace
+    created: str
+    labels: LabelSet
+
+
+def keep_labels(store: StorePlace, place: LabelPlace, labels: LabelSet, *, overwrite: bool = False) -> LabelSet:
+    """Keep a label set, or add samples to the one that is there.
+
+    Parameters
+    ----------
+    store
+        Folder of the store; made where it is missing.
+    place
+        What names it.
+    labels
+        The labels. Samples that the set in the store lacks are added to it.
+    overwrite
+        Whether to replace a set that says something else.
+
+    Returns
+    -------
+    LabelSet
+        The set as the store has it now.
+
+    Raises
+    ------
+    SpecMismatchError
+        If the store has a set of this name that labels a sample in another way, and `overwrite` is not given.
+    """
+    storage = open_storage(store)
+    refuse_foreign(storage)
+    kept = labels
+    with suppress(RunNotFoundError):
+        stored = find_labels(storage, place).labels if not overwrite else None
+        joined = None if stored is None else stored.joined(labels)
+        if stored is not None and joined is None:
+            raise SpecMismatchError(
+                f"{storage} has a label set {place} from {stored.source or 'elsewhere'} that labels samples in another "
+                "way; give these labels another name with `biocache label`, or replace that set with "
+                f"`biocache label {place.name} --overwrite`"
+            )
+        if joined is stored and stored is not None:
+            return stored
+        kept = joined or labels
+    attributes = {
+        "level": kept.level,
+        "kind": kept.kind,
+        "names": list(kept.names),
+        "source": kept.source,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    dataset = xr.Dataset(
+        {
+            "value": ("row", kept.values),
+            "sample_id": ("sample", kept.sample_ids),
+            "text_digest": (("sample", "text"), kept.text_digests),
+            "word_count": (("sample", "text"), kept.word_counts),
+        }
+    )
+    data = encode_bundle(dataset, attributes, place.file)
+    put_bundle(storage, place.file, data, f"keeping label set {place}")
+    return kept
+
+
+def find_labels(store: StorePlace, place: LabelPlace) -> StoredLabels:
+    """Read a label set.
+
+    Raises
+    ------
+    RunNotFoundError
+        If there is none of this name; the message lists those of the split.
+    IntegrityError
+        If it is damaged.
+    """
+    storage = open_storage(store)
+    try:
+        return read_labels(storage, place.file)
+    except FileNotFoundError:
+        others = [each.name for each in _places(storage) if (each.task, each.dataset, each.split) == _split(place)]
+        have = f"it has {', '.join(others)}" if others else "it has none"
+        raise RunNotFoundError(
+            f"{storage} has no label set {shown(place.name)} for {place.task} {place.dataset} {place.split} ({have}); "
+            f"add it with `biocache label {place.name}`"
+        ) from None
+
+
+def _split(place: LabelPlace) -> tuple[str, str, str]:
+    return place.task, place.dataset, place.split
+
+
+def _places(storage: Storage) -> Iterator[LabelPlace]:
+    for file in label_files(storage):
+        with suppress(SettingError):
+            yield LabelPlace.from_file(file)
+
+
+def list_labels(store: StorePlace, problems: list[BiocacheError] | None = None) -> list[StoredLabels]:
+    """Read all label sets of a store, by their paths.
+
+    Parameters
+    ----------
+    store
+        The store.
+    problems
+        List to add the errors of damaged sets to, which are left out; None to raise them.
+    """
+    storage, found = open_storage(store), []
+    for place in _places(storage):
+        try:
+            found.append(read_labels(storage, place.file))
+        except FileNotFoundError:  # Another process has removed it meanwhile.
+            continue
+        except BiocacheError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return found
+
+
+def label_files(storage: Storage) -> list[str]:
+    """Return the paths of the label sets of a store, sound or damaged."""
+    return bundle_files(storage, LABELS)
+
+
+def read_labels(storage: Storage, file: str) -> StoredLabels:
+    """Read one label set.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    IntegrityError
+        If it is damaged.
+    NewerFormatError
+        If a newer release wrote it.
+    """
+    return _opened(storage, file, storage.get(file))
+
+
+def _opened(storage: Storage, file: str, data: bytes) -> StoredLabels:
+    try:
+        place = LabelPlace.from_file(file)
+        bundle = open_bundle(storage, file, data)
+        own = as_type(bundle.attributes, _Described)
+        dataset = bundle.decode()
+        labels = LabelSet(
+            name=place.name,
+            level=own.level,
+            kind=own.kind,
+            names=own.names,
+            values=dataset["value"].to_numpy(),
+            sample_ids=dataset["sample_id"].to_numpy(),
+            text_digests=dataset["text_digest"].to_numpy().astype(np.uint64),
+            word_counts=dataset["word_count"].to_numpy().astype(np.int64),
+            source=own.source,
+        )
+    except NewerFormatError:
+        raise
+    except (*UNREADABLE, MetadataError) as error:
+        raise IntegrityError(
+            f"label set {storage.place(file)} cannot be read ({one_line(error)}); add it again with `biocache label "
+            "--overwrite`, or for that of the corpus remove it with `biocache rm --labels` and extract again"
+        ) from error
+    return StoredLabels(place, own.created, labels)
+
+
+def copy_labels(source: Storage, target: Storage, key: RunKey) -> int:
+    """Copy the label sets of the split that a run read to another store, and return how many it lacked.
+
+    Raises
+    ------
+    IntegrityError
+        If one is damaged.
+    """
+    copied = 0
+    for place in list(_places(source)):
+        if (place.task, place.dataset, place.split) == (key.task, key.dataset, key.split):
+            with suppress(FileNotFoundError):  # Another process has removed it meanwhile.
+                data = source.get(place.file)
+                _opened(source, place.file, data)
+                if not target.exists(place.file):
+                    put_bundle(target, place.file, data, f"copying label set {place}")
+                    copied += 1
+    return copied

@@ -1,0 +1,310 @@
+"""Label sets: named labels of the words or samples of a split, joined to the runs that read the same text."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store.digests import text_digests
+from biocache.store.errors import DataError, SettingError
+from biocache.store.schema import KINDS, OUTSIDE, VIEW_TEXTS, entity_type
+from biocache.store.text import shown
+
+if TYPE_CHECKING:
+    from biocache.store.data import RunData
+
+__all__ = [
+    "LabelSet",
+    "Labels",
+    "ordered",
+    "refuse_name",
+]
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of classes in their order: ``O`` first, the others sorted."""
+    return tuple(sorted(set(names), key=lambda name: (name != OUTSIDE, name)))
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of the words or samples of one run, in their order.
+
+    Attributes
+    ----------
+    name
+        Name of the label set.
+    level
+        What a row is: ``words`` or ``samples``.
+    kind
+        One of `KINDS`.
+    names
+        Names of the classes; none where labels are numbers.
+    values
+        int64 (row), positions in `names`, -1 for a row without label; or float64 (row), NaN for one.
+    """
+
+    name: str
+    level: str
+    kind: str
+    names: tuple[str, ...]
+    values: NDArray[Any]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether a row has a label (row)."""
+        return np.isfinite(self.values) if self.kind == "number" else self.values >= 0
+
+    @property
+    def texts(self) -> NDArray[Any]:
+        """The labels as a view shows them (row): text, empty for none; or float64, NaN for none."""
+        return self.values if self.kind == "number" else np.array([*self.names, ""], dtype=object)[self.values]
+
+    def merged(self) -> Self:
+        """Return IOB2 tags merged by entity type; labels of other kinds as they are."""
+        if self.kind != "iob2":
+            return self
+        return replace(self.recoded(ordered(map(entity_type, self.names)), entity_type), kind="class")
+
+    def recoded(self, names: tuple[str, ...], change: Any = str) -> Self:
+        """Return classes as positions in other names, which have all of them after a change."""
+        place = {name: position for position, name in enumerate(names)}
+        codes = np.array([*(place[change(name)] for name in self.names), -1], np.int64)
+        return replace(self, names=names, values=codes[self.values])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of the labels of these rows: what decides the numbers that are computed from them."""
+        sha = hashlib.sha256("\0".join((self.level, self.kind, *self.names)).encode("utf-8", "surrogatepass"))
+        sha.update(self.values.astype("<f8" if self.kind == "number" else "<i8").tobytes())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """Named labels of the words or samples of a split, whatever runs there are.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    level, kind, names, values
+        As of `Labels`, for all words or samples of the split; a sample's words are those of its texts in their order.
+    sample_ids
+        object (sample).
+    text_digests
+        uint64 (sample, text), by which labels are joined to runs of the same text only.
+    word_counts
+        int64 (sample, text).
+    source
+        Where they came from, for people.
+    """
+
+    name: str
+    level: str
+    kind: str
+    names: tuple[str, ...]
+    values: NDArray[Any]
+    sample_ids: NDArray[Any]
+    text_digests: NDArray[np.uint64]
+    word_counts: NDArray[np.int64]
+    source: str
+
+    def __post_init__(self) -> None:
+        rows = len(self.sample_ids) if self.level == "samples" else int(self.word_counts.sum())
+        if self.kind not in KINDS or self.level not in ("words", "samples") or self.values.shape != (rows,):
+            raise ValueError(f"label set {self.name} has {self.values.shape} labels of {rows:,} {self.level}")
+        if self.kind != "number" and self.values.size and not -1 <= self.values.min() <= self.values.max() < self.size:
+            raise ValueError(f"label set {self.name} has labels without a name")
+        if len(set(self.sample_ids)) < len(self.sample_ids):
+            raise ValueError(f"label set {self.name} names a sample twice")
+
+    @property
+    def size(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        level: str,
+        labels: Sequence[str | float | None],
+        samples: Iterable[tuple[str, Sequence[Sequence[str]]]],
+        *,
+        iob2: bool = False,
+        source: str = "",
+    ) -> Self:
+        """Make a label set.
+
+        Parameters
+        ----------
+        name, level, source
+            As the attributes.
+        labels
+            Label of every word or sample; None for none. Texts are classes; whole and other numbers are numbers.
+        samples
+            Id and words of each text of every sample.
+        iob2
+            Whether texts are IOB2 tags.
+
+        Raises
+        ------
+        DataError
+            If some labels are text and others numbers, or a number is not finite.
+        """
+        rows = list(samples)
+        kind, names, values = _coded(name, labels, iob2=iob2)
+        texts = max((len(parts) for _, parts in rows), default=1)
+        counts = np.array([[len(words) for words in parts] for _, parts in rows], np.int64).reshape(len(rows), texts)
+        return cls(
+            name=name,
+            level=level,
+            kind=kind,
+            names=names,
+            values=values,
+            sample_ids=np.array([identifier for identifier, _ in rows], dtype=object),
+            text_digests=text_digests(parts for _, parts in rows).reshape(len(rows), texts),
+            word_counts=counts,
+            source=source,
+        )
+
+    def of_run(self, run: "RunData") -> Labels:
+        """Return the labels of the words or samples of a run; rows that the set does not have are without label.
+
+        Raises
+        ------
+        DataError
+            If the run read another text; the message names the first sample.
+        """
+        positions = VIEW_TEXTS[run.key.view]
+        ids = run.column("samples/sample_id")
+        place = self._places(ids)
+        found = place >= 0
+        if found.any():
+            own = run.text_digests
+            other = self.text_digests[place[found]][:, list(positions)]
+            unlike = np.flatnonzero((own[found] != other).any(axis=1))
+            if unlike.size:
+                sample = ids[found][unlike[0]]
+                raise DataError(
+                    f"label set {shown(self.name)} of {run.key.task} {run.key.dataset} {run.key.split} is of another "
+                    f"text than run {run.key}: sample {shown(sample)} differs; make the label set again for this text "
+                    "with `biocache label`, or extract the run again"
+                )
+        empty = np.nan if self.kind == "number" else -1
+        if self.level == "samples":
+            values = np.append(self.values, empty)[place]
+        else:
+            values = np.append(self.values, empty)[self._word_rows(run, place, positions)]
+        return Labels(self.name, self.level, self.kind, self.names, values)
+
+    def _places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the position of each id in the set (sample), -1 for none."""
+        if len(ids) <= len(self.sample_ids) and np.array_equal(ids, self.sample_ids[: len(ids)]):
+            return np.arange(len(ids))
+        known = self._known
+        return np.array([known.get(identifier, -1) for identifier in ids], np.int64)
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        return {identifier: place for place, identifier in enumerate(self.sample_ids)}
+
+    def _word_rows(self, run: "RunData", place: NDArray[np.int64], positions: Sequence[int]) -> NDArray[np.int64]:
+        """Return the row in the set of each word of a run, -1 for words of samples that it does not have."""
+        ends = np.cumsum(self.word_counts.ravel()).reshape(self.word_counts.shape)
+        begins = ends - self.word_counts
+        # One word at least for every sample that is not there: their own count.
+        counts = np.where((place >= 0)[:, np.newaxis], self.word_counts[place][:, list(positions)], 0)
+        lost = run.column("samples/word_count").astype(np.int64) * (place < 0)
+        starts = begins[place][:, list(positions)]
+        sizes = np.column_stack([counts, lost]).ravel()
+        firsts = np.column_stack([starts, np.zeros(len(place), np.int64)]).ravel()
+        missing = np.repeat(np.tile([False] * len(positions) + [True], len(place)), sizes)
+        rows = np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        return np.where(missing, -1, rows)
+
+    def joined(self, other: Self) -> Self | None:
+        """Return the set with the samples of another that it lacks; None where the two disagree on a sample."""
+        if (self.level, self.kind) != (other.level, other.kind) or self.word_counts.shape[1:] != (
+            other.word_counts.shape[1:]
+        ):
+            return None
+        place = self._places(other.sample_ids)
+        names = ordered({*self.names, *other.names}) if self.kind != "number" else ()
+        mine, theirs = (one._values_in(names) for one in (self, other))
+        shared = place >= 0
+        if (self.text_digests[place[shared]] != other.text_digests[shared]).any():
+            return None
+        own, their = self._rows_of_samples(), other._rows_of_samples()
+        for at, (here, old) in enumerate(zip(shared, place, strict=True)):
+            if here and not np.array_equal(mine[own[old]], theirs[their[at]], equal_nan=self.kind == "number"):
+                return None
+        new = np.flatnonzero(~shared)
+        if not new.size:
+            return self
+        added = [theirs[their[at]] for at in new]
+        return replace(
+            self,
+            names=names,
+            values=np.concatenate([mine, *added]),
+            sample_ids=np.concatenate([self.sample_ids, other.sample_ids[new]]),
+            text_digests=np.concatenate([self.text_digests, other.text_digests[new]]),
+            word_counts=np.concatenate([self.word_counts, other.word_counts[new]]),
+        )
+
+    def _values_in(self, names: tuple[str, ...]) -> NDArray[Any]:
+        if self.kind == "number":
+            return self.values
+        return Labels(self.name, self.level, self.kind, self.names, self.values).recoded(names).values
+
+    def _rows_of_samples(self) -> list[slice]:
+        """Return where the labels of each sample lie."""
+        sizes = [1] * len(self.sample_ids) if self.level == "samples" else self.word_counts.sum(axis=1).tolist()
+        return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _coded(name: str, labels: Sequence[str | float | None], *, iob2: bool) -> tuple[str, tuple[str, ...], NDArray[Any]]:
+    """Return kind, names and values of labels."""
+    texts = {label for label in labels if isinstance(label, str)}
+    number = next((label for label in labels if label is not None and not isinstance(label, str)), None)
+    if texts and number is not None:
+        raise DataError(
+            f"label set {shown(name)} holds text ({shown(min(texts))}) and numbers ({shown(number)}); write all labels "
+            "as text, or all as numbers"
+        )
+    if number is not None:
+        values = np.array([np.nan if label is None else label for label in labels], np.float64)
+        if np.isinf(values).any():
+            raise DataError(f"label set {shown(name)} holds a number that is not finite; leave such labels empty")
+        return "number", (), values
+    names = ordered(texts)
+    code: dict[Any, int] = {None: -1} | {text: place for place, text in enumerate(names)}
+    return "iob2" if iob2 else "class", names, np.fromiter((code[label] for label in labels), np.int64, len(labels))
+
+
+# What the views of a run call their own coordinates and dimensions.
+_TAKEN = frozenset(
+    chain(
+        ("layer", "head", "feature", "entry", "token", "word", "sample", "hidden", "attention", "row_size", "label"),
+        ("text", "segment", "position", "token_count", "word_count", "token_id", "token_text", "special", "sample_id"),
+        ("truncated", "model", "training_size", "seed", "split", "view", "task", "dataset"),
+    )
+)
+
+
+def refuse_name(name: str) -> None:
+    """Refuse a name that a coordinate of a view has already.
+
+    Raises
+    ------
+    SettingError
+        If it is such a name.
+    """
+    if name in _TAKEN:
+        raise SettingError(f"{shown(name)} is a coordinate of every view; give the label set another name")
