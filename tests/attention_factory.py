@@ -76,7 +76,7 @@ def _columns(made: Synthetic, sizes: list[NDArray[Any]], ends: int) -> dict[str,
     if made.spec.key.task == "ner":
         columns["words/label"] = np.zeros(len(flat), np.int16)
     else:
-        columns["samples/label"] = np.arange(len(counts)) % len(made.spec.label_names)
+        columns["samples/label"] = np.arange(len(counts)) % len(made.label_names)
     return columns
 
 

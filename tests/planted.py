@@ -34,7 +34,7 @@ def split_runs(
     **changes: Any,
 ) -> Synthetic:
     """Make up one run of a split, with the labels written into layer `planted`."""
-    changes = {"dataset_digest": split[0] * 64, "keep": ("hidden",), "max_length": 64, **changes}
+    changes = {"keep": ("hidden",), "max_length": 64, **changes}
     lengths = SPLITS[split] if lengths is None else lengths
     source = synthetic(lengths, capacity, seed + (split == "test"), split=split, **changes)
     return source if planted is None else plant(source, planted, strength)
@@ -68,7 +68,7 @@ def relabelled(source: Synthetic, labels: NDArray[Any]) -> Synthetic:
 
 def write(root: Path, sources: Iterable[Synthetic]) -> Store:
     for source in sources:
-        source.write_all(root)
+        source.write_labelled(root)
     return Store.open(root)
 
 
@@ -82,7 +82,7 @@ def nli_store(
     root: Path, views: Sequence[str] = ("premise", "hypothesis"), *, change: Change = same, **settings: Any
 ) -> Store:
     """Write train and test runs of pairs; views of a split have the same labels."""
-    settings = {"label_names": ("contradiction", "entailment", "neutral"), "label_scheme": "type", **settings}
+    settings = {"label_names": ("contradiction", "entailment", "neutral"), "iob2": False, **settings}
     planted, strength = settings.pop("planted", 1), settings.pop("strength", 8.0)
     sources = []
     for split in SPLITS:
@@ -112,7 +112,7 @@ def ceiling(store: Store) -> float:
     """Return the accuracy of a probe that knows all words that have tokens, and takes the majority for the others."""
     train, test = runs_of(store)
     seen = train.column("words/token_count") > 0
-    usual = np.bincount(train.column("words/label")[seen]).argmax()
-    labels, lost = test.column("words/label"), test.column("words/token_count") == 0
+    usual = np.bincount(train.labels().values[seen]).argmax()
+    labels, lost = test.labels().values, test.column("words/token_count") == 0
     assert lost.any()
     return float(np.where(lost, labels == usual, True).mean())

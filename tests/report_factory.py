@@ -34,6 +34,7 @@ HOSTILE = (
     "\u2028",
 )
 LABELS = ("O", "<b>bold</b>", "'\"><svg onload=alert(3)>")
+TAGS = ("O", *(f"B-{label}" for label in LABELS[1:]))
 SOURCE = 'models/<i>"tiny"</i>'
 WORDS = (6, 9, 4, 12, 5, 7, 8, 3)
 
@@ -51,15 +52,22 @@ def runs() -> list[Synthetic]:
     """Make up the runs: a model at three sizes for both tasks, train and test, and a causal one of other tokens."""
     made = []
     for split in ("train", "test"):
-        common: dict[str, Any] = {"split": split, "dataset_digest": split[0] * 64, "label_scheme": "type"}
+        common: dict[str, Any] = {"split": split, "dataset_digest": split[0] * 64}
         common["keep"] = ("hidden", "attention") if split == "test" else ("hidden",)
         for size in SIZES:
             own = {**common, "training_size": size, "model": "bert", "maps": size}
-            made.append(hostile(source(WORDS, label_names=LABELS, **own), split == "test"))
-            pair = {**own, "maps": size + 1, "task": "nli", "view": "pair", "label_names": ("no", *LABELS[1:])}
+            made.append(hostile(source(WORDS, label_names=TAGS, **own), split == "test"))
+            pair = {
+                **own,
+                "maps": size + 1,
+                "task": "nli",
+                "view": "pair",
+                "label_names": ("no", *LABELS[1:]),
+                "iob2": False,
+            }
             made.append(hostile(source(WORDS, **pair)))
         causal = {**common, "training_size": 0, "model": "gpt2", "tokens": 1, "maps": 7, "causal": True}
-        made.append(hostile(source(WORDS, label_names=LABELS, **causal), split == "test"))
+        made.append(hostile(source(WORDS, label_names=TAGS, **causal), split == "test"))
     return made
 
 
@@ -69,7 +77,7 @@ def write_runs(root: Path, made: Sequence[Synthetic]) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_factory, "PROVENANCE", origin)
         for run in made:
-            run.write_all(root)
+            run.write_labelled(root)
     return root
 
 

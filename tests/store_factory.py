@@ -32,6 +32,8 @@ from biocache.store.creating import create_run, create_successor, install_succes
 from biocache.store.digests import SampleRow, digest_encoding, digest_samples
 from biocache.store.folders import Folder
 from biocache.store.integrity import verify_run
+from biocache.store.label_sets import LabelPlace, keep_labels
+from biocache.store.labels import LabelSet
 from biocache.store.packing import PackPlan, plan_packs
 from biocache.store.records import PackRecord, encode_record, read_record, record_path
 from biocache.store.schema import WHOLE_VIEWS
@@ -56,8 +58,6 @@ PROVENANCE = Provenance(
 SPEC = RunSpec(
     key=KEY,
     dataset_digest="d" * 64,
-    label_names=("O", "B-protein", "I-protein"),
-    label_scheme="bio",
     limit=None,
     model_digest="m" * 64,
     tokenizer_digest="t" * 64,
@@ -85,8 +85,12 @@ class Synthetic:
 
     Attributes
     ----------
-    spec, plan, columns
+    spec, plan
         What `create_run` is given.
+    columns
+        The tables that it is given, and codes of labels as ``words/label`` or ``samples/label``.
+    label_names, iob2
+        What the codes stand for, and whether they are IOB2 tags: the label set ``gold`` of the run.
     hidden
         For each sample (layer, token, feature), in the data type of the store.
     maps
@@ -98,12 +102,31 @@ class Synthetic:
     columns: dict[str, NDArray[Any]]
     hidden: list[NDArray[Any]]
     maps: list[NDArray[Any]]
+    label_names: tuple[str, ...] = ("O", "B-protein", "I-protein")
+    iob2: bool = True
+
+    @property
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """The columns that the run stores."""
+        return {path: values for path, values in self.columns.items() if not path.endswith("/label")}
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels of the columns as a label set of all texts of the samples."""
+        level = "words" if "words/label" in self.columns else "samples"
+        labels = [self.label_names[code] if code >= 0 else None for code in self.columns[f"{level}/label"]]
+        rows = list(_sample_rows(self.spec, self.columns))
+        return LabelSet.make("gold", level, labels, rows, iob2=self.iob2, source="the factory")
+
+    def keep_labels(self, root: Path) -> None:
+        """Keep the labels beside the run."""
+        keep_labels(root, LabelPlace.of_run(self.spec.key, "gold"), self.labels)
 
     def create(self, root: Path) -> Run:
-        return create_run(root, self.spec, PROVENANCE, self.plan, self.columns)
+        return create_run(root, self.spec, PROVENANCE, self.plan, self.tables)
 
     def create_successor(self, root: Path) -> Run:
-        return create_successor(root, self.spec, PROVENANCE, self.plan, self.columns)
+        return create_successor(root, self.spec, PROVENANCE, self.plan, self.tables)
 
     def entries(self, sample: int) -> NDArray[Any]:
         """Return the stored entries of a sample's maps (layer, head, pair)."""
@@ -132,6 +155,11 @@ class Synthetic:
             dense = np.concatenate([self.entries(sample) for sample in samples], axis=2)
             buffer.attention[:, :, : dense.shape[2]] = dense
         return buffer
+
+    def write_labelled(self, root: Path) -> Run:
+        """Write the whole run and keep its labels."""
+        self.keep_labels(root)
+        return self.write_all(root)
 
     def write(self, run: Run, packs: Iterable[int] | None = None) -> None:
         """Write packs, by default those that are pending."""
@@ -166,7 +194,8 @@ def _written() -> Path:
 
 
 def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: int = 0, **changes: Any) -> Synthetic:
-    """Make up a run of samples with these token counts; `changes` are fields of the spec or of its key."""
+    """Make up a run of samples with these token counts; `changes` are fields of the spec or of its key, or labels."""
+    labels = {name: changes.pop(name) for name in ("label_names", "iob2") if name in changes}
     parts = {name: changes.pop(name) for name in RunKey.names() if name in changes}
     spec = replace(SPEC, key=replace(KEY, **parts), **changes)
     tokens = np.asarray(list(lengths), dtype=np.int64)
@@ -175,9 +204,9 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
     # Runs of one corpus have the same tables, whatever the seed of their activations.
-    columns = _columns(np.random.default_rng(0), spec, plan)
+    columns = _columns(np.random.default_rng(0), spec, plan, len(labels.get("label_names", Synthetic.label_names)))
     digests = {name: digest for name, digest in digests_of(spec, plan, columns).items() if name not in changes}
-    return Synthetic(replace(spec, **digests), plan, columns, hidden, maps)
+    return Synthetic(replace(spec, **digests), plan, columns, hidden, maps, **labels)
 
 
 def least(**changes: Any) -> Synthetic:
@@ -196,19 +225,22 @@ def digests_of(spec: RunSpec, plan: PackPlan, columns: dict[str, NDArray[Any]]) 
         columns["samples/word_count"],
         columns["tokens/word"][positions],
     )
+    rows = _sample_rows(spec, columns)
+    return {"encoding_digest": digest_encoding(encoding), "dataset_digest": digest_samples(rows)}
+
+
+def _sample_rows(spec: RunSpec, columns: dict[str, NDArray[Any]]) -> Iterator[SampleRow]:
+    """Yield the samples with all their texts; the words that a view of one text has are those of every text."""
     words, segments = columns["words/word_text"], columns["words/segment"]
-    texts_of_all = WHOLE_VIEWS.get(spec.key.view, 1 if spec.key.task == "ner" else 2)
-    rows: list[SampleRow] = []
-    for sample, (name, begin, count) in enumerate(
-        zip(columns["samples/sample_id"], columns["samples/word_start"], columns["samples/word_count"], strict=True)
+    texts = 1 if spec.key.task == "ner" else 2
+    for name, begin, count in zip(
+        columns["samples/sample_id"], columns["samples/word_start"], columns["samples/word_count"], strict=True
     ):
         own = slice(begin, begin + count)
-        texts = [words[own][segments[own] == text].tolist() for text in range(texts_of_all)]
-        if spec.key.task == "ner":
-            rows.append((name, texts, None, [spec.label_names[code] for code in columns["words/label"][own]]))
+        if spec.key.view in WHOLE_VIEWS:
+            yield name, [words[own][segments[own] == text].tolist() for text in range(texts)]
         else:
-            rows.append((name, texts, spec.label_names[columns["samples/label"][sample]], None))
-    return {"encoding_digest": digest_encoding(encoding), "dataset_digest": digest_samples(rows)}
+            yield name, [words[own].tolist()] * texts
 
 
 def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
@@ -218,13 +250,13 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(spec.dtype)
 
 
-def _segments(task: str, word_count: list[int]) -> NDArray[np.int8]:
+def _segments(view: str, word_count: list[int]) -> NDArray[np.int8]:
     """Return the text of every word: the second half of a sample's words is of the second, where there are two."""
-    texts = [int(task == "nli" and word >= (count + 1) // 2) for count in word_count for word in range(count)]
+    texts = [int(view == "pair" and word >= (count + 1) // 2) for count in word_count for word in range(count)]
     return np.array(texts, dtype=np.int8)
 
 
-def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[str, NDArray[Any]]:
+def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan, classes: int) -> dict[str, NDArray[Any]]:
     """Make tables: a sample begins with a special token, words have one to three tokens, and some lost all."""
     counts, samples = plan.tokens.count, len(plan.tokens.count)
     positions = plan.tokens.positions()
@@ -265,14 +297,14 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan) -> dict[st
         "tokens/segment": on_axis(rng.integers(0, 2, len(positions)), 0),
         "words/word_text": np.array([f"w{n}" for n in range(words)], dtype=object),
         "words/sample": np.repeat(np.arange(samples), word_count),
-        "words/segment": _segments(spec.key.task, word_count),
+        "words/segment": _segments(spec.key.view, word_count),
         "words/token_start": word_start,
         "words/token_count": np.array(word_tokens),
     }
     if spec.key.task == "ner":
-        columns["words/label"] = rng.integers(0, len(spec.label_names), words)
+        columns["words/label"] = rng.integers(0, classes, words)
     else:
-        columns["samples/label"] = rng.integers(0, len(spec.label_names), samples)
+        columns["samples/label"] = rng.integers(0, classes, samples)
     return columns
 
 

@@ -32,7 +32,7 @@ REQUESTS = [
     ("extract", ExtractionRequest(task="nli", views=("pair",), splits=("test",), keep=("hidden",), layers=(0, 2))),
     ("extract", ExtractionRequest(task="ner", random_weights=True, dtype="float32", attention_splits=("train",))),
     ("extract", ExtractionRequest(task="ner", models=("a", "b"), training_sizes=(0, 30), checkpoints=Path("my c"))),
-    ("compare-attention", AttentionRequest(task="ner", model="bert", training_sizes=(10, 30), by="label")),
+    ("compare-attention", AttentionRequest(task="ner", model="bert", training_sizes=(10, 30), by="gold")),
     ("compare-attention", AttentionRequest(task="nli", model="a", against="b", metrics=("js", "tv"), match_heads=True)),
     ("report", ReportRequest(tasks=("ner",), models=("bert", "gpt2"), training_sizes=(0, 100), samples=3)),
 ]  # fmt: skip

@@ -30,9 +30,9 @@ Handed = Callable[..., AttentionRequest]
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store of a model at three training sizes, with labels."""
     root = tmp_path_factory.mktemp("sizes") / "biocache.zarr"
-    labels = {"task": "nli", "view": "pair", "label_names": ("no", "yes"), "label_scheme": "type"}
+    labels = {"task": "nli", "view": "pair", "label_names": ("no", "yes"), "iob2": False}
     for size in (0, 10, 30):
-        source(training_size=size, maps=size, head_count=3, **labels).write_all(root)
+        source(training_size=size, maps=size, head_count=3, **labels).write_labelled(root)
     return root
 
 
@@ -88,7 +88,7 @@ SETTINGS = [
     ("--model bert --against gpt2", {"model": "bert", "against": "gpt2"}),
     ("--metric js,tv --metric entropy", {"metrics": ("js", "tv", "entropy")}),
     ("--exclude-special", {"exclude_special": True}),
-    ("--by label", {"by": "label"}),
+    ("--by gold", {"by": "gold"}),
     ("--match-heads", {"match_heads": True}),
     ("--all-pairs", {"all_pairs": True}),
     ("--per-sample", {"per_sample": True}),
@@ -132,7 +132,7 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
 
 
 def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
-    result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "label")
+    result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "gold")
     title, *rows = result.stdout.splitlines()
     assert re.split(r"  +", title.strip())[2:] == [
         "entropy",
@@ -140,7 +140,7 @@ def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
         "entropy, yes",
         "most changed head of entropy",
     ]
-    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by="label"))
+    found = compare_attention(tuned, AttentionRequest(metrics=("entropy",), by="gold"))
     own = found["label_mean"].sel(training_size=10, layer=1).squeeze("metric").mean("head")
     assert re.split(r"  +", rows[0].strip())[3:5] == [f"{value:.3f}" for value in own.values]
 
@@ -204,7 +204,7 @@ def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_pa
 def test_labels_samples_files_and_figures(command: Command, tuned: Path, tmp_path: Path) -> None:
     for suffix in ("csv", "json", "nc", "zarr"):
         command(
-            *("compare-attention", "--store", tuned, "--by", "label", "--per-sample"),
+            *("compare-attention", "--store", tuned, "--by", "gold", "--per-sample"),
             *("--output", tmp_path / f"heads.{suffix}", "--plot", tmp_path / "heads.png"),
             *("--plot-above-chance", tmp_path / "above.png"),
         )

@@ -66,7 +66,6 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--device cuda:1", {"device": "cuda:1"}),
         ("--max-length 64", {"max_length": 64}),
         ("--limit 5", {"limit": 5}),
-        ("--label-scheme bio", {"label_scheme": "bio"}),
         ("--batch-tokens 256", {"batch_tokens": 256}),
         ("--window-tokens 4096", {"window_tokens": 4096}),
         ("--max-memory 1.5GiB", {"max_memory": 3 * 2**29}),

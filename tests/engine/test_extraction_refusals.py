@@ -61,7 +61,6 @@ SETTINGS = {
     "compute_dtype": ({"compute_dtype": "bfloat16"}, {"compute_dtype"}),
     "limit": ({"limit": LIMIT + 1}, {"limit", "dataset_digest", "encoding_digest"}),
     "no limit": ({"limit": None}, {"limit", "dataset_digest", "encoding_digest"}),
-    "label_scheme": ({"label_scheme": "bio"}, {"label_scheme", "label_names", "dataset_digest"}),
     "keep": ({"keep": ("hidden",)}, {"keep"}),
     "attention split": ({"attention_splits": ("train",)}, {"keep"}),
     "layers": ({"layers": (0, 2)}, {"layers"}),
@@ -71,7 +70,6 @@ INPUTS = {
     "tokenizer": {"tokenizer_digest"},
     "vocabulary": {"tokenizer_digest", "encoding_digest"},
     "word": {"dataset_digest", "encoding_digest"},
-    "label": {"dataset_digest"},
 }
 
 

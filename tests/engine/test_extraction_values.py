@@ -146,14 +146,12 @@ def test_tables_say_what_is_in_the_corpus(stores, references, corpus_folder, fam
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_follow_their_samples(stores, corpus_folder, family):
-    names = only_run(stores[family, "ner"]).spec.label_names
-    assert names[0] == "O"
-    labels = [names[code] for code in only_run(stores[family, "ner"]).column("words/label")]
+    labels = only_run(stores[family, "ner"]).labels().merged().texts.tolist()
     assert labels == [label for row in read_rows(corpus_folder, "ner", "test") for label in row.labels]
     assert len(set(labels)) == 6
     for view in VIEWS["nli"]:
         run = only_run(stores[family, "nli"], view=view)
-        labels = [run.spec.label_names[code] for code in run.column("samples/label")]
+        labels = run.labels().texts.tolist()
         assert labels == [label for row in read_rows(corpus_folder, "nli", "test") for label in row.labels]
         assert len(set(labels)) == 3
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.metrics import as_iob2, score_classes, score_entities
+from biocache.store.schema import entity_type
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "jnlpba"
 
@@ -99,8 +100,8 @@ def test_a_type_that_looks_like_a_tag_is_a_type() -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real corpora are not beside this checkout")
 def test_touching_entities_of_a_real_corpus() -> None:
     samples = read_corpus("ner", str(DATA), splits=["test"]).splits["test"]
-    own = [sample.tags or () for sample in samples]
-    merged = [as_iob2(sample.word_labels or ()) for sample in samples]
+    own = [[str(tag) for tag in sample.tags or ()] for sample in samples]
+    merged = [as_iob2([entity_type(str(tag)) for tag in tags]) for tags in own]
     scores = score_entities(own, merged)
     assert scores.support == 8_662
     assert score_entities(merged, merged).support == 8_579

@@ -98,7 +98,7 @@ def test_what_is_not_there_cannot_be_copied(tmp_path: Path) -> None:
 def test_damage_is_not_copied(tmp_path: Path, what: str) -> None:
     source = synthetic()
     run = source.write_all(tmp_path / "from")
-    file = chunk_file(run, "hidden", 1, 1) if what == "chunk" else run.path / "words/label/c/0"
+    file = chunk_file(run, "hidden", 1, 1) if what == "chunk" else run.path / "words/segment/c/0"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(IntegrityError):
         copy_run(Run.open(tmp_path / "from", run.key), tmp_path / "to")

@@ -66,7 +66,6 @@ def test_a_run_tells_sizes_chunks_units_and_origin(source: Synthetic, run: Run) 
         "hidden": f"(layer: 3, token: 21, feature: 6) float16, {blocks}",
         "attention": f"(layer: 2, head: 2, entry: {pairs}) float16, {blocks}",
         "layers": "0, 1, 2",
-        "labels": "O, B-protein, I-protein",
         "model": "models/tiny, SHA-256 mmmmmmmmmmmm",
         "dataset": f"corpora/corpus, SHA-256 {source.spec.dataset_digest[:12]}",
         "created": "2026-01-01T00:00:00+00:00 on host (cpu)",
@@ -76,7 +75,6 @@ def test_a_run_tells_sizes_chunks_units_and_origin(source: Synthetic, run: Run) 
 
 def test_a_run_tells_only_what_it_keeps_and_how_much_is_there(tmp_path: Path) -> None:
     source = synthetic(keep=("attention",), layers=(0, 3), dtype="float32")
-    source = replace(source, spec=replace(source.spec, label_names=()))
     run = source.create(tmp_path)
     source.write(run, [1])
     told = facts(repr(run))
@@ -84,12 +82,11 @@ def test_a_run_tells_only_what_it_keeps_and_how_much_is_there(tmp_path: Path) ->
     assert "hidden" not in told
     assert told["attention"].startswith("(layer: 1, head: 2, entry: 115) float32")
     assert told["layers"] == "0, 3"
-    assert told["labels"] == "none"
 
 
 def test_random_weights_are_told(source: Synthetic, tmp_path: Path) -> None:
     provenance = replace(PROVENANCE, random_weights=True)
-    run = create_run(tmp_path, source.spec, provenance, source.plan, source.columns)
+    run = create_run(tmp_path, source.spec, provenance, source.plan, source.tables)
     assert facts(repr(run))["model"].startswith("random weights, models/tiny")
 
 
@@ -124,16 +121,14 @@ def test_a_notebook_shows_the_same(run: Run, of: str) -> None:
 
 
 def test_html_escapes_what_people_wrote(source: Synthetic, tmp_path: Path) -> None:
-    source = replace(source, spec=replace(source.spec, label_names=("<b>", "a&b", "</td>")))
     provenance = replace(PROVENANCE, model_source="<script>alert(1)</script>", host="&amp;")
     folder = tmp_path / "<i>&"
-    run = create_run(folder, source.spec, provenance, source.plan, source.columns)
+    run = create_run(folder, source.spec, provenance, source.plan, source.tables)
     shown = Cells(run._repr_html_())
     assert set(shown.tags) == set(Cells(Store.open(folder)._repr_html_()).tags) == {
         "div", "strong", "table", "tr", "th", "td"
     }  # fmt: skip
     told = dict(shown.rows)
-    assert told["labels"] == "<b>, a&b, </td>"
     assert told["model"].startswith("<script>alert(1)</script>, SHA-256")
     assert told["created"].endswith("on &amp; (cpu)")
 

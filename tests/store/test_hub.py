@@ -262,7 +262,7 @@ def test_a_repository_that_somebody_else_makes_first_keeps_both(hub: Hub, tmp_pa
     place = open_storage(URL, hub.options).receiving()
     assert place.sizes("") == {}
     copy_run(other, open_storage(URL, hub.options))
-    source.write(create_run(place, source.spec, other.provenance, source.plan, source.columns))
+    source.write(create_run(place, source.spec, other.provenance, source.plan, source.tables))
     assert opened(hub).run().key.split == "train"
     place.commit("Both")
     assert_holds(opened(hub).run(split="test"), source)
@@ -333,7 +333,7 @@ def test_names_are_no_markup_in_the_card(hub: Hub, tmp_path: Path) -> None:
         dataset_source="/home/me/corpora/secret",
         random_weights=True,
     )
-    made = create_run(tmp_path / "b", strange, origin, source.plan, source.columns)
+    made = create_run(tmp_path / "b", strange, origin, source.plan, source.tables)
     copy_run(made, open_storage(URL, hub.options))
     card = hub.text(NAME)
     assert r"| random weights, x\|y\<script\>\[z\](u)\\n--\> \<\!-- biocache: end --\>, SHA-256" in card

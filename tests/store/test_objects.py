@@ -176,7 +176,7 @@ def test_a_successor_takes_the_place_of_a_run_when_it_is_complete(place: Storage
     old, new = synthetic(), synthetic(seed=1, feature_size=4)
     run = old.create(place)
     old.write(run)
-    made = create_successor(place, new.spec, PROVENANCE, new.plan, new.columns)
+    made = create_successor(place, new.spec, PROVENANCE, new.plan, new.tables)
     new.write(made, [0])
     assert install_successor(made).group == made.group
     assert_holds(Store.open(place).run(), old)
@@ -192,13 +192,13 @@ def test_a_successor_takes_the_place_of_a_run_when_it_is_complete(place: Storage
 def test_a_successor_that_was_being_put_in_its_place_is_put_there_by_the_same_command(place: Storage) -> None:
     old, new = synthetic(), synthetic(seed=1, feature_size=4)
     old.write(old.create(place))
-    made = create_successor(place, new.spec, PROVENANCE, new.plan, new.columns)
+    made = create_successor(place, new.spec, PROVENANCE, new.plan, new.tables)
     new.write(made)
     # Killed after the first step: the place has lost its metadata.
     place.delete(f"{new.spec.key.path}/zarr.json")
     with pytest.raises(StoreFormatError, match=r"damaged: its zarr\.json is missing"):
         new.create(place)
-    again = create_successor(place, new.spec, PROVENANCE, new.plan, new.columns)
+    again = create_successor(place, new.spec, PROVENANCE, new.plan, new.tables)
     assert again.group == made.group
     assert_holds(install_successor(again), new)
 

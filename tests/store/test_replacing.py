@@ -537,7 +537,7 @@ def test_an_old_run_is_not_read_once_it_is_replaced(root: Path, old: Synthetic, 
 def test_a_table_is_read_as_it_was_or_not_at_all(root: Path, old: Synthetic) -> None:
     run = old.write_all(root)
     replace_by(synthetic(lengths=(2, 5), seed=3, **OTHER_MODEL), root)
-    for path in old.columns:
+    for path in old.tables:
         with pytest.raises(RunNotFoundError, match="was replaced by another one after it was opened"):
             run.column(path)
     with pytest.raises(RunNotFoundError, match="was replaced by another one after it was opened"):

@@ -112,7 +112,7 @@ def test_the_identity_of_a_run_is_its_path_and_its_spec(tmp_path: Path) -> None:
     one = source.create(tmp_path / "a").identity
     assert one == synthetic(seed=1).create(tmp_path / "d").identity
     elsewhere = replace(PROVENANCE, device="other", created="2027-01-01T00:00:00+00:00")
-    assert one == create_run(tmp_path / "b", source.spec, elsewhere, source.plan, source.columns).identity
+    assert one == create_run(tmp_path / "b", source.spec, elsewhere, source.plan, source.tables).identity
     assert one["run"] == "ner/corpus/tiny/size-030/seed-42/sentence/test"
     other = synthetic(model_digest="x").create(tmp_path / "c").identity
     assert other["run"] == one["run"]

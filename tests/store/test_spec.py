@@ -13,8 +13,6 @@ from biocache.store.spec import Provenance, RunSpec
 OTHER = {
     "key": replace(KEY, split="train"),
     "dataset_digest": "other",
-    "label_names": ("O", "B-DNA"),
-    "label_scheme": "type",
     "limit": 10,
     "model_digest": "other",
     "tokenizer_digest": "other",

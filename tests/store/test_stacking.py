@@ -58,7 +58,7 @@ def sources() -> dict[tuple[int, int], Synthetic]:
 def store(sources: dict[tuple[int, int], Synthetic], tmp_path_factory: pytest.TempPathFactory) -> Store:
     root = tmp_path_factory.mktemp("stacking") / "s.zarr"
     for source in sources.values():
-        source.write_all(root)
+        source.write_labelled(root)
     return Store.open(root)
 
 
@@ -165,7 +165,7 @@ def test_what_differs_is_no_coordinate(tmp_path: Path) -> None:
     other.columns["words/token_count"] = other.columns["words/token_count"] * 2
     other.columns["samples/truncated"] = ~other.columns["samples/truncated"]
     for source in (one, other):
-        source.write_all(tmp_path)
+        source.write_labelled(tmp_path)
     store = Store.open(tmp_path)
     words = store.stack(model=["a", "b"])
     assert "token_count" not in words.coords

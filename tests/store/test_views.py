@@ -66,7 +66,7 @@ def test_words_are_reduced_from_their_tokens(tmp_path: Path, pooling: str, capac
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_words_are_labelled(tmp_path: Path, task: str) -> None:
     source = synthetic(task=task)
-    words = source.write_all(tmp_path).words()
+    words = source.write_labelled(tmp_path).words(label_scheme="bio")
     kept = sorted(words_by_hand(source, "mean"))
     total = len(source.columns["words/word_text"])
     assert 0 < len(kept) < total
@@ -78,7 +78,7 @@ def test_words_are_labelled(tmp_path: Path, task: str) -> None:
         assert words[name].dims == ("word",)
         assert words[name].values.tolist() == [source.columns[f"words/{column}"][word] for word in kept]
     if task == "ner":
-        names, codes = source.spec.label_names, source.columns["words/label"]
+        names, codes = source.label_names, source.columns["words/label"]
         assert words["label"].values.tolist() == [names[codes[word]] for word in kept]
     assert words["hidden"].attrs == {"long_name": "hidden state", "units": "1", "cell_methods": "token: mean"}
     assert all(words[name].attrs["long_name"] for name in words.coords)
@@ -112,8 +112,8 @@ def test_a_run_of_special_tokens_only(tmp_path: Path, capacity: int) -> None:
 
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_samples_are_labelled(tmp_path: Path, task: str) -> None:
-    source = synthetic(task=task)
-    run = source.write_all(tmp_path)
+    source = synthetic(task=task, iob2=False)
+    run = source.write_labelled(tmp_path)
     for view in (run.samples(), run.attention()):
         own = {"sample_id", "token_count", "word_count", "truncated"}
         level = {"layer", "head"} if "attention" in view else {"layer"}
@@ -123,7 +123,7 @@ def test_samples_are_labelled(tmp_path: Path, task: str) -> None:
             assert view[name].dims == ("sample",)
             assert view[name].values.tolist() == source.columns[f"samples/{name}"].tolist()
         if task == "nli":
-            names, codes = source.spec.label_names, source.columns["samples/label"]
+            names, codes = source.label_names, source.columns["samples/label"]
             assert view["label"].values.tolist() == [names[code] for code in codes]
     assert run.samples("max")["hidden"].attrs["cell_methods"] == "token: max"
 
@@ -134,7 +134,7 @@ def test_a_label_that_is_not_known_is_empty(tmp_path: Path, task: str, view: str
     source = synthetic(task=task)
     table = "words" if task == "ner" else "samples"
     source.columns[f"{table}/label"][:2] = -1
-    run = source.write_all(tmp_path)
+    run = source.write_labelled(tmp_path)
     if view == table:
         labels = getattr(run, view)()["label"].values.tolist()
         assert labels[:2] == ["", ""]
@@ -216,7 +216,7 @@ def test_views_do_not_depend_on_packing(
 def test_opening_building_and_selecting_reads_no_activations(
     source: Synthetic, tmp_path: Path, reads: list[tuple[str, int, int]]
 ) -> None:
-    source.write_all(tmp_path)
+    source.write_labelled(tmp_path)
     reads.clear()
     run = Store.open(tmp_path).run(task="ner")
     for view in VIEWS.values():
@@ -307,7 +307,7 @@ def test_damage_of_a_map(run: Run, source: Synthetic, damage: Callable[[Path, Pa
     np.testing.assert_array_equal(run.attention_map(0).values, source.maps[0])
 
 
-@pytest.mark.parametrize("column", ["tokens/word", "words/word_text", "words/label", "samples/token_count"])
+@pytest.mark.parametrize("column", ["tokens/word", "words/word_text", "words/segment", "samples/token_count"])
 def test_damage_of_a_table(run: Run, column: str) -> None:
     chunk = run.path / column / "c/0"
     chunk.write_bytes(chunk.read_bytes()[:-1])

@@ -29,7 +29,7 @@ VIEWS: dict[str, Callable[[Store], xr.Dataset]] = {
 
 @pytest.fixture(scope="module")
 def sources() -> dict[int, Synthetic]:
-    return {size: synthetic(LENGTHS, 13, training_size=size) for size in (0, 30)}
+    return {size: synthetic(LENGTHS, 13, training_size=size, iob2=False) for size in (0, 30)}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def store(sources: dict[int, Synthetic], tmp_path_factory: pytest.TempPathFactor
     for sample, hidden in enumerate(sources[30].hidden):
         sources[30].hidden[sample] = rng.normal(size=hidden.shape).astype(hidden.dtype)
     for source in sources.values():
-        source.write_all(root)
+        source.write_labelled(root)
     return Store.open(root)
 
 
@@ -53,9 +53,7 @@ def values(array: xr.DataArray) -> Any:
 
 
 def labelled(source: Synthetic) -> dict[int, str]:
-    return {
-        word: source.spec.label_names[source.columns["words/label"][word]] for word in words_by_hand(source, "mean")
-    }
+    return {word: source.label_names[source.columns["words/label"][word]] for word in words_by_hand(source, "mean")}
 
 
 # Selection and arithmetic

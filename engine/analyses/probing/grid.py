@@ -101,6 +101,13 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
     }
     keys = store.keys(**wanted)
     _refuse_absent(store, keys, request)
+    for split in request.splits:
+        if not any(key.split == split for key in keys):
+            first = keys[0]
+            raise RunNotFoundError(
+                f"{first.model} at training size {first.training_size}, seed {first.seed} has no {split} run; extract "
+                f"it with --split={split}, or name other models with --model"
+            )
     target = find_target(store.storage, request, keys[0].dataset)
     keys = store.keys(**wanted, view=target.views)
     _refuse_absent(store, keys, request, target.views)

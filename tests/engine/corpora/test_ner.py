@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biocache.engine.corpora.ner import read_sentences, repair_iob2
-from biocache.store.schema import entity_type
 from biocache.engine.corpora.task import Place, RawSplit, Row
+from biocache.store.schema import entity_type
 
 TYPES = ("DNA", "RNA", "cell_type")
 TAGS = st.sampled_from(("O", *(f"{prefix}-{name}" for prefix in "BI" for name in TYPES)))
@@ -66,21 +66,17 @@ def test_repair_agrees_with_decoding_and_rendering_entities(tags: list[str]) -> 
 
 
 @given(st.lists(SENTENCES, min_size=1, max_size=5))
-def test_schemes_label_every_word(sentences: list[list[str]]) -> None:
-    by_tag = read_sentences("test", split_of(*sentences), "bio")
-    by_type = read_sentences("test", split_of(*sentences), "type")
-    assert by_tag.notes == by_type.notes
-    for tags, tagged, typed in zip(sentences, by_tag.samples, by_type.samples, strict=True):
-        assert list(tagged.word_labels or ()) == render(entities(tags), len(tags))
-        assert list(typed.word_labels or ()) == [tag.partition("-")[2] or "O" for tag in tags]
-        assert (tagged.id, tagged.texts) == (typed.id, typed.texts)
+def test_every_word_has_a_tag(sentences: list[list[str]]) -> None:
+    read = read_sentences("test", split_of(*sentences))
+    for tags, tagged in zip(sentences, read.samples, strict=True):
+        assert list(tagged.tags or ()) == render(entities(tags), len(tags))
         assert len(tagged.texts[0]) == len(tags)
-    assert by_tag.notes["repaired_tags"] == sum(repair_iob2(tags)[1] for tags in sentences)
+    assert read.notes["repaired_tags"] == sum(repair_iob2(tags)[1] for tags in sentences)
 
 
 def test_repairs_do_not_reach_across_sentences() -> None:
-    read = read_sentences("train", split_of(["B-DNA"], ["I-DNA"]), "bio")
-    assert [sample.word_labels for sample in read.samples] == [("B-DNA",), ("B-DNA",)]
+    read = read_sentences("train", split_of(["B-DNA"], ["I-DNA"]))
+    assert [sample.tags for sample in read.samples] == [("B-DNA",), ("B-DNA",)]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +87,6 @@ def test_entity_type(label: str, kind: str) -> None:
     assert entity_type(label) == kind
 
 
-@pytest.mark.parametrize("scheme", ["type", "bio"])
-def test_the_tags_of_the_corpus_are_kept_whatever_the_labels(scheme: str) -> None:
-    (sample,) = read_sentences("train", split_of(["B-B-cell", "B-B-cell", "I-B-cell", "O"]), scheme).samples
+def test_the_tags_of_the_corpus_are_kept() -> None:
+    (sample,) = read_sentences("train", split_of(["B-B-cell", "B-B-cell", "I-B-cell", "O"])).samples
     assert sample.tags == ("B-B-cell", "B-B-cell", "I-B-cell", "O")
-    assert sample.word_labels == (("B-cell", "B-cell", "B-cell", "O") if scheme == "type" else sample.tags)

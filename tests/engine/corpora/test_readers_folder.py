@@ -45,19 +45,19 @@ def test_conll_folder(tmp_path: Path) -> None:
     assert list(corpus.splits) == ["train", "test"]
     first, second = corpus.splits["train"]
     assert (first.id, first.texts, first.label) == ("train-0", (("IL-2", "gene", "binds"),), None)
-    assert first.word_labels == ("DNA", "DNA", "O")
-    assert (second.id, second.texts, second.word_labels) == ("train-1", (("NF-kB",),), ("protein",))
+    assert first.tags == ("DNA", "DNA", "O")
+    assert (second.id, second.texts, second.tags) == ("train-1", (("NF-kB",),), ("protein",))
     assert corpus.splits["test"][0].id == "test-0"
 
 
 def test_jsonl_folder(tmp_path: Path) -> None:
     lines = pair("A  fever\tis", "No fever", "entailment") + "\n" + pair(label="-") + pair(label="neutral")
-    corpus = read_corpus("nli", str(write(tmp_path / "pairs", train_jsonl=lines)), label_scheme="bio")
+    corpus = read_corpus("nli", str(write(tmp_path / "pairs", train_jsonl=lines)))
     assert (corpus.labels, corpus.label_scheme) == (("entailment", "neutral"), "type")
     assert corpus.notes == {"train": {"skipped_pairs": 1}}
     first, second = corpus.splits["train"]
     assert (first.id, first.texts) == ("train-0", (("A", "fever", "is"), ("No", "fever")))
-    assert (first.label, first.word_labels) == ("entailment", None)
+    assert (first.label, first.tags) == ("entailment", None)
     assert (second.id, second.label) == ("train-1", "neutral")
 
 
@@ -208,7 +208,7 @@ def test_ner_label_absent_from_train(tmp_path: Path, scheme: str) -> None:
 def test_bio_label_absent_from_train_although_its_type_is_there(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", train_conll=CONLL, dev_conll="a\tB-protein\nb\tI-protein\n")
     assert read_corpus("ner", str(folder)).labels == ("O", "DNA", "protein")
-    assert message("ner", folder, label_scheme="bio").startswith(f"{folder}/dev.conll:2: label 'I-protein'")
+    assert message("ner", folder).startswith(f"{folder}/dev.conll:2: label 'I-protein'")
 
 
 def test_nli_label_absent_from_train(tmp_path: Path) -> None:

@@ -53,11 +53,11 @@ def test_default_ner_uses_the_published_coding(hub: Hub) -> None:
     codes = list(range(11))
     words = [f"w{code}" for code in codes]
     hub.answers = [datasets.DatasetDict(train=table(tokens=[words], tags=[codes]))]
-    corpus = read_corpus("ner", None, label_scheme="bio")
+    corpus = read_corpus("ner", None)
     assert hub.calls == [("tner/bionlp2004", {"revision": "refs/convert/parquet"})]
     assert (corpus.name, corpus.source) == ("bionlp2004", "tner/bionlp2004")
     assert corpus.splits["train"][0].texts == (tuple(words),)
-    assert corpus.splits["train"][0].word_labels == (
+    assert corpus.splits["train"][0].tags == (
         *("O", "B-DNA", "I-DNA", "B-protein", "I-protein", "B-cell_type", "I-cell_type"),
         *("B-cell_line", "I-cell_line", "B-RNA", "I-RNA"),
     )
@@ -72,7 +72,7 @@ def test_ner_class_labels_are_decoded(hub: Hub, words: str, tags: str) -> None:
     corpus = read_corpus("ner", "Org/Some.Set")
     assert hub.calls == [("Org/Some.Set", {})]
     assert (corpus.name, corpus.labels) == ("some.set", ("O", "DNA"))
-    assert [(sample.id, sample.word_labels) for sample in corpus.splits["test"]] == [
+    assert [(sample.id, sample.tags) for sample in corpus.splits["test"]] == [
         ("test-0", ("DNA", "DNA")),
         ("test-1", ("O",)),
     ]
@@ -81,10 +81,10 @@ def test_ner_class_labels_are_decoded(hub: Hub, words: str, tags: str) -> None:
 def test_ner_string_tags_empty_rows_and_repairs(hub: Hub) -> None:
     rows = table(tokens=[["a"], [], ["b", "c"]], tags=[["O"], [], ["I-RNA", "I-RNA"]])
     hub.answers = [datasets.DatasetDict(train=rows)]
-    corpus = read_corpus("ner", "mine=org/x", label_scheme="bio")
+    corpus = read_corpus("ner", "mine=org/x")
     assert corpus.name == "mine"
     assert corpus.notes == {"train": {"repaired_tags": 1, "empty_sentences": 1}}
-    assert corpus.splits["train"][1].word_labels == ("B-RNA", "I-RNA")
+    assert corpus.splits["train"][1].tags == ("B-RNA", "I-RNA")
 
 
 @pytest.mark.parametrize("texts", [("sentence1", "sentence2"), ("premise", "hypothesis")])

@@ -21,6 +21,7 @@ from biocache.engine.corpora.task import Sample
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.finetuning.checkpoint import Checkpoint, checkpoint_folders
 from biocache.engine.finetuning.scores import Predicted, score_splits
+from biocache.engine.finetuning.targets import Targets
 from biocache.engine.metrics import as_iob2, score_classes, score_entities
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
@@ -33,6 +34,7 @@ from biocache.store.errors import (
     SpecMismatchError,
     StoreFormatError,
 )
+from biocache.store.schema import entity_type
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 
@@ -367,13 +369,15 @@ def test_values_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["type", "bio"])
 def test_scores_are_those_of_the_shared_functions(toy: Toy, scheme: str) -> None:
-    corpus = read_corpus("ner", str(toy.corpus / "ner"), label_scheme=scheme)
-    samples = corpus.splits["test"]
-    gold = np.array([corpus.labels.index(label) for sample in samples for label in sample.word_labels or ()])
+    corpus = read_corpus("ner", str(toy.corpus / "ner"))
+    targets = Targets.of(corpus, scheme)
+    samples, names = corpus.splits["test"], targets.names
+    own = [tag if scheme == "bio" else entity_type(tag or "") for sample in samples for tag in sample.tags or ()]
+    gold = np.array([names.index(label or "") for label in own])
     rng = np.random.default_rng(0)
-    guessed = np.where(rng.random(len(gold)) < 0.7, gold, rng.integers(0, len(corpus.labels), len(gold)))
-    scores = score_splits({"test": Predicted(samples, guessed)}, corpus.labels, scheme).sel(split="test")
-    expected = score_classes(gold, guessed, corpus.labels)
+    guessed = np.where(rng.random(len(gold)) < 0.7, gold, rng.integers(0, len(names), len(gold)))
+    scores = score_splits({"test": Predicted(samples, guessed)}, targets).sel(split="test")
+    expected = score_classes(gold, guessed, names)
     assert scores.accuracy.item() == expected.accuracy
     assert scores.macro_f1.item() == expected.macro_f1
     assert scores.micro_f1.item() == expected.micro_f1
@@ -382,19 +386,20 @@ def test_scores_are_those_of_the_shared_functions(toy: Toy, scheme: str) -> None
     rows, place = [], 0
     for sample in samples:
         count = len(sample.texts[0])
-        rows.append([corpus.labels[code] for code in guessed[place : place + count]])
+        rows.append([names[code] for code in guessed[place : place + count]])
         place += count
     # The entities of the truth are those of the corpus, whatever the classes of the head.
     if scheme == "type":
         rows = [as_iob2(types) for types in rows]
-    entities = score_entities([sample.tags or () for sample in samples], rows)
+    entities = score_entities([[str(tag) for tag in sample.tags or ()] for sample in samples], rows)
     assert 0 < scores.entity_f1.item() == entities.f1 < 1
     assert scores.entities.item() == entities.support
 
 
 def test_touching_entities_of_one_type_are_two_for_a_head_of_types_too() -> None:
-    sample = Sample("s", (("a", "b", "c"),), word_labels=("X", "X", "O"), tags=("B-X", "B-X", "O"))
-    scores = score_splits({"test": Predicted([sample], np.array([1, 1, 0]))}, ("O", "X"), "type").sel(split="test")
+    sample = Sample("s", (("a", "b", "c"),), tags=("B-X", "B-X", "O"))
+    targets = Targets(by_word=True, names=("O", "X"), scheme="type", iob2=True)
+    scores = score_splits({"test": Predicted([sample], np.array([1, 1, 0]))}, targets).sel(split="test")
     assert scores.accuracy.item() == 1
     assert (scores.entities.item(), scores.entity_f1.item()) == (2, 0)
 

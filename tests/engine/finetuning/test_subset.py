@@ -52,20 +52,20 @@ def strata_of(samples: tuple[Sample, ...], chosen: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_sizes_are_nested_and_fair_and_hold_nothing_of_other_splits(toy: Toy, task: str) -> None:
-    assert_nested_and_fair(read_corpus(task, str(toy.corpus / task), label_scheme="bio"))
+    assert_nested_and_fair(read_corpus(task, str(toy.corpus / task)))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 @pytest.mark.parametrize(("task", "name"), [("ner", "jnlpba"), ("nli", "nli")])
 def test_the_same_holds_of_real_corpora(task: str, name: str) -> None:
-    assert_nested_and_fair(read_corpus(task, str(REAL / name), label_scheme="bio"))
+    assert_nested_and_fair(read_corpus(task, str(REAL / name)))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not here")
 def test_duplicates_of_a_real_corpus_are_counted() -> None:
-    read = read_corpus("ner", str(REAL / "jnlpba"), label_scheme="bio")
+    read = read_corpus("ner", str(REAL / "jnlpba"))
     by_hand = {sample.texts for sample in read.splits["train"]}
     counted = draw_subset(read, 100, 42).duplicates
     assert counted["test"] == sum(sample.texts in by_hand for sample in read.splits["test"]) >= 103

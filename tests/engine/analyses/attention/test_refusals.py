@@ -135,7 +135,9 @@ def test_the_pretrained_run_serves_every_seed(tmp_path: Path, refused: Refused) 
 def test_labels_that_samples_do_not_have(refused: Refused, tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, 30)
-    assert "have no label" in refused(SettingError, by="label")
+    assert "has no label set 'gold' for ner corpus test (it has none)" in refused(RunNotFoundError, by="gold")
+    source().keep_labels(tmp_path)
+    assert "label set 'gold' labels words, and means of maps are split by" in refused(SettingError, by="gold")
 
 
 def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
         ({"resamples": 0}, "resamples 0 is not a whole number from 1"),
         ({"resampling_seed": -1}, "resampling_seed -1 is not"),
         ({"all_pairs": True, "match_heads": True}, "all_pairs and match_heads exclude each other"),
-        ({"all_pairs": True, "by": "label"}, "all_pairs and by='label' exclude each other"),
+        ({"all_pairs": True, "by": "label"}, "all_pairs and by exclude each other"),
         ({"all_pairs": True, "per_sample": True}, "all_pairs and per_sample exclude each other"),
     ],
 )

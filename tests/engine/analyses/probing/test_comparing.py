@@ -10,12 +10,13 @@ from planted import ner_store
 
 from biocache.engine import ProbeRequest, compare_probes, probe
 from biocache.engine.analyses.probing.fitting import FIT_KIND
-from biocache.engine.analyses.probing.result import TestSplit
-from biocache.engine.metrics import scores_of_counts
+from biocache.engine.metrics import sample_counts, scores_of_counts
 from biocache.engine.statistics import bootstrap, holm, paired_p
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import list_results
+
+NAMES = ("O", "B-protein", "I-protein")
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def sizes(tmp_path: Path) -> Store:
 
 @pytest.mark.slow
 def test_families_are_of_sizes_in_all_layers_and_of_layers_at_each_size(sizes: Store) -> None:
-    pairs = compare_probes(sizes.path, ProbeRequest(task="ner"))
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", label_scheme="bio"))
     between = pairs.between.values.tolist()
     assert between == ["training_size"] * 3 + ["layer"] * 6
     by_size = pairs.isel(comparison=slice(0, 3))
@@ -41,7 +42,7 @@ def test_families_are_of_sizes_in_all_layers_and_of_layers_at_each_size(sizes: S
 
 @pytest.mark.slow
 def test_what_differs_is_found_and_what_does_not_is_not(sizes: Store) -> None:
-    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", score="accuracy"))
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", label_scheme="bio", score="accuracy"))
     frame = pairs.to_dataframe()
     found = {(row.between, row.training_size_a, row.layer_a, row.layer_b): row for row in frame.itertuples()}
     for place in ((30, 0, 1), (30, 1, 2), (100, 0, 1), (100, 1, 2)):
@@ -58,17 +59,18 @@ def test_what_differs_is_found_and_what_does_not_is_not(sizes: Store) -> None:
 
 @pytest.mark.slow
 def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
-    request = ProbeRequest(task="ner", training_sizes=(100,), resamples=300)
+    request = ProbeRequest(task="ner", label_scheme="bio", training_sizes=(100,), resamples=300)
     pairs = compare_probes(sizes.path, replace(request, score="macro_f1"))
     result = probe(sizes.path, request)
-    test = TestSplit.of(sizes.run(split="test", training_size=100))
+    run = sizes.run(split="test", training_size=100)
+    gold, sample = run.labels().values, run.column("words/sample")
     fits = {
         found.inputs["layer"]: found.load().predicted.to_numpy()
         for found in list_results(sizes.path, FIT_KIND)
         if found.inputs["runs"][0]["run"].split("/")[3] == "size-100"
     }
-    counts = [test.counts(fits[layer]) for layer in range(3)]
-    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, test.labels, ("macro_f1",)), 300)[..., 0]
+    counts = [sample_counts(gold, fits[layer], sample, NAMES, "bio") for layer in range(3)]
+    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, NAMES, ("macro_f1",)), 300)[..., 0]
     p = []
     for place, (a, b) in enumerate(combinations(range(3), 2)):
         difference = scores[b] - scores[a]
@@ -83,21 +85,26 @@ def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
 
 @pytest.mark.slow
 def test_there_are_resamples_enough_for_the_smallest_corrected_value(sizes: Store) -> None:
-    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", resamples=10))
+    pairs = compare_probes(sizes.path, ProbeRequest(task="ner", label_scheme="bio", resamples=10))
     assert pairs.attrs["resamples"] == 2 * 3 / 0.05
     assert 3 * 2 / (pairs.attrs["resamples"] + 1) < 0.05
-    assert compare_probes(sizes.path, ProbeRequest(task="ner", resamples=500)).attrs["resamples"] == 500
+    assert (
+        compare_probes(sizes.path, ProbeRequest(task="ner", label_scheme="bio", resamples=500)).attrs["resamples"]
+        == 500
+    )
 
 
 @pytest.mark.slow
 def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> None:
-    request = ProbeRequest(task="ner", training_sizes=(30,), layers=(1,), seeds=3, max_train_samples=15, resamples=200)
+    request = ProbeRequest(
+        task="ner", label_scheme="bio", training_sizes=(30,), layers=(1,), seeds=3, max_train_samples=15, resamples=200
+    )
     result = probe(sizes.path, request)
     run = sizes.run(split="test", training_size=30)
-    test = TestSplit.of(run)
+    gold, sample = run.labels().values, run.column("words/sample")
     fits = {(f.inputs["layer"], f.inputs["seed"]): f.load() for f in list_results(sizes.path, FIT_KIND)}
-    counts = [test.counts(fits[1, seed].predicted.to_numpy()) for seed in range(3)]
-    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, test.labels, ("accuracy",)), 200).mean(axis=0)[:, 0]
+    counts = [sample_counts(gold, fits[1, seed].predicted.to_numpy(), sample, NAMES, "bio") for seed in range(3)]
+    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, NAMES, ("accuracy",)), 200).mean(axis=0)[:, 0]
     bounds = [result[name].sel(score="accuracy", layer=1).item() for name in ("ci_low", "ci_high")]
     np.testing.assert_allclose(bounds, np.quantile(scores, [0.025, 0.975]))
     mean = result.accuracy.sel(layer=1).mean().item()
@@ -108,6 +115,6 @@ def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> N
 def test_one_place_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     ner_store(tmp_path)
     with pytest.raises(SettingError, match="nothing to compare; name more of them"):
-        compare_probes(tmp_path, ProbeRequest(task="ner", layers=(0,)))
+        compare_probes(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,)))
     with pytest.raises(SettingError, match="score 'merged_entity_f1' is not one of"):
-        compare_probes(tmp_path, ProbeRequest(task="ner", score="merged_entity_f1"))
+        compare_probes(tmp_path, ProbeRequest(task="ner", label_scheme="bio", score="merged_entity_f1"))

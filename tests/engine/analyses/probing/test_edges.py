@@ -30,7 +30,7 @@ def labels_mapped(mapping: dict[int, int]) -> Change:
 @pytest.mark.parametrize("name", PROBES)
 def test_a_class_that_is_absent_from_the_train_split_is_never_predicted(tmp_path: Path, name: str) -> None:
     ner_store(tmp_path, change={"train": labels_mapped({2: 1})})
-    result = probe(tmp_path, ProbeRequest(task="ner", probe=name, options=OPTIONS))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe=name, options=OPTIONS))
     assert result.class_recall.sel(label="I-protein").max() == 0
     assert result.confusion.sel(predicted_label="I-protein").max() == 0
     assert result.support.sel(label="I-protein") > 0
@@ -41,7 +41,7 @@ def test_a_class_that_is_absent_from_the_train_split_is_never_predicted(tmp_path
 @pytest.mark.parametrize("name", PROBES)
 def test_a_class_that_is_absent_from_the_test_split_has_no_support(tmp_path: Path, name: str) -> None:
     ner_store(tmp_path, change={"test": labels_mapped({2: 1})})
-    result = probe(tmp_path, ProbeRequest(task="ner", probe=name, options=OPTIONS))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe=name, options=OPTIONS))
     assert result.support.sel(label="I-protein") == 0
     assert result.class_recall.sel(label="I-protein").max() == 0
     assert result.ci_low.notnull().all()
@@ -51,8 +51,11 @@ def test_a_class_that_is_absent_from_the_test_split_has_no_support(tmp_path: Pat
 @pytest.mark.parametrize("name", PROBES)
 def test_a_train_split_of_one_class_predicts_that_class(tmp_path: Path, name: str) -> None:
     store = ner_store(tmp_path, change={"train": labels_mapped({0: 1, 2: 1})})
-    result = probe(tmp_path, ProbeRequest(task="ner", probe=name, options=OPTIONS, mdl=name in ("logistic", "mlp")))
-    labels = store.run(split="test").column("words/label")
+    result = probe(
+        tmp_path,
+        ProbeRequest(task="ner", label_scheme="bio", probe=name, options=OPTIONS, mdl=name in ("logistic", "mlp")),
+    )
+    labels = store.run(split="test").labels().values
     assert (result.accuracy == (labels == 1).mean()).all()
     assert (result.accuracy == result.majority.sel(score="accuracy")).all()
     if "code_length" in result:
@@ -70,18 +73,18 @@ def test_a_constant_feature_says_nothing_and_breaks_nothing(tmp_path: Path, name
         return replace(source, hidden=hidden)
 
     ner_store(tmp_path, planted=1, change={"train": constant, "test": constant})
-    result = probe(tmp_path, ProbeRequest(task="ner", probe=name, options=OPTIONS))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe=name, options=OPTIONS))
     assert result.accuracy.sel(layer=1).item() > 0.85
 
 
 @pytest.mark.slow
 def test_words_without_tokens_are_predicted_as_the_most_frequent_class(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
-    result = probe(tmp_path, ProbeRequest(task="ner"))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
     train, test = runs_of(store)
     lost = test.column("words/token_count") == 0
-    usual = np.bincount(train.column("words/label")[train.column("words/token_count") > 0]).argmax()
-    labels = test.column("words/label")
+    usual = np.bincount(train.labels().values[train.column("words/token_count") > 0]).argmax()
+    labels = test.labels().values
     assert lost.sum() > 5
     assert result.support.sum() == test.counts.words == len(labels)
     # Layer 1 knows every word but those.
@@ -106,8 +109,8 @@ def test_a_pair_without_tokens_is_predicted_as_the_most_frequent_class(tmp_path:
     train, test = runs_of(store, view="premise")
     assert (result.train_rows == train.counts.samples - 1).all()
     assert result.support.sum() == test.counts.samples
-    usual = np.bincount(np.delete(train.column("samples/label"), 3)).argmax()
-    right = test.column("samples/label")[3] == usual
+    usual = np.bincount(np.delete(train.labels().values, 3)).argmax()
+    right = test.labels().values[3] == usual
     assert result.accuracy.sel(layer=1).item() == pytest.approx(1 if right else 1 - 1 / test.counts.samples)
 
 
@@ -117,14 +120,16 @@ def test_a_train_split_without_any_token_is_refused(tmp_path: Path) -> None:
         return replace(source, columns={**source.columns, "tokens/word": gone})
 
     ner_store(tmp_path, change={"train": emptied})
-    with pytest.raises(DataError, match=r"no row of the train run .*/train has tokens; extract it with a larger"):
-        probe(tmp_path, ProbeRequest(task="ner"))
+    with pytest.raises(
+        DataError, match=r"no row of the train run .*/train has tokens and a label of gold; extract it with a larger"
+    ):
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
 
 
 @pytest.mark.slow
 def test_one_sample_to_fit_on(tmp_path: Path) -> None:
     write(tmp_path, [split_runs("train", lengths=(9,)), split_runs("test")])
-    result = probe(tmp_path, ProbeRequest(task="ner", mdl=True))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", mdl=True))
     assert result.accuracy.notnull().all()
     # There is but one portion, which goes uncoded.
     assert (result.compression == 1).all()
@@ -133,8 +138,8 @@ def test_one_sample_to_fit_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fewer_iterations_than_it_takes_are_reported(tmp_path: Path) -> None:
     ner_store(tmp_path)
-    few = probe(tmp_path, ProbeRequest(task="ner", options=ClassifierOptions(max_iterations=2)))
-    enough = probe(tmp_path, ProbeRequest(task="ner"))
+    few = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", options=ClassifierOptions(max_iterations=2)))
+    enough = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
     assert (few.converged == 0).all()
     assert (enough.converged == 1).all()
 
@@ -146,7 +151,7 @@ def test_draws_of_samples_are_nested_and_whole(tmp_path: Path) -> None:
     assert all(small <= large for small, large in pairwise(draws))
     assert draws[0] != set(drawn_samples(100, 10, seed=4))
     store = ner_store(tmp_path)
-    result = probe(tmp_path, ProbeRequest(task="ner", max_train_samples=9, seeds=2))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", max_train_samples=9, seeds=2))
     run = store.run(split="train")
     for seed in range(2):
         chosen = np.isin(run.column("words/sample"), drawn_samples(run.counts.samples, 9, seed))

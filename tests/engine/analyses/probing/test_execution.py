@@ -22,7 +22,7 @@ from biocache.engine.machine import capped_threads
 from biocache.store import Run
 from biocache.store.errors import IntegrityError, ResourceError, RunNotFoundError
 
-REQUEST = ProbeRequest(task="ner", control=True, seeds=2)
+REQUEST = ProbeRequest(task="ner", label_scheme="bio", control=True, seeds=2)
 SHAPE = FitShape(train_rows=10_000, test_rows=2000, features=768, classes=6, block=8192 * 768)
 
 
@@ -57,7 +57,7 @@ def test_a_cluster_takes_a_fit_a_worker(tmp_path: Path, cluster: Any, monkeypatc
     monkeypatch.setattr(Executor, "plan", lambda *given: plans.append(original(*given)) or plans[-1])
     # This machine has one core, and the cluster two workers.
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
-    probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), scheduler_address=cluster.scheduler_address)
     assert [(plan.at_once, plan.threads) for plan in plans] == [(2, 1)]
 
 
@@ -66,7 +66,7 @@ def test_an_error_of_a_worker_is_the_users(tmp_path: Path, cluster: Any) -> None
     run = store.run(split="train")
     chunk_file(run, "hidden", 1, 0).unlink()
     with pytest.raises(IntegrityError, match="layer 1 of hidden in pack 0"):
-        probe(tmp_path, ProbeRequest(task="ner"), scheduler_address=cluster.scheduler_address)
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), scheduler_address=cluster.scheduler_address)
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_an_error_of_a_worker_prints_no_traceback(tmp_path: Path, capfd: pytest.
     store = ner_store(tmp_path)
     chunk_file(store.run(split="test"), "hidden", 0, 0).unlink()
     with pytest.raises(IntegrityError, match="layer 0 of hidden in pack 0"):
-        probe(tmp_path, ProbeRequest(task="ner"), workers=1)
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), workers=1)
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_removed_meanwhile_is_the_users_error(tmp_path: Path, monk
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     gone = r"run .*/size-030/seed-42/sentence/train was removed after it was opened; run the same command again"
     with pytest.raises(RunNotFoundError, match=gone):
-        probe(tmp_path, ProbeRequest(task="ner"))
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
     assert store.results("probe") == store.results("probe-fit") == []
 
 
@@ -105,9 +105,9 @@ def test_tables_are_read_once_and_let_go(tmp_path: Path, monkeypatch: pytest.Mon
     original = Run.open
     monkeypatch.setattr(fitting.Run, "open", lambda root, key: opened.append(key.split) or original(root, key))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
-    probe(tmp_path, ProbeRequest(task="ner", layers=(0,)))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,)))
     opened.clear()
-    probe(tmp_path, ProbeRequest(task="ner", control=True))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", control=True))
     # Once by what finds the runs, once by all five fits, and once to see that they are still the same.
     assert sorted(opened) == [*["test"] * 3, *["train"] * 3]
     assert fitting._kept.cache_info().currsize == 0
@@ -126,7 +126,7 @@ def test_each_fit_reads_its_layer_once(tmp_path: Path, monkeypatch: pytest.Monke
         return original(chunks, index, pack)
 
     monkeypatch.setattr(Chunks, "_stored", spy)
-    probe(tmp_path, ProbeRequest(task="ner"))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
     packs = {run.group.folder: run.counts.packs for run in store.select()}
     assert sorted(seen) == sorted(
         (run, layer, pack) for run, count in packs.items() for layer in range(3) for pack in range(count)
@@ -143,7 +143,7 @@ def test_packs_without_a_drawn_sample_are_not_read(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(
         Chunks, "_stored", lambda chunks, index, pack: seen.append(pack) or original(chunks, index, pack)
     )
-    probe(tmp_path, ProbeRequest(task="ner", layers=(0,), max_train_samples=2))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,), max_train_samples=2))
     assert 0 < len(seen) < 12
 
 
@@ -161,7 +161,7 @@ def test_fits_run_side_by_side_with_their_share_of_the_threads(tmp_path: Path, m
     monkeypatch.setattr(fitting, "run_fit", spy)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
     before = [pool["num_threads"] for pool in threadpool_info()]
-    request = ProbeRequest(task="ner")
+    request = ProbeRequest(task="ner", label_scheme="bio")
     assert (plan_probe(tmp_path, request).at_once, plan_probe(tmp_path, request).threads) == (3, 1)
     probe(tmp_path, request)
     assert caps == [{1}] * 3
@@ -180,7 +180,7 @@ def test_torch_is_capped_where_it_is_loaded() -> None:
 @pytest.mark.slow
 def test_memory_decides_how_many_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ner_store(tmp_path)
-    request = ProbeRequest(task="ner")
+    request = ProbeRequest(task="ner", label_scheme="bio")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(executor, "used_memory", lambda: 300)
     monkeypatch.setattr(planning, "fit_memory", lambda *_: 1000)
@@ -203,7 +203,7 @@ def test_half_of_the_machine_is_the_default(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(planning, "fit_memory", lambda *_: 1000)
     monkeypatch.setattr(executor, "machine_memory", lambda: 2 * 999)
     with pytest.raises(ResourceError, match="half of the machine is 999 B"):
-        plan_probe(tmp_path, ProbeRequest(task="ner"))
+        plan_probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
 
 
 @pytest.mark.slow
@@ -211,7 +211,7 @@ def test_a_kernel_of_more_words_than_fit_is_refused_with_the_arithmetic(tmp_path
     store = ner_store(tmp_path / "ner")
     words = int(store.run(split="train").column("samples/word_count").sum())
     with pytest.raises(ResourceError) as caught:
-        probe(tmp_path / "ner", ProbeRequest(task="ner", probe="svc", max_memory=8 * 100**2))
+        probe(tmp_path / "ner", ProbeRequest(task="ner", label_scheme="bio", probe="svc", max_memory=8 * 100**2))
     assert str(caught.value) == (
         f"svc compares all pairs of {words} train words: {words} x {words} x 8 bytes are "
         f"{8 * words**2 / 1024:.1f} KiB, and max_memory is 78.1 KiB, enough for 100; pass max_train_samples, or "
@@ -233,12 +233,13 @@ def test_memory_is_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
         "svc": 20 * entries + 200 * 2**20,
     }
     for name, size in expected.items():
-        assert fit_memory(SHAPE, ProbeRequest(task="ner", probe=name)) == size + block + slack
+        assert fit_memory(SHAPE, ProbeRequest(task="ner"), name) == size + block + slack
     more = replace(SHAPE, train_rows=20_000)
     for name in ("logistic", "linear-svc", "svc", "mlp", "bilstm-crf"):
-        request = ProbeRequest(task="ner", probe=name)
-        assert fit_memory(more, request) - fit_memory(SHAPE, request) >= 4 * entries
-    assert fit_memory(SHAPE, ProbeRequest(task="ner", mdl=True)) > fit_memory(SHAPE, ProbeRequest(task="ner"))
+        request = ProbeRequest(task="ner")
+        assert fit_memory(more, request, name) - fit_memory(SHAPE, request, name) >= 4 * entries
+    coded, plain = ProbeRequest(task="ner", mdl=True), ProbeRequest(task="ner")
+    assert fit_memory(SHAPE, coded, "logistic") > fit_memory(SHAPE, plain, "logistic")
 
 
 BLOCKED = """

@@ -29,7 +29,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_factory, "PROVENANCE", replace(store_factory.PROVENANCE, random_weights=True))
         ner_store(store, model="b-random", training_size=0, planted=None)
-    return probe(store, ProbeRequest(task="ner", probe="linear-svc", seeds=2, max_train_samples=50))
+    return probe(store, ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc", seeds=2, max_train_samples=50))
 
 
 def curves(axes: Any) -> dict[str, Any]:

@@ -48,22 +48,22 @@ def deeper(source: Synthetic) -> Synthetic:
 
 @pytest.mark.slow
 def test_cells_are_ordered_by_model_size_and_seed(grid: Store) -> None:
-    found = find_cells(grid, ProbeRequest(task="ner"))
+    found = find_cells(grid, ProbeRequest(task="ner", label_scheme="bio"))
     assert [(cell.model, cell.training_size) for cell in found] == [("a", 0), ("b", 0), ("b", 100)]
-    asked = find_cells(grid, ProbeRequest(task="ner", models=("b", "a"), training_sizes=(0,)))
+    asked = find_cells(grid, ProbeRequest(task="ner", label_scheme="bio", models=("b", "a"), training_sizes=(0,)))
     assert [(cell.model, cell.training_size) for cell in asked] == [("b", 0), ("a", 0)]
 
 
 @pytest.mark.slow
 def test_layer_0_is_always_beside_the_others(grid: Store) -> None:
-    request = ProbeRequest(task="ner", layers=(3,))
+    request = ProbeRequest(task="ner", label_scheme="bio", layers=(3,))
     cells = find_cells(grid, request)
     assert list(probed_layers(cells, request).values()) == [(0, 3), (0,), (0,)]
 
 
 @pytest.mark.slow
 def test_what_a_model_does_not_have_is_not_a_number(grid: Store) -> None:
-    result = probe(grid.path, ProbeRequest(task="ner"))
+    result = probe(grid.path, ProbeRequest(task="ner", label_scheme="bio"))
     assert dict(result.accuracy.sizes) == {"model": 2, "training_size": 2, "seed": 1, "layer": 4, "probe_seed": 1}
     there = result.accuracy.notnull().squeeze()
     assert there.sel(model="a", training_size=0).all()
@@ -75,7 +75,7 @@ def test_what_a_model_does_not_have_is_not_a_number(grid: Store) -> None:
 def test_a_randomly_initialised_model_is_marked(grid: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_factory, "PROVENANCE", replace(store_factory.PROVENANCE, random_weights=True))
     ner_store(grid.path, model="b-random", training_size=0)
-    result = probe(grid.path, ProbeRequest(task="ner", training_sizes=(0,)))
+    result = probe(grid.path, ProbeRequest(task="ner", label_scheme="bio", training_sizes=(0,)))
     assert dict(zip(result.model.values, result.random_weights.values, strict=True)) == {"a": 0, "b": 0, "b-random": 1}
 
 
@@ -86,19 +86,18 @@ def test_a_randomly_initialised_model_is_marked(grid: Store, monkeypatch: pytest
         ({"models": ("c",)}, "no model c among the train and test runs for ner"),
         ({"training_sizes": (0, 10)}, "no training size 10"),
         ({"run_seeds": (7,)}, "no seed 7"),
-        ({"dataset": "genia"}, "for ner of genia, view sentence; `Store.catalog()` lists what there is"),
+        ({"dataset": "genia"}, "for ner of genia; `Store.catalog()` lists what there is"),
         ({"layers": (1, 9)}, "layer 9 is in no run of a, b; stored are 0, 1, 2, 3"),
     ],
 )
 def test_what_is_not_there_is_named(grid: Store, settings: dict[str, Any], says: str) -> None:
-    assert says in refusal(grid.path, ProbeRequest(task="ner", **settings), RunNotFoundError)
+    assert says in refusal(grid.path, ProbeRequest(task="ner", label_scheme="bio", **settings), RunNotFoundError)
 
 
 def test_a_missing_split_or_view_is_named(tmp_path: Path) -> None:
     write(tmp_path / "ner", [split_runs("test")])
-    assert (
-        "tiny at training size 30, seed 42 has no train run of view sentence; extract it with split='train'"
-        in refusal(tmp_path / "ner", ProbeRequest(task="ner"), RunNotFoundError)
+    assert "tiny at training size 30, seed 42 has no train run; extract it with split='train'" in refusal(
+        tmp_path / "ner", ProbeRequest(task="ner", label_scheme="bio"), RunNotFoundError
     )
     nli_store(tmp_path / "nli", ("premise",))
     assert "no train run of view hypothesis" in refusal(tmp_path / "nli", ProbeRequest(task="nli"), RunNotFoundError)
@@ -109,9 +108,9 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path) -> None:
     for dataset in ("one", "two"):
         ner_store(tmp_path, dataset=dataset)
     assert "holds ner runs of one, two; name one with dataset" in refusal(
-        tmp_path, ProbeRequest(task="ner"), AmbiguousRunError
+        tmp_path, ProbeRequest(task="ner", label_scheme="bio"), AmbiguousRunError
     )
-    assert probe(tmp_path, ProbeRequest(task="ner", dataset="two")).attrs["dataset"] == "two"
+    assert probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", dataset="two")).attrs["dataset"] == "two"
 
 
 @pytest.mark.slow
@@ -119,8 +118,6 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"model_digest": "x" * 64}, "their model digest differ (mmmmmmmmmmmm... and xxxxxxxxxxxx...)"),
-        ({"label_names": ("O", "B-protein", "I-DNA")}, "their label names differ (O, B-protein, I-protein and"),
-        ({"label_scheme": "type"}, "their label scheme differ (bio and type)"),
         ({"max_length": 32}, "their max length differ (64 and 32)"),
         ({"layers": (0, 1)}, "their layers differ (0, 1, 2 and 0, 1)"),
         ({"feature_size": 8}, "their feature size differ (6 and 8)"),
@@ -131,7 +128,7 @@ def test_of_several_data_sets_one_must_be_named(tmp_path: Path) -> None:
 )
 def test_train_and_test_runs_of_different_specs_are_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     write(tmp_path, [split_runs("train"), split_runs("test", planted=None, **change)])
-    text = refusal(tmp_path, ProbeRequest(task="ner"), SpecMismatchError)
+    text = refusal(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), SpecMismatchError)
     assert says in text
     assert text.endswith("; extract both with the same settings")
 
@@ -140,28 +137,33 @@ def test_train_and_test_runs_of_different_specs_are_refused(tmp_path: Path, chan
 def test_splits_may_differ_in_what_is_kept_beside_the_states(tmp_path: Path) -> None:
     kept = {"keep": ("hidden", "attention"), "attention_implementation": "eager"}
     write(tmp_path, [split_runs("train", attention_implementation="sdpa"), split_runs("test", **kept)])
-    assert probe(tmp_path, ProbeRequest(task="ner")).accuracy.notnull().all()
+    assert probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio")).accuracy.notnull().all()
 
 
 @pytest.mark.slow
 def test_views_and_models_of_other_data_are_refused(tmp_path: Path) -> None:
     ner_store(tmp_path, model="a")
     ner_store(tmp_path, model="b", dataset_digest="other" * 8)
-    assert "their dataset digest differ" in refusal(tmp_path, ProbeRequest(task="ner"), SpecMismatchError)
-    assert probe(tmp_path, ProbeRequest(task="ner", models=("b",))).accuracy.notnull().all()
+    assert "their dataset digest differ" in refusal(
+        tmp_path, ProbeRequest(task="ner", label_scheme="bio"), SpecMismatchError
+    )
+    assert probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", models=("b",))).accuracy.notnull().all()
 
 
 def test_an_incomplete_run_is_refused(tmp_path: Path) -> None:
     source = split_runs("train")
     run = source.create(tmp_path)
     source.write(run, [0])
+    source.keep_labels(tmp_path)
     write(tmp_path, [split_runs("test")])
-    assert "is incomplete: 1 of" in refusal(tmp_path, ProbeRequest(task="ner"), IncompleteRunError)
+    assert "is incomplete: 1 of" in refusal(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), IncompleteRunError)
 
 
 def test_a_run_without_states_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [split_runs("train"), split_runs("test", keep=("attention",))])
-    assert "no hidden; extract it with keep='hidden'" in refusal(tmp_path, ProbeRequest(task="ner"), RunNotFoundError)
+    assert "no hidden; extract it with keep='hidden'" in refusal(
+        tmp_path, ProbeRequest(task="ner", label_scheme="bio"), RunNotFoundError
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,12 +171,7 @@ def test_a_run_without_states_is_refused(tmp_path: Path) -> None:
     [
         ({"task": "pos"}, "task 'pos' is not one of ner, nli"),
         ({"probe": "forest"}, "probe 'forest' is not one of svc, logistic, linear-svc, mlp, bilstm-crf"),
-        ({"pooling": "max"}, "pooling 'max' is not one of mean, first, last"),
-        ({"features": "pair"}, "are for nli"),
-        ({"combine": "full"}, "are for nli"),
         ({"task": "nli", "features": "pair", "combine": "full"}, "needs two texts"),
-        ({"task": "nli", "probe": "bilstm-crf"}, "reads the words of a sentence"),
-        ({"probe": "svc", "mdl": True}, "which svc does not give; use logistic, mlp, bilstm-crf"),
         ({"seeds": 0}, "seeds 0 is not a whole number from 1"),
         ({"layers": ()}, "layers is empty"),
     ],
@@ -184,12 +181,38 @@ def test_requests_that_make_no_sense(settings: dict[str, Any], says: str) -> Non
         ProbeRequest(**{"task": "ner", **settings})
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"pooling": "max"}, "pooling 'max' is not one of mean, first, last"),
+        ({"features": "pair"}, "are for labels of pairs, and the rows of labels of ner are words; leave both out"),
+        ({"combine": "full"}, "are for labels of pairs"),
+        (
+            {"task": "nli", "probe": "bilstm-crf"},
+            "reads the words of a sentence, and a row of labels of nli is a sample",
+        ),
+        ({"probe": "svc", "mdl": True}, "which svc does not give; use logistic, mlp, bilstm-crf"),
+        ({"probe": "ridge"}, "probe 'ridge' predicts numbers, and labels are classes; use svc, logistic"),
+        ({"score": "r2"}, "'r2' is not one of accuracy, macro_f1, micro_f1, merged_entity_f1, those of these labels"),
+        ({"labels": "pos"}, "has no label set 'pos' for ner corpus train (it has gold); add it with"),
+    ],
+)
+def test_requests_that_do_not_fit_the_labels(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
+    if settings.get("task") == "nli":
+        nli_store(tmp_path, lengths=(4, 5))
+    else:
+        ner_store(tmp_path, lengths=(4, 5))
+    with pytest.raises(BiocacheError) as caught:
+        probe(tmp_path, ProbeRequest(**{"task": "ner", **settings}))
+    assert says in str(caught.value)
+
+
 def test_scores_belong_to_labels() -> None:
     assert chosen_score(score_names("bio"), None) == "entity_f1"
     assert chosen_score(score_names("type"), None) == "merged_entity_f1"
     assert chosen_score(score_names(None), None) == "accuracy"
     assert chosen_score(score_names("bio"), "macro_f1") == "macro_f1"
-    with pytest.raises(SettingError, match=r"'f2' is not one of accuracy, macro_f1, micro_f1, those of these runs$"):
+    with pytest.raises(SettingError, match=r"'f2' is not one of accuracy, macro_f1, micro_f1, those of these labels$"):
         chosen_score(score_names(None), "f2")
-    with pytest.raises(SettingError, match=r"'entity_f1' is not one of .*; it is of runs .* label_scheme='bio'"):
+    with pytest.raises(SettingError, match=r"'entity_f1' is not one of .*; it is of IOB2 tags with label_scheme='bio'"):
         chosen_score(score_names("type"), "entity_f1")

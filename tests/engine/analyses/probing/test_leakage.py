@@ -61,7 +61,9 @@ def parameters(scaled: Scaled) -> dict[str, Any]:
 def test_a_poisoned_test_split_changes_nothing_in_the_fitted_probe(
     tmp_path: Path, fitted: list[Scaled], classifier: str
 ) -> None:
-    request = ProbeRequest(task="ner", probe=classifier, options=OPTIONS, layers=(0,), seeds=2, max_train_samples=40)
+    request = ProbeRequest(
+        task="ner", label_scheme="bio", probe=classifier, options=OPTIONS, layers=(0,), seeds=2, max_train_samples=40
+    )
     ner_store(tmp_path / "sound")
     ner_store(tmp_path / "poisoned", change={"test": poisoned})
     sound = probe(tmp_path / "sound", request)
@@ -85,7 +87,7 @@ def sorted_by_mean(probes: list[Scaled]) -> list[Scaled]:
 
 @pytest.mark.slow
 def test_a_poisoned_train_split_does_change_it(tmp_path: Path, fitted: list[Scaled]) -> None:
-    request = ProbeRequest(task="ner", layers=(0,))
+    request = ProbeRequest(task="ner", label_scheme="bio", layers=(0,))
     ner_store(tmp_path / "sound")
     ner_store(tmp_path / "poisoned", change={"train": poisoned})
     probe(tmp_path / "sound", request)
@@ -109,7 +111,7 @@ def test_the_code_length_is_of_the_train_split_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_scaling_is_that_of_the_rows_fitted_on(tmp_path: Path, fitted: list[Scaled]) -> None:
     store = ner_store(tmp_path)
-    probe(tmp_path, ProbeRequest(task="ner", layers=(0,), max_train_samples=17))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,), max_train_samples=17))
     run = store.run(split="train")
     words = run.words()
     drawn = np.random.default_rng(0).permutation(run.counts.samples)[:17]

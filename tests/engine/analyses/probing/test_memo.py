@@ -35,7 +35,7 @@ def test_a_second_call_fits_nothing_reads_nothing_and_answers_the_same(
     tmp_path: Path, fits: list[Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ner_store(tmp_path)
-    request = ProbeRequest(task="ner", control=True, mdl=True)
+    request = ProbeRequest(task="ner", label_scheme="bio", control=True, mdl=True)
     assert find("probe", tmp_path, request).result() is None
     first = probe(tmp_path, request)
     assert len(fits) == 9
@@ -56,13 +56,19 @@ def test_a_second_call_fits_nothing_reads_nothing_and_answers_the_same(
 @pytest.mark.slow
 def test_more_layers_seeds_goals_or_models_cost_those_alone(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
-    probe(tmp_path, ProbeRequest(task="ner", layers=(1,), probe="linear-svc"))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(1,), probe="linear-svc"))
     assert sorted(fit.layer for fit in fits) == [0, 1]
     for request, expected in (
-        (ProbeRequest(task="ner", probe="linear-svc"), {(2, 0, "task")}),
-        (ProbeRequest(task="ner", probe="linear-svc", seeds=2), {(layer, 1, "task") for layer in range(3)}),
-        (ProbeRequest(task="ner", probe="linear-svc", control=True), {(layer, 0, "control") for layer in range(3)}),
-        (ProbeRequest(task="ner", probe="linear-svc", resamples=10), set()),
+        (ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc"), {(2, 0, "task")}),
+        (
+            ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc", seeds=2),
+            {(layer, 1, "task") for layer in range(3)},
+        ),
+        (
+            ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc", control=True),
+            {(layer, 0, "control") for layer in range(3)},
+        ),
+        (ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc", resamples=10), set()),
     ):
         fits.clear()
         probe(tmp_path, request)
@@ -70,18 +76,18 @@ def test_more_layers_seeds_goals_or_models_cost_those_alone(tmp_path: Path, fits
         assert len(fits) == len(expected)
     fits.clear()
     ner_store(tmp_path, model="other")
-    probe(tmp_path, ProbeRequest(task="ner", probe="linear-svc"))
+    probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe="linear-svc"))
     assert {fit.train[0].model for fit in fits} == {"other"}
 
 
 @pytest.mark.slow
 def test_seeds_that_decide_nothing_share_a_fit(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
-    result = probe(tmp_path, ProbeRequest(task="ner", seeds=3))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", seeds=3))
     assert len(fits) == 3
     assert (result.accuracy == result.accuracy.isel(probe_seed=0)).all()
     fits.clear()
-    spread = probe(tmp_path, ProbeRequest(task="ner", seeds=3, max_train_samples=20))
+    spread = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", seeds=3, max_train_samples=20))
     assert len(fits) == 9
     assert (spread.accuracy.std("probe_seed") > 0).any()
 
@@ -99,8 +105,8 @@ def test_seeds_that_decide_nothing_share_a_fit(tmp_path: Path, fits: list[Fit]) 
 )
 def test_other_settings_are_other_fits(tmp_path: Path, fits: list[Fit], settings: dict[str, Any]) -> None:
     ner_store(tmp_path)
-    first = probe(tmp_path, ProbeRequest(task="ner", layers=(0,)))
-    other = probe(tmp_path, ProbeRequest(task="ner", layers=(0,), **settings))
+    first = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,)))
+    other = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,), **settings))
     assert len(fits) == 2
     assert not first.identical(other)
 
@@ -109,7 +115,7 @@ def test_other_settings_are_other_fits(tmp_path: Path, fits: list[Fit], settings
 def test_options_of_other_classifiers_are_not_asked(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
     for options in (ClassifierOptions(), ClassifierOptions(gamma=3.0, epochs=77)):
-        probe(tmp_path, ProbeRequest(task="ner", layers=(0,), options=options))
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,), options=options))
     assert len(fits) == 1
 
 
@@ -122,14 +128,14 @@ def test_a_fit_of_another_library_is_another_fit(
         if fast:
             pytest.importorskip("sklearnex")
         monkeypatch.setattr(classifiers, "fast_svc", lambda fast=fast: fast)
-        probe(tmp_path, ProbeRequest(task="ner", layers=(0,), probe="svc"))
+        probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", layers=(0,), probe="svc"))
     assert len(fits) == 2
 
 
 @pytest.mark.slow
 def test_runs_made_anew_are_probed_anew(tmp_path: Path, fits: list[Fit]) -> None:
     store = ner_store(tmp_path)
-    request = ProbeRequest(task="ner", layers=(0,))
+    request = ProbeRequest(task="ner", label_scheme="bio", layers=(0,))
     assert probe(tmp_path, request).accuracy.item() < 0.55
     for run in store.select():
         store.remove(run)
@@ -141,7 +147,7 @@ def test_runs_made_anew_are_probed_anew(tmp_path: Path, fits: list[Fit]) -> None
 @pytest.mark.slow
 def test_force_computes_again(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
-    request = ProbeRequest(task="ner", layers=(0,))
+    request = ProbeRequest(task="ner", label_scheme="bio", layers=(0,))
     first = probe(tmp_path, request)
     again = probe(tmp_path, request, force=True)
     assert len(fits) == 2
@@ -178,7 +184,7 @@ def test_an_interrupted_probing_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_comparisons_take_the_fits_that_are_there(tmp_path: Path, fits: list[Fit]) -> None:
     ner_store(tmp_path)
-    request = ProbeRequest(task="ner")
+    request = ProbeRequest(task="ner", label_scheme="bio")
     probe(tmp_path, request)
     fits.clear()
     compare_probes(tmp_path, request)

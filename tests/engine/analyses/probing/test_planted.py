@@ -21,7 +21,7 @@ def test_labels_written_into_a_layer_are_found_there_and_nowhere_else(
     tmp_path: Path, planted: int, classifier: str
 ) -> None:
     store = ner_store(tmp_path, planted=planted)
-    result = probe(tmp_path, ProbeRequest(task="ner", probe=classifier, options=QUICK))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe=classifier, options=QUICK))
     accuracy = result.accuracy.squeeze()
     assert accuracy.sel(layer=planted) == pytest.approx(ceiling(store))
     assert (accuracy.drop_sel(layer=planted) < 0.55).all()
@@ -61,7 +61,7 @@ def shuffled(source: Synthetic) -> Synthetic:
 def test_shuffled_labels_score_at_the_majority(tmp_path: Path) -> None:
     longer = {"train": 6 * SPLITS["train"], "test": 6 * SPLITS["test"]}
     write(tmp_path, [shuffled(split_runs(split, lengths=lengths)) for split, lengths in longer.items()])
-    result = probe(tmp_path, ProbeRequest(task="ner"))
+    result = probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio"))
     majority = result.majority.sel(score="accuracy").item()
     assert majority > 0.5
     np.testing.assert_allclose(result.accuracy, majority, atol=0.02)
@@ -74,7 +74,7 @@ def test_labels_follow_their_samples_through_any_packing(tmp_path: Path, capacit
     first, second = tmp_path / "first", tmp_path / "second"
     ner_store(first, strength=1.5)
     ner_store(second, strength=1.5, capacity=capacity)
-    request = ProbeRequest(task="ner")
+    request = ProbeRequest(task="ner", label_scheme="bio")
     one, other = probe(first, request), probe(second, request)
     assert 0.6 < one.accuracy.sel(layer=1).item() < 0.99
     np.testing.assert_array_equal(one.confusion, other.confusion)
@@ -96,7 +96,9 @@ def test_a_probe_of_sentences_sees_the_words_around(tmp_path: Path) -> None:
 
     ner_store(tmp_path, planted=None, change={"train": copied, "test": copied})
     accuracy: dict[str, Any] = {
-        name: probe(tmp_path, ProbeRequest(task="ner", probe=name, options=QUICK)).accuracy.sel(layer=1).item()
+        name: probe(tmp_path, ProbeRequest(task="ner", label_scheme="bio", probe=name, options=QUICK))
+        .accuracy.sel(layer=1)
+        .item()
         for name in ("logistic", "bilstm-crf")
     }
     assert accuracy["bilstm-crf"] > 0.85
