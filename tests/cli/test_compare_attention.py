@@ -241,4 +241,4 @@ def test_mistakes_are_one_line(command: Command, tuned: Path, arguments: tuple[s
 
 def test_usage(command: Command, tuned: Path) -> None:
     assert "'cosinus' is not one of" in command("compare-attention", "--metric", "cosinus", code=2).stderr
-    assert "--by" in command("compare-attention", "--by", "word", code=2).stderr
+    assert "has no label set 'pos'" in command("compare-attention", "--store", tuned, "--by", "pos", code=1).stderr

@@ -162,7 +162,7 @@ def test_figures_are_drawn(command: Command, store: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--task", "nli"), 1, "no train and test runs for nli, view premise, hypothesis"),
+        (("--task", "nli"), 1, "no train and test runs for nli;"),
         (("--task", "ner", "--model", "biogpt"), 1, "no model biogpt"),
         (("--task", "ner", "--layers", "0,7"), 1, "layer 7 is in no run of bert, gpt2; stored are 0, 1, 2"),
         (("--task", "ner", "--output", "x.xls"), 1, "output x.xls has no suffix that says its format"),
@@ -232,6 +232,7 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
         ),
         layers=(0, 1, 2, 9),
         pooling="max",
+        features="separate",
         combine="full",
         seeds=3,
         max_train_samples=50,

@@ -111,7 +111,7 @@ def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path
 
 
 def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
-    assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs checked: no problems\n"
+    assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs, 2 label sets checked: no problems\n"
     some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
     assert json.loads(some) == {"runs": 2, "packs": 2, "results": 0, "checkpoints": 0, "problems": [], "repaired": []}
 
@@ -128,7 +128,7 @@ def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
     damaged, missing, summary = result.stdout.splitlines()
     assert damaged.startswith(f"{BERT_TEST}, pack 0: layer 1 of hidden")
     assert missing.startswith(f"{GPT2_TRAIN}, pack 0: not committed")
-    assert summary == "4 runs, 4 packs checked: 2 problems"
+    assert summary == "4 runs, 4 packs, 2 label sets checked: 2 problems"
     problems = json.loads(command("verify", "--store", store, "--json", code=1).stdout)["problems"]
     assert [(problem["place"], problem["pack"]) for problem in problems] == [(BERT_TEST, 0), (GPT2_TRAIN, 0)]
     command("verify", "--store", store, BERT_TRAIN)
@@ -268,7 +268,7 @@ def test_a_damaged_run_can_be_removed_and_is_one_line_elsewhere(command: Command
     command("rm", BERT_TEST, "--store", store, "--yes")
     assert runs(store) == ALL[1:]
     assert not (store / BERT_TEST).exists()
-    assert command("verify", "--store", store).stdout == "3 runs, 3 packs checked: no problems\n"
+    assert command("verify", "--store", store).stdout == "3 runs, 3 packs, 2 label sets checked: no problems\n"
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_copy_to_an_object_store_and_back(command: Command, extracted: Path, tmp
     url = f"memory://cli/{tmp_path.name}"
     stdout = command("copy", extracted, url).stdout
     assert stdout.count("1/1") == 4
-    assert command("verify", "--store", url).stdout == "4 runs, 4 packs checked: no problems\n"
+    assert command("verify", "--store", url).stdout == "4 runs, 4 packs, 2 label sets checked: no problems\n"
     command("copy", url, tmp_path / "back", TEST)
     np.testing.assert_array_equal(words(tmp_path / "back"), words(extracted))
     assert TEST in command("info", TEST, "--store", url).stdout
@@ -115,7 +115,7 @@ def test_verify_repairs_what_can_be_made_again(command: Command, store: Path) ->
     stdout = command("verify", "--store", store, "--repair", code=1).stdout
     assert f"{TEST}, pack 0: its record was deleted; extract the run again" in stdout
     assert f"results/probe/{result.path.name}: deleted; run the command that computed it again" in stdout
-    assert "4 runs, 4 packs, 1 result checked: 2 problems" in stdout
+    assert "4 runs, 4 packs, 1 result, 2 label sets checked: 2 problems" in stdout
     assert not result.path.exists()
     # What is left to do is to extract the one pack again.
     stdout = command("verify", "--store", store, code=1).stdout

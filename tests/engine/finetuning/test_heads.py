@@ -22,6 +22,7 @@ from transformers import (
 
 from biocache.engine.corpora.tokenizers import load_tokenizer
 from biocache.engine.finetuning.heads import attach_head
+from biocache.engine.finetuning.targets import Targets
 from biocache.engine.machine import seeded
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
@@ -40,9 +41,10 @@ KINDS = {
 
 def attach(folder: Path, task: str, seed: int = 1):
     source = ModelSource("tiny", str(folder), 0, 42)
+    targets = Targets(by_word=task == "ner", names=LABELS, scheme="type", iob2=False)
     with seeded(seed):
         encoder = load_model(source, "cpu", "float32").model
-        return attach_head(encoder, source, load_tokenizer(folder), task, LABELS)
+        return attach_head(encoder, source, load_tokenizer(folder), targets)
 
 
 @pytest.mark.parametrize(("family", "task"), KINDS)
@@ -94,6 +96,15 @@ def test_a_head_of_other_labels_is_not_used(toy: Toy, tmp_path: Path) -> None:
     first.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(toy.models["bert"]).save_pretrained(tmp_path)
     assert not (attach(tmp_path, "ner").classifier.weight == 7).any()
+
+
+def test_numbers_have_a_head_of_one_output(toy: Toy) -> None:
+    source = ModelSource("tiny", str(toy.models["bert"]), 0, 42)
+    encoder = load_model(source, "cpu", "float32").model
+    numbers = Targets(by_word=False, names=(), scheme="type", iob2=False)
+    head = attach_head(encoder, source, load_tokenizer(toy.models["bert"]), numbers)
+    assert isinstance(head, BertForSequenceClassification)
+    assert (head.config.num_labels, head.config.problem_type) == (1, "regression")
 
 
 def test_an_architecture_without_such_a_head_is_one_line(toy: Toy, tmp_path: Path) -> None:

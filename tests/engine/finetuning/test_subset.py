@@ -27,7 +27,7 @@ def pair(number: int, *words: str, prefix: str = "p") -> Sample:
 
 def corpus(**splits: list[Sample]) -> Corpus:
     held = {name: tuple(samples) for name, samples in splits.items()}
-    return Corpus("c", "/data/c", TASKS["nli"], ("a", "b"), "type", held)
+    return Corpus("c", "/data/c", TASKS["nli"], held)
 
 
 def assert_nested_and_fair(read: Corpus) -> None:
@@ -41,7 +41,7 @@ def assert_nested_and_fair(read: Corpus) -> None:
         assert all(abs(drawn[name] - total * size / 100) < 1 for name, total in totals.items())
         assert before <= set(subset.sample_ids)
         assert not others & set(subset.sample_ids)
-        assert subset.digest == digest_samples(sample.row for sample in subset.samples)
+        assert subset.digest == digest_samples(sample.labelled_row for sample in subset.samples)
         before = set(subset.sample_ids)
     assert len(before) == len(train)
 
