@@ -29,6 +29,7 @@ _PHRASES = {
     "duplicates": "exact duplicates of earlier samples",
     "also_in_train": "samples that are in the train split too, word for word",
     "also_in_validation": "samples that are in the validation split too, word for word",
+    "other_questions": "questions without a yes or no skipped",
     "comment_lines": "comment lines skipped",
     "multiword_tokens": "multiword tokens read as their words",
     "empty_nodes": "empty nodes skipped",

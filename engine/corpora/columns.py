@@ -174,7 +174,8 @@ def _remark(table: Table, task: Task, chosen: Mapping[str, str], guessed: set[st
     plain = all(chosen[field] in _plain(task, field) for field in fields)
     rivals = _of_names(rest, [name for field in fields for name in task.columns[field]])
     numbered = all(column.isdecimal() for column in columns)
-    only = numbered and len(table.columns) - (GROUP in table.columns) == len(fields) and not table.head
+    count = len(table.columns) - (GROUP in table.columns)
+    only = numbered and count == (len(task.texts) if table.head else len(fields))
     missing = task.label_field not in chosen
     what = " and ".join(filter(None, [", ".join(fields[:-1]), fields[-1]]))
     where = f"columns {', '.join(columns)}" if numbered else ", ".join(columns)

@@ -80,7 +80,7 @@ def open_csv(path: Path, names: frozenset[str], *, tabs: bool) -> Table:
 
     grouped = any(document is not None for _, document, _ in islice(_rows(path, dialect), 1))
     unquoted = tabs and not dialect.quoted and any(cell.startswith('"') for cells in head for cell in cells)
-    remarks = (f"{path.name}: quotation marks are part of the text, because not all are in pairs",) if unquoted else ()
+    remarks = ("quotation marks are part of the text, because not all are in pairs",) if unquoted else ()
     return Table(
         f"{path}:1",
         (*columns, GROUP) if grouped else columns,

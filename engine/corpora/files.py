@@ -193,7 +193,8 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
         raise DataError(
             f"{resolved(source)}: no {task.name} file here whose name tells its split; {_advice(found, task)}"
         )
-    unread = [Path(name).name for name in found.unread]
+    replaced = [name for split in given for name in found.names.get(split, ())]
+    unread = sorted(Path(name).name for name in (*found.unread, *replaced))
     if unread:
         remarks.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} not read; --split-files can name it")
     return Found(names, refusals, unread), remarks

@@ -1,6 +1,7 @@
 """JSON files: one object a line, or one document that holds the records."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ __all__ = ["open_json"]
 # Records whose keys are the columns.
 _HEAD = 1000
 _SPACE = " \t\r\n"
+# Questions of BioASQ whose answer is no class; those of the type yesno are read.
+_OTHER_QUESTIONS = ("factoid", "list", "summary")
 
 Record = dict[str, object]
 
@@ -40,6 +43,7 @@ def open_json(path: Path) -> Table:
         If the file cannot be read or begins with no record; and while rows are read, if another is malformed.
     """
     by_line = _is_lines(path)
+    notes: Counter[str] = Counter()
 
     def records() -> Iterator[tuple[int, Record]]:
         return _records_of_lines(path) if by_line else _Document(path).records()
@@ -50,10 +54,14 @@ def open_json(path: Path) -> Table:
     source = f"{path}:"
 
     def rows(wanted: Sequence[str]) -> Iterator[tuple[Place, Sequence[object]]]:
+        notes.clear()
         for number, record in records():
-            yield Place(source, number), [record.get(name, MISSING) for name in wanted]
+            if "snippets" in record and record.get("type") in _OTHER_QUESTIONS:
+                notes["other_questions"] += 1
+            else:
+                yield Place(source, number), [record.get(name, MISSING) for name in wanted]
 
-    return Table(f"{path}:1", tuple(columns), rows)
+    return Table(f"{path}:1", tuple(columns), rows, notes=notes)
 
 
 def _is_lines(path: Path) -> bool:

@@ -48,8 +48,8 @@ def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> 
         if scheme != "IOB2" or lacks or repairs:
             _convert(part, written)
         part.notes["repaired_tags"] = repairs
-    remarks = [] if scheme == "IOB2" and not lacks else [f"tags are {scheme}, converted to IOB2"]
-    return remarks + ([f"tags have {lacks}"] if lacks else [])
+    said = [f"tags have {lacks}"] if lacks else []
+    return said if scheme == "IOB2" else [f"tags are {scheme}, converted to IOB2", *said]
 
 
 def _convert(part: ReadSplit, written: Mapping[str | None, str | None]) -> None:
