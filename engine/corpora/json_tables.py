@@ -217,7 +217,8 @@ class _Document:
     def _refuse(self, problem: str) -> NoReturn:
         line = self._text[self._cursor.at : self._cursor.at + 200].partition("\n")[0]
         advice = "write an array of objects, or one object a line"
-        raise DataError(f"{self._path}:{self._cursor.line}: {shown(line)} {problem}; {advice}")
+        # Raised where another error is handled, too.
+        raise DataError(f"{self._path}:{self._cursor.line}: {shown(line)} {problem}; {advice}") from None
 
 
 def _holds_objects(values: list[object]) -> bool:

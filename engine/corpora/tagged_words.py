@@ -186,7 +186,8 @@ class _Sentences:
 def _document(line: str) -> str | None:
     """Return the id of the document that a line begins, empty where it has none; None where it begins none."""
     if line.startswith(_DOCUMENT_START):
-        return ""
+        named = re.search(r"\((\S+)\)\s*\Z", line)
+        return named[1] if named else ""
     match = _NEW_DOCUMENT.match(line)
     return None if match is None else match[1] or match[2] or ""
 

@@ -99,6 +99,8 @@ def test_documents_are_groups(tmp_path: Path) -> None:
     corpus = read("ner", write(tmp_path / "d", {"train.conll": content}))
     found = [(one.texts[0], one.group) for one in corpus.splits["train"]]
     assert found == [(("z",), None), (("a",), "train-1"), (("b", "-DOCSTART-like"), "train-2")]
+    content = content.replace("-DOCSTART- -X- O O", "-DOCSTART- (8126)")
+    assert read("ner", write(tmp_path / "e", {"train.conll": content})).splits["train"][2].group == "8126"
     content = "###MEDLINE:95369245\n\nIL-2\tB-DNA\n\nbinds\tO\n\n###MEDLINE:95333264\n\nx\tO\n"
     corpus = read("ner", write(tmp_path / "m", {"train.iob2": content}))
     assert [one.group for one in corpus.splits["train"]] == ["MEDLINE:95369245"] * 2 + ["MEDLINE:95333264"]
