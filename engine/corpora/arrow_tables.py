@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from biocache.engine.corpora.table import Table
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
+from biocache.store.text import printable
 
 __all__ = ["open_arrow", "open_parquet", "table_of"]
 
@@ -94,6 +95,8 @@ def _table(place: str, columns: tuple[str, ...], batches: Batches, class_names: 
         distinct = tuple(dict.fromkeys(wanted))
         try:
             for batch in batches(distinct):
+                # Offsets of a damaged file would be followed out of the memory.
+                batch.validate(full=True)
                 values = {name: _values(batch.column(name)) for name in distinct}
                 for at in range(batch.num_rows):
                     yield Place(source, number), [values[name][at] for name in wanted]
@@ -137,7 +140,7 @@ def _refuse(place: str, row: int, error: Exception) -> NoReturn:
     place = place.removesuffix(":1")
     if isinstance(error, OSError) and error.strerror and error.errno:
         raise DataError(f"{place}:1: cannot be read ({error.strerror}); check the file's permissions") from None
-    reason = " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
+    reason = printable(" ".join(str(error).split()))[:_REASON_CHARACTERS] or type(error).__name__
     raise DataError(f"{place} row {row}: cannot be read ({reason}); copy, download or save it again") from None
 
 
