@@ -8,6 +8,7 @@ import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
 from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json
+from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
 from biocache.store.text import format_bytes
@@ -33,6 +34,7 @@ _PHRASES = {
     "comment_lines": "comment lines skipped",
     "multiword_tokens": "multiword tokens read as their words",
     "empty_nodes": "empty nodes skipped",
+    **NOTES,
 }
 
 _EXAMPLES = """\b

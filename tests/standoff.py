@@ -115,6 +115,15 @@ def fates(raw: RawSplit) -> dict[str, int]:
     return {name.removeprefix("spans_"): n for name, n in raw.notes.items() if name.startswith("spans_") and n}
 
 
+def stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out the white space around a span."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
 def by_loops(document: Written) -> tuple[list[list[str]], list[list[str]], Counter[str]]:
     """Return the words and the tags of every sentence, and what becomes of spans that agree, character by character."""
     text, border = document.text, len(document.title) + 1
@@ -125,7 +134,8 @@ def by_loops(document: Written) -> tuple[list[list[str]], list[list[str]], Count
     word_at = {at: word for sentence in words for word in sentence for at in range(*word)}
     painted: dict[int, tuple[int, int, str]] = {}
     counts: Counter[str] = Counter()
-    for kind, ((start, end),) in sorted(document.spans, key=lambda s: (s[1][0][0] - s[1][0][1], s[1][0][0], s[0])):
+    spans = [(kind, stripped(text, *parts[0])) for kind, parts in document.spans]
+    for kind, (start, end) in sorted(spans, key=lambda span: (span[1][0] - span[1][1], span[1][0], span[0])):
         solid = [at for at in range(start, end) if not text[at].isspace()]
         whole = {at for touched in solid for at in range(*word_at[touched])}
         others = {painted[at] for at in whole if at in painted}

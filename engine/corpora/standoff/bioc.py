@@ -8,13 +8,12 @@ from pathlib import Path
 from biocache.engine.corpora.standoff.bioc_json import json_documents
 from biocache.engine.corpora.standoff.bioc_xml import Element, xml_documents
 from biocache.engine.corpora.standoff.documents import Block, Document, Mention, Passage, assembled, whole_number
-from biocache.engine.corpora.standoff.tagging import tagged
 from biocache.engine.corpora.standoff.texts import beginning
-from biocache.engine.corpora.task import Place, RawSplit
+from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
-__all__ = ["looks_like_bioc", "read_bioc"]
+__all__ = ["bioc_documents", "looks_like_bioc"]
 
 _XML = re.compile(r"\s*(?:<[?!][^>]*>\s*)*<collection\b")
 _JSON = re.compile(r'\s*[{\[].*"(?:documents|passages|PubTator3)"\s*:\s*\[', re.DOTALL)
@@ -26,8 +25,8 @@ def looks_like_bioc(path: Path) -> bool:
     return bool(_XML.match(text) or _JSON.match(text))
 
 
-def read_bioc(path: Path) -> RawSplit:
-    """Read a BioC collection.
+def bioc_documents(path: Path, notes: Counter[str]) -> Iterator[Document]:
+    """Yield the documents of a BioC collection.
 
     Parameters
     ----------
@@ -35,12 +34,9 @@ def read_bioc(path: Path) -> RawSplit:
         A file of BioC XML; or of BioC JSON, with the documents of a collection or as PubTator exports them, in a list,
         or one a line. Sentences that the file gives are kept; other passages are split. Positions count from the
         beginning of the document, and so do the offsets of passages and sentences.
-
-    Returns
-    -------
-    RawSplit
-        As `tagged`. Annotations of several locations are discontinuous spans; those without a location are
-        counted as ``skipped_annotations_without_location``, relations as ``skipped_relations``.
+    notes
+        Where annotations without a location are counted, as ``skipped_annotations_without_location``, and relations, as
+        ``skipped_relations``. Annotations of several locations are spans of several parts.
 
     Raises
     ------
@@ -48,17 +44,10 @@ def read_bioc(path: Path) -> RawSplit:
         If the file cannot be read, is not XML or JSON, holds no document, or if a document, passage, sentence or
         annotation lacks what BioC asks of it.
     """
-    skipped: Counter[str] = Counter()
     read = xml_documents if beginning(path).lstrip().startswith("<") else json_documents
-    return tagged(f"{path}:1", _documents(path, read(path), skipped), skipped)
-
-
-def _documents(
-    path: Path, found: Iterator[tuple[int, Mapping[str, object]]], skipped: Counter[str]
-) -> Iterator[Document]:
     empty = True
-    for line, fields in found:
-        yield _Reader(path, line, skipped).document(fields)
+    for line, fields in read(path):
+        yield _Reader(path, line, notes).document(fields)
         empty = False
     if empty:
         raise DataError(f"{path}:1: no document in this collection; give it at least one")
@@ -67,8 +56,8 @@ def _documents(
 class _Reader:
     """Reads one document, as the elements of XML or the objects of JSON."""
 
-    def __init__(self, path: Path, line: int, skipped: Counter[str]) -> None:
-        self._source, self._line, self._skipped = f"{path}:", line, skipped
+    def __init__(self, path: Path, line: int, notes: Counter[str]) -> None:
+        self._source, self._line, self._notes = f"{path}:", line, notes
         self._blocks: list[Block] = []
         self._mentions: list[Mention] = []
 
@@ -111,7 +100,7 @@ class _Reader:
         return len(self._blocks) - 1
 
     def _read_annotations(self, part: Mapping[str, object], block: int | None) -> None:
-        self._skipped["skipped_relations"] += len(self._items(part, "relations"))
+        self._notes["skipped_relations"] += len(self._items(part, "relations"))
         for annotation in self._items(part, "annotations"):
             place, infons = self._place(annotation), annotation.get("infons")
             kind = infons.get("type") if isinstance(infons, Mapping) else None
@@ -123,7 +112,7 @@ class _Reader:
                 problem = f"annotation {shown(name)} has {shown(text)} for its text"
                 raise DataError(f"{place.at()}: {problem}; write what is annotated, or leave it out")
             fragments = tuple(self._fragment(location) for location in self._items(annotation, "locations"))
-            self._skipped["skipped_annotations_without_location"] += not fragments
+            self._notes["skipped_annotations_without_location"] += not fragments
             if fragments:
                 self._mentions.append(Mention(name, kind, fragments, text, place, block))
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from biocache.engine.corpora.standoff.documents import Block, Document, Mention, Passage, assembled, whole_number
-from biocache.engine.corpora.standoff.tagging import tagged
 from biocache.engine.corpora.standoff.texts import read_text
-from biocache.engine.corpora.task import Place, RawSplit
+from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
 
-__all__ = ["looks_like_brat", "read_brat"]
+__all__ = ["brat_documents", "looks_like_brat"]
 
 #: Endings of files of annotations: brat's own, and those of the BioNLP shared tasks (proteins given, answers).
 ANNOTATIONS = (".ann", ".a1", ".a2")
@@ -36,22 +35,18 @@ def looks_like_brat(folder: Path) -> bool:
     return folder.is_dir() and any(folder.rglob("*.ann"))
 
 
-def read_brat(folder: Path) -> RawSplit:
-    """Read a folder of brat documents, and those in the folders below it.
+def brat_documents(folder: Path, notes: Counter[str]) -> Iterator[Document]:
+    """Yield the documents of a folder of brat, and of the folders below it, in the order of their names.
 
     Parameters
     ----------
     folder
         For every document it holds ``NAME.txt`` and beside it ``NAME.ann``, or ``NAME.a1`` and ``NAME.a2``. Positions
         count the characters of the text file, line breaks included. A text without annotations is a document
-        without spans.
-
-    Returns
-    -------
-    RawSplit
-        As `tagged`, in the order of the names; the document id is the name with its folders, without the ending.
-        Notes count the texts without annotations as ``documents_without_annotations``, and the lines that are no
-        spans (``skipped_relations`` and so on).
+        without spans. The document id is the name with its folders, without the ending.
+    notes
+        Where texts without annotations are counted, as ``documents_without_annotations``, and the lines that are no
+        spans, as ``skipped_relations`` and so on.
 
     Raises
     ------
@@ -65,26 +60,26 @@ def read_brat(folder: Path) -> RawSplit:
             raise DataError(f"{path}:1: no {path.with_suffix('.txt').name} beside it; add the text, or remove the file")
     if not texts:
         raise DataError(f"{resolved(folder)}: no .txt file here; pass a folder with .txt and .ann files")
-    skipped: Counter[str] = Counter()
-    return tagged(f"{texts[0]}:1", (_document(folder, path, skipped) for path in texts), skipped)
+    for path in texts:
+        yield _document(folder, path, notes)
 
 
-def _document(folder: Path, path: Path, skipped: Counter[str]) -> Document:
+def _document(folder: Path, path: Path, notes: Counter[str]) -> Document:
     text, place = read_text(path), Place(f"{path}:", 1)
     beside = [path.with_suffix(ending) for ending in ANNOTATIONS if path.with_suffix(ending).is_file()]
-    skipped["documents_without_annotations"] += not beside
-    mentions = [mention for annotations in beside for mention in _mentions(annotations, skipped)]
+    notes["documents_without_annotations"] += not beside
+    mentions = [mention for annotations in beside for mention in _mentions(annotations, notes)]
     block = Block(0, text, (Passage(0, len(text), place, lines=True),))
     return assembled(path.relative_to(folder).with_suffix("").as_posix(), [block], mentions, place)
 
 
-def _mentions(path: Path, skipped: Counter[str]) -> Iterator[Mention]:
+def _mentions(path: Path, notes: Counter[str]) -> Iterator[Mention]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         line, place = line.removesuffix("\r"), Place(f"{path}:", number)
         if line.startswith("T"):
             yield _text_bound(line, place)
         elif _OTHER.fullmatch(line):
-            skipped[_SKIPPED[line[0]]] += 1
+            notes[_SKIPPED[line[0]]] += 1
         elif line.strip():
             raise DataError(f"{place.at()}: {shown(line)} is no line of brat; {_TEXT_BOUND}")
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from biocache.engine.corpora.standoff.offsets import UNITS, Layout
 from biocache.engine.corpora.task import Place
@@ -57,7 +56,8 @@ class Span:
     id
         The source's name of it; empty where it has none.
     fragments
-        Start and end of each part, in order; parts with nothing but white space between them are one.
+        Start and end of each part, in order, without white space around it; parts with nothing but white space
+        between them are one, and a span of white space alone is empty.
     agrees
         Whether the document has the span's text at its positions.
     """
@@ -243,8 +243,20 @@ def _says(text: str, parts: Sequence[tuple[int, int]], mention: str | None) -> b
 
 
 def _merged(text: str, parts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Join the parts that overlap or have nothing but white space between them."""
+    """Join the parts that overlap or have nothing but white space between them; leave out the white space around."""
     ordered = sorted(parts)
-    borders = [0, *(i for i, ((_, end), (start, _)) in enumerate(pairwise(ordered), 1) if text[end:start].strip())]
-    groups = [ordered[first:last] for first, last in pairwise([*borders, len(ordered)])]
-    return tuple((group[0][0], max(end for _, end in group)) for group in groups)
+    merged = [ordered[0]]
+    for start, end in ordered[1:]:
+        first, last = merged[-1]
+        if text[last:start].strip():
+            merged.append((start, end))
+        else:
+            merged[-1] = (first, max(last, end))
+    filled = tuple(_stripped(text, start, end) for start, end in merged if text[start:end].strip())
+    return filled or ((merged[0][0], merged[0][0]),)
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    body = text[start:end]
+    begin = start + len(body) - len(body.lstrip())
+    return begin, begin + len(body.strip())

@@ -16,11 +16,14 @@ class Unit:
     ----------
     name
         Its name, in notes.
+    counts
+        What it counts, in words.
     width
         Function of a character: how many units it is.
     """
 
     name: str
+    counts: str
     width: Callable[[str], int]
 
 
@@ -28,11 +31,11 @@ class Unit:
 #: units of UTF-16 (tools in Java or JavaScript); and characters of a file whose line breaks were one character when it
 #: was annotated and are two now, or the reverse.
 UNITS = (
-    Unit("characters", lambda _: 1),
-    Unit("utf8_bytes", lambda character: len(character.encode())),
-    Unit("utf16_units", lambda character: 1 + (character > "\uffff")),
-    Unit("characters_without_carriage_returns", lambda character: int(character != "\r")),
-    Unit("characters_with_carriage_returns", lambda character: 1 + (character == "\n")),
+    Unit("characters", "characters", lambda _: 1),
+    Unit("utf8_bytes", "bytes", lambda character: len(character.encode())),
+    Unit("utf16_units", "units of UTF-16", lambda character: 1 + (character > "\uffff")),
+    Unit("short_line_breaks", "a line break as one character", lambda character: int(character != "\r")),
+    Unit("long_line_breaks", "a line break as two characters", lambda character: 1 + (character == "\n")),
 )
 _WIDTHS = {unit.name: unit.width for unit in UNITS[1:]}
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from biocache.engine.corpora.standoff.documents import Block, Document, Mention, Passage, assembled, whole_number
-from biocache.engine.corpora.standoff.tagging import tagged
 from biocache.engine.corpora.standoff.texts import beginning, read_text
-from biocache.engine.corpora.task import Place, RawSplit
+from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
-__all__ = ["looks_like_pubtator", "read_pubtator"]
+__all__ = ["looks_like_pubtator", "pubtator_documents"]
 
 _TEXT = re.compile(r"([^|\t]*)\|([ta])\|(.*)", re.DOTALL)
 _RELATION = re.compile(r"[A-Za-z]")
@@ -24,30 +23,6 @@ def looks_like_pubtator(path: Path) -> bool:
     """Return whether the first line of a file that is not blank is a title of PubTator."""
     written = _TEXT.fullmatch(beginning(path).lstrip().partition("\n")[0])
     return written is not None and written[2] == "t"
-
-
-def read_pubtator(path: Path) -> RawSplit:
-    """Read a file of PubTator documents.
-
-    Parameters
-    ----------
-    path
-        Its documents have a line ``PMID|t|title``, mostly a line ``PMID|a|abstract``, and for each annotation a line of
-        PMID, start, end, text and type, with tabs between; a concept id behind them is not read. Positions count
-        from the first character of the title; the abstract begins one after the title's end.
-
-    Returns
-    -------
-    RawSplit
-        As `tagged`; the document id is the PMID. Lines of relations are counted as ``skipped_relations``.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is not UTF-8, holds no document, or has a line that is none of these.
-    """
-    skipped: Counter[str] = Counter()
-    return tagged(f"{path}:1", _documents(path, skipped), skipped)
 
 
 @dataclass
@@ -68,7 +43,24 @@ class _Draft:
         return assembled(self.id, [block], self.mentions, passages[0].place)
 
 
-def _documents(path: Path, skipped: Counter[str]) -> Iterator[Document]:
+def pubtator_documents(path: Path, notes: Counter[str]) -> Iterator[Document]:
+    """Yield the documents of a PubTator file.
+
+    Parameters
+    ----------
+    path
+        Its documents have a line ``PMID|t|title``, mostly a line ``PMID|a|abstract``, and for each annotation a line of
+        PMID, start, end, text and type, with tabs between; a concept id behind them is not read. Positions count
+        from the first character of the title; the abstract begins one after the title's end. The document id is the
+        PMID.
+    notes
+        Where lines of relations are counted, as ``skipped_relations``.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not UTF-8, holds no document, or has a line that is none of these.
+    """
     draft: _Draft | None = None
     lines = read_text(path).split("\n")
     for number, line in enumerate(lines, start=1):
@@ -86,7 +78,7 @@ def _documents(path: Path, skipped: Counter[str]) -> Iterator[Document]:
             _check_abstract(draft, written[1].strip(), place)
             draft.texts.append((written[3], place))
         elif draft:
-            _add_annotation(draft, line.split("\t"), place, skipped)
+            _add_annotation(draft, line.split("\t"), place, notes)
     if draft is not None:
         yield draft.document()
     elif not any(line.strip() for line in lines):
@@ -106,13 +98,13 @@ def _check_name(draft: _Draft, name: str, place: Place) -> None:
         raise DataError(f"{place.at()}: {problem}; correct the id, or begin another document with PMID|t|title")
 
 
-def _add_annotation(draft: _Draft, columns: list[str], place: Place, skipped: Counter[str]) -> None:
+def _add_annotation(draft: _Draft, columns: list[str], place: Place, notes: Counter[str]) -> None:
     if len(columns) < 4:
         raise DataError(f"{place.at()}: {len(columns)} columns are no annotation; {_ANNOTATION}")
     _check_name(draft, columns[0].strip(), place)
     start, end = whole_number(columns[1]), whole_number(columns[2])
     if start is None and end is None and _RELATION.match(columns[1]):
-        skipped["skipped_relations"] += 1
+        notes["skipped_relations"] += 1
         return
     for value, position in zip(columns[1:3], (start, end), strict=True):
         if position is None:

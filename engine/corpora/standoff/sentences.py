@@ -39,6 +39,11 @@ _OPENERS = """
     finally
 """
 
+_RUN = re.compile(r"\S+")
+_ENDS = (".", "?", "!")
+_CLOSERS = ")]}\"'*\u201d\u2019\u00bb"
+_LONGEST = 100
+
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """Split a text into sentences, with nltk's Punkt and a list of biomedical abbreviations.
@@ -87,14 +92,24 @@ def _ends_sentence(breaks: re.Match[str]) -> bool:
 
 
 def _in_line(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    line = text[start:end]
-    # Only where sentences begin is asked: each goes on to the next one, so that no character can be between two.
-    begins = [begin for begin, _ in _punkt().span_tokenize(line)] if line.strip() else []
-    for first, last in pairwise([0, *begins[1:], len(line)]):
-        sentence = line[first:last]
-        if body := sentence.strip():
-            begin = start + first + len(sentence) - len(sentence.lstrip())
-            yield begin, begin + len(body)
+    """Yield the sentences of a part of a text in which line breaks are nothing but white space."""
+    first: re.Match[str] | None = None
+    previous: re.Match[str] | None = None
+    for run in _RUN.finditer(text, start, end):
+        if first is not None and previous is not None and _is_border(previous[0], run[0]):
+            yield first.start(), previous.end()
+            first = None
+        first, previous = first or run, run
+    if first is not None and previous is not None:
+        yield first.start(), previous.end()
+
+
+def _is_border(before: str, after: str) -> bool:
+    """Return whether a sentence ends between two runs of characters with white space between."""
+    if not before.rstrip(_CLOSERS).endswith(_ENDS):
+        return False
+    # Punkt is asked about two words at a time: it refuses texts that take it more than some seconds.
+    return bool(_punkt().text_contains_sentbreak(f"{before[-_LONGEST:]} {after[:_LONGEST]}"))
 
 
 @lru_cache(maxsize=1)

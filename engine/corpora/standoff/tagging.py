@@ -2,34 +2,53 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from biocache.engine.corpora.ner import OUTSIDE
 from biocache.engine.corpora.standoff.documents import Document, Passage, Span
 from biocache.engine.corpora.standoff.offsets import UNITS
 from biocache.engine.corpora.standoff.sentences import split_sentences, split_words
-from biocache.engine.corpora.task import Place, RawSplit, Row
+from biocache.engine.corpora.task import Place, Row
+from biocache.store.schema import OUTSIDE
 
-__all__ = ["FATES", "tagged"]
+__all__ = ["COLUMNS", "FATES", "NOTES", "tagged"]
 
-#: What becomes of a span, each in the notes of a split; every span of the source is counted once.
-FATES = {
-    "spans_labelled": "its words are tagged",
-    "spans_cutting_words": "it begins or ends within a word, and the whole word is tagged",
-    "spans_nested": "left out: within a longer span",
-    "spans_overlapping": "left out: shares words with longer spans",
-    "spans_discontinuous": "left out: it has several parts",
-    "spans_across_sentences": "left out: it begins and ends in different sentences",
-    "spans_mismatched": "left out: its text is not what is at its positions",
-    "spans_without_words": "left out: nothing but white space is at its positions",
+#: The fields of a row, and their names in messages.
+COLUMNS: Mapping[str, str] = {"words": "text", "tags": "annotations", "id": "sentence id", "group": "document id"}
+
+#: What becomes of a span, and how a count of such spans is written. Every span of a source has one of these fates.
+FATES: Mapping[str, str] = {
+    "spans_labelled": "spans labelled",
+    "spans_cutting_words": "spans that cut a word labelled with the whole word",
+    "spans_nested": "spans within longer ones left out",
+    "spans_overlapping": "spans that share words with longer ones left out",
+    "spans_discontinuous": "spans of several parts left out",
+    "spans_across_sentences": "spans across sentences left out",
+    "spans_mismatched": "spans whose text is not at their positions left out",
+    "spans_without_words": "spans without words left out",
+}
+
+#: Everything else that is counted of standoff corpora, and how.
+NOTES: Mapping[str, str] = {
+    **FATES,
+    "documents_with_a_used_id": "documents with the id of an earlier one",
+    "documents_without_words": "documents without words left out",
+    "documents_without_annotations": "documents without a file of annotations",
+    "types_renamed": "types with white space in their names, written with _",
+    "skipped_annotations_without_location": "annotations without a location skipped",
+    "skipped_relations": "relations skipped",
+    "skipped_equivalences": "equivalences skipped",
+    "skipped_events": "events skipped",
+    "skipped_attributes": "attributes skipped",
+    "skipped_normalizations": "normalizations skipped",
+    "skipped_comments": "comments skipped",
+    **{f"documents_in_{unit.name}": f"documents whose positions count {unit.counts}" for unit in UNITS[1:]},
 }
 
 _TAGGED = ("spans_labelled", "spans_cutting_words")
-_COLUMNS = {"words": "text", "tags": "annotations", "id": "document id", "group": "document id"}
 
 
-def tagged(place: str, documents: Iterable[Document], skipped: Counter[str]) -> RawSplit:
+def tagged(documents: Iterable[Document], notes: Counter[str]) -> Iterator[Row]:
     """Split documents into sentences and words, and tag the words of their spans.
 
     Sentences and words depend on the text alone. Where spans share words, the longest is tagged (in characters; of
@@ -37,36 +56,30 @@ def tagged(place: str, documents: Iterable[Document], skipped: Counter[str]) -> 
 
     Parameters
     ----------
-    place
-        Where the split is, for messages.
     documents
         The documents, in order. Two may have one id: their sentences are numbered as those of one.
-    skipped
-        Counts of what the format left out; read after the last document.
+    notes
+        Where counts are added, by the names in `NOTES`; complete after the last row.
 
-    Returns
-    -------
-    RawSplit
-        A row a sentence, with the fields ``words``, ``tags`` (IOB2), ``id`` (document id and number of the sentence)
-        and ``group`` (document id). Notes hold every fate of `FATES`, what was skipped, the number of documents whose
-        positions count another unit than characters, of documents without words, of documents whose id was used
-        before, and of types in whose names white space became ``_``.
+    Yields
+    ------
+    Row
+        A sentence, with the fields of `COLUMNS`: ``words``, ``tags`` (IOB2), ``id`` (document id and number of the
+        sentence in it) and ``group`` (document id).
     """
-    rows: list[Row] = []
-    counts: Counter[str] = Counter(dict.fromkeys(FATES, 0))
     numbers: Counter[str] = Counter()
     ids: set[str] = set()
     renamed: set[str] = set()
     for document in documents:
-        counts["documents_with_a_used_id"] += document.id in ids
+        notes["documents_with_a_used_id"] += document.id in ids
         ids.add(document.id)
         renamed.update(span.type for span in document.spans if span.type != _type_name(span.type))
+        notes["types_renamed"] = len(renamed)
         if document.unit != UNITS[0].name:
-            counts[f"documents_counted_in_{document.unit}"] += 1
+            notes[f"documents_in_{document.unit}"] += 1
         found = list(_sentences(document))
-        counts["documents_without_words"] += not found
-        tags = _tags(document, found, counts)
-        for sentence, own in zip(found, tags, strict=True):
+        notes["documents_without_words"] += not found
+        for sentence, own in zip(found, _tags(document, found, notes), strict=True):
             fields = {
                 "words": [document.text[start:end] for start, end in sentence.words],
                 "tags": own,
@@ -74,8 +87,7 @@ def tagged(place: str, documents: Iterable[Document], skipped: Counter[str]) -> 
                 "group": document.id,
             }
             numbers[document.id] += 1
-            rows.append(Row(sentence.place, fields))
-    return RawSplit(place, rows, _COLUMNS, {**counts, "types_renamed": len(renamed), **skipped})
+            yield Row(sentence.place, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ def _borders(text: str, passage: Passage) -> list[tuple[int, int]]:
     return [(passage.start + start, passage.start + end) for start, end in inside]
 
 
-def _tags(document: Document, sentences: list[_Sentence], counts: Counter[str]) -> list[list[str]]:
+def _tags(document: Document, sentences: list[_Sentence], notes: Counter[str]) -> list[list[str]]:
     """Return the tags of each sentence's words, and count what became of the spans."""
     words = [word for sentence in sentences for word in sentence.words]
     starts, ends = [start for start, _ in words], [end for _, end in words]
@@ -111,7 +123,7 @@ def _tags(document: Document, sentences: list[_Sentence], counts: Counter[str]) 
         first = bisect_right(ends, span.start) if span.start < span.end else 0
         covered = slice(first, bisect_left(starts, span.end) if span.start < span.end else 0)
         fate = _fate(span, words[covered], sentence_of[covered], owners[covered])
-        counts[fate] += 1
+        notes[fate] += 1
         if fate in _TAGGED:
             kind = _type_name(span.type)
             owners[covered] = [span] * len(words[covered])

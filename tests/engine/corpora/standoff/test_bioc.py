@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from standoff import Written, bioc_objects, fates, rows_of, write_bioc_json, write_bioc_xml
 
-from biocache.engine.corpora.standoff.bioc import looks_like_bioc, read_bioc
+from biocache.engine.corpora.standoff.bioc import looks_like_bioc
+from biocache.engine.corpora.standoff.reading import read_bioc
 from biocache.store.errors import DataError
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n<collection>\n'
@@ -91,7 +92,7 @@ def test_offsets_in_bytes_are_found_passage_by_passage(tmp_path: Path) -> None:
     second = f"<text>\u03b2 IL</text>{annotation(13, 2, 'IL')}"
     raw = read_bioc(write(tmp_path / "a.xml", xml(passage(first) + passage(second, 10))))
     assert [row["tags"] for row in rows_of(raw)] == [["O", "O", "B-Gene"], ["O", "B-Gene"]]
-    assert raw.notes["documents_counted_in_utf8_bytes"] == 1
+    assert raw.notes["documents_in_utf8_bytes"] == 1
 
 
 def test_what_is_no_span_is_counted(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from standoff import fates, rows_of
 
-from biocache.engine.corpora.standoff.brat import looks_like_brat, read_brat
+from biocache.cli.extract import phrase
+from biocache.engine.corpora.standoff.brat import looks_like_brat
+from biocache.engine.corpora.standoff.reading import read_brat
+from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.store.errors import DataError
 
 TEXT = "IL-2 in mice\n\nThe p53 gene,\ni.e. a long\none, died. It did.\n"
@@ -57,6 +60,8 @@ def test_words_tags_places_and_notes(tmp_path: Path) -> None:
         "skipped_equivalences": 1,
         "skipped_comments": 1,
     }
+    assert phrase(raw.notes).startswith("3 spans labelled, 1 spans of several parts left out, ")
+    assert raw.notes.keys() <= NOTES.keys()
 
 
 def test_documents_come_in_the_order_of_their_names_with_their_folders(tmp_path: Path) -> None:
@@ -81,14 +86,14 @@ def test_carriage_returns_of_the_text(tmp_path: Path, moved: bool) -> None:
     start = text.index("p53") - 2 * moved
     raw = read_brat(write(tmp_path, a_txt=text, a_ann=f"T1\tGene {start} {start + 3}\tp53\r\n"))
     assert [row["tags"] for row in rows_of(raw)] == [["O", "O"], ["O", "O"], ["O", "B-Gene", "O", "O"]]
-    assert raw.notes.get("documents_counted_in_characters_without_carriage_returns", 0) == moved
+    assert raw.notes.get("documents_in_short_line_breaks", 0) == moved
     assert [row.place.number for row in raw.rows] == [1, 2, 3]
 
 
 def test_carriage_returns_that_the_text_has_lost(tmp_path: Path) -> None:
     raw = read_brat(write(tmp_path, a_txt="One.\nTwo.\nThe p53 is.\n", a_ann="T1\tGene 16 19\tp53\n"))
     assert rows_of(raw)[2]["tags"] == ["O", "B-Gene", "O", "O"]
-    assert raw.notes["documents_counted_in_characters_with_carriage_returns"] == 1
+    assert raw.notes["documents_in_long_line_breaks"] == 1
 
 
 @pytest.mark.parametrize(

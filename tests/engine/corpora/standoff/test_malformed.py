@@ -9,9 +9,10 @@ import pytest
 from standoff import Written, write_bioc_json, write_bioc_xml, write_brat, write_pubtator
 
 from biocache.engine.corpora.ner import read_sentences
-from biocache.engine.corpora.standoff.bioc import looks_like_bioc, read_bioc
-from biocache.engine.corpora.standoff.brat import looks_like_brat, read_brat
-from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator, read_pubtator
+from biocache.engine.corpora.standoff.bioc import looks_like_bioc
+from biocache.engine.corpora.standoff.brat import looks_like_brat
+from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator
+from biocache.engine.corpora.standoff.reading import read_bioc, read_brat, read_pubtator
 from biocache.engine.corpora.task import RawSplit
 from biocache.store.errors import DataError
 
@@ -87,7 +88,7 @@ def test_damage_is_refused_in_one_line_or_does_no_harm(tmp_path: Path, name: str
         looks = looks_like_pubtator(file), looks_like_bioc(file), looks_like_brat(path)
         assert {type(look) for look in looks} == {bool}
         try:
-            read_sentences("train", read(path), "type")
+            read_sentences("train", read(path))
         except DataError as error:
             refused += 1
             (message,) = str(error).splitlines()

@@ -6,7 +6,8 @@ import pytest
 from standoff import fates, rows_of
 
 from biocache.engine.corpora.ner import read_sentences
-from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator, read_pubtator
+from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator
+from biocache.engine.corpora.standoff.reading import read_pubtator
 from biocache.store.errors import DataError
 
 CORPUS = """\
@@ -44,7 +45,7 @@ def test_words_tags_ids_groups_places_and_notes(tmp_path: Path) -> None:
         "skipped_relations": 1,
         "types_renamed": 1,
     }
-    assert len(read_sentences("train", raw, "type").samples) == 4
+    assert len(read_sentences("train", raw).samples) == 4
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff\n\n" + text.rstrip()])
@@ -71,8 +72,8 @@ def test_other_units_are_found_by_the_text_of_the_spans(tmp_path: Path, start: i
         assert rows_of(raw)[0]["tags"] == ["O"] * 5
     else:
         assert rows_of(raw)[0]["tags"] == ["O", "O", "O", "B-Gene", "O"]
-        assert {name for name in raw.notes if name.startswith("documents_counted")} == (
-            {f"documents_counted_in_{unit}"} if unit else set()
+        assert {name for name in raw.notes if name.startswith("documents_in")} == (
+            {f"documents_in_{unit}"} if unit else set()
         )
 
 
