@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from biocache.engine.corpora.standoff.sentences import split_sentences, split_words
-from biocache.engine.corpora.task import RawSplit
+from biocache.engine.corpora.table import Table
+from biocache.engine.corpora.task import Place
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,28 @@ def write_brat(folder: Path, documents: Sequence[Written]) -> Path:
     return folder
 
 
-def rows_of(raw: RawSplit) -> list[dict[str, object]]:
-    return [dict(row.fields) for row in raw.rows]
+@dataclass(frozen=True)
+class Split:
+    """The rows of a table with all of its columns, their places, and its notes."""
+
+    rows: list[dict[str, Any]]
+    places: list[Place]
+    notes: dict[str, int]
 
 
-def fates(raw: RawSplit) -> dict[str, int]:
-    return {name.removeprefix("spans_"): n for name, n in raw.notes.items() if name.startswith("spans_") and n}
+def split_of(open_table: Callable[[Path], Table], path: Path) -> Split:
+    """Read a table, twice: what is read and counted is the same each time."""
+    table = open_table(path)
+    found = list(table.rows(table.columns))
+    notes = dict(table.notes)
+    assert list(table.rows(table.columns)) == found
+    assert dict(table.notes) == notes
+    rows = [dict(zip(table.columns, values, strict=True)) for _, values in found]
+    return Split(rows, [place for place, _ in found], notes)
+
+
+def fates(split: Split) -> dict[str, int]:
+    return {name.removeprefix("spans_"): n for name, n in split.notes.items() if name.startswith("spans_") and n}
 
 
 def stripped(text: str, start: int, end: int) -> tuple[int, int]:

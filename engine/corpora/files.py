@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocache.engine.corpora.lines import COMPRESSED
+from biocache.engine.corpora.lines import COMPRESSED, is_no_data
+from biocache.engine.corpora.standoff.brat import holds_annotations, holds_texts, looks_like_brat
 from biocache.engine.corpora.task import SPLITS, Task
 from biocache.store.errors import DataError, SettingError
 from biocache.store.paths import local_path, resolved
@@ -16,11 +17,14 @@ __all__ = ["Found", "assign_splits", "find_files", "format_of", "parse_split_fil
 # Words in the name of a file or split that say what it is.
 _WORDS: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "develop", "development"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
-_WORD_FORMATS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", ".txt")
+# Such a word at the end of another, as in NCBItrainset_corpus.txt and CDR_TrainingSet.BioC.xml.
+_SET = re.compile(rf"({'|'.join(_WORDS)})set\Z")
+
+_WORD_FORMATS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", ".txt", ".pubtator", ".xml")
 _TABLE_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".arrow")
 # Formats by what the labels of a task label; of files of one name the first is read.
 _FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -29,8 +33,6 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 _BINARY = frozenset({".parquet", ".arrow"})
 _SHARD = re.compile(r"-\d+-of-\d+\Z")
-# Files beside a corpus that are no part of it.
-_OTHER = re.compile(r"(readme|licen[cs]e|notice|changelog|changes|labels?|classes|requirements|dataset_infos?|state)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,16 @@ def format_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """Return the name of a file without the suffixes of its format and compression."""
     name = path.name.removesuffix(COMPRESSED)
-    return name.removesuffix(Path(name).suffix)
+    stem = name.removesuffix(Path(name).suffix)
+    # Corpora that are published in two formats say which before the suffix: train.PubTator.txt, train.BioC.xml.
+    return stem.removesuffix(Path(stem).suffix) if Path(stem).suffix.lower() in (".pubtator", ".bioc") else stem
 
 
 def splits_named(name: str) -> set[str]:
     """Return the splits that the words in a name stand for: of ``snli_1.0_dev``, validation."""
-    return {_WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in _WORDS}
+    words = re.findall(r"[a-z]+", name.lower())
+    words += [found[1] for word in words if (found := _SET.search(word))]
+    return {_WORDS[word] for word in words if word in _WORDS}
 
 
 def assign_splits(
@@ -149,7 +155,8 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     Parameters
     ----------
     source
-        A folder, or one file: a split under the name that its own name tells, train where it tells none.
+        A folder; or one file, or a folder of the documents of brat: a split under the name that its own name tells,
+        train where it tells none.
     task
         The task; it decides which formats are read.
     named
@@ -172,16 +179,16 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     folder = source if source.is_dir() else source.parent
     given = {split: [str(_named(folder, name)) for name in names] for split, names in named.items()}
     formats, remarks = _FORMATS[task.labelled], []
-    if source.is_dir():
-        paths = [path for path in sorted(folder.iterdir()) if _may_be_data(path, formats)]
+    if source.is_dir() and not (task.labels_words and holds_annotations(source)):
+        paths = _data_in(folder, task)
         taken = {name for names in given.values() for name in names}
-        stems = {str(path): stem_of(path) for path in paths if str(path) not in taken}
+        stems = {str(path): _stem(path) for path in paths if str(path) not in taken}
         found = assign_splits(stems, stems=stems, formats=formats)
     else:
-        if format_of(source) not in formats:
+        if source.is_file() and format_of(source) not in formats:
             problem = f"not a format of {task.name} ({', '.join(formats)})"
             raise DataError(f"{resolved(source)}: {problem}; pass {_wanted(task)}")
-        told = splits_named(stem_of(source))
+        told = splits_named(_stem(source))
         split = told.pop() if len(told) == 1 else "train"
         found = Found({split: [str(source)]}, {}, [])
         if split not in named:
@@ -200,16 +207,25 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     return Found(names, refusals, unread), remarks
 
 
-def _may_be_data(path: Path, formats: Sequence[str]) -> bool:
-    name = path.name.lower()
-    return format_of(path) in formats and not name.startswith((".", "_")) and not _OTHER.match(name) and path.is_file()
+def _data_in(folder: Path, task: Task) -> list[Path]:
+    """Return the files, and folders of brat, that may be splits."""
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+    files = [path for path in paths if path.is_file() and not is_no_data(path)]
+    files = [path for path in files if format_of(path) in _FORMATS[task.labelled]]
+    # Beside a folder of brat, one with texts alone is a split without annotations.
+    folders = [path for path in paths if holds_texts(path)]
+    return [*files, *folders] if task.labels_words and any(map(looks_like_brat, folders)) else files
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else stem_of(path)
 
 
 def _named(folder: Path, name: str) -> Path:
-    """Return the file that a user named: in the corpus's folder, or where the path leads."""
+    """Return the file, or folder of brat, that a user named: in the corpus's folder, or where the path leads."""
     path = local_path(name, "--split-files")
     for one in (folder / path, path):
-        if one.is_file():
+        if one.is_file() or holds_texts(one):
             return one
     raise DataError(f"{folder / path}: does not exist; name a file of the folder, or a path, in --split-files")
 

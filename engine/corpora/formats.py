@@ -9,6 +9,7 @@ from biocache.engine.corpora.files import format_of
 from biocache.engine.corpora.json_tables import open_json
 from biocache.engine.corpora.lines import read_lines
 from biocache.engine.corpora.request import ReadingRequest
+from biocache.engine.corpora.standoff.reading import open_standoff
 from biocache.engine.corpora.table import Table
 from biocache.engine.corpora.tagged_words import open_tagged_words
 from biocache.engine.corpora.task import Task
@@ -21,7 +22,7 @@ LABEL_NAMES = "labels.txt"
 
 
 def open_table(path: Path, task: Task, reading: ReadingRequest) -> Table:
-    """Return what a file holds as a table.
+    """Return what a file, or a folder of brat, holds as a table.
 
     Raises
     ------
@@ -29,6 +30,8 @@ def open_table(path: Path, task: Task, reading: ReadingRequest) -> Table:
         If the file cannot be read as its format.
     """
     suffix = format_of(path)
+    if task.labels_words and (standoff := open_standoff(path)):
+        return standoff
     if suffix == ".parquet":
         return open_parquet(path)
     if suffix == ".arrow":

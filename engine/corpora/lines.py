@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,21 @@ from typing import BinaryIO, NoReturn, cast
 
 from biocache.store.errors import DataError
 
-__all__ = ["COMPRESSED", "decoded", "open_bytes", "read_lines", "refuse_unreadable"]
+__all__ = ["COMPRESSED", "decoded", "is_no_data", "open_bytes", "read_lines", "refuse_unreadable"]
 
 #: Suffix of a compressed text file, after the suffix of its format.
 COMPRESSED = ".gz"
+
+
+# Files beside a corpus that are no part of it.
+_NO_DATA = re.compile(
+    r"(readme|licen[cs]e|notice|changelog|changes|labels?|classes|requirements|dataset_infos?|state)\b"
+)
+
+
+def is_no_data(path: Path) -> bool:
+    """Return whether the name of a file says that it is beside a corpus and no part of it."""
+    return bool(_NO_DATA.match(path.name.lower()))
 
 
 def open_bytes(path: Path) -> BinaryIO:

@@ -1,10 +1,12 @@
 """BioC documents in XML, with the line of every element."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
+from biocache.engine.corpora.lines import open_bytes, refuse_unreadable
 from biocache.store.errors import DataError
 from biocache.store.text import shown
 
@@ -53,12 +55,12 @@ def xml_documents(path: Path) -> Iterator[tuple[int, Element]]:
     """
     tree = _Tree(path)
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             while chunk := file.read(_CHUNK):
                 yield from tree.read(chunk)
             yield from tree.read(b"", last=True)
-    except OSError as error:
-        raise DataError(f"{path}:1: cannot be read ({error.strerror}); check the file's permissions") from None
+    except (OSError, EOFError, zlib.error) as error:
+        refuse_unreadable(path, tree.line, error)
 
 
 class _Tree:
@@ -73,6 +75,11 @@ class _Tree:
         self._open: list[tuple[str, Element]] = []
         self._written: list[str] = []
         self._documents: list[tuple[int, Element]] = []
+
+    @property
+    def line(self) -> int:
+        """The line that is being read."""
+        return int(self._parser.CurrentLineNumber)
 
     def read(self, data: bytes, *, last: bool = False) -> list[tuple[int, Element]]:
         """Parse more of the file; return the documents that are complete."""
@@ -90,7 +97,7 @@ class _Tree:
         return done
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        line = self._parser.CurrentLineNumber
+        line = self.line
         if not self._open and tag != "collection":
             problem = f"the element {shown(tag)} is no collection of BioC"
             raise DataError(f"{self._path}:{line}: {problem}; pass BioC XML, or another format under its own ending")
@@ -126,5 +133,5 @@ class _Tree:
         self._written.append(data)
 
     def _entity(self, name: str, _is_parameter: bool) -> None:
-        line, problem = self._parser.CurrentLineNumber, f"the entity &{name}; is defined in another file"
+        line, problem = self.line, f"the entity &{name}; is defined in another file"
         raise DataError(f"{self._path}:{line}: {problem}; write the character itself")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from biocache.engine.corpora.lines import is_no_data
 from biocache.engine.corpora.standoff.documents import Block, Document, Mention, Passage, assembled, whole_number
 from biocache.engine.corpora.standoff.texts import read_text
 from biocache.engine.corpora.task import Place
@@ -12,7 +13,7 @@ from biocache.store.errors import DataError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
 
-__all__ = ["brat_documents", "looks_like_brat"]
+__all__ = ["brat_documents", "holds_annotations", "holds_texts", "looks_like_brat"]
 
 #: Endings of files of annotations: brat's own, and those of the BioNLP shared tasks (proteins given, answers).
 ANNOTATIONS = (".ann", ".a1", ".a2")
@@ -31,8 +32,18 @@ _TEXT_BOUND = "write T1, a tab, TYPE START END, a tab and the text"
 
 
 def looks_like_brat(folder: Path) -> bool:
-    """Return whether a folder, or one below it, holds a file of annotations of brat."""
-    return folder.is_dir() and any(folder.rglob("*.ann"))
+    """Return whether a folder, or one below it, holds a file of annotations."""
+    return folder.is_dir() and any(any(folder.rglob(f"*{ending}")) for ending in ANNOTATIONS)
+
+
+def holds_annotations(folder: Path) -> bool:
+    """Return whether a folder itself holds a file of annotations, and is no folder of folders."""
+    return any(path.suffix in ANNOTATIONS for path in folder.iterdir())
+
+
+def holds_texts(folder: Path) -> bool:
+    """Return whether a folder, or one below it, holds a text of a document or a file of annotations."""
+    return folder.is_dir() and any(path.suffix in (".txt", *ANNOTATIONS) for path in folder.rglob("*"))
 
 
 def brat_documents(folder: Path, notes: Counter[str]) -> Iterator[Document]:
@@ -43,7 +54,8 @@ def brat_documents(folder: Path, notes: Counter[str]) -> Iterator[Document]:
     folder
         For every document it holds ``NAME.txt`` and beside it ``NAME.ann``, or ``NAME.a1`` and ``NAME.a2``. Positions
         count the characters of the text file, line breaks included. A text without annotations is a document
-        without spans. The document id is the name with its folders, without the ending.
+        without spans, unless its name is that of a README or a licence. The document id is the name with its folders,
+        without the ending.
     notes
         Where texts without annotations are counted, as ``documents_without_annotations``, and the lines that are no
         spans, as ``skipped_relations`` and so on.
@@ -54,10 +66,11 @@ def brat_documents(folder: Path, notes: Counter[str]) -> Iterator[Document]:
         If there is no text, if annotations have no text beside them, or if a file cannot be read, is not UTF-8, or has
         a line that is none of brat's.
     """
-    texts = sorted(folder.rglob("*.txt")) if folder.is_dir() else []
-    for path in sorted(folder.rglob("*")):
+    paths = sorted(folder.rglob("*")) if folder.is_dir() else []
+    for path in paths:
         if path.suffix in ANNOTATIONS and not path.with_suffix(".txt").is_file():
             raise DataError(f"{path}:1: no {path.with_suffix('.txt').name} beside it; add the text, or remove the file")
+    texts = [path for path in paths if path.suffix == ".txt" and (_beside(path) or not is_no_data(path))]
     if not texts:
         raise DataError(f"{resolved(folder)}: no .txt file here; pass a folder with .txt and .ann files")
     for path in texts:
@@ -66,11 +79,15 @@ def brat_documents(folder: Path, notes: Counter[str]) -> Iterator[Document]:
 
 def _document(folder: Path, path: Path, notes: Counter[str]) -> Document:
     text, place = read_text(path), Place(f"{path}:", 1)
-    beside = [path.with_suffix(ending) for ending in ANNOTATIONS if path.with_suffix(ending).is_file()]
+    beside = _beside(path)
     notes["documents_without_annotations"] += not beside
     mentions = [mention for annotations in beside for mention in _mentions(annotations, notes)]
     block = Block(0, text, (Passage(0, len(text), place, lines=True),))
     return assembled(path.relative_to(folder).with_suffix("").as_posix(), [block], mentions, place)
+
+
+def _beside(text: Path) -> list[Path]:
+    return [path for ending in ANNOTATIONS if (path := text.with_suffix(ending)).is_file()]
 
 
 def _mentions(path: Path, notes: Counter[str]) -> Iterator[Mention]:

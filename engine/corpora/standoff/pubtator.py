@@ -20,9 +20,9 @@ _ANNOTATION = "write PMID, start, end, text and type with tabs between"
 
 
 def looks_like_pubtator(path: Path) -> bool:
-    """Return whether the first line of a file that is not blank is a title of PubTator."""
+    """Return whether the first line of a file that is not blank is a title of PubTator, which holds no tab."""
     written = _TEXT.fullmatch(beginning(path).lstrip().partition("\n")[0])
-    return written is not None and written[2] == "t"
+    return written is not None and written[2] == "t" and "\t" not in written[3]
 
 
 @dataclass

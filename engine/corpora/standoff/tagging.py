@@ -11,10 +11,7 @@ from biocache.engine.corpora.standoff.sentences import split_sentences, split_wo
 from biocache.engine.corpora.task import Place, Row
 from biocache.store.schema import OUTSIDE
 
-__all__ = ["COLUMNS", "FATES", "NOTES", "tagged"]
-
-#: The fields of a row, and their names in messages.
-COLUMNS: Mapping[str, str] = {"words": "text", "tags": "annotations", "id": "sentence id", "group": "document id"}
+__all__ = ["FATES", "NOTES", "tagged"]
 
 #: What becomes of a span, and how a count of such spans is written. Every span of a source has one of these fates.
 FATES: Mapping[str, str] = {
@@ -64,7 +61,7 @@ def tagged(documents: Iterable[Document], notes: Counter[str]) -> Iterator[Row]:
     Yields
     ------
     Row
-        A sentence, with the fields of `COLUMNS`: ``words``, ``tags`` (IOB2), ``id`` (document id and number of the
+        A sentence, with the fields ``words``, ``tags`` (IOB2), ``id`` (document id and number of the
         sentence in it) and ``group`` (document id).
     """
     numbers: Counter[str] = Counter()

@@ -1,8 +1,10 @@
 """Whole files of text, and their beginnings."""
 
 import codecs
+import zlib
 from pathlib import Path
 
+from biocache.engine.corpora.lines import open_bytes, refuse_unreadable
 from biocache.store.errors import DataError
 
 __all__ = ["beginning", "read_text"]
@@ -19,9 +21,10 @@ def read_text(path: Path) -> str:
         If it cannot be read or is not UTF-8.
     """
     try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise DataError(f"{path}:1: cannot be read ({error.strerror}); check the file's permissions") from None
+        with open_bytes(path) as file:
+            data = file.read().removeprefix(codecs.BOM_UTF8)
+    except (OSError, EOFError, zlib.error) as error:
+        refuse_unreadable(path, 1, error)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -32,7 +35,7 @@ def read_text(path: Path) -> str:
 def beginning(path: Path) -> str:
     """Return the first characters of a file, whatever it is; nothing where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             return file.read(_BEGINNING).removeprefix(codecs.BOM_UTF8).decode(errors="replace")
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return ""

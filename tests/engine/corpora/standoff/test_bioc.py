@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from standoff import Written, bioc_objects, fates, rows_of, write_bioc_json, write_bioc_xml
+from standoff import Written, bioc_objects, fates, split_of, write_bioc_json, write_bioc_xml
 
 from biocache.engine.corpora.standoff.bioc import looks_like_bioc
-from biocache.engine.corpora.standoff.reading import read_bioc
+from biocache.engine.corpora.standoff.reading import open_bioc
 from biocache.store.errors import DataError
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n<collection>\n'
@@ -35,13 +35,13 @@ def passage(inner: str, offset: object = 0) -> str:
 def test_words_tags_and_places(tmp_path: Path) -> None:
     inner = f"<text>IL-2 &amp; p53\nfell. The\nend.</text>{annotation(0, 4, 'IL-2')}{annotation(7, 3, 'p53')}"
     path = write(tmp_path / "a.xml", xml(passage(inner)))
-    raw = read_bioc(path)
-    assert [row["words"] for row in rows_of(raw)] == [
+    raw = split_of(open_bioc, path)
+    assert [row["words"] for row in raw.rows] == [
         ["IL", "-", "2", "&", "p53", "fell", "."],
         ["The", "end", "."],
     ]
-    assert rows_of(raw)[0]["tags"] == ["B-Gene", "I-Gene", "I-Gene", "O", "B-Gene", "O", "O"]
-    assert [row.place.at() for row in raw.rows] == [f"{path}:7", f"{path}:8"]
+    assert raw.rows[0]["tags"] == ["B-Gene", "I-Gene", "I-Gene", "O", "B-Gene", "O", "O"]
+    assert [place.at() for place in raw.places] == [f"{path}:7", f"{path}:8"]
     assert fates(raw) == {"labelled": 2}
 
 
@@ -51,18 +51,18 @@ def test_sentences_of_the_file_are_kept(tmp_path: Path) -> None:
 
     parts = sentence(10, "One. Two", annotation(15, 3, "Two")) + sentence(20, "three.")
     path = write(tmp_path / "a.xml", xml(passage(parts + annotation(20, 5, "three"), 10)))
-    raw = read_bioc(path)
-    assert [row["words"] for row in rows_of(raw)] == [["One", ".", "Two"], ["three", "."]]
-    assert [row["tags"] for row in rows_of(raw)] == [["O", "O", "B-Gene"], ["B-Gene", "O"]]
+    raw = split_of(open_bioc, path)
+    assert [row["words"] for row in raw.rows] == [["One", ".", "Two"], ["three", "."]]
+    assert [row["tags"] for row in raw.rows] == [["O", "O", "B-Gene"], ["B-Gene", "O"]]
     given_twice = passage("<text>One. Two\nthree.</text>" + parts, 10)
-    assert [row["words"] for row in rows_of(read_bioc(write(path, xml(given_twice))))] == [
+    assert [row["words"] for row in split_of(open_bioc, write(path, xml(given_twice))).rows] == [
         ["One", ".", "Two"],
         ["three", "."],
     ]
     of_the_passage = passage(f"<text>One. Two.</text>{sentence(10, 'One.', annotation(10, 3, 'One'))}", 10)
-    raw = read_bioc(write(path, xml(of_the_passage)))
-    assert [row["words"] for row in rows_of(raw)] == [["One", "."], ["Two", "."]]
-    assert rows_of(raw)[0]["tags"] == ["B-Gene", "O"]
+    raw = split_of(open_bioc, write(path, xml(of_the_passage)))
+    assert [row["words"] for row in raw.rows] == [["One", "."], ["Two", "."]]
+    assert raw.rows[0]["tags"] == ["B-Gene", "O"]
 
 
 def test_several_locations_are_one_span_where_white_space_parts_them(tmp_path: Path) -> None:
@@ -70,35 +70,35 @@ def test_several_locations_are_one_span_where_white_space_parts_them(tmp_path: P
         return annotation(first, 3, more=f'<location offset="{second}" length="3"/>')
 
     text = "<text>big old red bug</text>"
-    raw = read_bioc(write(tmp_path / "a.xml", xml(passage(text + two(4, 0) + two(0, 8)))))
-    assert rows_of(raw)[0]["tags"] == ["B-Gene", "I-Gene", "O", "O"]
+    raw = split_of(open_bioc, write(tmp_path / "a.xml", xml(passage(text + two(4, 0) + two(0, 8)))))
+    assert raw.rows[0]["tags"] == ["B-Gene", "I-Gene", "O", "O"]
     assert fates(raw) == {"labelled": 1, "discontinuous": 1}
 
 
 def test_annotations_are_found_by_offset_wherever_they_are_listed(tmp_path: Path) -> None:
     passages = passage(f"<text>IL-2</text>{annotation(100, 3, 'p53')}") + passage("<text>p53 is</text>", 100)
-    raw = read_bioc(write(tmp_path / "a.xml", xml(passages + annotation(0, 4, "IL-2"))))
-    assert [row["tags"] for row in rows_of(raw)] == [["B-Gene", "I-Gene", "I-Gene"], ["B-Gene", "O"]]
+    raw = split_of(open_bioc, write(tmp_path / "a.xml", xml(passages + annotation(0, 4, "IL-2"))))
+    assert [row["tags"] for row in raw.rows] == [["B-Gene", "I-Gene", "I-Gene"], ["B-Gene", "O"]]
 
 
 def test_passages_may_all_begin_at_0(tmp_path: Path) -> None:
     passages = passage(f"<text>IL-2</text>{annotation(0, 4, 'IL-2')}") + passage("<text>p53 is</text>")
-    raw = read_bioc(write(tmp_path / "a.xml", xml(passages)))
-    assert [row["tags"] for row in rows_of(raw)] == [["B-Gene", "I-Gene", "I-Gene"], ["O", "O"]]
+    raw = split_of(open_bioc, write(tmp_path / "a.xml", xml(passages)))
+    assert [row["tags"] for row in raw.rows] == [["B-Gene", "I-Gene", "I-Gene"], ["O", "O"]]
 
 
 def test_offsets_in_bytes_are_found_passage_by_passage(tmp_path: Path) -> None:
     first = f"<text>\u03b2 \u03b2 p53</text>{annotation(6, 3, 'p53')}"
     second = f"<text>\u03b2 IL</text>{annotation(13, 2, 'IL')}"
-    raw = read_bioc(write(tmp_path / "a.xml", xml(passage(first) + passage(second, 10))))
-    assert [row["tags"] for row in rows_of(raw)] == [["O", "O", "B-Gene"], ["O", "B-Gene"]]
+    raw = split_of(open_bioc, write(tmp_path / "a.xml", xml(passage(first) + passage(second, 10))))
+    assert [row["tags"] for row in raw.rows] == [["O", "O", "B-Gene"], ["O", "B-Gene"]]
     assert raw.notes["documents_in_utf8_bytes"] == 1
 
 
 def test_what_is_no_span_is_counted(tmp_path: Path) -> None:
     more = '<annotation id="M"><infon key="type">Gene</infon></annotation>'
     more += '<relation id="R"><node refid="T1" role=""/></relation>'
-    raw = read_bioc(write(tmp_path / "a.xml", xml(passage(f"<text>IL-2</text>{more}") + "<relation/>")))
+    raw = split_of(open_bioc, write(tmp_path / "a.xml", xml(passage(f"<text>IL-2</text>{more}") + "<relation/>")))
     assert raw.notes["skipped_annotations_without_location"] == 1
     assert raw.notes["skipped_relations"] == 2
     assert sum(fates(raw).values()) == 0
@@ -118,8 +118,8 @@ def test_what_is_no_span_is_counted(tmp_path: Path) -> None:
 def test_shapes_of_json(tmp_path: Path, shape) -> None:
     documents = [DOCUMENT, Written("8", "A.", "B [x]{y}.", ())]
     path = write(tmp_path / "a.json", shape(bioc_objects(documents)))
-    raw, same = read_bioc(path), read_bioc(write_bioc_xml(tmp_path / "a.xml", documents))
-    assert rows_of(raw) == rows_of(same)
+    raw, same = split_of(open_bioc, path), split_of(open_bioc, write_bioc_xml(tmp_path / "a.xml", documents))
+    assert raw.rows == same.rows
     assert fates(raw) == fates(same) == {"labelled": 2}
     assert looks_like_bioc(path)
 
@@ -127,9 +127,9 @@ def test_shapes_of_json(tmp_path: Path, shape) -> None:
 def test_a_document_of_json_has_a_line_and_may_have_a_number_for_its_id(tmp_path: Path) -> None:
     objects = bioc_objects([DOCUMENT])
     text = json.dumps({"documents": [objects[0], objects[0] | {"id": 8}]}, indent=1)
-    raw = read_bioc(write(tmp_path / "a.json", text))
+    raw = split_of(open_bioc, write(tmp_path / "a.json", text))
     second = text[: text.rindex('"id": 8')].count("\n")
-    assert {row["group"]: row_.place.number for row, row_ in zip(rows_of(raw), raw.rows, strict=True)} == {
+    assert {row["group"]: place.number for row, place in zip(raw.rows, raw.places, strict=True)} == {
         "7": 3,
         "8": second,
     }
@@ -185,7 +185,7 @@ def test_what_is_malformed_is_refused_with_its_place(
 ) -> None:
     path = write(tmp_path / name, text)
     with pytest.raises(DataError) as caught:
-        read_bioc(path)
+        split_of(open_bioc, path)
     message = str(caught.value)
     assert message.startswith(f"{path}:{line}: ")
     assert words in message
@@ -194,12 +194,12 @@ def test_what_is_malformed_is_refused_with_its_place(
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent:1: cannot be read"):
-        read_bioc(tmp_path / "absent")
+        split_of(open_bioc, tmp_path / "absent")
     (tmp_path / "a.xml").write_bytes(
         xml(passage("<text>\u03b2</text>")).encode("latin-1", "replace").replace(b"?</", b"\xe9</")
     )
     with pytest.raises(DataError, match=r"a\.xml:7: not XML"):
-        read_bioc(tmp_path / "a.xml")
+        split_of(open_bioc, tmp_path / "a.xml")
 
 
 def test_entities_cannot_make_a_file_grow(tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ def test_entities_cannot_make_a_file_grow(tmp_path: Path) -> None:
     inner = passage("<text>&x9;</text>")
     text = f"<!DOCTYPE collection [{''.join(layers)}]><collection><document>{inner}</document></collection>"
     with pytest.raises(DataError, match="not XML"):
-        read_bioc(write(tmp_path / "a.xml", text))
+        split_of(open_bioc, write(tmp_path / "a.xml", text))
 
 
 def test_latin_1_is_read_where_the_file_says_so(tmp_path: Path) -> None:
     text = xml(passage("<text>caf\u00e9</text>")).replace("UTF-8", "ISO-8859-1")
     (tmp_path / "a.xml").write_bytes(text.encode("latin-1"))
-    assert rows_of(read_bioc(tmp_path / "a.xml"))[0]["words"] == ["caf\u00e9"]
+    assert split_of(open_bioc, tmp_path / "a.xml").rows[0]["words"] == ["caf\u00e9"]
 
 
 @pytest.mark.parametrize(
@@ -236,4 +236,4 @@ def test_the_beginning_is_the_sign_of_the_format(tmp_path: Path, text: str, expe
 def test_a_collection_is_read_by_documents(tmp_path: Path) -> None:
     documents = [Written(str(number), "IL-2 is.", "We saw.", ()) for number in range(2000)]
     for path in (write_bioc_xml(tmp_path / "a.xml", documents), write_bioc_json(tmp_path / "a.json", documents)):
-        assert len(read_bioc(path).rows) == 4000
+        assert len(split_of(open_bioc, path).rows) == 4000

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from standoff import fates, rows_of
+from standoff import fates, split_of
 
 from biocache.cli.extract import phrase
 from biocache.engine.corpora.standoff.brat import looks_like_brat
-from biocache.engine.corpora.standoff.reading import read_brat
+from biocache.engine.corpora.standoff.reading import open_brat
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.store.errors import DataError
 
@@ -37,19 +37,19 @@ def write(folder: Path, **files: str) -> Path:
 
 def test_words_tags_places_and_notes(tmp_path: Path) -> None:
     folder = write(tmp_path, a_txt=TEXT, a_ann=ANNOTATIONS)
-    raw = read_brat(folder)
-    assert [" ".join(row["words"]) for row in rows_of(raw)] == [  # type: ignore[call-overload]
+    raw = split_of(open_brat, folder)
+    assert [" ".join(row["words"]) for row in raw.rows] == [
         "IL - 2 in mice",
         "The p53 gene , i . e . a long one , died .",
         "It did .",
     ]
-    assert [" ".join(row["tags"]) for row in rows_of(raw)] == [  # type: ignore[call-overload]
+    assert [" ".join(row["tags"]) for row in raw.rows] == [
         "B-Gene I-Gene I-Gene O B-Organism",
         "O B-Gene I-Gene O O O O O O O O O O O",
         "O O O",
     ]
-    assert [row.place.at() for row in raw.rows] == [f"{folder / 'a.txt'}:{line}" for line in (1, 3, 5)]
-    assert [(row["id"], row["group"]) for row in rows_of(raw)] == [("a-0", "a"), ("a-1", "a"), ("a-2", "a")]
+    assert [place.at() for place in raw.places] == [f"{folder / 'a.txt'}:{line}" for line in (1, 3, 5)]
+    assert [(row["id"], row["group"]) for row in raw.rows] == [("a-0", "a"), ("a-1", "a"), ("a-2", "a")]
     assert {name: count for name, count in raw.notes.items() if count} == {
         "spans_labelled": 3,
         "spans_discontinuous": 1,
@@ -74,9 +74,9 @@ def test_documents_come_in_the_order_of_their_names_with_their_folders(tmp_path:
         a_a2="T2\tTrigger 0 1\tA\nE1\tTrigger:T2 Theme:T1\n",
     )
     (tmp_path / "annotation.conf").write_text("[entities]")
-    raw = read_brat(tmp_path)
-    assert [row["group"] for row in rows_of(raw)] == ["a", "c", "x/b"]
-    assert rows_of(raw)[0]["tags"] == ["B-Trigger", "B-Gene", "O"]
+    raw = split_of(open_brat, tmp_path)
+    assert [row["group"] for row in raw.rows] == ["a", "c", "x/b"]
+    assert raw.rows[0]["tags"] == ["B-Trigger", "B-Gene", "O"]
     assert raw.notes["documents_without_annotations"] == 1
 
 
@@ -84,15 +84,15 @@ def test_documents_come_in_the_order_of_their_names_with_their_folders(tmp_path:
 def test_carriage_returns_of_the_text(tmp_path: Path, moved: bool) -> None:
     text = "One.\r\nTwo.\r\nThe p53 is.\r\n"
     start = text.index("p53") - 2 * moved
-    raw = read_brat(write(tmp_path, a_txt=text, a_ann=f"T1\tGene {start} {start + 3}\tp53\r\n"))
-    assert [row["tags"] for row in rows_of(raw)] == [["O", "O"], ["O", "O"], ["O", "B-Gene", "O", "O"]]
+    raw = split_of(open_brat, write(tmp_path, a_txt=text, a_ann=f"T1\tGene {start} {start + 3}\tp53\r\n"))
+    assert [row["tags"] for row in raw.rows] == [["O", "O"], ["O", "O"], ["O", "B-Gene", "O", "O"]]
     assert raw.notes.get("documents_in_short_line_breaks", 0) == moved
-    assert [row.place.number for row in raw.rows] == [1, 2, 3]
+    assert [place.number for place in raw.places] == [1, 2, 3]
 
 
 def test_carriage_returns_that_the_text_has_lost(tmp_path: Path) -> None:
-    raw = read_brat(write(tmp_path, a_txt="One.\nTwo.\nThe p53 is.\n", a_ann="T1\tGene 16 19\tp53\n"))
-    assert rows_of(raw)[2]["tags"] == ["O", "B-Gene", "O", "O"]
+    raw = split_of(open_brat, write(tmp_path, a_txt="One.\nTwo.\nThe p53 is.\n", a_ann="T1\tGene 16 19\tp53\n"))
+    assert raw.rows[2]["tags"] == ["O", "B-Gene", "O", "O"]
     assert raw.notes["documents_in_long_line_breaks"] == 1
 
 
@@ -115,7 +115,7 @@ def test_carriage_returns_that_the_text_has_lost(tmp_path: Path) -> None:
 def test_malformed_lines_are_refused_with_their_place(tmp_path: Path, line: str, words: str) -> None:
     folder = write(tmp_path, a_txt=TEXT, a_ann=f"T9\tGene 0 4\tIL-2\n\n{line}\n")
     with pytest.raises(DataError) as caught:
-        read_brat(folder)
+        split_of(open_brat, folder)
     message = str(caught.value)
     assert message.startswith(f"{folder / 'a.ann'}:3: ")
     assert words in message
@@ -125,14 +125,14 @@ def test_malformed_lines_are_refused_with_their_place(tmp_path: Path, line: str,
 def test_annotations_without_a_text_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", a_txt=TEXT, b_ann="")
     with pytest.raises(DataError, match=r"b\.ann:1: no b\.txt beside it; add the text"):
-        read_brat(folder)
+        split_of(open_brat, folder)
 
 
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \.txt file here; "):
-        read_brat(tmp_path)
+        split_of(open_brat, tmp_path)
     with pytest.raises(DataError, match=r"no \.txt file here; "):
-        read_brat(tmp_path / "absent")
+        split_of(open_brat, tmp_path / "absent")
 
 
 def test_annotations_in_a_folder_or_below_are_the_sign_of_the_format(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_annotations_in_a_folder_or_below_are_the_sign_of_the_format(tmp_path: P
     assert looks_like_brat(write(tmp_path / "b", a_ann=""))
     assert looks_like_brat(tmp_path)
     assert not looks_like_brat(tmp_path / "b" / "a.ann")
-    assert fates(read_brat(tmp_path / "a")) == {}
+    assert fates(split_of(open_brat, tmp_path / "a")) == {}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from standoff import Written, write_bioc_json, write_bioc_xml, write_brat, write_pubtator
 
-from biocache.engine.corpora.ner import read_sentences
+from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.corpora.standoff.bioc import looks_like_bioc
 from biocache.engine.corpora.standoff.brat import looks_like_brat
 from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator
-from biocache.engine.corpora.standoff.reading import read_bioc, read_brat, read_pubtator
-from biocache.engine.corpora.task import RawSplit
+from biocache.engine.corpora.standoff.reading import open_bioc, open_pubtator
+from biocache.engine.corpora.table import Table
 from biocache.store.errors import DataError
 
 DOCUMENTS = [
@@ -22,12 +22,11 @@ DOCUMENTS = [
 ]
 FILES = 300
 
-Read = Callable[[Path], RawSplit]
-FORMATS: dict[str, tuple[Callable[[Path, list[Written]], Path], Read]] = {
-    "pubtator": (write_pubtator, read_pubtator),
-    "bioc_xml": (write_bioc_xml, read_bioc),
-    "bioc_json": (write_bioc_json, read_bioc),
-    "brat": (write_brat, read_brat),
+FORMATS: dict[str, Callable[[Path, list[Written]], Path]] = {
+    "train.pubtator": write_pubtator,
+    "train.xml": write_bioc_xml,
+    "train.json": write_bioc_json,
+    "train": write_brat,
 }
 TOKENS = (
     b"\t",
@@ -74,9 +73,8 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_is_refused_in_one_line_or_does_no_harm(tmp_path: Path, name: str) -> None:
-    write, read = FORMATS[name]
     chance = random.Random(name)
-    path = write(tmp_path / "file", DOCUMENTS)
+    path = FORMATS[name](tmp_path / name, DOCUMENTS)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     intact = {file: file.read_bytes() for file in files}
     refused = 0
@@ -88,7 +86,7 @@ def test_damage_is_refused_in_one_line_or_does_no_harm(tmp_path: Path, name: str
         looks = looks_like_pubtator(file), looks_like_bioc(file), looks_like_brat(path)
         assert {type(look) for look in looks} == {bool}
         try:
-            read_sentences("train", read(path))
+            read_corpus("ner", f"x={path}")
         except DataError as error:
             refused += 1
             (message,) = str(error).splitlines()
@@ -97,13 +95,14 @@ def test_damage_is_refused_in_one_line_or_does_no_harm(tmp_path: Path, name: str
     assert FILES // 10 < refused < FILES
 
 
-@pytest.mark.parametrize("read", [read_pubtator, read_bioc])
+@pytest.mark.parametrize("open_table", [open_pubtator, open_bioc])
 @pytest.mark.parametrize(
     "data", [b"\x00" * 100, bytes(range(128, 256)), b"PK\x03\x04", b"\x1f\x8b\x08", b"{}", b"[]", b"<a/>", b"<"]
 )
-def test_files_of_other_kinds_are_refused(tmp_path: Path, read: Read, data: bytes) -> None:
+def test_files_of_other_kinds_are_refused(tmp_path: Path, open_table: Callable[[Path], Table], data: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
+    table = open_table(path)
     with pytest.raises(DataError) as caught:
-        read(path)
+        list(table.rows(table.columns))
     assert str(caught.value).startswith(f"{path}:1: ")

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from standoff import fates, rows_of
+from standoff import fates, split_of
 
-from biocache.engine.corpora.ner import read_sentences
 from biocache.engine.corpora.standoff.pubtator import looks_like_pubtator
-from biocache.engine.corpora.standoff.reading import read_pubtator
+from biocache.engine.corpora.standoff.reading import open_pubtator
 from biocache.store.errors import DataError
 
 CORPUS = """\
@@ -31,33 +30,32 @@ def write(path: Path, text: str) -> Path:
 
 def test_words_tags_ids_groups_places_and_notes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pubtator", CORPUS)
-    raw = read_pubtator(path)
-    rows = [(" ".join(row["words"]), " ".join(row["tags"]), row["id"], row["group"]) for row in rows_of(raw)]  # type: ignore[call-overload]
+    raw = split_of(open_pubtator, path)
+    rows = [(" ".join(row["words"]), " ".join(row["tags"]), row["id"], row["group"]) for row in raw.rows]
     assert rows == [
         ("IL - 2 in E . coli", "B-Gene I-Gene I-Gene O B-Species I-Species I-Species", "11-0", "11"),
         ("The p53 - null mice , i . e . B6 , died .", "O B-Gene O O O O O O O O O O O O", "11-1", "11"),
         ("None of the controls did .", "O O O O O O", "11-2", "11"),
         ("Breast and ovarian cancer", "B-Disease_Class I-Disease_Class I-Disease_Class I-Disease_Class", "12-0", "12"),
     ]
-    assert [row.place.at() for row in raw.rows] == [f"{path}:{line}" for line in (1, 2, 2, 8)]
+    assert [place.at() for place in raw.places] == [f"{path}:{line}" for line in (1, 2, 2, 8)]
     assert {name: count for name, count in raw.notes.items() if count} == {
         "spans_labelled": 4,
         "skipped_relations": 1,
         "types_renamed": 1,
     }
-    assert len(read_sentences("train", raw).samples) == 4
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff\n\n" + text.rstrip()])
 def test_line_ends_do_not_matter(tmp_path: Path, change) -> None:
-    raw = read_pubtator(write(tmp_path / "a.txt", change(CORPUS)))
-    plain = read_pubtator(write(tmp_path / "b.txt", CORPUS))
-    assert (rows_of(raw), raw.notes) == (rows_of(plain), plain.notes)
+    raw = split_of(open_pubtator, write(tmp_path / "a.txt", change(CORPUS)))
+    plain = split_of(open_pubtator, write(tmp_path / "b.txt", CORPUS))
+    assert (raw.rows, raw.notes) == (plain.rows, plain.notes)
 
 
 def test_documents_need_no_blank_line_between_and_may_share_an_id(tmp_path: Path) -> None:
-    raw = read_pubtator(write(tmp_path / "a.txt", "1|t|One. Two.\n1|t|Three.\n2|t| \n2|a| \n"))
-    assert [(row["id"], row["group"]) for row in rows_of(raw)] == [("1-0", "1"), ("1-1", "1"), ("1-2", "1")]
+    raw = split_of(open_pubtator, write(tmp_path / "a.txt", "1|t|One. Two.\n1|t|Three.\n2|t| \n2|a| \n"))
+    assert [(row["id"], row["group"]) for row in raw.rows] == [("1-0", "1"), ("1-1", "1"), ("1-2", "1")]
     assert raw.notes["documents_with_a_used_id"] == 1
     assert raw.notes["documents_without_words"] == 1
 
@@ -66,12 +64,12 @@ def test_documents_need_no_blank_line_between_and_may_share_an_id(tmp_path: Path
 @pytest.mark.parametrize(("start", "unit"), [(7, None), (11, "utf8_bytes"), (8, "utf16_units"), (9, "mismatched")])
 def test_other_units_are_found_by_the_text_of_the_spans(tmp_path: Path, start: int, unit: str | None) -> None:
     text = f"1|t|\u03b2 \U0001d6fc and p53 fell\n1\t{start + 1}\t{start + 4}\tp53\tGene\n"
-    raw = read_pubtator(write(tmp_path / "a.txt", text))
+    raw = split_of(open_pubtator, write(tmp_path / "a.txt", text))
     if unit == "mismatched":
         assert fates(raw) == {"mismatched": 1}
-        assert rows_of(raw)[0]["tags"] == ["O"] * 5
+        assert raw.rows[0]["tags"] == ["O"] * 5
     else:
-        assert rows_of(raw)[0]["tags"] == ["O", "O", "O", "B-Gene", "O"]
+        assert raw.rows[0]["tags"] == ["O", "O", "O", "B-Gene", "O"]
         assert {name for name in raw.notes if name.startswith("documents_in")} == (
             {f"documents_in_{unit}"} if unit else set()
         )
@@ -79,9 +77,9 @@ def test_other_units_are_found_by_the_text_of_the_spans(tmp_path: Path, start: i
 
 def test_characters_are_counted_where_they_explain_as_much(tmp_path: Path) -> None:
     text = "1|t|\u03b2 p53 p53 p53\n1\t2\t5\tp53\tGene\n1\t7\t10\tp53\tGene\n"
-    raw = read_pubtator(write(tmp_path / "a.txt", text))
+    raw = split_of(open_pubtator, write(tmp_path / "a.txt", text))
     assert fates(raw) == {"labelled": 1, "mismatched": 1}
-    assert rows_of(raw)[0]["tags"] == ["O", "B-Gene", "O", "O"]
+    assert raw.rows[0]["tags"] == ["O", "B-Gene", "O", "O"]
 
 
 @pytest.mark.parametrize(
@@ -111,9 +109,9 @@ def test_what_becomes_of_spans(
     whole = f"{text} Two."
     lines = [f"1|t|{text}", "1|a|Two."]
     lines += [f"1\t{start}\t{end}\t{whole[start:end]}\t{kind}" for start, end, kind in spans]
-    raw = read_pubtator(write(tmp_path / "a.txt", "\n".join(lines)))
-    assert rows_of(raw)[0]["words"] == ["p53", "in", "mi", "-", "e", "."]
-    assert " ".join(rows_of(raw)[0]["tags"]) == tags  # type: ignore[call-overload]
+    raw = split_of(open_pubtator, write(tmp_path / "a.txt", "\n".join(lines)))
+    assert raw.rows[0]["words"] == ["p53", "in", "mi", "-", "e", "."]
+    assert " ".join(raw.rows[0]["tags"]) == tags
     assert fates(raw) == counts
 
 
@@ -142,7 +140,7 @@ def test_what_becomes_of_spans(
 def test_malformed_lines_are_refused_with_their_place(tmp_path: Path, text: str, line: int, words: str) -> None:
     path = write(tmp_path / "a.pubtator", text)
     with pytest.raises(DataError) as caught:
-        read_pubtator(path)
+        split_of(open_pubtator, path)
     message = str(caught.value)
     assert message.startswith(f"{path}:{line}: ")
     assert words in message
@@ -151,10 +149,10 @@ def test_malformed_lines_are_refused_with_their_place(tmp_path: Path, text: str,
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.txt:1: cannot be read"):
-        read_pubtator(tmp_path / "a.txt")
+        split_of(open_pubtator, tmp_path / "a.txt")
     (tmp_path / "a.txt").write_bytes(b"1|t|A\n1|a|\xe9\n")
     with pytest.raises(DataError, match=r"a\.txt:2: byte 0xe9 is not UTF-8; "):
-        read_pubtator(tmp_path / "a.txt")
+        split_of(open_pubtator, tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,19 @@ from bioc import biocjson, biocxml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standoff import (
+    Split,
     Written,
     by_loops,
     fates,
-    rows_of,
+    split_of,
     write_bioc_json,
     write_bioc_xml,
     write_brat,
     write_pubtator,
 )
 
-from biocache.engine.corpora.standoff.reading import read_bioc, read_brat, read_pubtator
+from biocache.engine.corpora.standoff.reading import open_bioc, open_brat, open_pubtator
 from biocache.engine.corpora.standoff.tagging import NOTES
-from biocache.engine.corpora.task import RawSplit
 
 PIECES = (
     "IL-2",
@@ -61,13 +61,13 @@ def documents(draw: st.DrawFn, parts: int = 1) -> list[Written]:
     return found
 
 
-def read_all(documents: list[Written], pubtator: bool = True) -> list[RawSplit]:
+def read_all(documents: list[Written], pubtator: bool = True) -> list[Split]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        read = [read_pubtator(write_pubtator(folder / "a.txt", documents))] if pubtator else []
-        read.append(read_bioc(write_bioc_xml(folder / "a.xml", documents)))
-        read.append(read_bioc(write_bioc_json(folder / "a.json", documents)))
-        read.append(read_brat(write_brat(folder / "brat", documents)))
+        read = [split_of(open_pubtator, write_pubtator(folder / "a.txt", documents))] if pubtator else []
+        read.append(split_of(open_bioc, write_bioc_xml(folder / "a.xml", documents)))
+        read.append(split_of(open_bioc, write_bioc_json(folder / "a.json", documents)))
+        read.append(split_of(open_brat, write_brat(folder / "brat", documents)))
     return read
 
 
@@ -77,7 +77,7 @@ def test_every_format_gives_the_rows_and_counts_of_plain_loops(corpus: list[Writ
     expected = [by_loops(document) for document in corpus]
     counts = sum((part for *_, part in expected), Counter())
     for raw in read_all(corpus):
-        rows = rows_of(raw)
+        rows = raw.rows
         assert [row["words"] for row in rows] == [words for sentences, *_ in expected for words in sentences]
         assert [row["tags"] for row in rows] == [tags for _, sentences, _ in expected for tags in sentences]
         assert fates(raw) == dict(counts)
@@ -94,7 +94,7 @@ def test_spans_of_several_parts_are_counted_alike_in_bioc_and_brat(corpus: list[
     first, *others = read_all(corpus, pubtator=False)
     assert sum(fates(first).values()) == total
     for other in others:
-        assert rows_of(other) == rows_of(first)
+        assert other.rows == first.rows
         assert fates(other) == fates(first)
     # Parts of white space alone are none.
     apart = sum(
@@ -120,12 +120,12 @@ def test_spans_whose_text_is_elsewhere_are_counted_and_never_tagged(corpus: list
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "a.txt")
         path.write_text("\n".join(lines), encoding="utf-8")
-        raw = read_pubtator(path)
+        raw = split_of(open_pubtator, path)
     assert sum(fates(raw).values()) == len(ends)
     if not any(note.startswith("documents_in") for note in raw.notes):
         assert fates(raw).get("mismatched", 0) == wrong
         if wrong == len(ends):
-            assert {tag for row in rows_of(raw) for tag in row["tags"]} == {"O"}  # type: ignore[attr-defined]
+            assert {tag for row in raw.rows for tag in row["tags"]} == {"O"}
 
 
 @settings(deadline=None)
@@ -151,8 +151,8 @@ def test_what_the_bioc_package_writes_is_read_alike(corpus: list[Written]) -> No
         for ending, write in ((".xml", biocxml.dump), (".json", biocjson.dump)):
             with (folder / f"a{ending}").open("w", encoding="utf-8") as file:
                 write(collection, file)
-        read = [read_bioc(folder / "a.xml"), read_bioc(folder / "a.json")]
-        expected = read_pubtator(write_pubtator(folder / "a.txt", corpus))
+        read = [split_of(open_bioc, folder / "a.xml"), split_of(open_bioc, folder / "a.json")]
+        expected = split_of(open_pubtator, write_pubtator(folder / "a.txt", corpus))
     for raw in read:
-        assert rows_of(raw) == rows_of(expected)
+        assert raw.rows == expected.rows
         assert fates(raw) == fates(expected)
