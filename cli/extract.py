@@ -8,6 +8,7 @@ import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
 from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json
+from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
 from biocache.store.text import format_bytes
@@ -24,9 +25,16 @@ _PHRASES = {
     "samples_truncated": "samples truncated",
     "words_lost": "words lost",
     "repaired_tags": "tags repaired",
-    "skipped_pairs": "pairs without a gold label skipped",
-    "empty_sentences": "empty sentences skipped",
-    "docstart_lines": "document headers skipped",
+    "unlabelled": "samples without label",
+    "empty_samples": "samples without a word skipped",
+    "duplicates": "exact duplicates of earlier samples",
+    "also_in_train": "samples that are in the train split too, word for word",
+    "also_in_validation": "samples that are in the validation split too, word for word",
+    "other_questions": "questions without a yes or no skipped",
+    "comment_lines": "comment lines skipped",
+    "multiword_tokens": "multiword tokens read as their words",
+    "empty_nodes": "empty nodes skipped",
+    **NOTES,
 }
 
 _EXAMPLES = """\b
@@ -98,6 +106,7 @@ def task_head_note(name: str, head: str, what: str) -> str:
 
 
 def _losses(plan: "ExtractionPlan") -> Iterator[str]:
+    yield from (f"{plan.corpus.name}: {remark}" for remark in plan.corpus.remarks)
     for split, notes in plan.corpus.notes.items():
         if split in plan.request.splits and (counted := phrase(notes)):
             yield f"{plan.corpus.name}, {split}: {counted}"

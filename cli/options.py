@@ -128,6 +128,7 @@ def _option(setting: Setting) -> Callable[[Any], Any]:
             text=text,
             default=setting.default,
             repeats=facts.repeats,
+            metavar=facts.metavar or None,
         )
     if setting.type is bool:
         return click.option(
@@ -184,7 +185,7 @@ def _items(setting: Setting) -> ListOf:
 
 
 def _list_option(
-    *names: str, items: ListOf, text: str, default: Any = None, repeats: bool = False
+    *names: str, items: ListOf, text: str, default: Any = None, repeats: bool = False, metavar: str | None = None
 ) -> Callable[[Any], Any]:
     """Return an option of several items, separated by commas or given by repeating the option."""
     known = None if default is MISSING else default
@@ -195,7 +196,13 @@ def _list_option(
 
     shown = f"  [default: {','.join(map(str, known))}]" if known else ""
     return click.option(
-        *names, type=items, multiple=True, callback=joined, required=default is MISSING, help=text + shown
+        *names,
+        type=items,
+        multiple=True,
+        callback=joined,
+        required=default is MISSING,
+        help=text + shown,
+        metavar=metavar,
     )
 
 

@@ -73,11 +73,11 @@ def _request(settings: dict[str, Any]) -> StudyRequest:
     grid = {name: settings.pop(name) for name in _GRID}
     kept = {name: settings.pop(name) for name in _EXTRACTION} | {name: settings[name] for name in _BOTH}
     task = grid["tasks"][0]
-    return StudyRequest(
-        **grid,
-        finetuning=build(FinetuneRequest, {"task": task, **settings}),
-        extraction=build(ExtractionRequest, {"task": task, **kept}),
-    )
+    steps = {
+        "finetuning": build(FinetuneRequest, {"task": task, **settings}),
+        "extraction": build(ExtractionRequest, {"task": task, **kept}),
+    }
+    return build(StudyRequest, grid | steps)
 
 
 def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from biocache.engine.corpora.ner import NER
 from biocache.engine.corpora.nli import NLI
-from biocache.engine.corpora.task import Sample, Task
+from biocache.engine.corpora.task import SPLITS, Sample, Task
+from biocache.engine.corpora.text import TEXT
+from biocache.engine.corpora.tokens import TOKENS
 from biocache.store.schema import GOLD, GROUP
 
 if TYPE_CHECKING:
@@ -14,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SPLITS", "TASKS", "VIEWS", "Corpus"]
 
-SPLITS = ("train", "validation", "test")
-
-TASKS: Mapping[str, Task] = {task.name: task for task in (NER, NLI)}
+TASKS: Mapping[str, Task] = {task.name: task for task in (NER, TOKENS, NLI, TEXT)}
 
 VIEWS = tuple(dict.fromkeys(view for task in TASKS.values() for view in task.views))
 
@@ -38,6 +38,9 @@ class Corpus:
     notes
         What the reader repaired or left out, by split: ``{"train": {"repaired_tags": 2}}``. Only counts
         above zero are present.
+    remarks
+        What a user should know of the reading, a line each: columns that were guessed, tags that were converted, files
+        that were not read, samples that were left out.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Corpus:
     task: Task
     splits: Mapping[str, tuple[Sample, ...]]
     notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def digest(self, split: str) -> str:
         """Return the SHA-256 (hexadecimal) of a split's ids and words, in their order; labels do not count."""

@@ -1,16 +1,14 @@
-"""Corpora on the Hugging Face hub, read into the same rows as local files."""
+"""Datasets of the Hugging Face hub, and those that its library saved to disk."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from biocache.engine.corpora.folder import SPLIT_NAMES
-from biocache.engine.corpora.task import Place, RawSplit, Row, Task
 from biocache.engine.machine import quiet_loggers
 from biocache.store.errors import DataError
-from biocache.store.text import shown
 
-__all__ = ["PUBLISHED_TAGS", "read_hub"]
+__all__ = ["PUBLISHED_TAGS", "is_saved_dataset", "load_hub", "load_saved"]
 
 # The hub's branch with the converted files of a dataset that is a loading script.
 _PARQUET = "refs/convert/parquet"
@@ -26,115 +24,73 @@ PUBLISHED_TAGS: Mapping[str, tuple[str, ...]] = {
 _REASON_CHARACTERS = 160
 
 
-def read_hub(hub_id: str, task: Task) -> dict[str, RawSplit]:
-    """Download a dataset, or take it from the hub's local cache, and read its splits.
+def load_hub(hub_id: str, config: str | None) -> Mapping[str, Any]:
+    """Download a dataset, or take it from the hub's local cache.
 
     Parameters
     ----------
     hub_id
-        The dataset's id. It has one column for each of `Task.columns`: for ``ner`` a column ``tokens`` or ``words``
-        and one of ``tags``, ``ner_tags`` or ``labels``; for ``nli`` the columns ``sentence1`` and ``sentence2``, or
-        ``premise`` and ``hypothesis``, and ``gold_label`` or ``label``.
-    task
-        The task.
+        The dataset's id.
+    config
+        Its configuration; None for its default.
 
     Returns
     -------
-    dict of str to RawSplit
-        The splits found, in the order train, validation, test. Class numbers are replaced by the names of their
-        classes, and -1 by `Task.unlabelled`.
+    dict of str to datasets.Dataset
+        Its splits by their own names; their rows stay on the disk.
 
     Raises
     ------
     DataError
-        If the dataset cannot be loaded, has no split or not the columns of the task, or holds numbers for
-        classes and no names for them.
+        If the hub cannot give it.
     """
-    tables = _load(hub_id)
-    return {split: _read_table(hub_id, task, name, tables[name]) for split, name in _splits(hub_id, tables)}
-
-
-def _load(hub_id: str) -> Mapping[str, Any]:
     import datasets
 
-    try:
+    named = {} if config is None else {"name": config}
+
+    def load() -> Mapping[str, Any]:
         # Each retry of an unreachable hub would log a line beside the one error that says it all.
         with quiet_loggers("huggingface_hub", level=logging.CRITICAL):
             if hub_id.startswith("tner/"):
-                return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
+                return dict(datasets.load_dataset(hub_id, revision=_PARQUET, **named))
             try:
-                return dict(datasets.load_dataset(hub_id))
+                return dict(datasets.load_dataset(hub_id, **named))
             except RuntimeError:  # a loading script, which the library no longer runs
-                return dict(datasets.load_dataset(hub_id, revision=_PARQUET))
+                return dict(datasets.load_dataset(hub_id, revision=_PARQUET, **named))
+
+    advice = "check the id and the network, or pass a folder"
+    return _loaded(hub_id, load, "neither a folder nor a dataset that the Hugging Face hub could give", advice)
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Return whether ``save_to_disk`` of the library wrote a folder."""
+    single = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    return single or (folder / "dataset_dict.json").is_file()
+
+
+def load_saved(folder: Path) -> Mapping[str, Any]:
+    """Return the splits of a folder that ``save_to_disk`` wrote; of one dataset, under the folder's name.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    import datasets
+
+    def load() -> Mapping[str, Any]:
+        found = datasets.load_from_disk(str(folder))
+        return dict(found) if isinstance(found, datasets.DatasetDict) else {folder.name: found}
+
+    return _loaded(str(folder), load, "cannot be read as a dataset that save_to_disk wrote", "save or copy it again")
+
+
+def _loaded(name: str, load: Callable[[], Mapping[str, Any]], problem: str, advice: str) -> Mapping[str, Any]:
+    try:
+        return load()
     # The library has no common error for the network, the id, the configuration and the files.
     except Exception as error:
         reason = " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
-        problem = f"neither a folder nor a dataset that the Hugging Face hub could give ({reason})"
-        raise DataError(f"{hub_id}: {problem}; check the id and the network, or pass a folder") from None
-
-
-def _splits(hub_id: str, tables: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the splits found, each with the name that the dataset gives it."""
-    found: list[tuple[str, str]] = []
-    for split, names in SPLIT_NAMES.items():
-        present = [name for name in names if name in tables]
-        if len(present) > 1:
-            problem = f"{' and '.join(present)} are both the {split} split"
-            raise DataError(f"{hub_id}: {problem}; save the one you mean to a folder and pass that")
-        found += [(split, name) for name in present]
-    if not found:
-        have = ", ".join(tables) or "none"
-        raise DataError(f"{hub_id}: no split train, validation or test (it has {have}); pass another dataset")
-    return found
-
-
-def _read_table(hub_id: str, task: Task, split: str, table: Any) -> RawSplit:
-    place = f"{hub_id}[{split}]"
-    columns = _columns(task, table.column_names, place)
-    names = _class_names(table, columns[task.label_column]) or PUBLISHED_TAGS.get(hub_id.lower())
-    data = table.select_columns(list(columns.values())).to_dict()
-    source = f"{place} row "
-    rows: list[Row] = []
-    for number, values in enumerate(zip(*(data[column] for column in columns.values()), strict=True)):
-        at, fields = Place(source, number), dict(zip(columns, values, strict=True))
-        label = fields[task.label_column]
-        if not task.labels_words:
-            fields[task.label_column] = _decode(label, names, at, task.unlabelled)
-        elif isinstance(label, list):
-            fields[task.label_column] = [_decode(one, names, at, task.unlabelled) for one in label]
-        rows.append(Row(at, fields))
-    return RawSplit(place, rows, columns)
-
-
-def _columns(task: Task, present: Sequence[str], place: str) -> dict[str, str]:
-    """Return each field of the task with the column of a table that holds it."""
-    columns: dict[str, str] = {}
-    for field, names in task.columns.items():
-        found = [name for name in names if name in present]
-        if found:
-            columns[field] = found[0]
-        elif field not in task.optional_columns:
-            have = ", ".join(present) or "none"
-            raise DataError(f"{place}: no column {' or '.join(names)} (it has {have}); pass a dataset of this task")
-    return columns
-
-
-def _class_names(table: Any, column: str) -> Sequence[str] | None:
-    feature = table.features[column]
-    names: Sequence[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
-    return names
-
-
-def _decode(value: object, names: Sequence[str] | None, place: Place, unlabelled: str | None) -> object:
-    """Return the name of a class number, or any other value as it is, for the task to check."""
-    if not isinstance(value, int):
-        return value
-    if names is None:
-        problem = f"class {value} is a plain number and the dataset does not name its classes"
-        raise DataError(f"{place.at()}: {problem}; save it to a folder with named labels and pass that")
-    if value == -1 and unlabelled is not None:
-        return unlabelled
-    if not 0 <= value < len(names):
-        problem = f"class {shown(value)} is not one of the {len(names)} that the dataset names"
-        raise DataError(f"{place.at()}: {problem}; save it to a folder, corrected, and pass that")
-    return names[value]
+        if "Config name is missing" in reason or "BuilderConfig" in reason:
+            advice = "name one in --config"
+        raise DataError(f"{name}: {problem} ({reason}); {advice}") from None

@@ -1,133 +1,78 @@
-"""Named-entity recognition: IOB2-tagged sentences, checked and repaired."""
+"""Named-entity recognition: sentences whose tags spell entities, in IOB2 whatever they were written in."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
-from biocache.engine.corpora.task import Place, RawSplit, ReadSplit, Row, Sample, Task
+from biocache.engine.corpora.sentences import TAG_COLUMNS, WORD_COLUMNS, read_sentences
+from biocache.engine.corpora.tag_schemes import Tags, count_repairs, recognise, to_iob2, with_prefixes
+from biocache.engine.corpora.task import ReadSplit, Task
 from biocache.store.errors import DataError
-from biocache.store.schema import OUTSIDE, entity_type
+from biocache.store.schema import OUTSIDE
 from biocache.store.text import shown
 
-__all__ = ["NER", "read_sentences", "repair_iob2"]
-
-# A type named O would be merged with the class of words outside of entities.
-_TAG = re.compile(r"O|[BI]-(?!O\Z)\S+")
+__all__ = ["NER", "settle_entities"]
 
 
-def repair_iob2(tags: Sequence[str]) -> tuple[list[str], int]:
-    """Make every entity of a sentence begin with a ``B-`` tag.
+def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> list[str]:
+    """Convert the tags of all splits to IOB2, from the scheme that fits them together.
 
     Parameters
     ----------
-    tags
-        Tags of one sentence, each ``O``, ``B-X`` or ``I-X``; shape (word,).
+    read
+        The splits, whose samples are replaced; their notes count ``repaired_tags``, which are against the scheme.
 
     Returns
     -------
-    repaired
-        The tags, in which every ``I-X`` follows a ``B-X`` or ``I-X`` of its own type; shape (word,).
-    count
-        Number of ``I-X`` that became ``B-X``.
-    """
-    repaired = list(tags)
-    count = 0
-    inside = OUTSIDE
-    for position, tag in enumerate(tags):
-        current = entity_type(tag)
-        if tag[0] == "I" and current != inside:
-            repaired[position] = f"B-{current}"
-            count += 1
-        inside = current
-    return repaired, count
-
-
-def read_sentences(split: str, raw: RawSplit) -> ReadSplit:
-    """Check the rows of a split and make samples of them.
-
-    Parameters
-    ----------
-    split
-        The split's name, the stem of its samples' ids: ``train-0``, ``train-1``, ...
-    raw
-        Rows with the fields ``words`` and ``tags``. A row with neither is left out and counted, as
-        repeated blank lines are in a file.
-
-    Returns
-    -------
-    ReadSplit
-        One sample a sentence; its notes count ``repaired_tags`` and ``empty_sentences``.
+    list of str
+        What a user should know of it: the scheme, where it is not IOB2.
 
     Raises
     ------
     DataError
-        If words or tags are not text, differ in number, if a word is empty or holds white space, if a tag
-        is not IOB2, or if there is no sentence.
+        If a tag is of no scheme, or no scheme has the prefixes of all tags.
     """
-    samples: list[Sample] = []
-    places: list[Place] = []
-    repairs = empty = 0
-    tags_seen: set[str] = set()
-    for row in raw.rows:
-        words, tags = _text_list(row, "words"), _text_list(row, "tags")
-        if not words and not tags:
-            empty += 1
-            continue
-        _check_words(row.place, words, tags)
-        _check_tags(row.place, words, tags, tags_seen)
-        repaired, count = repair_iob2(tags)
-        repairs += count
-        samples.append(Sample(f"{split}-{len(samples)}", (tuple(words),), tags=tuple(repaired)))
-        places.append(row.place)
-    if not samples:
-        raise DataError(f"{raw.place}: no sentence in the {split} split; give it at least one tagged sentence")
-    notes = {**raw.notes, "repaired_tags": repairs, "empty_sentences": empty}
-    return ReadSplit(tuple(samples), tuple(places), notes)
+    first = {tag: place for part in reversed([*read.values()]) for tag, place in part.first.items()}
+    written, lacks = with_prefixes(first)
+    by_split: dict[str, list[Tags]] = {
+        split: [[written[tag] for tag in one.tags] for one in part.samples if one.tags is not None]
+        for split, part in read.items()
+    }
+    scheme = recognise([tags for sentences in by_split.values() for tags in sentences])
+    if not scheme:
+        by_prefix = {str(written[tag])[0]: tag for tag in reversed([*first]) if tag != OUTSIDE}
+        prefix, tag = max(by_prefix.items())
+        problem = f"tag {shown(tag)}: no scheme has {prefix} beside {', '.join(sorted(by_prefix.keys() - {prefix}))}"
+        raise DataError(f"{first[tag]}: {problem}; write O, B-TYPE or I-TYPE")
+    for split, part in read.items():
+        repairs = count_repairs(by_split[split], scheme)
+        if scheme != "IOB2" or lacks or repairs:
+            _convert(part, written)
+        part.notes["repaired_tags"] = repairs
+    said = [f"tags have {lacks}"] if lacks else []
+    return said if scheme == "IOB2" else [f"tags are {scheme}, converted to IOB2", *said]
+
+
+def _convert(part: ReadSplit, written: Mapping[str | None, str | None]) -> None:
+    """Write the tags of a split in IOB2; equal sequences of tags are one object."""
+    known: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
+    for at, one in enumerate(part.samples):
+        if one.tags is not None:
+            tags = known.get(one.tags)
+            if tags is None:
+                tags = known[one.tags] = tuple(to_iob2([written[tag] for tag in one.tags]))
+            part.samples[at] = replace(one, tags=tags)
 
 
 NER = Task(
     name="ner",
     views={"sentence": (0,)},
     labelled="words",
+    texts=("words",),
+    columns={"words": WORD_COLUMNS, "tags": TAG_COLUMNS},
+    label_field="tags",
     read=read_sentences,
-    columns={"words": ("tokens", "words"), "tags": ("tags", "ner_tags", "labels")},
-    label_column="tags",
-    files=("{}.conll",),
+    settle=settle_entities,
     expected_files="train.conll, validation.conll, test.conll",
     iob2=True,
     default_dataset="tner/bionlp2004",
 )
-
-
-def _text_list(row: Row, name: str) -> list[str]:
-    values = row.fields[name]
-    if not isinstance(values, list):
-        raise DataError(f"{row.place.at()}: {name} are {shown(values)}, not a list; list one a word")
-    for offset, value in enumerate(values):
-        if not isinstance(value, str):
-            place = row.place.at(offset)
-            raise DataError(f"{place}: {shown(value)} among the {name} is not text; give {name} as strings")
-    return values
-
-
-def _check_words(place: Place, words: list[str], tags: list[str]) -> None:
-    if len(words) != len(tags):
-        raise DataError(f"{place.at()}: {len(words)} words but {len(tags)} tags; give every word one tag")
-    # Fast path: one split checks all words of a sentence.
-    if " ".join(words).split() == words:
-        return
-    for offset, word in enumerate(words):
-        if not word:
-            raise DataError(f"{place.at(offset)}: empty word; write the word, or remove the row")
-        if word.split() != [word]:
-            problem = f"word {shown(word)} holds white space"
-            raise DataError(f"{place.at(offset)}: {problem}; split it into words or remove the character")
-
-
-def _check_tags(place: Place, words: list[str], tags: list[str], seen: set[str]) -> None:
-    if seen.issuperset(tags):
-        return
-    for offset, tag in enumerate(tags):
-        if not _TAG.fullmatch(tag):
-            problem = f"tag {shown(tag)} of word {shown(words[offset])} is not IOB2"
-            raise DataError(f"{place.at(offset)}: {problem}; use O, B-TYPE or I-TYPE")
-    seen.update(tags)

@@ -1,13 +1,15 @@
 """Find the dataset that a user names, and read and check it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from biocache.engine.corpora.base import TASKS, Corpus
-from biocache.engine.corpora.folder import read_folder
-from biocache.engine.corpora.hub import read_hub
+from biocache.engine.corpora.duplicates import count_duplicates
+from biocache.engine.corpora.files import stem_of
+from biocache.engine.corpora.request import ReadingRequest
+from biocache.engine.corpora.splits import find_source
 from biocache.engine.corpora.task import ReadSplit
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import DataError, SettingError
@@ -28,7 +30,7 @@ class DatasetSource:
     name
         Its name in run keys.
     place
-        Its folder, or its hub id.
+        Its folder or file, or its hub id.
     """
 
     name: str
@@ -41,20 +43,23 @@ def read_corpus(
     *,
     splits: Sequence[str] | None = None,
     limit: int | None = None,
+    reading: ReadingRequest | None = None,
 ) -> Corpus:
     """Read and check a corpus.
 
     Parameters
     ----------
     task
-        ``ner`` or ``nli``.
+        A name in `TASKS`.
     dataset
-        A local folder, whose name becomes the dataset's; a hub id, whose last part does, in lower case;
+        A local folder or file, whose name becomes the dataset's; a hub id, whose last part does, in lower case;
         ``NAME=FOLDER`` or ``NAME=HUB_ID`` to choose the name; None for the task's default.
     splits
-        The splits to keep; None for all that exist.
+        The splits to read; None for all that exist. Others are not opened.
     limit
         Most samples to keep of every split, from its start.
+    reading
+        How it is read where its files do not tell; None to leave all to the files.
 
     Returns
     -------
@@ -64,26 +69,38 @@ def read_corpus(
     Raises
     ------
     SettingError
-        If the task, the limit or the dataset's name cannot be used.
+        If the task, the limit, the dataset's name or a setting of the reading cannot be used.
     DataError
         If the source cannot be found or is malformed, or if a split asked for does not exist. The message begins with
         the file and line.
     """
     _check_settings(task, splits, limit)
-    source, kind = locate(task, dataset), TASKS[task]
-    place = source.place
-    raw = read_folder(place, kind) if isinstance(place, Path) else read_hub(place, kind)
-    absent = [split for split in splits or () if split not in raw]
-    if absent:
-        raise DataError(f"{place}: no split {shown(absent[0])}; it has {', '.join(raw)}")
-    kept = {split: kind.read(split, part) for split, part in raw.items() if splits is None or split in splits}
+    reading = reading or ReadingRequest()
+    reading.refuse_unfit(task)
+    location, kind = locate(task, dataset), TASKS[task]
+    source = find_source(location.place, kind, reading)
+    read = {split: source.read(split, kind, reading) for split in source.splits(splits)}
+    remarks = [*source.remarks, *_said(read), *kind.settle(read, reading.label_type)]
+    count_duplicates(read)
+    place = location.place
     return Corpus(
-        name=source.name,
+        name=location.name,
         source=str(resolved(place) if isinstance(place, Path) else place),
         task=kind,
-        splits={split: part.samples[:limit] for split, part in kept.items()},
-        notes=_positive_notes(kept),
+        splits={split: tuple(part.samples[:limit]) for split, part in read.items()},
+        notes={split: notes for split, part in read.items() if (notes := dict(+part.notes))},
+        remarks=tuple(remarks),
     )
+
+
+def _said(read: Mapping[str, ReadSplit]) -> Iterator[str]:
+    """Yield the remarks of splits; one of several splits once, with their names."""
+    splits: dict[str, list[str]] = {}
+    for split, part in read.items():
+        for remark in part.remarks:
+            splits.setdefault(remark, []).append(split)
+    for remark, names in splits.items():
+        yield remark if len(names) == len(read) else f"{', '.join(names)}: {remark}"
 
 
 def _check_settings(task: str, splits: Sequence[str] | None, limit: int | None) -> None:
@@ -119,13 +136,13 @@ def locate(task: str, dataset: str | None) -> DatasetSource:
     if not source:
         raise SettingError("the dataset is empty; pass a folder or a hub id")
     if source == dataset:
-        name = resolved(path).name if path else source.rsplit("/", 1)[-1].lower()
+        name = _name_of(resolved(path)) if path else source.rsplit("/", 1)[-1].lower()
     if not _NAME.fullmatch(name):
         problem = f"{shown(name)} cannot name a dataset (letters, digits, . _ - only, a letter or digit first)"
         raise SettingError(f"{problem}; pass NAME=FOLDER or NAME=HUB_ID to choose its name")
     return DatasetSource(name, path or source)
 
 
-def _positive_notes(read: Mapping[str, ReadSplit]) -> dict[str, dict[str, int]]:
-    counts = {split: {note: count for note, count in part.notes.items() if count} for split, part in read.items()}
-    return {split: notes for split, notes in counts.items() if notes}
+def _name_of(path: Path) -> str:
+    """Return the name of a folder, or of a file without the suffixes of its format."""
+    return stem_of(path) if path.is_file() else path.name

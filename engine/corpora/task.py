@@ -1,10 +1,13 @@
 """What a task is, the rows that a source gives it, and the samples it makes of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Place", "RawSplit", "ReadSplit", "Row", "Sample", "Task"]
+__all__ = ["SPLITS", "Place", "RawSplit", "ReadSplit", "Row", "Sample", "Task"]
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,18 @@ class Place:
         The row's first line in a file, from 1; or its number in a dataset of the hub, from 0.
     step
         1 where the words of a row are on consecutive lines; 0 where a row has one place.
+    lines
+        The line of each word where they are not consecutive; empty otherwise.
     """
 
     source: str
     number: int
     step: int = 0
+    lines: tuple[int, ...] = ()
 
     def at(self, offset: int = 0) -> str:
         """Return the place of the row's word number `offset`."""
-        return f"{self.source}{self.number + self.step * offset}"
+        return f"{self.source}{self.lines[offset] if self.lines else self.number + self.step * offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Row:
     place
         Where it is, for messages.
     fields
-        The values that were found, by the task's names of the fields (`Task.columns`).
+        The values that were found, by the fields of the task: `Task.columns`, ``id`` and ``group``.
     """
 
     place: Place
@@ -89,23 +95,26 @@ class RawSplit:
 
     Attributes
     ----------
+    name
+        Its name, the stem of the ids of samples without an id of their own: ``train-0``, ``train-1``, ...
     place
         Where the split as a whole is, for messages: ``path:1`` or ``hub_id[split]``.
     rows
-        Its rows in order.
+        Its rows in order; they are read once.
     columns
         Field of a row to the source's own name of it, for messages.
-    notes
-        Counts of what the source's format left out.
+    asked
+        Fields whose columns the user named, and did not leave to a guess.
     """
 
+    name: str
     place: str
-    rows: Sequence[Row]
+    rows: Iterable[Row]
     columns: Mapping[str, str]
-    notes: Mapping[str, int] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadSplit:
     """A split after its task has checked it.
 
@@ -113,15 +122,19 @@ class ReadSplit:
     ----------
     samples
         The samples kept, in the source's order.
-    places
-        The place of each sample.
     notes
         Counts of what was repaired or left out.
+    remarks
+        What a user should know of it.
+    first
+        Each tag or label as it was read, and the place that has it first; of the labels of samples, only those that
+        are no numbers.
     """
 
-    samples: tuple[Sample, ...]
-    places: tuple[Place, ...]
-    notes: Mapping[str, int]
+    samples: list[Sample]
+    notes: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+    first: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +149,20 @@ class Task:
         View name to the positions in `Sample.texts` that it encodes.
     labelled
         What has a label: ``words`` or ``samples``.
-    read
-        Function of a split's name and its rows; it checks the rows and makes samples of them.
+    texts
+        The fields of a row that hold its texts.
     columns
-        Field of a row to the names that datasets of the hub give it; the first is its name in local files.
-    label_column
+        Field of a row to the names that its column usually has, as `biocache.engine.corpora.table.normalised` gives
+        them, the likeliest first; those of the texts are in parallel.
+    label_field
         The field that holds the labels.
-    files
-        Names of the file of a split, with ``{}`` for the name of the split.
+    read
+        Function that checks the rows of a split and makes samples of them.
+    settle
+        Function of all splits that are read, by name, and of what labels are (``number``, ``class``, or None where the
+        labels tell it). It gives the labels of their samples their last form and returns remarks for the user.
     expected_files
-        The same in words, for messages.
-    optional_columns
-        Fields that a source need not have.
-    unlabelled
-        Label that stands for a class number of -1; None where that number is an error.
+        Names of files that it reads, for messages.
     iob2
         Whether the labels are IOB2 tags.
     default_dataset
@@ -161,13 +174,12 @@ class Task:
     name: str
     views: Mapping[str, tuple[int, ...]]
     labelled: Literal["words", "samples"]
-    read: Callable[[str, RawSplit], ReadSplit]
+    texts: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
-    label_column: str
-    files: tuple[str, ...]
+    label_field: str
+    read: Callable[[RawSplit], ReadSplit]
+    settle: Callable[[Mapping[str, ReadSplit], str | None], list[str]]
     expected_files: str
-    optional_columns: frozenset[str] = frozenset()
-    unlabelled: str | None = None
     iob2: bool = False
     default_dataset: str | None = None
     no_default: str = ""

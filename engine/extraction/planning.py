@@ -182,6 +182,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         request.dataset,
         splits=request.splits,
         limit=request.limit,
+        reading=request.reading,
     )
     found = [
         find_source(

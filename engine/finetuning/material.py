@@ -38,7 +38,7 @@ class Material:
     def __init__(self, request: FinetuneRequest) -> None:
         self.request = request
         self.device = _choose_device(request)
-        read = read_corpus(request.task, request.dataset, limit=request.limit)
+        read = read_corpus(request.task, request.dataset, limit=request.limit, reading=request.reading)
         # Without a label there is nothing to learn from a sample, and nothing to score.
         splits = {name: labelled(samples) for name, samples in read.splits.items()}
         self.corpus = replace(read, splits={name: samples for name, samples in splits.items() if samples})

@@ -7,6 +7,7 @@ from typing import Any
 from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_NAMES, AttentionRequest
 from biocache.engine.analyses.probing.request import PROBES, ProbeRequest
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.corpora.request import ReadingRequest
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import Request, option
@@ -52,6 +53,8 @@ class StudyRequest(Request):
         The tasks.
     datasets
         A dataset for each task, in the same order; None for the default datasets of the tasks.
+    reading
+        How the corpora are read where their files do not tell; each setting holds for the corpora whose task has it.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
     training_sizes
@@ -63,8 +66,8 @@ class StudyRequest(Request):
     steps
         Which of `STEPS` to run.
     finetuning, extraction
-        Settings of these steps; the fields that the grid decides (task, dataset, model, size, seed, checkpoints) are
-        replaced.
+        Settings of these steps; the fields that the grid decides (task, dataset, its reading, model, size, seed,
+        checkpoints) are replaced.
     probe
         Classifier of all tasks; None for those of the original study, ``bilstm-crf`` for ``ner`` and ``svc`` for
         ``nli``.
@@ -91,6 +94,7 @@ class StudyRequest(Request):
         help="A corpus for each task, in the same order; NAME=FOLDER names it.",
         unset="those of the tasks",
     )
+    reading: ReadingRequest = field(default_factory=ReadingRequest)
     models: tuple[str, ...] = option(
         ("bert",), flag="--model", help="Models: bert, biobert, gpt2, biogpt, hub ids or NAME=FOLDER."
     )
@@ -126,6 +130,7 @@ class StudyRequest(Request):
                 f"--dataset names {len(self.datasets)} and --task {len(self.tasks)}; give a corpus for each task, in "
                 "the same order"
             )
+        self.reading.refuse_unfit(*self.tasks)
 
     @property
     def corpora(self) -> tuple[tuple[str, str | None], ...]:
@@ -150,6 +155,7 @@ class StudyRequest(Request):
         return {
             "task": cell.task,
             "dataset": cell.dataset,
+            "reading": self.reading.fitting(cell.task),
             "models": (cell.model,),
             "training_sizes": (size,),
             "seed": self.seed,

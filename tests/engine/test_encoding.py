@@ -32,8 +32,9 @@ def samples(corpus_folder):
     pairs = [(tuple(row["sentence1"].split()), tuple(row["sentence2"].split())) for row in rows]
     pairs += [(("a",) * 30, ("b",)), (("a",), ("b",) * 30), (("IL-2",) * 9, ("p53",) * 8)]
     pairs += [(("IL-2",) * 8, ("p53",) * 12), (("a",) * 11, ("b",) * 11)]
+    single = [Sample(str(i), (words,)) for i, words in enumerate(sentences)]
     return {
-        "ner": [Sample(str(i), (words,)) for i, words in enumerate(sentences)],
+        **dict.fromkeys(("ner", "tokens", "text"), single),
         "nli": [Sample(str(i), texts) for i, texts in enumerate(pairs)],
     }
 

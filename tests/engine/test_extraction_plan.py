@@ -295,14 +295,14 @@ def test_keeping_nothing_is_refused(corpus_folder, checkpoints):
 def test_missing_splits_are_refused(corpus_folder, checkpoints, tmp_path):
     (tmp_path / "ner").mkdir()
     (tmp_path / "ner" / "test.conll").write_text("p53\tB-protein\n", encoding="utf-8")
-    with pytest.raises(DataError, match="no split 'train'; it has test"):
+    with pytest.raises(DataError, match=r"no split 'train' \(it has test\)"):
         plan_extraction(request(tmp_path, checkpoints["bert"], splits=("train",)))
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"task": "qa"}, "task 'qa' is not one of ner, nli"),
+        ({"task": "qa"}, "task 'qa' is not one of ner, tokens, nli, text"),
         ({"views": ("pair",)}, "views 'pair' is not one of sentence"),
         ({"attention_views": ("premise",)}, "attention_views 'premise' is not one of sentence"),
         ({"splits": ("dev",)}, "splits 'dev' is not one of train, validation, test"),

@@ -131,7 +131,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 MODELS = {"torch", "transformers", "tokenizers", "datasets", "sklearn"}
-HEAVY = MODELS | {"zarr", "xarray", "dask", "pandas", "numpy", "distributed", "matplotlib", "numba", "scipy"}
+HEAVY = MODELS | {"nltk", "zarr", "xarray", "dask", "pandas", "numpy", "distributed", "matplotlib", "numba", "scipy"}
 
 
 def test_the_check_of_loaded_modules_works():

@@ -1,92 +1,80 @@
-"""IOB2 repair against an independent implementation, and the label schemes."""
+"""Entities: tags of any scheme become IOB2, whatever splits are read together."""
+
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from biocache.engine.corpora.ner import read_sentences, repair_iob2
-from biocache.engine.corpora.task import Place, RawSplit, Row
-from biocache.store.schema import entity_type
-
-TYPES = ("DNA", "RNA", "cell_type")
-TAGS = st.sampled_from(("O", *(f"{prefix}-{name}" for prefix in "BI" for name in TYPES)))
-SENTENCES = st.lists(TAGS, min_size=1, max_size=12)
+from reading import message, read, write
 
 
-def entities(tags: list[str]) -> list[tuple[str, int, int]]:
-    """Return (type, start, end) of every entity, as lenient IOB readers (conlleval's rules) find them."""
-    found: list[tuple[str, int, int]] = []
-    for position, tag in enumerate(tags):
-        prefix, _, kind = tag.partition("-")
-        goes_on = found and prefix == "I" and found[-1][0] == kind and found[-1][2] == position
-        if goes_on:
-            found[-1] = (kind, found[-1][1], position + 1)
-        elif kind:
-            found.append((kind, position, position + 1))
-    return found
-
-
-def render(spans: list[tuple[str, int, int]], length: int) -> list[str]:
-    tags = ["O"] * length
-    for kind, start, end in spans:
-        tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
-    return tags
-
-
-def split_of(*sentences: list[str]) -> RawSplit:
-    rows = [
-        Row(Place("t row ", number), {"words": [f"w{position}" for position in range(len(tags))], "tags": tags})
-        for number, tags in enumerate(sentences)
-    ]
-    return RawSplit("t", rows, {"words": "words", "tags": "tags"})
+def tagged(*sentences: str) -> str:
+    """Write sentences of tags; words are w0, w1, ..."""
+    lines = [[f"w{at}\t{tag}" for at, tag in enumerate(one.split())] for one in sentences]
+    return "\n\n".join("\n".join(one) for one in lines) + "\n"
 
 
 @pytest.mark.parametrize(
-    ("tags", "repaired", "count"),
+    ("train", "test", "expected", "said"),
     [
-        ("O I-DNA I-DNA", "O B-DNA I-DNA", 1),
-        ("I-DNA", "B-DNA", 1),
-        ("B-DNA I-RNA I-RNA", "B-DNA B-RNA I-RNA", 1),
-        ("B-DNA O I-DNA", "B-DNA O B-DNA", 1),
-        ("I-DNA I-RNA I-DNA", "B-DNA B-RNA B-DNA", 3),
-        ("B-DNA B-DNA I-DNA", "B-DNA B-DNA I-DNA", 0),
-        ("O O", "O O", 0),
+        ("B-a I-a O", "B-b O", "B-b O", ""),
+        ("I-a I-a B-a O", "I-b B-b", "B-b B-b", "tags are IOB1, converted to IOB2"),
+        ("B-a E-a S-b O", "B-b I-b E-b", "B-b I-b I-b", "tags are IOBES, converted to IOB2"),
+        ("B-a L-a U-b O", "O O", "O O", "tags are BILOU, converted to IOB2"),
+        ("I-a I-a O", "I-b I-b", "B-b I-b", "tags are IO, converted to IOB2"),
+        ("B I O", "O B", "O B-entity", "tags have no type: it is named entity"),
+        ("a a O", "O b", "O B-b", "tags are IO, converted to IOB2"),
     ],
 )
-def test_repair_by_example(tags: str, repaired: str, count: int) -> None:
-    assert repair_iob2(tags.split()) == (repaired.split(), count)
+def test_the_scheme_is_that_of_all_splits(tmp_path: Path, train: str, test: str, expected: str, said: str) -> None:
+    corpus = read("ner", write(tmp_path / "x", {"train.conll": tagged(train), "test.conll": tagged(test)}))
+    assert [" ".join(map(str, one.tags or ())) for one in corpus.splits["test"]] == [expected]
+    assert (said in corpus.remarks) if said else corpus.remarks == ()
+    assert corpus.notes == {}
 
 
-@given(SENTENCES)
-def test_repair_agrees_with_decoding_and_rendering_entities(tags: list[str]) -> None:
-    repaired, count = repair_iob2(tags)
-    assert repaired == render(entities(tags), len(tags))
-    assert count == sum(old != new for old, new in zip(tags, repaired, strict=True))
-    assert repair_iob2(repaired) == (repaired, 0)
+def test_repairs_are_counted_by_split_and_stay_in_their_sentence(tmp_path: Path) -> None:
+    files = {"train.conll": tagged("B-a", "I-a I-a O B-b"), "test.conll": tagged("B-a I-b I-b", "O I-a", "B-a B-a")}
+    corpus = read("ner", write(tmp_path / "x", files))
+    assert {split: notes["repaired_tags"] for split, notes in corpus.notes.items()} == {"train": 1, "test": 2}
+    assert [one.tags for one in corpus.splits["train"]] == [("B-a",), ("B-a", "I-a", "O", "B-b")]
+    assert corpus.remarks == ()
 
 
-@given(st.lists(SENTENCES, min_size=1, max_size=5))
-def test_every_word_has_a_tag(sentences: list[list[str]]) -> None:
-    read = read_sentences("test", split_of(*sentences))
-    for tags, tagged in zip(sentences, read.samples, strict=True):
-        assert list(tagged.tags or ()) == render(entities(tags), len(tags))
-        assert len(tagged.texts[0]) == len(tags)
-    assert read.notes["repaired_tags"] == sum(repair_iob2(tags)[1] for tags in sentences)
-
-
-def test_repairs_do_not_reach_across_sentences() -> None:
-    read = read_sentences("train", split_of(["B-DNA"], ["I-DNA"]))
-    assert [sample.tags for sample in read.samples] == [("B-DNA",), ("B-DNA",)]
+def test_the_samples_of_a_split_do_not_depend_on_the_others(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"train.conll": tagged("B-a E-a S-a"), "test.conll": tagged("B-a I-a O", "I-a")})
+    assert read("ner", folder, ["test"]).splits["test"] == read("ner", folder).splits["test"]
 
 
 @pytest.mark.parametrize(
-    ("label", "kind"),
-    [("O", "O"), ("B-DNA", "DNA"), ("I-cell_line", "cell_line"), ("B-a-b", "a-b"), ("I-B-cell", "B-cell")],
+    ("content", "line", "substance"),
+    [
+        ("B-a L-a S-a", 3, "tag 'S-a': no scheme has S beside B, L"),
+        ("B-a E-a U-a", 3, "tag 'U-a': no scheme has U beside B, E"),
+        ("M-a O L-b", 1, "tag 'M-a': no scheme has M beside L"),
+        ("B-a Q-a", 2, "tag 'Q-a' is not an entity tag"),
+    ],
 )
-def test_entity_type(label: str, kind: str) -> None:
-    assert entity_type(label) == kind
+def test_what_fits_no_scheme_is_refused_at_its_line(tmp_path: Path, content: str, line: int, substance: str) -> None:
+    text = message("ner", write(tmp_path / "x", {"train.conll": tagged("O", content)}))
+    assert text.startswith(f"{tmp_path}/x/train.conll:{line + 2}: {substance}")
 
 
-def test_the_tags_of_the_corpus_are_kept() -> None:
-    (sample,) = read_sentences("train", split_of(["B-B-cell", "B-B-cell", "I-B-cell", "O"])).samples
-    assert sample.tags == ("B-B-cell", "B-B-cell", "I-B-cell", "O")
+def test_a_corpus_without_tags_is_a_corpus(tmp_path: Path) -> None:
+    corpus = read("ner", write(tmp_path / "x", {"train.txt": "a\nb\n\nc\n", "test.txt": "d\t_\ne\t_\n"}))
+    assert [(one.texts, one.tags) for one in corpus.splits["train"]] == [((("a", "b"),), None), ((("c",),), None)]
+    assert [(one.texts, one.tags) for one in corpus.splits["test"]] == [((("d", "e"),), None)]
+    assert corpus.remarks == (
+        "train: no column of labels (it has 1 without names, numbered from 1); --tag-column can name one",
+    )
+
+
+@pytest.mark.parametrize("missing", ["_", "-", "NA", "", "-1", "-100"])
+def test_words_without_a_tag(tmp_path: Path, missing: str) -> None:
+    corpus = read("ner", write(tmp_path / "x", {"train.conll": f"a\tB-x\nb\t{missing}\nc\tI-x\nd\t O \n"}))
+    assert corpus.splits["train"][0].tags == ("B-x", None, "B-x", "O")
+    assert corpus.notes == {"train": {"repaired_tags": 1}}
+
+
+def test_tokens_take_any_tag(tmp_path: Path) -> None:
+    corpus = read("tokens", write(tmp_path / "x", {"train.conll": "a\tNN\nb\tI-x\nc\t_\n\nd\t,\n"}))
+    assert [one.tags for one in corpus.splits["train"]] == [("NN", "I-x", None), (",",)]
+    assert (corpus.remarks, corpus.notes) == ((), {})

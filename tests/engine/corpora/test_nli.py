@@ -1,4 +1,4 @@
-"""Pairs: words, ids and skipped labels, whatever the source calls its columns."""
+"""Pairs: words, ids, groups, and labels, whatever the source calls its columns."""
 
 import json
 from pathlib import Path
@@ -6,32 +6,25 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import message, pair, read, write
 
-from biocache.engine.corpora.nli import read_pairs
-from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.corpora.task import Place, RawSplit, Row
-from biocache.store.errors import DataError
 from biocache.store.text import shown
 
-TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: text.strip())
-LABELS = st.sampled_from(["entailment", "neutral", "contradiction", "-"])
-
-
-def split_of(*rows: dict[str, object], columns: dict[str, str] | None = None) -> RawSplit:
-    places = [Row(Place("t row ", number), fields) for number, fields in enumerate(rows)]
-    return RawSplit("t", places, columns or {name: name for name in ("premise", "hypothesis", "label", "id")})
+TEXTS = st.text(min_size=1, max_size=20)
+LABELS = st.sampled_from(["entailment", " neutral\n", "contradiction", "-", "-1", "", None, -1])
+NONE = ("-", "-1", "", None, -1)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(st.tuples(TEXTS, TEXTS, LABELS), min_size=1, max_size=6).filter(
-        lambda rows: any(label != "-" for *_, label in rows)
+        lambda rows: any(a.split() and b.split() for a, b, _ in rows)
     ),
     st.booleans(),
     st.booleans(),
 )
 def test_round_trip_through_a_file(
-    tmp_path: Path, rows: list[tuple[str, str, str]], with_ids: bool, escaped: bool
+    tmp_path: Path, rows: list[tuple[str, str, str | None]], with_ids: bool, escaped: bool
 ) -> None:
     objects = [
         {"sentence1": premise, "sentence2": hypothesis, "gold_label": label}
@@ -40,38 +33,122 @@ def test_round_trip_through_a_file(
     ]
     lines = [json.dumps(row, ensure_ascii=escaped) for row in objects]
     (tmp_path / "test.jsonl").write_bytes("\n".join(lines).encode())
-    corpus = read_corpus("nli", f"x={tmp_path}")
-    kept = [(number, row) for number, row in enumerate(rows) if row[2] != "-"]
+    corpus = read("nli", f"x={tmp_path}")
+    kept = [(number, row) for number, row in enumerate(rows) if row[0].split() and row[1].split()]
     assert [(sample.id, sample.texts, sample.label) for sample in corpus.splits["test"]] == [
         (
             str(number * 3) if with_ids else f"test-{order}",
             (tuple(premise.split()), tuple(hypothesis.split())),
-            label,
+            None if label in NONE else str(label).strip(),
         )
         for order, (number, (premise, hypothesis, label)) in enumerate(kept)
     ]
-    skipped = len(rows) - len(kept)
-    assert corpus.notes == ({"test": {"skipped_pairs": skipped}} if skipped else {})
+    notes = corpus.notes.get("test", {})
+    assert notes.get("unlabelled", 0) == sum(label in NONE for _, (_, _, label) in kept)
+    assert notes.get("empty_samples", 0) == len(rows) - len(kept)
 
 
-def test_columns_are_named_in_messages() -> None:
-    columns = {"premise": "left", "hypothesis": "right", "label": "class", "id": "key"}
-    raw = split_of({"premise": "a", "hypothesis": 5, "label": "x", "id": "k"}, columns=columns)
-    with pytest.raises(DataError, match=r"^t row 0: right is 5, not text; "):
-        read_pairs("train", raw)
+def test_jsonl_folder(tmp_path: Path) -> None:
+    lines = pair("A  fever\tis", "No fever", "entailment") + "\n" + pair(label="-") + pair(label="neutral ")
+    corpus = read("nli", write(tmp_path / "pairs", {"train.jsonl": lines}))
+    assert corpus.notes == {"train": {"unlabelled": 1, "duplicates": 1}}
+    first, second, third = corpus.splits["train"]
+    assert (first.id, first.texts) == ("train-0", (("A", "fever", "is"), ("No", "fever")))
+    assert (first.label, first.tags, second.label) == ("entailment", None, None)
+    assert (third.id, third.label) == ("train-2", "neutral")
 
 
-def test_skipped_pairs_may_lack_text_but_not_ids() -> None:
-    kept = {"premise": "a", "hypothesis": "b", "label": "x", "id": "1"}
-    read = read_pairs("train", split_of({"label": "-", "premise": "", "id": "0"}, kept))
-    assert ([sample.id for sample in read.samples], read.notes) == (["1"], {"skipped_pairs": 1})
-    assert [place.at() for place in read.places] == ["t row 1"]
+def test_a_split_without_any_label_is_a_split(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"train.jsonl": pair(), "test.jsonl": pair(label=-1) + pair("D", label=-1)})
+    corpus = read("nli", folder)
+    assert [one.label for one in corpus.splits["test"]] == [None, None]
+    assert corpus.notes == {"test": {"unlabelled": 2, "also_in_train": 1}}
 
 
-def test_ids_of_skipped_pairs_may_repeat() -> None:
-    kept = {"premise": "a", "hypothesis": "b", "label": "x", "id": "1"}
-    read = read_pairs("train", split_of(kept, {**kept, "label": "-"}))
-    assert len(read.samples) == 1
+def test_unicode_line_separators_inside_a_text_do_not_end_a_line(tmp_path: Path) -> None:
+    line = '{"sentence1": "a\u2028b\u0085c", "sentence2": "d", "gold_label": "neutral"}\n'
+    corpus = read("nli", write(tmp_path / "u", {"train.jsonl": line}))
+    assert corpus.splits["train"][0].texts == (("a", "b", "c"), ("d",))
+
+
+def test_samples_without_a_word_are_skipped_with_their_places(tmp_path: Path) -> None:
+    empty = pair(premise="") + pair(hypothesis=" \t\u2003") + pair(premise=None)
+    corpus = read("nli", write(tmp_path / "x", {"train.jsonl": pair() + empty + pair(premise=[]) + pair("D")}))
+    assert [one.id for one in corpus.splits["train"]] == ["train-0", "train-1"]
+    assert corpus.notes == {"train": {"empty_samples": 4}}
+    path = tmp_path / "x" / "train.jsonl"
+    assert corpus.remarks == (f"samples without a word skipped: 4 ({path}:2, {path}:3, {path}:4, ...)",)
+
+
+def test_duplicates_inside_and_between_splits(tmp_path: Path) -> None:
+    train = pair("a", "b") + pair("a  b", "c") + pair("a b", "c", label="x") + pair("a", "b c")
+    folder = write(
+        tmp_path / "x", {"train.jsonl": train, "dev.jsonl": pair("a", "b"), "test.jsonl": pair("a", "b") * 2}
+    )
+    corpus = read("nli", folder)
+    assert corpus.notes == {
+        "train": {"duplicates": 1},
+        "validation": {"also_in_train": 1},
+        "test": {"duplicates": 1, "also_in_train": 2, "also_in_validation": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        pytest.param(pair(pairID="a") + pair(), "2: no pairID, which other rows have", id="on some rows"),
+        pytest.param(pair() + pair(pairID="a"), "1: no pairID, which other rows have", id="not on the first"),
+        pytest.param(pair(pairID="a") + pair(pairID=None), "2: no pairID, which other rows have", id="null"),
+        pytest.param(pair(pairID=[1]) + pair(), "1: pairID is [1], not text or a whole number", id="a list"),
+        pytest.param(pair(pairID=True) + pair(), "1: pairID is True, not text or a whole number", id="a bool"),
+        pytest.param(pair(pairID="7") + pair(pairID=7), "2: pairID '7' was used before, at {path}:1", id="twice"),
+    ],
+)
+def test_ids_that_are_none(tmp_path: Path, lines: str, why: str) -> None:
+    """A guess is given up, with a remark; a column that was named is refused."""
+    folder = write(tmp_path / "x", {"train.jsonl": lines})
+    path = folder / "train.jsonl"
+    why = f"{path}:{why.format(path=path)}"
+    corpus = read("nli", folder)
+    assert [one.id for one in corpus.splits["train"]] == ["train-0", "train-1"]
+    assert corpus.remarks == (f"samples are numbered: {why}",)
+    assert message("nli", folder, id_column="pairID").startswith(f"{why}; ")
+
+
+def test_groups(tmp_path: Path) -> None:
+    lines = pair(promptID="p1", doc=3) + pair("D", promptID=2.0, doc=None)
+    folder = write(tmp_path / "x", {"train.jsonl": lines})
+    assert [one.group for one in read("nli", folder).splits["train"]] == ["p1", "2"]
+    assert [one.group for one in read("nli", folder, group_column="doc").splits["train"]] == ["3", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "substance"),
+    [
+        pytest.param(pair() + "{'a': 1}\n", 2, "is not JSON", id="not JSON"),
+        pytest.param(pair() + "[" * 100_000 + "\n", 2, "is not JSON", id="too deep"),
+        pytest.param(pair() + '{"n": ' + "9" * 5000 + "}\n", 2, "is not JSON", id="number too long"),
+        pytest.param(pair() + "\n[1]\n", 3, "'[1]' is not a JSON object", id="a list"),
+        pytest.param('{"sentence1": "a", "gold_label": "x"}\n', 1, "no column of premise and hypothesis", id="no text"),
+        pytest.param(pair() + '{"sentence1": "a", "gold_label": "x"}\n', 2, "sentence2 is missing", id="less text"),
+        pytest.param(pair(premise=3), 1, "sentence1 is 3, not text", id="number for text"),
+        pytest.param(pair() + pair(hypothesis={"a": 1}), 2, "sentence2 is {'a': 1}, not text", id="object for text"),
+        pytest.param(pair(label={"a": 1}), 1, "gold_label is {'a': 1}, not text or a number", id="object for label"),
+        pytest.param(pair(label=float("inf")), 1, "gold_label is inf; write a finite number", id="no finite number"),
+        pytest.param(pair(premise="a\ud800"), 1, r"half a character, '\ud800'", id="lone surrogate"),
+        pytest.param(pair(label="a\ud800"), 1, r"half a character, '\ud800'", id="lone surrogate in a label"),
+        pytest.param(pair(pairID="a\ud800"), 1, r"half a character, '\ud800'", id="lone surrogate in an id"),
+        pytest.param(pair().encode() + b'{"\xc3', 2, "byte 0xc3 is not UTF-8", id="cut in a character"),
+        pytest.param("", 1, "file is empty", id="empty"),
+        pytest.param("\n", 1, "no column of premise", id="blank"),
+        pytest.param(pair(premise=" "), 1, "the train split has no sample with a word, 1 without one", id="no words"),
+    ],
+)
+def test_malformed_jsonl(tmp_path: Path, content: str | bytes, line: int, substance: str) -> None:
+    text = message("nli", write(tmp_path / "x", {"train.jsonl": content}))
+    assert text.startswith(f"{tmp_path}/x/train.jsonl:{line}: ")
+    assert substance in text
+    assert len(text) < len(str(tmp_path)) + 300
 
 
 @pytest.mark.parametrize(

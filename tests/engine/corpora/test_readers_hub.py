@@ -5,10 +5,10 @@ from typing import Any
 
 import datasets
 import pytest
+from reading import message, read
 
-from biocache.engine.corpora.hub import PUBLISHED_TAGS
 from biocache.engine.corpora.readers import read_corpus
-from biocache.store.errors import BiocacheError, DataError, SettingError
+from biocache.store.errors import SettingError
 
 TAGS = datasets.ClassLabel(names=["O", "B-DNA", "I-DNA"])
 ENTAILMENT = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
@@ -40,15 +40,6 @@ def table(features: dict[str, Any] | None = None, /, **columns: list[Any]) -> da
     return whole.cast(datasets.Features({**whole.features, **(features or {})}))
 
 
-def message(task: str, dataset: str, kind: type[BiocacheError] = DataError) -> str:
-    with pytest.raises(kind) as caught:
-        read_corpus(task, dataset)
-    text = str(caught.value)
-    assert len(text.splitlines()) == 1, text
-    assert ";" in text, f"no next step: {text}"
-    return text
-
-
 def test_default_ner_uses_the_published_coding(hub: Hub) -> None:
     codes = list(range(11))
     words = [f"w{code}" for code in codes]
@@ -61,7 +52,6 @@ def test_default_ner_uses_the_published_coding(hub: Hub) -> None:
         *("O", "B-DNA", "I-DNA", "B-protein", "I-protein", "B-cell_type", "I-cell_type"),
         *("B-cell_line", "I-cell_line", "B-RNA", "I-RNA"),
     )
-    assert set(corpus.labels) == set(PUBLISHED_TAGS["tner/bionlp2004"])
 
 
 @pytest.mark.parametrize("words", ["tokens", "words"])
@@ -71,19 +61,17 @@ def test_ner_class_labels_are_decoded(hub: Hub, words: str, tags: str) -> None:
     hub.answers = [datasets.DatasetDict(test=table({tags: datasets.Sequence(TAGS)}, **columns))]
     corpus = read_corpus("ner", "Org/Some.Set")
     assert hub.calls == [("Org/Some.Set", {})]
-    assert (corpus.name, corpus.labels) == ("some.set", ("O", "DNA"))
-    assert [(sample.id, sample.tags) for sample in corpus.splits["test"]] == [
-        ("test-0", ("DNA", "DNA")),
-        ("test-1", ("O",)),
-    ]
+    assert corpus.name == "some.set"
+    assert [(sample.id, sample.tags) for sample in corpus.splits["test"]] == [("x", ("B-DNA", "I-DNA")), ("y", ("O",))]
 
 
 def test_ner_string_tags_empty_rows_and_repairs(hub: Hub) -> None:
-    rows = table(tokens=[["a"], [], ["b", "c"]], tags=[["O"], [], ["I-RNA", "I-RNA"]])
+    rows = table(tokens=[["a"], [], ["b", "c"]], tags=[["B-DNA"], [], ["I-RNA", "I-RNA"]])
     hub.answers = [datasets.DatasetDict(train=rows)]
     corpus = read_corpus("ner", "mine=org/x")
     assert corpus.name == "mine"
-    assert corpus.notes == {"train": {"repaired_tags": 1, "empty_sentences": 1}}
+    assert corpus.notes == {"train": {"repaired_tags": 1, "empty_samples": 1}}
+    assert corpus.remarks == ("samples without a word skipped: 1 (org/x[train] row 1)",)
     assert corpus.splits["train"][1].tags == ("B-RNA", "I-RNA")
 
 
@@ -100,19 +88,13 @@ def test_nli_columns(hub: Hub, texts: tuple[str, str], label: str, column: str |
         columns[column] = [10, 11, 12]
     hub.answers = [datasets.DatasetDict(dev=table({label: ENTAILMENT}, **columns))]
     corpus = read_corpus("nli", "org/x")
-    assert corpus.labels == ("contradiction", "entailment")
-    assert corpus.notes == {"validation": {"skipped_pairs": 1}}
+    assert corpus.notes == {"validation": {"unlabelled": 1}}
     samples = corpus.splits["validation"]
-    assert [sample.id for sample in samples] == (["10", "12"] if column else ["validation-0", "validation-1"])
-    assert [sample.label for sample in samples] == ["contradiction", "entailment"]
+    assert [sample.id for sample in samples] == (
+        ["10", "11", "12"] if column else [f"validation-{at}" for at in range(3)]
+    )
+    assert [sample.label for sample in samples] == ["contradiction", None, "entailment"]
     assert samples[0].texts == (("A", "b"), ("e",))
-
-
-def test_nli_string_labels(hub: Hub) -> None:
-    rows = table(premise=["a", "b"], hypothesis=["c", "d"], label=["neutral", "-"])
-    hub.answers = [datasets.DatasetDict(train=rows)]
-    corpus = read_corpus("nli", "org/x")
-    assert (corpus.labels, corpus.notes) == (("neutral",), {"train": {"skipped_pairs": 1}})
 
 
 @pytest.mark.parametrize("name", ["validation", "dev", "valid"])
@@ -121,6 +103,42 @@ def test_split_names(hub: Hub, name: str) -> None:
     hub.answers = [datasets.DatasetDict({"test": rows, name: rows, "train": rows, "extra": rows})]
     corpus = read_corpus("ner", "org/x")
     assert list(corpus.splits) == ["train", "validation", "test"]
+    assert corpus.remarks == ("split extra not read; --split-files can name it",)
+
+
+def test_splits_of_any_name(hub: Hub) -> None:
+    rows = table(premise=["a"], hypothesis=["b"], label=["x"])
+    splits = {"train": rows, "validation_matched": rows, "validation_mismatched": rows}
+    hub.answers = [datasets.DatasetDict(splits)] * 3
+    assert "validation_matched and validation_mismatched are both the validation split" in message("nli", "org/x")
+    assert list(read("nli", "org/x", ["train"]).splits) == ["train"]
+    corpus = read("nli", "org/x", split_files=["validation=validation_matched"])
+    assert list(corpus.splits) == ["train", "validation"]
+    assert corpus.remarks == ("split validation_mismatched not read; --split-files can name it",)
+    hub.answers = [datasets.DatasetDict(splits)]
+    assert "no split 'dev' (it has train, validation_matched, validation_mismatched)" in message(
+        "nli", "org/x", split_files=["validation=dev"]
+    )
+
+
+def test_configurations(hub: Hub) -> None:
+    rows = datasets.DatasetDict(train=table(premise=["a"], hypothesis=["b"], label=["x"]))
+    hub.answers = [rows, RuntimeError("Dataset scripts are no longer supported"), rows]
+    read("nli", "org/x", config="mnli")
+    read("nli", "org/x", config="mnli")
+    script = {"name": "mnli", "revision": "refs/convert/parquet"}
+    assert hub.calls == [("org/x", {"name": "mnli"}), ("org/x", {"name": "mnli"}), ("org/x", script)]
+    hub.answers = [ValueError("Config name is missing.\nPlease pick one among: ['a', 'b']")]
+    assert "among: ['a', 'b']); name one in config" in message("nli", "org/x")
+
+
+def test_an_only_split_of_another_name_is_train(hub: Hub) -> None:
+    hub.answers = [datasets.DatasetDict(all=table(tokens=[["a"]], tags=[["O"]]))]
+    corpus = read_corpus("ner", "org/x")
+    assert (list(corpus.splits), corpus.remarks) == (
+        ["train"],
+        ("all is the train split, the only one; --split-files names it otherwise",),
+    )
 
 
 def test_loading_scripts_are_read_from_their_conversion(hub: Hub) -> None:
@@ -141,7 +159,7 @@ def test_never_runs_remote_code(hub: Hub) -> None:
     [
         (ConnectionError("Couldn't reach\n  the Hub\n(timeout)"), "(Couldn't reach the Hub (timeout))"),
         (FileNotFoundError(""), "(FileNotFoundError)"),
-        (ValueError("Config name is missing.\nPlease pick one"), "(Config name is missing. Please pick one)"),
+        (ValueError("No\ndata"), "(No data)"),
     ],
 )
 def test_hub_that_cannot_give_it(hub: Hub, error: Exception, reason: str) -> None:
@@ -161,35 +179,23 @@ def test_log_level_of_the_hub_library_is_put_back(hub: Hub) -> None:
     assert log.level == before
 
 
-PLAIN = "class 1 is a plain number"
+PLAIN = "class 1 is a plain number and nothing names the classes"
 MALFORMED = [
     pytest.param("ner", table(tokens=[["a"]], tags=[[1]]), f"[train] row 0: {PLAIN}", id="unnamed tags"),
-    pytest.param("nli", table(premise=["a"], hypothesis=["b"], label=[1]), f"row 0: {PLAIN}", id="unnamed labels"),
     pytest.param(
         *("ner", table(tokens=[["a"], ["b", "c"]], tags=[["O"], ["O"]])),
         *("[train] row 1: 2 words but 1 tags",),
         id="unequal columns",
     ),
-    pytest.param("ner", table(tokens=[["a", "b"]], tags=[["O", "Q"]]), "row 0: tag 'Q' of word 'b'", id="bad tag"),
+    pytest.param("ner", table(tokens=[["a", "b"]], tags=[["O", "X-Q"]]), "row 0: tag 'X-Q' is not", id="bad tag"),
     pytest.param("ner", table(tokens=[["a b"]], tags=[["O"]]), "row 0: word 'a b' holds white", id="spaced word"),
     pytest.param("ner", table(tokens=[["a", ""]], tags=[["O", "O"]]), "row 0: empty word", id="empty word"),
     pytest.param("ner", table(tokens=[["a", None]], tags=[["O", "O"]]), "row 0: None among the words", id="null word"),
-    pytest.param("ner", table(tokens=["a"], tags=[["O"]]), "row 0: words are 'a', not a list", id="text for words"),
-    pytest.param("ner", table(tokens=[["a"], ["b"]], tags=[["O"], None]), "row 1: tags are None", id="null tags"),
-    pytest.param("ner", table(tokens=[["a"]], pos=[["O"]]), "no column tags or ner_tags or labels", id="no tags"),
-    pytest.param("ner", table(text=["a"]), "[train]: no column tokens or words (it has text)", id="no words"),
-    pytest.param("nli", table(premise=["a"], label=["x"]), "no column sentence2 or hypothesis", id="no text"),
-    pytest.param(
-        *("nli", table(premise=["a", " "], hypothesis=["b", "c"], label=["x", "x"])),
-        *("[train] row 1: premise has no words",),
-        id="blank text",
-    ),
-    pytest.param(
-        *("nli", table(premise=["a", "b"], hypothesis=["b", "c"], label=["x", "x"], uid=[5, 5])),
-        *("[train] row 1: uid '5' was used before, at org/x[train] row 0",),
-        id="duplicate ids",
-    ),
-    pytest.param("ner", table(tokens=[[]], tags=[[]]), "org/x[train]: no sentence", id="nothing in it"),
+    pytest.param("ner", table(tokens=[[1]], tags=[["O"]]), "row 0: 1 among the words is not text", id="number"),
+    pytest.param("ner", table(tokens=[1], tags=[["O"]]), "row 0: tokens are 1, not a list", id="number for words"),
+    pytest.param("ner", table(x=["a"]), "no column of words, such as tokens or words (it has x)", id="no words"),
+    pytest.param("nli", table(premise=["a"], label=["x"]), "no column of premise and hypothesis", id="no text"),
+    pytest.param("ner", table(tokens=[[]], tags=[[]]), "the train split has no sample with a word", id="nothing in it"),
 ]
 
 
@@ -202,23 +208,16 @@ def test_malformed(hub: Hub, task: str, rows: datasets.Dataset, substance: str) 
 
 
 def test_class_numbers_beyond_the_names(hub: Hub) -> None:
-    rows = table({"tags": datasets.Sequence(TAGS)}, tokens=[["a"]], tags=[[-1]])
+    rows = table({"tags": datasets.Sequence(TAGS)}, tokens=[["a", "b"]], tags=[[0, 7]])
     hub.answers = [datasets.DatasetDict(train=rows)]
-    assert "row 0: class -1 is not one of the 3" in message("ner", "org/x")
+    assert "row 0: class 7 is not one of the 3 that are named" in message("ner", "org/x")
 
 
-def test_label_absent_from_train_names_the_row(hub: Hub) -> None:
-    train = table(tokens=[["a"]], tags=[["B-DNA"]])
-    test = table(tokens=[["a"], ["a", "b"]], tags=[["O"], ["O", "B-RNA"]])
-    hub.answers = [datasets.DatasetDict(train=train, test=test)]
-    assert message("ner", "org/x").startswith("org/x[test] row 1: label 'RNA' is not in the train split")
-
-
-def test_splits_that_cannot_be_told_apart_or_found(hub: Hub) -> None:
+def test_splits_that_cannot_be_found(hub: Hub) -> None:
     rows = table(tokens=[["a"]], tags=[["O"]])
-    hub.answers = [datasets.DatasetDict(dev=rows, valid=rows), datasets.DatasetDict(all=rows)]
-    assert "dev and valid are both the validation split" in message("ner", "org/x")
-    assert "no split train, validation or test (it has all)" in message("ner", "org/x")
+    hub.answers = [datasets.DatasetDict(all=rows, more=rows)]
+    text = message("ner", "org/x")
+    assert "no split train, validation or test (it has all, more); name them: split_files='train=NAME'" in text
 
 
 def test_hub_id_that_cannot_name_a_dataset() -> None:

@@ -49,7 +49,7 @@ def test_a_sentencepiece_model_alone_is_a_tokenizer(tmp_path: Path, kind: str) -
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": tokenizer_class}))
     tokenizer = load_tokenizer(folder)
     words = ("IL-2", "and", "CD28", "bind", "T", "cells")
-    encoding = encode(tokenizer, [Sample("a", (words,), tags=("O",) * len(words))], TASKS["ner"], "sentence", 64)
+    encoding = encode(tokenizer, [Sample("a", (words,))], TASKS["ner"], "sentence", 64)
     pieces = ["".join(encoding.token_text[encoding.word == row]).replace("▁", "") for row in range(len(words))]
     assert pieces == list(words)
     processor = sentencepiece.SentencePieceProcessor(str(folder / f"{name}.model"))

@@ -1,0 +1,1 @@
+"""Corpora whose annotations are beside the text, by position: PubTator, BioC and brat."""

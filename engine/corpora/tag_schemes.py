@@ -1,0 +1,183 @@
+"""Schemes of entity tags: recognised from a corpus's tags, and converted to IOB2.
+
+Each scheme writes the spans of a sentence as one tag a word; the reverse is one function, because no two schemes give
+one sequence of tags different spans: an entity begins where a prefix says so, where the type changes, after ``O``, and
+after a prefix that ends an entity. A scheme is recognised by writing the spans again in it: the one with the fewest
+differences is the corpus's own, and what differs in that one was written against its rules.
+
+References
+----------
+Ramshaw, Marcus 1995: Text Chunking using Transformation-Based Learning, https://aclanthology.org/W95-0107
+Ratinov, Roth 2009: Design Challenges and Misconceptions in Named Entity Recognition, https://aclanthology.org/W09-1119
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from biocache.store.errors import DataError
+from biocache.store.schema import OUTSIDE
+from biocache.store.text import shown
+
+__all__ = [
+    "SCHEMES",
+    "UNNAMED_TYPE",
+    "Span",
+    "Tags",
+    "count_repairs",
+    "recognise",
+    "spans_of",
+    "to_iob2",
+    "with_prefixes",
+    "write_tags",
+]
+
+#: The type of entities whose tags name none, such as ``B`` and ``I``.
+UNNAMED_TYPE = "entity"
+
+_PREFIXES = "BIMESLU"
+# A type named O would be merged with the class of words outside of entities.
+_PREFIXED = re.compile(rf"[{_PREFIXES}]-(?!O\Z)\S+")
+# Not a prefix that no scheme has, nor one without its type.
+_TYPE = re.compile(rf"(?![A-Za-z]-|[{_PREFIXES}]-?\Z)\S+")
+
+# What the prefix of an entity's only, first, middle and last word is.
+_Prefixes = tuple[str, str, str, str]
+
+#: Scheme to the prefixes of an entity's only, first, middle and last word; ``IOB1`` and ``IOE1`` have ``B`` or ``E``
+#: only between two entities of one type. The first of those that fit equally well is taken.
+SCHEMES: Mapping[str, _Prefixes] = {
+    "IOB2": ("B", "B", "I", "I"),
+    "IO": ("I", "I", "I", "I"),
+    "IOB1": ("I", "I", "I", "I"),
+    "IOBES": ("S", "B", "I", "E"),
+    "BILOU": ("U", "B", "I", "L"),
+    "BMES": ("S", "B", "M", "E"),
+    "IOE2": ("E", "I", "I", "E"),
+    "IOE1": ("I", "I", "I", "I"),
+}
+_ALPHABETS = {name: {*prefixes} for name, prefixes in SCHEMES.items()} | {"IOB1": {*"IB"}, "IOE1": {*"IE"}}
+
+Span = tuple[str, int, int]
+Tags = Sequence[str | None]
+
+
+def spans_of(tags: Tags) -> list[Span]:
+    """Return (type, begin, end) of the entities of a sentence, whatever the scheme of its tags; shape (word,)."""
+    spans: list[Span] = []
+    inside, ended = "", True
+    for position, tag in enumerate(tags):
+        if tag is None or tag == OUTSIDE:
+            inside = ""
+            continue
+        prefix, kind = tag[0], tag[2:]
+        if kind != inside or ended or prefix in "BSU":
+            spans.append((kind, position, position + 1))
+        else:
+            spans[-1] = (kind, spans[-1][1], position + 1)
+        inside, ended = kind, prefix in "ESLU"
+    return spans
+
+
+def write_tags(spans: Iterable[Span], length: int, scheme: str) -> list[str]:
+    """Return the tags of a sentence of `length` words in a scheme; ``IO`` writes touching spans of a type as one."""
+    only, first, middle, last = SCHEMES[scheme]
+    tags = [OUTSIDE] * length
+    before: Span = ("", -1, -1)
+    for kind, begin, end in spans:
+        inner = [f"{middle}-{kind}"] * (end - begin - 2)
+        tags[begin:end] = [f"{only}-{kind}"] if end - begin == 1 else [f"{first}-{kind}", *inner, f"{last}-{kind}"]
+        if before[0] == kind and before[2] == begin:
+            if scheme == "IOB1":
+                tags[begin] = f"B-{kind}"
+            elif scheme == "IOE1":
+                tags[begin - 1] = f"E-{kind}"
+        before = (kind, begin, end)
+    return tags
+
+
+def to_iob2(tags: Tags) -> list[str | None]:
+    """Return the tags of a sentence in IOB2; None stays None, and ends an entity; shape (word,)."""
+    converted: list[str | None] = [None if tag is None else OUTSIDE for tag in tags]
+    for kind, begin, end in spans_of(tags):
+        converted[begin:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - begin - 1)]
+    return converted
+
+
+def recognise(sentences: Collection[Tags]) -> str:
+    """Return the scheme of some sentences: the first of `SCHEMES` with the fewest tags against its rules.
+
+    Parameters
+    ----------
+    sentences
+        Tags of each sentence, each ``O``, None or a prefix, ``-`` and a type.
+
+    Returns
+    -------
+    str
+        Name of the scheme; empty where no scheme has all the prefixes.
+    """
+    used = {tag[0] for tags in sentences for tag in tags if tag is not None and tag != OUTSIDE}
+    found, fewest = "", -1
+    for scheme, alphabet in _ALPHABETS.items():
+        if used <= alphabet:
+            count = count_repairs(sentences, scheme)
+            if not found or count < fewest:
+                found, fewest = scheme, count
+            if not count:
+                break
+    return found
+
+
+def count_repairs(sentences: Iterable[Tags], scheme: str) -> int:
+    """Return how many tags of some sentences are against the rules of a scheme, which would write them otherwise."""
+    return sum(_differences(tags, scheme) for tags in sentences)
+
+
+def _differences(tags: Tags, scheme: str) -> int:
+    spans = spans_of(tags)
+    if not spans:
+        return 0
+    written = write_tags(spans, len(tags), scheme)
+    return sum(tag != other for tag, other in zip(tags, written, strict=True) if tag is not None)
+
+
+def with_prefixes(first: Mapping[str, str]) -> tuple[dict[str | None, str | None], str]:
+    """Return how the tags of a corpus are written with a prefix and a type.
+
+    Parameters
+    ----------
+    first
+        Each tag of the corpus, and the place of its first word, for messages.
+
+    Returns
+    -------
+    written
+        Each tag, ``O`` and None to the same with a prefix, ``-`` and a type. Where no tag has a prefix, each is the
+        type of an entity; where none has a type, the type is ``entity``.
+    what
+        What the tags lack, for a note; empty where they lack nothing.
+
+    Raises
+    ------
+    DataError
+        If a tag is of no scheme.
+    """
+    tags = [tag for tag in first if tag != OUTSIDE]
+    written: dict[str | None, str | None] = {None: None, OUTSIDE: OUTSIDE}
+    if not tags or any(map(_PREFIXED.fullmatch, tags)):
+        for tag in tags:
+            if not _PREFIXED.fullmatch(tag):
+                _refuse(tag, first[tag])
+        return written | {tag: tag for tag in tags}, ""
+    if all(tag in _PREFIXES for tag in tags):
+        return written | {tag: f"{tag}-{UNNAMED_TYPE}" for tag in tags}, f"no type: it is named {UNNAMED_TYPE}"
+    for tag in tags:
+        if OUTSIDE not in first or not _TYPE.fullmatch(tag):
+            _refuse(tag, first[tag])
+    return written | {tag: f"I-{tag}" for tag in tags}, "no prefix: each run of one tag is an entity"
+
+
+def _refuse(tag: str, place: str) -> NoReturn:
+    wanted = "write O, B-TYPE or I-TYPE, name another --tag-column, or pass --task=tokens, which takes any tag"
+    raise DataError(f"{place}: tag {shown(tag)} is not an entity tag; {wanted}")

@@ -1,0 +1,81 @@
+"""Texts and pairs of texts with a label: rows checked, and samples made of them."""
+
+from collections import Counter
+
+from biocache.engine.corpora.labels import is_number, read_label
+from biocache.engine.corpora.samples import Collector, encodable
+from biocache.engine.corpora.task import RawSplit, ReadSplit, Row
+from biocache.store.errors import DataError
+from biocache.store.text import shown
+
+__all__ = ["LABEL_COLUMNS", "TEXT_FIELDS", "read_texts"]
+
+#: Fields that hold texts, of all tasks that label samples.
+TEXT_FIELDS = ("premise", "hypothesis", "text")
+
+LABEL_COLUMNS = (
+    *("goldlabel", "label", "entailmentjudgment", "entailmentlabel", "finaldecision", "exactanswer", "labels", "gold"),
+    *("class", "category", "relation", "judgment", "target", "answer", "score", "similarity", "relatednessscore", "y"),
+)
+
+# Keys of an object that stands for a text.
+_TEXT_KEYS = ("text", "contexts", "sentence")
+
+
+def read_texts(raw: RawSplit) -> ReadSplit:
+    """Check the rows of a split and make samples of them.
+
+    Parameters
+    ----------
+    raw
+        Rows with fields for their texts, of `TEXT_FIELDS`, and perhaps ``label``. A text may be a list of its parts. A
+        row whose label means that there is none is a sample without label.
+
+    Returns
+    -------
+    ReadSplit
+        One sample a row, with the label as it is written, without the white space around it. A row of which a text has
+        no word is skipped and counted.
+
+    Raises
+    ------
+    DataError
+        If a field is missing or not text, if a label is neither text nor number, or if no sample is left.
+    """
+    collector = Collector(raw)
+    first: dict[str, str] = {}
+    fields = [field for field in TEXT_FIELDS if field in raw.columns]
+    column = raw.columns.get("label", "label")
+    for row in raw.rows:
+        texts = tuple(_words(row, field, raw.columns[field]) for field in fields)
+        label = read_label(row.fields.get("label"), column, row.place)
+        if isinstance(label, str):
+            label = encodable(row, label)
+            if label not in first and not is_number(label):
+                first[label] = row.place.at()
+        collector.add(row, texts, label=label)
+    read = collector.finish(Counter())
+    read.first = first
+    return read
+
+
+def _words(row: Row, field: str, column: str) -> tuple[str, ...]:
+    if field not in row.fields:
+        raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
+    text = encodable(row, _joined(row.fields[field], row, column))
+    return tuple(text.split())
+
+
+def _joined(value: object, row: Row, column: str) -> str:
+    """Return a text, its parts joined by blanks; empty for None."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return " ".join(_joined(one, row, column) for one in value)
+    if isinstance(value, dict):
+        key = next((key for key in _TEXT_KEYS if key in value), None)
+        if key is not None:
+            return _joined(value[key], row, column)
+    raise DataError(f"{row.place.at()}: {column} is {shown(value)}, not text; write it as a string")
