@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
-from biocache.engine.models.parts import part_of
+from biocache.engine.models.parts import POOLER, Reading
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError, ResourceError
@@ -16,13 +16,10 @@ from biocache.store.text import one_line
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
-__all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
+__all__ = ["LoadedModel", "load_model", "weights_digest"]
 
-#: Prefix of the names of a pooler's weights. They are new where a checkpoint has none, and do not affect hidden
-#: states or attention.
-POOLER = "pooler."
 # Names of what older releases saved beside weights: positions, masks and frequencies, which are computed.
 _BUFFER = re.compile(
     r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|embed_positions\.weights|version"
@@ -76,11 +73,12 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     config = load_config(source)
     _refuse_unmerged(source)
     with quiet_transformers():
+        reading = Reading.of(config, source.part)
         if source.random_weights:
-            whole, missing, unused = _initialise(config, source.seed), list[str](), list[str]()
+            whole, missing, unused = _initialise(reading, source.seed), list[str](), list[str]()
         else:
-            whole, missing, unused = _load_weights(source, config)
-    model = part_of(whole, source.part)
+            whole, missing, unused = _load_weights(source, reading)
+    model = reading.stack(whole)
     unset = _names_in(model, whole, missing)
     missing = [name for name in unset if not name.startswith(POOLER)]
     if missing:
@@ -107,18 +105,16 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
         ) from error
 
 
-def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
+def _initialise(reading: Reading, seed: int) -> "PreTrainedModel":
     import torch
-    from transformers import AutoModel
 
     with seeded(seed):
-        return AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False)
+        return reading.build(attn_implementation="eager", dtype=torch.float32)
 
 
-def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["PreTrainedModel", list[str], list[str]]:
+def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedModel", list[str], list[str]]:
     """Return a model, the names of its weights that the file lacks, and those of the file that it does not take."""
     import torch
-    from transformers import AutoModel
 
     settings: dict[str, Any] = {
         "attn_implementation": "eager",
@@ -128,10 +124,11 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
     try:
         if source.checkpoint is not None and source.checkpoint.is_file():
             weights = torch.load(source.checkpoint, map_location="cpu", weights_only=True)
-            kind = type(_initialise(config, 0))
-            model, info = kind.from_pretrained(None, config=config, state_dict=weights, **settings)
+            with torch.device("meta"):
+                kind = type(reading.build())
+            model, info = kind.from_pretrained(None, config=reading.config, state_dict=weights, **settings)
         else:
-            model, info = AutoModel.from_pretrained(source.weights, config=config, trust_remote_code=False, **settings)
+            model, info = reading.load(source.weights, **settings)
     except Exception as error:
         # A damaged or foreign file raises errors without a common base (pickle, zip, safetensors, runtime); the user's
         # next step is the same.
