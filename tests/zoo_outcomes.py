@@ -83,7 +83,7 @@ def outcome(
     truth: Any = None,
     chosen: Samples | None = None,
     task: str = "ner",
-    part: str = "",
+    **settings: Any,
 ) -> Outcome:
     """Extract with a checkpoint and compare everything that was stored.
 
@@ -101,22 +101,30 @@ def outcome(
         The samples; None for those of the zoo.
     task
         ``ner``, or ``nli`` for pairs.
-    part
-        ``encoder`` to extract that of an encoder-decoder.
+    settings
+        Further fields of the request.
     """
     store = tmp_path / "store"
     shutil.rmtree(store, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            truth = plain_model(folder).get_encoder() if part else truth
-            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples(), task, part)
+            if settings.get("part"):
+                truth = plain_model(folder).get_encoder()
+            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples(), task, settings)
         finally:
             shutil.rmtree(store, ignore_errors=True)
 
 
 def _outcome(
-    folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], truth: Any, chosen: Samples, task: str, part: str
+    folder: Path,
+    store: Path,
+    corpus: Path,
+    keep: tuple[str, ...],
+    truth: Any,
+    chosen: Samples,
+    task: str,
+    settings: dict[str, Any],
 ) -> Outcome:
     write_corpus(corpus, chosen, task)
     views = ("sentence",) if task == "ner" else ("pair",)
@@ -129,7 +137,7 @@ def _outcome(
         "dtype": "float32",
         "batch_tokens": 240,
         "keep": keep,
-        "part": part or None,
+        **settings,
     }
     try:
         extract(store, request(corpus, folder, **asked))

@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
+from biocache.engine.models.adapters import adapter_of, merge, without_adapter
 from biocache.engine.models.parts import POOLER, Reading
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
@@ -78,6 +78,8 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             whole, missing, unused = _initialise(reading, source.seed), list[str](), list[str]()
         else:
             whole, missing, unused = _load_weights(source, reading)
+            if source.adapter:
+                merge(whole, reading, source)
     model = reading.stack(whole)
     unset = _names_in(model, whole, missing)
     missing = [name for name in unset if not name.startswith(POOLER)]
@@ -127,6 +129,9 @@ def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedMod
             with torch.device("meta"):
                 kind = type(reading.build())
             model, info = kind.from_pretrained(None, config=reading.config, state_dict=weights, **settings)
+        elif source.adapter == source.weights:
+            with without_adapter(source.weights) as folder:
+                model, info = reading.load(folder, **settings)
         else:
             model, info = reading.load(source.weights, **settings)
     except Exception as error:
@@ -150,15 +155,8 @@ def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[st
 
 def _refuse_unmerged(source: ModelSource) -> None:
     """Refuse a folder with an adapter, or with weights that are not floating-point numbers."""
-    from transformers.utils.peft_utils import find_adapter_config_file
-
     folder = Path(source.weights)
-    found = None
-    if not folder.is_file():
-        # On the hub it is looked for only where the model is; what cannot be reached is told when weights are loaded.
-        with suppress(OSError, ValueError):
-            found = find_adapter_config_file(source.weights)
-    if found is not None:
+    if not source.adapter and adapter_of(source.weights) is not None:
         raise ModelError(
             f"model {source.name!r}: {folder} holds an adapter beside or instead of weights (adapter_config.json); "
             "merge it with merge_and_unload() of peft, save the model, and give that folder"

@@ -113,9 +113,13 @@ class ModelShape:
 
     @property
     def remarks(self) -> list[str]:
-        """What a trial found that a user should know, as the end of sentences about the model."""
+        """What its configuration and a trial say that a user should know, as the end of sentences about the model."""
         found = self.traits
         said = []
+        if self.own_code:
+            said.append(
+                f"comes with code of its own ({self.own_code}), which is not run: it is read as a model of transformers"
+            )
         if found is not None and found.without_maps:
             layers = ", ".join(map(str, found.without_maps))
             said.append(f"has no attention maps of layers {layers} that can be kept ({found.no_maps})")

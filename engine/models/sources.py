@@ -16,6 +16,7 @@ ALIASES = {
     "gpt2": "openai-community/gpt2-medium",
     "biogpt": "microsoft/biogpt",
 }
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class ModelSource:
         Whether to initialise the weights from the seed instead of loading them.
     part
         ``encoder`` of an encoder-decoder; empty for the whole of other models.
+    adapter
+        Hub id or folder of an adapter that is merged into the weights; empty for none.
     """
 
     name: str
@@ -47,11 +50,17 @@ class ModelSource:
     checkpoint: Path | None = None
     random_weights: bool = False
     part: str = ""
+    adapter: str = ""
 
     @property
     def weights(self) -> str:
         """Hub id, folder or file that the weights come from."""
         return str(self.checkpoint or self.base)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What of the place a user should know, as the end of sentences about the model."""
+        return [f"has the adapter in {self.adapter} merged into the weights of {self.base}"] if self.adapter else []
 
     @property
     def folder(self) -> str:
@@ -63,8 +72,12 @@ class ModelSource:
     @property
     def tokenizer(self) -> str:
         """Hub id or folder that holds the tokenizer."""
-        names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
-        return self.folder if any((Path(self.folder) / name).exists() for name in names) else self.base
+        places = (self.adapter, self.folder) if self.adapter else (self.folder,)
+        return next(filter(_has_tokenizer, places), self.base)
+
+
+def _has_tokenizer(place: str) -> bool:
+    return any((Path(place) / name).exists() for name in _TOKENIZER_FILES)
 
 
 def parse_model(text: str) -> tuple[str, str]:
@@ -120,7 +133,7 @@ def parse_finetuned(text: str) -> tuple[Path, int]:
     if not equals or not size.isdecimal() or Path(text).exists():
         folder, size = text, "100"
     place = folder_of(folder, "--finetuned") or Path(folder)
-    if not (place / "config.json").is_file():
+    if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise SettingError(
             f"--finetuned {shown(text)}: {place} is not a folder with config.json; give the one that the model was "
             "saved to, or FOLDER=SIZE"
