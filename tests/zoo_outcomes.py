@@ -168,7 +168,8 @@ def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any,
     from transformers import AutoTokenizer
 
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # A folder of sentence-transformers has it inside.
+        tokenizer = AutoTokenizer.from_pretrained(Store.open(store).select()[0].provenance.tokenizer_source)
     model = plain_model(folder) if truth is None else truth
     worst, where, split = 0.0, "", ""
     for run in Store.open(store).select():

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.models.calling import call, embedding_count, model_inputs, states_of
+from biocache.engine.models.files import WEIGHTS, find_file
 from biocache.engine.models.parts import Reading
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError, SettingError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["adapter_of", "merge", "with_adapter", "without_adapter"]
 
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # What peft puts before the names of a model's modules.
 _PREFIX = "base_model.model."
 # Difference by rounding between states with an adapter beside the weights and with merged weights, of the largest.
@@ -92,16 +92,13 @@ def with_adapter(source: ModelSource, *, merge: bool) -> ModelSource:
 
 def _has_weights(source: ModelSource, place: str) -> bool:
     """Return whether a place holds whole weights beside an adapter."""
-    from transformers.utils.hub import cached_file
-
     if Path(place).is_dir():
-        return any((Path(place) / name).is_file() for name in _WEIGHTS)
-    with suppress(OSError, ValueError):
-        if any(cached_file(place, name, _raise_exceptions_for_missing_entries=False) for name in _WEIGHTS):
-            raise ModelError(
-                f"model {source.name!r}: {place} on the hub holds whole weights and an adapter, and does not say "
-                "whether one is in the other; download it, remove the files of one of them, and give the folder"
-            )
+        return any((Path(place) / name).is_file() for name in WEIGHTS)
+    if any(find_file(place, name) for name in WEIGHTS):
+        raise ModelError(
+            f"model {source.name!r}: {place} on the hub holds whole weights and an adapter, and does not say whether "
+            "one is in the other; download it, remove the files of one of them, and give the folder"
+        )
     return False
 
 

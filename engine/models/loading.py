@@ -3,11 +3,11 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
 from biocache.engine.models.adapters import adapter_of, merge, without_adapter
+from biocache.engine.models.files import coarse_tensors, weight_files
 from biocache.engine.models.parts import POOLER, Reading
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
@@ -90,6 +90,12 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             "be random: give a checkpoint of this architecture"
         )
     _refuse_unused(source, whole, unused)
+    coarse = [
+        name for name, weight in model.named_parameters() if not weight.is_floating_point() or weight.itemsize < 2
+    ]
+    if coarse:
+        kind = str(model.get_parameter(coarse[0]).dtype).removeprefix("torch.")
+        raise _coarse_error(source, coarse[0], kind, source.weights)
     spoiled = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
     if spoiled:
         raise ModelError(
@@ -135,12 +141,16 @@ def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedMod
         else:
             model, info = reading.load(source.weights, **settings)
     except Exception as error:
+        # Weights of another type may have another shape, too.
+        _refuse_coarse(source)
         # A damaged or foreign file raises errors without a common base (pickle, zip, safetensors, runtime); the user's
         # next step is the same.
         raise ModelError(
             f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_cause(error)}); give "
             "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
         ) from error
+    # After they were fetched.
+    _refuse_coarse(source)
     return model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
 
 
@@ -154,31 +164,27 @@ def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[st
 
 
 def _refuse_unmerged(source: ModelSource) -> None:
-    """Refuse a folder with an adapter, or with weights that are not floating-point numbers."""
-    folder = Path(source.weights)
+    """Refuse a place with an adapter."""
     if not source.adapter and adapter_of(source.weights) is not None:
         raise ModelError(
-            f"model {source.name!r}: {folder} holds an adapter beside or instead of weights (adapter_config.json); "
-            "merge it with merge_and_unload() of peft, save the model, and give that folder"
+            f"model {source.name!r}: {source.weights} holds an adapter beside or instead of weights "
+            "(adapter_config.json); merge it with merge_and_unload() of peft, save the model, and give that folder"
         )
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
-        for name, kind in _stored_types(file).items():
-            if not kind.startswith(("F16", "F32", "F64", "BF16")) and not _BUFFER.search(name):
-                raise ModelError(
-                    f"weight {name} of model {source.name!r} is stored as {kind} in {file}; biocache reads "
-                    "floating-point weights: give the checkpoint from before it was quantised"
-                )
 
 
-def _stored_types(file: Path) -> dict[str, str]:
-    """Return the data type of each tensor in a file, as it names them; none of a damaged one, which is told later."""
-    from safetensors import SafetensorError, safe_open
+def _refuse_coarse(source: ModelSource) -> None:
+    """Refuse files with weights that are no floating-point numbers, which transformers cast to such."""
+    for file in weight_files(source.weights):
+        for name, kind in coarse_tensors(file).items():
+            if not _BUFFER.search(name):
+                raise _coarse_error(source, name, kind, str(file))
 
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return {}
+
+def _coarse_error(source: ModelSource, name: str, kind: str, place: str) -> ModelError:
+    return ModelError(
+        f"weight {name} of model {source.name!r} is stored as {kind} in {place}; biocache reads floating-point "
+        "weights: give the checkpoint from before it was quantised"
+    )
 
 
 def _refuse_unused(source: ModelSource, model: "PreTrainedModel", names: list[str]) -> None:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.models.calling import embedding_count, takes
+from biocache.engine.models.files import inner_folder
 from biocache.engine.models.parts import Reading, is_encoder_decoder
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import Traits
@@ -163,6 +165,11 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
             return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
     # A damaged or foreign file raises the errors of its parser.
     except Exception as error:
+        if inside := inner_folder(source.folder):
+            raise ModelError(
+                f"model {source.name!r}: {source.folder} is of sentence-transformers, and its transformer is in "
+                f"{inside}; download it, and pass --model={source.name}={Path(source.folder).name}/{inside}"
+            ) from error
         raise ModelError(
             f"model {source.name!r} cannot be loaded from {source.folder!r} ({one_line(error)}); check the name, go "
             f"online once, or pass --model={source.name}=FOLDER with a downloaded checkpoint"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.models.files import inner_folder
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.paths import resolved
@@ -60,7 +61,13 @@ class ModelSource:
     @property
     def remarks(self) -> list[str]:
         """What of the place a user should know, as the end of sentences about the model."""
-        return [f"has the adapter in {self.adapter} merged into the weights of {self.base}"] if self.adapter else []
+        said = []
+        if self.adapter:
+            said.append(f"has the adapter in {self.adapter} merged into the weights of {self.base}")
+        place = Path(self.weights)
+        if place.is_dir() and inner_folder(str(place.parent)) == place.name:
+            said.append(f"is the transformer of a folder of sentence-transformers, and is read from {place}")
+        return said
 
     @property
     def folder(self) -> str:
@@ -112,8 +119,14 @@ def parse_model(text: str) -> tuple[str, str]:
             raise SettingError(
                 f"model {shown(text)}: {resolved(folder)} is not a folder; give a folder with config.json, or a hub id"
             )
-        source = str(resolved(folder))
+        source = str(_transformer(resolved(folder)))
     return name, source
+
+
+def _transformer(folder: Path) -> Path:
+    """Return the folder of the transformer in one of sentence-transformers; other folders as they are."""
+    inside = inner_folder(str(folder))
+    return folder / inside if inside else folder
 
 
 def parse_finetuned(text: str) -> tuple[Path, int]:
@@ -140,7 +153,7 @@ def parse_finetuned(text: str) -> tuple[Path, int]:
         )
     if not 1 <= int(size) <= 100:
         raise SettingError(f"--finetuned {shown(text)}: training size {size} is not from 1 to 100")
-    return resolved(place), int(size)
+    return _transformer(resolved(place)), int(size)
 
 
 def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:
