@@ -1,6 +1,6 @@
 """`biocache extract`: its options, and what it prints of the plan, of losses, and of what was done."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, a
     if not dry_run:
         store.require_writable()
     plan = plan_extraction(request)
-    _warn_of_losses(plan)
+    known = _warn_of_losses(plan)
     if dry_run:
         _print_plan(plan, as_json=as_json)
         check_disk(store, plan)
@@ -79,25 +79,23 @@ def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, a
             scheduler_address=scheduler_address,
             on_progress=lambda progress: bars.update(progress.run, progress.tokens_done, progress.tokens_total),
         )
-    print_reports(reports, partition=settings["partition"], as_json=as_json)
+    print_reports(reports, known=known, partition=settings["partition"], as_json=as_json)
 
 
-def _warn_of_losses(plan: "ExtractionPlan") -> None:
-    """Note on stderr what of the corpus is repaired, left out or cut, and which models of size 0 were fine-tuned."""
-    for line in dict.fromkeys((*_fine_tuned(plan), *_losses(plan))):
+def _warn_of_losses(plan: "ExtractionPlan") -> set[str]:
+    """Note on stderr what of the corpus is repaired, left out or cut, and what of the models is not as it seems."""
+    lines = dict.fromkeys((*_of_models(plan), *_losses(plan)))
+    for line in lines:
         note(line)
+    return set(lines)
 
 
-def _fine_tuned(plan: "ExtractionPlan") -> Iterator[str]:
+def _of_models(plan: "ExtractionPlan") -> Iterator[str]:
     for model in plan.models:
         source, head = model.source, model.shape.task_head
         if head and source.training_size == 0 and not source.random_weights:
             yield task_head_note(source.name, head, "its runs are filed at training size 0 as they are")
-        if model.shape.own_code:
-            yield (
-                f"model {source.name} comes with code of its own ({model.shape.own_code}), which is not run: it is "
-                "read as a model of transformers"
-            )
+        yield from model.remarks
 
 
 def task_head_note(name: str, head: str, what: str) -> str:
@@ -174,15 +172,18 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
     }
 
 
-def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
-    """Write what an extraction did, a row a run; note on stderr what is left for others."""
+def print_reports(
+    reports: "Sequence[RunReport]", *, known: Collection[str] = (), partition: str | None, as_json: bool
+) -> None:
+    """Write what an extraction did, a row a run; note on stderr what is not known yet, and what is left for others."""
     facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
     if as_json:
         print_json(facts)
     else:
         print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
     for remark in dict.fromkeys(remark for report in reports for remark in report.remarks):
-        note(remark)
+        if remark not in known:
+            note(remark)
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)

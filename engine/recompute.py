@@ -10,6 +10,7 @@ from biocache.engine.extraction.batches import Batch
 from biocache.engine.extraction.forward import Forward
 from biocache.engine.extraction.running import token_table
 from biocache.engine.machine import choose_device
+from biocache.engine.models.adapters import with_adapter
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import COMPUTE_STEP
@@ -103,7 +104,7 @@ def _source_of(run: Run, model: str | None) -> ModelSource:
     weights = provenance.model_source if model is None else parse_model(model)[1]
     checkpoint = Path(weights) if Path(weights).exists() and run.key.training_size else None
     base = provenance.tokenizer_source if checkpoint is not None else weights
-    return ModelSource(
+    source = ModelSource(
         run.key.model,
         base,
         run.key.training_size,
@@ -111,7 +112,10 @@ def _source_of(run: Run, model: str | None) -> ModelSource:
         checkpoint,
         random_weights=provenance.random_weights,
         part=provenance.part,
+        adapter="" if model else provenance.adapter,
     )
+    # Given may be the folder of the adapter, or of the merged model.
+    return with_adapter(source, merge=bool(provenance.adapter)) if model else source
 
 
 def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating]) -> Iterator[Problem]:

@@ -173,6 +173,10 @@ class Provenance:
         where it names none.
     part
         Part of the model that was read: ``encoder`` of an encoder-decoder; empty for the whole of others.
+    adapter
+        Hub id or folder of the adapter that was merged into the weights; empty for none.
+    own_code
+        Class in code of its own that the configuration of the model names, and that was not run; empty for none.
     """
 
     model_source: str
@@ -186,3 +190,5 @@ class Provenance:
     notes: Mapping[str, Natural] = field(default_factory=dict)
     task_head: str = ""
     part: str = ""
+    adapter: str = ""
+    own_code: str = ""

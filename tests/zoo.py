@@ -69,7 +69,7 @@ def visit(name: str, scratch: Path, task: str = "ner") -> Row:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         chosen = samples_of_fours(lambda words: len(tokenizer(joined(tokenizer, words))["input_ids"]))
     truth = False if species.unusable else None
-    return _row(name, species.family, folder, scratch, truth=truth, chosen=chosen, task=task)
+    return _row(name, species.family, folder, scratch, truth=truth, chosen=chosen, task=task, part=species.part or None)
 
 
 def visit_folder(name: str, scratch: Path) -> Row:

@@ -54,6 +54,10 @@ class Species:
         Whether the model computes nothing of meaning on a CPU, so that only a refusal is right.
     fours
         Whether to extract samples whose numbers of tokens are multiples of four, which other shapes fit into.
+    made_as
+        Class of transformers that is saved; empty for that of the whole model.
+    part
+        Part of it to extract, as ``--part`` names it; empty for none.
     """
 
     model_type: str
@@ -64,6 +68,8 @@ class Species:
     warm: bool = False
     unusable: bool = False
     fours: bool = False
+    made_as: str = ""
+    part: str = ""
 
 
 def tiny_config(species: Species, tokenizer: Any) -> Any:
@@ -116,13 +122,15 @@ def save_tokenizer(species: Species, folder: Path, scratch: Path, max_length: in
 
 def make(species: Species, folder: Path, scratch: Path) -> Any:
     """Write a checkpoint of a species to a new folder, and return the model that was saved."""
+    import transformers
     from transformers import AutoModel
 
     folder.mkdir(parents=True)
     tokenizer = save_tokenizer(species, folder, scratch)
     config = tiny_config(species, tokenizer)
+    build = getattr(transformers, species.made_as)._from_config if species.made_as else AutoModel.from_config
     with seeded(3), quiet_transformers():
-        model = AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+        model = build(config, attn_implementation="eager", dtype=torch.float32).eval()
         draw(model)
         if species.warm:
             model.train()(input_ids=torch.arange(5, 45).reshape(1, -1))

@@ -65,11 +65,12 @@ class WrongError(AssertionError):
 
 
 def plain_model(folder: Path) -> Any:
-    """Load a checkpoint as plain transformers do."""
-    from transformers import AutoModel
+    """Load a checkpoint as plain transformers do, with the class that it names."""
+    import transformers
 
     with quiet_transformers():
-        model = AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+        kind = getattr(transformers, transformers.AutoConfig.from_pretrained(folder).architectures[0])
+        model = kind.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     # A model of pictures and texts has its text model inside.
     inside = [getattr(model, name) for name in ("language_model", "text_model") if hasattr(model, name)]
     return inside[0] if inside else model
@@ -82,6 +83,7 @@ def outcome(
     truth: Any = None,
     chosen: Samples | None = None,
     task: str = "ner",
+    **settings: Any,
 ) -> Outcome:
     """Extract with a checkpoint and compare everything that was stored.
 
@@ -99,19 +101,30 @@ def outcome(
         The samples; None for those of the zoo.
     task
         ``ner``, or ``nli`` for pairs.
+    settings
+        Further fields of the request.
     """
     store = tmp_path / "store"
     shutil.rmtree(store, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples(), task)
+            if settings.get("part"):
+                truth = plain_model(folder).get_encoder()
+            return _outcome(folder, store, tmp_path / "corpus", keep, truth, chosen or samples(), task, settings)
         finally:
             shutil.rmtree(store, ignore_errors=True)
 
 
 def _outcome(
-    folder: Path, store: Path, corpus: Path, keep: tuple[str, ...], truth: Any, chosen: Samples, task: str
+    folder: Path,
+    store: Path,
+    corpus: Path,
+    keep: tuple[str, ...],
+    truth: Any,
+    chosen: Samples,
+    task: str,
+    settings: dict[str, Any],
 ) -> Outcome:
     write_corpus(corpus, chosen, task)
     views = ("sentence",) if task == "ner" else ("pair",)
@@ -124,6 +137,7 @@ def _outcome(
         "dtype": "float32",
         "batch_tokens": 240,
         "keep": keep,
+        **settings,
     }
     try:
         extract(store, request(corpus, folder, **asked))
@@ -154,7 +168,8 @@ def _largest_error(store: Path, folder: Path, keep: tuple[str, ...], truth: Any,
     from transformers import AutoTokenizer
 
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # A folder of sentence-transformers has it inside.
+        tokenizer = AutoTokenizer.from_pretrained(Store.open(store).select()[0].provenance.tokenizer_source)
     model = plain_model(folder) if truth is None else truth
     worst, where, split = 0.0, "", ""
     for run in Store.open(store).select():

@@ -15,8 +15,9 @@ def table(family: str, tokenizer: str, entries: Mapping[str, Any]) -> dict[str, 
     for name, settings in entries.items():
         rest = dict(settings)
         kind, own, finish = rest.pop("is_a", name), rest.pop("reads", tokenizer), rest.pop("finish", None)
+        texts = {flag: rest.pop(flag, "") for flag in ("made_as", "part")}
         flags = {flag: rest.pop(flag, False) for flag in ("warm", "unusable", "fours")}
-        made[name] = Species(kind, family, own, rest, finish, **flags)
+        made[name] = Species(kind, family, own, rest, finish, **flags, **texts)
     return made
 
 
@@ -57,3 +58,13 @@ EXPERTS = {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "n_shared_
 # With fewer heads many scores are zero, and which of equal ones are taken depends on the length of a batch.
 INDEXER = {"index_topk": WINDOW, "index_n_heads": 16, "index_head_dim": 16}
 NAMED = {"n_layers": 3, "n_heads": 4}
+ENCODER_DECODER = {
+    "d_model": 64,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 96,
+    "decoder_ffn_dim": 96,
+}
+T5 = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}

@@ -3,7 +3,8 @@
 from zoo_decoders import DECODERS
 from zoo_encoders import ENCODERS
 from zoo_models import Species
-from zoo_settings import DELTA, LATENT, LINEAR, MAMBA, SLIDING, WINDOW, parts, table
+from zoo_parts import PARTS
+from zoo_settings import DELTA, ENCODER_DECODER, LATENT, LINEAR, MAMBA, SLIDING, T5, WINDOW, parts, table
 
 _HYBRIDS = table(
     "hybrid",
@@ -96,26 +97,16 @@ SMALL = {
     "intermediate_size": 96,
     "vocab_size": 700,
 }
-_ENCODER_DECODER = {
-    "d_model": 64,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 96,
-    "decoder_ffn_dim": 96,
-}
-_T5 = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
 
 _WRAPPERS = table(
     "wrapper",
     "roberta",
     {
-        "t5": dict(_T5),
-        "umt5": dict(_T5),
-        "bart": dict(_ENCODER_DECODER),
-        "pegasus": dict(_ENCODER_DECODER),
-        "led": {**_ENCODER_DECODER, "num_hidden_layers": 2, "attention_window": [4, 4]},
+        "t5": dict(T5),
+        "umt5": dict(T5),
+        "bart": dict(ENCODER_DECODER),
+        "pegasus": dict(ENCODER_DECODER),
+        "led": {**ENCODER_DECODER, "num_hidden_layers": 2, "attention_window": [4, 4]},
         "prophetnet": {
             "num_encoder_layers": 2,
             "num_decoder_layers": 2,
@@ -156,4 +147,4 @@ _WRAPPERS = table(
 )
 
 #: Name to species.
-SPECIES: dict[str, Species] = ENCODERS | DECODERS | _HYBRIDS | _RECURRENT | _WRAPPERS
+SPECIES: dict[str, Species] = ENCODERS | DECODERS | _HYBRIDS | _RECURRENT | _WRAPPERS | PARTS

@@ -192,6 +192,8 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         notes=run.notes,
         task_head=model.shape.task_head,
         part=model.source.part,
+        adapter=model.source.adapter,
+        own_code=model.shape.own_code,
         **origin(plan.device),
     )
 

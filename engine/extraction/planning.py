@@ -15,6 +15,7 @@ from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.machine import choose_device
+from biocache.engine.models.adapters import with_adapter
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, find_source, parse_finetuned, parse_model
 from biocache.engine.models.trial import Traits, TrialSample
@@ -87,8 +88,8 @@ class ModelPlan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a trial of the model found that a user should know."""
-        return tuple(f"model {self.source.name} {remark}" for remark in self.shape.remarks)
+        """What was found of the model, when it was looked for and tried, that a user should know."""
+        return tuple(f"model {self.source.name} {remark}" for remark in (*self.source.remarks, *self.shape.remarks))
 
     def trial_samples(self) -> list[TrialSample]:
         """Return the longest, a middle and the shortest sample of all runs, to try the model on."""
@@ -199,7 +200,9 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         for size in request.training_sizes
     ]
     found += _finetuned(request, models)
-    sources = [replace(source, part=request.part or "") for source in found]
+    sources = [with_adapter(replace(source, part=request.part or ""), merge=request.merge_adapters) for source in found]
+    if request.merge_adapters and not any(source.adapter or source.random_weights for source in sources):
+        raise SettingError("--merge-adapters: none of the models has an adapter; leave it out")
     encoder = CorpusEncoder(corpus)
     planned = [_plan_model(request, source, load_shape(source), encoder, device) for source in sources]
     plan = ExtractionPlan(request, encoder, device, tuple(planned))

@@ -105,6 +105,8 @@ class ExtractionRequest(CorpusRequest):
         train split; filed at that training size, 100 where none is named.
     part
         ``encoder`` to read the encoder of encoder-decoders; None for other models.
+    merge_adapters
+        Whether adapters of peft are merged into their models; a model with an adapter is refused otherwise.
     overwrite
         Whether to replace runs of another spec.
 
@@ -161,6 +163,7 @@ class ExtractionRequest(CorpusRequest):
         unset="none; size 100",
     )
     part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")
+    merge_adapters: bool = option(False, help="Merge adapters of peft, such as LoRA, into their models.")
     overwrite: bool = option(
         False,
         help="Replace runs of other settings; each stays until its successor is complete, which takes room for both.",

@@ -62,7 +62,7 @@ class RunReport:
     bytes_written
         Bytes of the chunks that this process wrote.
     remarks
-        What the trial of the model found that a user should know.
+        What the configuration and a trial of the model say that a user should know.
     """
 
     run: str

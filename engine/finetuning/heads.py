@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from biocache.engine.finetuning.targets import Targets
-from biocache.engine.models.loading import POOLER
+from biocache.engine.models.parts import POOLER
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.machine import seeded
-from biocache.engine.models.parts import part_of
+from biocache.engine.models.adapters import adapter_of, merge, without_adapter
+from biocache.engine.models.files import coarse_tensors, weight_files
+from biocache.engine.models.parts import POOLER, Reading
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
 from biocache.store.errors import ModelError, ResourceError
@@ -16,13 +16,10 @@ from biocache.store.text import one_line
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
-__all__ = ["POOLER", "LoadedModel", "load_model", "weights_digest"]
+__all__ = ["LoadedModel", "load_model", "weights_digest"]
 
-#: Prefix of the names of a pooler's weights. They are new where a checkpoint has none, and do not affect hidden
-#: states or attention.
-POOLER = "pooler."
 # Names of what older releases saved beside weights: positions, masks and frequencies, which are computed.
 _BUFFER = re.compile(
     r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|embed_positions\.weights|version"
@@ -76,11 +73,14 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     config = load_config(source)
     _refuse_unmerged(source)
     with quiet_transformers():
+        reading = Reading.of(config, source.part)
         if source.random_weights:
-            whole, missing, unused = _initialise(config, source.seed), list[str](), list[str]()
+            whole, missing, unused = _initialise(reading, source.seed), list[str](), list[str]()
         else:
-            whole, missing, unused = _load_weights(source, config)
-    model = part_of(whole, source.part)
+            whole, missing, unused = _load_weights(source, reading)
+            if source.adapter:
+                merge(whole, reading, source)
+    model = reading.stack(whole)
     unset = _names_in(model, whole, missing)
     missing = [name for name in unset if not name.startswith(POOLER)]
     if missing:
@@ -90,6 +90,12 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
             "be random: give a checkpoint of this architecture"
         )
     _refuse_unused(source, whole, unused)
+    coarse = [
+        name for name, weight in model.named_parameters() if not weight.is_floating_point() or weight.itemsize < 2
+    ]
+    if coarse:
+        kind = str(model.get_parameter(coarse[0]).dtype).removeprefix("torch.")
+        raise _coarse_error(source, coarse[0], kind, source.weights)
     spoiled = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
     if spoiled:
         raise ModelError(
@@ -107,18 +113,16 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
         ) from error
 
 
-def _initialise(config: "PreTrainedConfig", seed: int) -> "PreTrainedModel":
+def _initialise(reading: Reading, seed: int) -> "PreTrainedModel":
     import torch
-    from transformers import AutoModel
 
     with seeded(seed):
-        return AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False)
+        return reading.build(attn_implementation="eager", dtype=torch.float32)
 
 
-def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["PreTrainedModel", list[str], list[str]]:
+def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedModel", list[str], list[str]]:
     """Return a model, the names of its weights that the file lacks, and those of the file that it does not take."""
     import torch
-    from transformers import AutoModel
 
     settings: dict[str, Any] = {
         "attn_implementation": "eager",
@@ -128,17 +132,25 @@ def _load_weights(source: ModelSource, config: "PreTrainedConfig") -> tuple["Pre
     try:
         if source.checkpoint is not None and source.checkpoint.is_file():
             weights = torch.load(source.checkpoint, map_location="cpu", weights_only=True)
-            kind = type(_initialise(config, 0))
-            model, info = kind.from_pretrained(None, config=config, state_dict=weights, **settings)
+            with torch.device("meta"):
+                kind = type(reading.build())
+            model, info = kind.from_pretrained(None, config=reading.config, state_dict=weights, **settings)
+        elif source.adapter == source.weights:
+            with without_adapter(source.weights) as folder:
+                model, info = reading.load(folder, **settings)
         else:
-            model, info = AutoModel.from_pretrained(source.weights, config=config, trust_remote_code=False, **settings)
+            model, info = reading.load(source.weights, **settings)
     except Exception as error:
+        # Weights of another type may have another shape, too.
+        _refuse_coarse(source)
         # A damaged or foreign file raises errors without a common base (pickle, zip, safetensors, runtime); the user's
         # next step is the same.
         raise ModelError(
             f"the weights of model {source.name!r} cannot be loaded from {source.weights!r} ({_cause(error)}); give "
             "a whole checkpoint of this architecture (safetensors, or a state dict saved with torch.save)"
         ) from error
+    # After they were fetched.
+    _refuse_coarse(source)
     return model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
 
 
@@ -152,38 +164,27 @@ def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[st
 
 
 def _refuse_unmerged(source: ModelSource) -> None:
-    """Refuse a folder with an adapter, or with weights that are not floating-point numbers."""
-    from transformers.utils.peft_utils import find_adapter_config_file
-
-    folder = Path(source.weights)
-    found = None
-    if not folder.is_file():
-        # On the hub it is looked for only where the model is; what cannot be reached is told when weights are loaded.
-        with suppress(OSError, ValueError):
-            found = find_adapter_config_file(source.weights)
-    if found is not None:
+    """Refuse a place with an adapter."""
+    if not source.adapter and adapter_of(source.weights) is not None:
         raise ModelError(
-            f"model {source.name!r}: {folder} holds an adapter beside or instead of weights (adapter_config.json); "
-            "merge it with merge_and_unload() of peft, save the model, and give that folder"
+            f"model {source.name!r}: {source.weights} holds an adapter beside or instead of weights "
+            "(adapter_config.json); merge it with merge_and_unload() of peft, save the model, and give that folder"
         )
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
-        for name, kind in _stored_types(file).items():
-            if not kind.startswith(("F16", "F32", "F64", "BF16")) and not _BUFFER.search(name):
-                raise ModelError(
-                    f"weight {name} of model {source.name!r} is stored as {kind} in {file}; biocache reads "
-                    "floating-point weights: give the checkpoint from before it was quantised"
-                )
 
 
-def _stored_types(file: Path) -> dict[str, str]:
-    """Return the data type of each tensor in a file, as it names them; none of a damaged one, which is told later."""
-    from safetensors import SafetensorError, safe_open
+def _refuse_coarse(source: ModelSource) -> None:
+    """Refuse files with weights that are no floating-point numbers, which transformers cast to such."""
+    for file in weight_files(source.weights):
+        for name, kind in coarse_tensors(file).items():
+            if not _BUFFER.search(name):
+                raise _coarse_error(source, name, kind, str(file))
 
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return {}
+
+def _coarse_error(source: ModelSource, name: str, kind: str, place: str) -> ModelError:
+    return ModelError(
+        f"weight {name} of model {source.name!r} is stored as {kind} in {place}; biocache reads floating-point "
+        "weights: give the checkpoint from before it was quantised"
+    )
 
 
 def _refuse_unused(source: ModelSource, model: "PreTrainedModel", names: list[str]) -> None:

@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.models.calling import embedding_count, takes
-from biocache.engine.models.parts import part_config, part_of
+from biocache.engine.models.files import inner_folder
+from biocache.engine.models.parts import Reading, is_encoder_decoder
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import Traits
 from biocache.store.errors import ModelError, SettingError
@@ -23,10 +25,15 @@ __all__ = ["ModelShape", "choose_max_length", "load_config", "load_shape", "quie
 
 _DEFAULT_MAX_LENGTH = 512
 _MOST_POSITIONS = 2**31 - 1
-# The largest value of each size that a model is built with.
 # Names of tables of absolute positions.
 _POSITION_TABLES = {"position_embeddings", "embed_positions", "wpe", "positions_embed"}
-_SIZES = {"num_hidden_layers": 2**12, "hidden_size": 2**20, "num_attention_heads": 2**14}
+_LAYERS = "num_hidden_layers", "encoder_layers", "decoder_layers", "num_encoder_layers", "num_decoder_layers"
+_HEADS = (
+    *("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"),
+    *("num_encoder_attention_heads", "num_decoder_attention_heads"),
+)
+# The largest value of each size that a model is built with.
+_SIZES = dict.fromkeys(_LAYERS, 2**12) | dict.fromkeys(_HEADS, 2**14) | {"hidden_size": 2**20}
 # Heads of language modelling (ForMaskedLM, ForCausalLM, ForPreTraining, ...) are those of pre-training.
 _TASK_HEAD = re.compile(r"Classification|QuestionAnswering|MultipleChoice|Regression|CRF|Crf")
 
@@ -108,9 +115,13 @@ class ModelShape:
 
     @property
     def remarks(self) -> list[str]:
-        """What a trial found that a user should know, as the end of sentences about the model."""
+        """What its configuration and a trial say that a user should know, as the end of sentences about the model."""
         found = self.traits
         said = []
+        if self.own_code:
+            said.append(
+                f"comes with code of its own ({self.own_code}), which is not run: it is read as a model of transformers"
+            )
         if found is not None and found.without_maps:
             layers = ", ".join(map(str, found.without_maps))
             said.append(f"has no attention maps of layers {layers} that can be kept ({found.no_maps})")
@@ -154,6 +165,11 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
             return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
     # A damaged or foreign file raises the errors of its parser.
     except Exception as error:
+        if inside := inner_folder(source.folder):
+            raise ModelError(
+                f"model {source.name!r}: {source.folder} is of sentence-transformers, and its transformer is in "
+                f"{inside}; download it, and pass --model={source.name}={Path(source.folder).name}/{inside}"
+            ) from error
         raise ModelError(
             f"model {source.name!r} cannot be loaded from {source.folder!r} ({one_line(error)}); check the name, go "
             f"online once, or pass --model={source.name}=FOLDER with a downloaded checkpoint"
@@ -177,22 +193,33 @@ def load_shape(source: ModelSource) -> ModelShape:
     Raises
     ------
     ModelError
-        If there is no configuration, or the model is an encoder-decoder.
+        If there is no configuration, or the model is an encoder-decoder of which no part is named.
     """
     import torch
-    from transformers import AutoModel
 
     whole = load_config(source)
-    _refuse_others(source, whole)
-    config = part_config(whole, source.part)
+    _refuse_quantised(source, whole)
+    config = whole
     try:
-        layers, features = (_size(config, name) for name in ("num_hidden_layers", "hidden_size"))
+        with quiet_transformers():
+            # Before a model is built, if without weights.
+            _check_sizes(whole, whole.get_text_config())
+            reading = Reading.of(whole, source.part)
+        _refuse_others(source, reading)
+        config = reading.sizes
+        side = reading.side
+        layers = _size(config, _name_of(config, side, "layers") or "num_hidden_layers")
+        features = _size(config, "hidden_size")
         # Some families have no attention, or name its heads otherwise; a trial counts them.
-        heads = _size(config, "num_attention_heads") if _given(config, "num_attention_heads") else 1
-        widths = [_size(config, name) for name in ("intermediate_size", "n_inner", "ffn_dim") if _given(config, name)]
+        named = _name_of(config, side, "attention_heads") or "num_attention_heads"
+        heads = _size(config, named) if _given(config, named) else 1
+        names = (_name_of(config, side, "ffn_dim") or "ffn_dim", "intermediate_size", "n_inner")
+        widths = [_size(config, name) for name in names if _given(config, name)]
         with torch.device("meta"), quiet_transformers():
-            model = part_of(AutoModel.from_config(whole, trust_remote_code=False), source.part)
+            model = reading.stack(reading.build())
         positions = _positions(config, model)
+    except ModelError:
+        raise
     # Families raise different errors for settings that they cannot use.
     except Exception as error:
         raise ModelError(
@@ -203,7 +230,7 @@ def load_shape(source: ModelSource) -> ModelShape:
         layers=layers,
         features=features,
         heads=heads,
-        causal=not source.part and _is_causal(config),
+        causal=side == "decoder" if side else _is_causal(config),
         max_positions=positions,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         inner_features=max([4 * features, *widths]),
@@ -214,19 +241,34 @@ def load_shape(source: ModelSource) -> ModelShape:
     )
 
 
-def _refuse_others(source: ModelSource, config: "PreTrainedConfig") -> None:
-    """Refuse models of which no stack of layers is chosen, and weights that are no plain numbers."""
-    both = bool(getattr(config, "is_encoder_decoder", False))
-    if both and not source.part:
+def _name_of(config: "PreTrainedConfig", side: str, size: str) -> str:
+    """Return the name of a size of one side of an encoder-decoder in its configuration; empty where it has none."""
+    names = (f"{side}_{size}", f"num_{side}_{size}") if side else ()
+    return next((name for name in names if _given(config, name)), "")
+
+
+def _refuse_others(source: ModelSource, reading: Reading) -> None:
+    """Refuse models of which no stack of layers is chosen."""
+    kind = reading.config.model_type
+    if reading.narrow is None and is_encoder_decoder(reading.config) and not source.part:
         raise ModelError(
-            f"model {source.name!r} ({config.model_type}) is an encoder-decoder; biocache stores one stack of layers: "
+            f"model {source.name!r} ({kind}) is an encoder-decoder; biocache stores one stack of layers: "
             "pass --part=encoder, or choose an encoder or a decoder model"
         )
-    if source.part and not both:
+    if source.part and reading.narrow is None and not is_encoder_decoder(reading.config):
         raise ModelError(
-            f"model {source.name!r} ({config.model_type}) is no encoder-decoder, of which --part=encoder would name "
+            f"model {source.name!r} ({kind}) is no encoder-decoder, of which --part=encoder would name "
             "the encoder; leave it out"
         )
+    if source.part and reading.narrow is not None and reading.side != "encoder":
+        raise ModelError(
+            f"model {source.name!r} has no encoder: its configuration names {reading.narrow.__name__}, which is "
+            "another part; leave --part out"
+        )
+
+
+def _refuse_quantised(source: ModelSource, config: "PreTrainedConfig") -> None:
+    """Refuse weights that are no plain numbers."""
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
             f"the weights of model {source.name!r} are quantised, and what they compute depends on the kernels of a "
@@ -272,6 +314,13 @@ def _size(config: "PreTrainedConfig", name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _SIZES.get(name, _MOST_POSITIONS):
         raise ValueError(f"its {name} is {shown(value)}")
     return value
+
+
+def _check_sizes(*configs: "PreTrainedConfig") -> None:
+    for config in configs:
+        for name in _SIZES:
+            if _given(config, name):
+                _size(config, name)
 
 
 def _task_head(config: "PreTrainedConfig") -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from biocache.engine.models.files import inner_folder
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.paths import resolved
@@ -16,6 +17,7 @@ ALIASES = {
     "gpt2": "openai-community/gpt2-medium",
     "biogpt": "microsoft/biogpt",
 }
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ModelSource:
         Whether to initialise the weights from the seed instead of loading them.
     part
         ``encoder`` of an encoder-decoder; empty for the whole of other models.
+    adapter
+        Hub id or folder of an adapter that is merged into the weights; empty for none.
     """
 
     name: str
@@ -47,11 +51,23 @@ class ModelSource:
     checkpoint: Path | None = None
     random_weights: bool = False
     part: str = ""
+    adapter: str = ""
 
     @property
     def weights(self) -> str:
         """Hub id, folder or file that the weights come from."""
         return str(self.checkpoint or self.base)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What of the place a user should know, as the end of sentences about the model."""
+        said = []
+        if self.adapter:
+            said.append(f"has the adapter in {self.adapter} merged into the weights of {self.base}")
+        place = Path(self.weights)
+        if place.is_dir() and inner_folder(str(place.parent)) == place.name:
+            said.append(f"is the transformer of a folder of sentence-transformers, and is read from {place}")
+        return said
 
     @property
     def folder(self) -> str:
@@ -63,8 +79,12 @@ class ModelSource:
     @property
     def tokenizer(self) -> str:
         """Hub id or folder that holds the tokenizer."""
-        names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
-        return self.folder if any((Path(self.folder) / name).exists() for name in names) else self.base
+        places = (self.adapter, self.folder) if self.adapter else (self.folder,)
+        return next(filter(_has_tokenizer, places), self.base)
+
+
+def _has_tokenizer(place: str) -> bool:
+    return any((Path(place) / name).exists() for name in _TOKENIZER_FILES)
 
 
 def parse_model(text: str) -> tuple[str, str]:
@@ -99,8 +119,14 @@ def parse_model(text: str) -> tuple[str, str]:
             raise SettingError(
                 f"model {shown(text)}: {resolved(folder)} is not a folder; give a folder with config.json, or a hub id"
             )
-        source = str(resolved(folder))
+        source = str(_transformer(resolved(folder)))
     return name, source
+
+
+def _transformer(folder: Path) -> Path:
+    """Return the folder of the transformer in one of sentence-transformers; other folders as they are."""
+    inside = inner_folder(str(folder))
+    return folder / inside if inside else folder
 
 
 def parse_finetuned(text: str) -> tuple[Path, int]:
@@ -120,14 +146,14 @@ def parse_finetuned(text: str) -> tuple[Path, int]:
     if not equals or not size.isdecimal() or Path(text).exists():
         folder, size = text, "100"
     place = folder_of(folder, "--finetuned") or Path(folder)
-    if not (place / "config.json").is_file():
+    if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise SettingError(
             f"--finetuned {shown(text)}: {place} is not a folder with config.json; give the one that the model was "
             "saved to, or FOLDER=SIZE"
         )
     if not 1 <= int(size) <= 100:
         raise SettingError(f"--finetuned {shown(text)}: training size {size} is not from 1 to 100")
-    return resolved(place), int(size)
+    return _transformer(resolved(place)), int(size)
 
 
 def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:

@@ -58,6 +58,7 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--keep hidden", {"keep": ("hidden",)}),
         ("--finetuned a,b=30 --finetuned c", {"finetuned": ("a", "b=30", "c")}),
         ("--part encoder", {"part": "encoder"}),
+        ("--merge-adapters", {"merge_adapters": True}),
         ("--layers 0,2-4", {"layers": (0, 2, 3, 4)}),
         ("--attention-split train --attention-split test", {"attention_splits": ("train", "test")}),
         ("--attention-view premise", {"attention_views": ("premise",)}),
@@ -272,6 +273,39 @@ def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
     )
     several = command(*options, "--model", f"b={checkpoints['gpt2']}", "--finetuned", tmp_path / "run=1", code=1).stderr
     assert "--finetuned is of one model, and --model names 2" in several
+
+
+def test_code_of_its_own_is_noted_once_and_kept(
+    command: Command, corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoints["bert"], tmp_path / "own"))
+    config = json.loads((folder / "config.json").read_bytes())
+    config["auto_map"] = {"AutoModel": "modeling.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    options = ("extract", "--task", "ner", "--dataset", f"demo={corpus_folder / 'ner'}", "--limit", 2)
+    options = (*options, "--split", "test", "--model", folder, "--store", tmp_path / "s")
+    told = "model own comes with code of its own (modeling.OwnModel), which is not run: it is read as a model of"
+    for more in (("--dry-run",), ()):
+        assert command(*options, *more).stderr.count(told) == 1
+    run = Store.open(tmp_path / "s").run()
+    assert run.provenance.own_code == "modeling.OwnModel"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_is_merged_where_it_is_asked_for(command: Command, corpus_folder: Path, tmp_path: Path) -> None:
+    from zoo_adapters import adapter_alone
+
+    pytest.importorskip("peft")
+    adapter_alone(tmp_path / "lora", tmp_path / "scratch")
+    options = ("extract", "--task", "ner", "--dataset", f"demo={corpus_folder / 'ner'}", "--limit", 2)
+    options = (*options, "--split", "test", "--model", tmp_path / "lora", "--store", tmp_path / "s")
+    assert "pass --merge-adapters to have it merged" in command(*options, code=1).stderr
+    told = f"model lora has the adapter in {tmp_path / 'lora'} merged into the weights of {tmp_path / 'scratch/base'}"
+    for more in (("--dry-run",), ()):
+        assert command(*options, "--merge-adapters", *more).stderr.count(told) == 1
+    command("verify", "--store", tmp_path / "s", "--recompute", 2)
+    assert Store.open(tmp_path / "s").run().provenance.adapter == str(tmp_path / "lora")
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ CHOSEN = {
     *("convbert", "mobilebert", "longformer", "big_bird", "fnet", "reformer", "mra", "longcat_flash", "gemma3n_text"),
     *("gpt2", "biogpt", "opt", "llama", "mistral", "mixtral", "gemma", "gpt_oss", "phi3, longrope"),
     *("opt, projected, fours", "bert-generation", "jamba", "mamba", "zamba", "minimax"),
+    *("bart, decoder", "t5, encoder", "t5, --part=encoder", "dpr, contexts", "bert-generation, decoder"),
 }
 
 
