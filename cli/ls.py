@@ -36,8 +36,9 @@ Examples, in the folder that a demo made:
   biocache ls --checkpoints checkpoints --task nli"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="List the runs of a store, or fine-tuned checkpoints.")
+@click.command(epilog=_EXAMPLES, short_help="List the runs or label sets of a store, or fine-tuned checkpoints.")
 @store_option
+@click.option("--labels", is_flag=True, help="List the label sets of the store instead.")
 @click.option(
     "--checkpoints",
     type=FOLDER,
@@ -46,12 +47,17 @@ Examples, in the folder that a demo made:
 )
 @run_selectors
 @json_option
-def ls(store: "Storage", *, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
+def ls(store: "Storage", *, labels: bool, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
     """List the runs of a store: their sizes, and how much of each is there.
 
     Selectors narrow the list; their items have commas between them. What stands under `run` names a run for the
-    other commands. With --checkpoints it lists what `biocache finetune` made, with the scores.
+    other commands. With --labels it lists label sets, with --checkpoints what `biocache finetune` made with its scores.
     """
+    if labels and checkpoints is not None:
+        raise click.UsageError("--labels lists label sets, and --checkpoints checkpoints; give one of them")
+    if labels:
+        _list_labels(store, selectors, as_json=as_json)
+        return
     if checkpoints is not None:
         _list_checkpoints(checkpoints, selectors, as_json=as_json)
         return
@@ -79,6 +85,25 @@ def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
         note(f"beside runs the store has {counted(results, 'result')}")
     for key in unfinished:
         note(f"a run to replace {key} is unfinished: the `biocache extract --overwrite` that began it goes on with it")
+
+
+def _list_labels(store: "Storage", selectors: dict[str, Any], *, as_json: bool) -> None:
+    from biocache.cli.label import label_facts, print_labels
+    from biocache.cli.selection import label_selection
+    from biocache.store import Store
+    from biocache.store.errors import BiocacheError
+
+    problems: list[BiocacheError] = []
+    found = Store.open(store).labels(problems=problems, **label_selection(selectors))
+    for problem in problems:
+        note(problem.message)
+    facts = [label_facts(each.place, each.labels) | {"created": each.created} for each in found]
+    if as_json:
+        print_json(facts)
+    elif facts:
+        print_labels(facts)
+    else:
+        note(f"no label set of {store} matches" if any(selectors.values()) else f"{store} holds no label sets")
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:

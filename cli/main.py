@@ -27,6 +27,7 @@ _TOUR = {
     "Fill a store": {
         "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
         "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+        "label": ("biocache.cli.label:label", "Add labels to the text of a store."),
     },
     _ASK: {
         "report": ("biocache.cli.report:report", "Write a store and its results as one HTML page."),

@@ -6,7 +6,7 @@ import click
 
 from biocache.cli.options import run_selectors, store_option
 from biocache.cli.render import counted, echo, note, print_table
-from biocache.cli.selection import chosen_keys, selection
+from biocache.cli.selection import chosen_keys, label_selection, selection
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Examples, in the folder that a demo made:
 @run_selectors
 @click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
 @click.option("--results", is_flag=True, help="Remove all results.")
+@click.option("--labels", multiple=True, metavar="NAME", help="Remove label sets of this name.")
 @click.option("--unused-results", is_flag=True, help="Remove results of runs that are not there any more.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def rm(
@@ -35,18 +36,23 @@ def rm(
     *,
     everything: bool,
     results: bool,
+    labels: tuple[str, ...],
     unused_results: bool,
     yes: bool,
     **selectors: Any,
 ) -> None:
-    """Remove runs or results and free their bytes, after listing the runs and asking.
+    """Remove runs, results or label sets and free their bytes, after listing runs and label sets, and asking.
 
     RUN is a path as `biocache ls` prints it; selectors do as well. A run that is being written is refused. What
     interrupted commands left in the store is freed too.
     """
     selected = bool(runs or any(selectors.values()))
-    if not (selected or everything or results or unused_results):
-        raise click.UsageError("nothing says what to remove: give RUN, selectors, --all, --results or --unused-results")
+    if not (selected or everything or results or labels or unused_results):
+        raise click.UsageError(
+            "nothing says what to remove: give RUN, selectors, --all, --labels, --results or --unused-results"
+        )
+    if labels and (runs or everything):
+        raise click.UsageError("--labels removes label sets, and RUN and --all runs; give one of them")
     if everything and selected:
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
     from biocache.store import Store
@@ -57,7 +63,9 @@ def rm(
     swept = opened.sweep()
     if swept:
         note(f"{format_bytes(swept)} that interrupted commands had left were freed")
-    if selected or everything:
+    if labels:
+        _remove_labels(opened, labels, selectors, yes=yes)
+    elif selected or everything:
         _remove_runs(opened, selection(runs, store, selectors), yes=yes)
     if results or unused_results:
         _remove_results(opened, unused=not results, yes=yes)
@@ -81,6 +89,21 @@ def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool) -> 
     for key in chosen:
         store.remove(key)
     echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
+
+
+def _remove_labels(store: "Store", names: tuple[str, ...], selectors: dict[str, Any], *, yes: bool) -> None:
+    from biocache.store.errors import RunNotFoundError
+    from biocache.store.label_sets import label_places
+
+    chosen = label_places(store.storage, name=list(names), **label_selection(selectors))
+    absent = [name for name in names if all(place.name != name for place in chosen)]
+    if absent:
+        raise RunNotFoundError(f"{store.storage} has no label set {absent[0]!r}; `biocache ls --labels` lists them")
+    print_table(("label set", "bytes"), [(str(place), store.storage.size(place.file)) for place in chosen])
+    if not yes:
+        click.confirm(f"Remove {counted(len(chosen), 'label set')}?", abort=True, err=True)
+    freed = store.remove_labels(chosen)
+    echo(f"{counted(len(chosen), 'label set')} removed, {format_bytes(freed)} freed")
 
 
 def _remove_results(store: "Store", *, unused: bool, yes: bool) -> None:

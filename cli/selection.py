@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from biocache.store import RunKey, Store
     from biocache.store.storage import Storage
 
-__all__ = ["chosen_keys", "selection"]
+__all__ = ["chosen_keys", "label_selection", "selection"]
 
 
 def selection(
@@ -37,6 +37,21 @@ def selection(
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"give RUN or selectors, not both: RUN already says what {named} would")
     return [_parts(run, store) for run in runs]
+
+
+def label_selection(selectors: dict[str, tuple[Any, ...] | None]) -> dict[str, Any]:
+    """Return a selection for `Store.labels`, made of the options of `run_selectors`.
+
+    Raises
+    ------
+    click.UsageError
+        If an option is of runs alone.
+    """
+    given = {name: values for name, values in selectors.items() if values}
+    strange = [f"--{name.replace('_', '-')}" for name in given if name not in ("task", "dataset", "split")]
+    if strange:
+        raise click.UsageError(f"label sets have no {strange[0]}; they are of a --task, a --dataset and a --split")
+    return {name: _alternatives(name, values) for name, values in given.items()}
 
 
 def chosen_keys(store: "Store", wanted: list[dict[str, Any]]) -> "list[RunKey]":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from biocache.engine.extraction.request import ExtractionRequest
     from biocache.engine.finetuning.finetune import finetune
     from biocache.engine.finetuning.request import FinetuneRequest
+    from biocache.engine.labelling.label import label
+    from biocache.engine.labelling.request import LabelRequest
     from biocache.engine.report.report import write_report
     from biocache.engine.report.request import Report, ReportRequest
     from biocache.engine.request import Request, option
@@ -30,6 +32,7 @@ __all__ = [
     "Executor",
     "ExtractionRequest",
     "FinetuneRequest",
+    "LabelRequest",
     "ProbeRequest",
     "Report",
     "ReportRequest",
@@ -43,6 +46,7 @@ __all__ = [
     "compute",
     "extract",
     "finetune",
+    "label",
     "option",
     "probe",
     "run_study",
@@ -65,6 +69,8 @@ __getattr__, __dir__ = lazy_names(
             "extraction.request": ("ExtractionRequest",),
             "finetuning.finetune": ("finetune",),
             "finetuning.request": ("FinetuneRequest",),
+            "labelling.label": ("label",),
+            "labelling.request": ("LabelRequest",),
             "report.report": ("write_report",),
             "report.request": ("Report", "ReportRequest"),
             "request": ("Request", "option"),

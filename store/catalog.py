@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from biocache.store.errors import (
     AmbiguousRunError,
     BiocacheError,
-    NewerFormatError,
     RunNotFoundError,
     SettingError,
     StoreFormatError,
 )
 from biocache.store.groups import check_store, subfolders
 from biocache.store.keys import RunKey
+from biocache.store.listing import COLUMNS, COUNTED, described_run
 from biocache.store.runs import StoredRun, is_run
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import as_html, as_text
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from biocache.store.integrity import Problem
+    from biocache.store.label_sets import LabelPlace, StoredLabels
+    from biocache.store.labels import LabelSet
     from biocache.store.reading import Run
     from biocache.store.results import StoredResult
 
@@ -356,62 +357,65 @@ class Store:
         """
         import pandas as pd
 
-        catalog = pd.DataFrame(self.listing(**selection), columns=[*RunKey.names(), *_COLUMNS])
-        return catalog.astype(dict.fromkeys(_COUNTED, "Int64"))
+        catalog = pd.DataFrame(self.listing(**selection), columns=[*RunKey.names(), *COLUMNS])
+        return catalog.astype(dict.fromkeys(COUNTED, "Int64"))
 
     def listing(self, **selection: Any) -> list[dict[str, Any]]:
         """List runs as `catalog` does: a row a run, by the name of the column; None where something is not known."""
         rows = []
         for key in self.keys(**selection):
-            facts = self._row(key)
+            facts = described_run(self.storage, key)
             # Another process may have removed it meanwhile.
             if facts["problem"] == "" or is_run(self.storage, key.path):
-                rows.append(dict(key.items()) | dict.fromkeys(_COLUMNS) | facts)
+                rows.append(dict(key.items()) | facts)
         return rows
 
-    def _row(self, key: RunKey) -> dict[str, Any]:
-        """Return a run's row of the catalog beside its key."""
-        row: dict[str, Any] = {"complete": False, "state": "damaged", "problem": ""}
-        try:
-            run = StoredRun.open(self.storage, key)
-            row |= {column: attrgetter(place)(run) for column, place in _COLUMNS.items() if place}
-            row |= {"keep": ",".join(run.spec.keep), "layers": len(run.spec.layers)}
-            records = run.records()
-        except NewerFormatError as error:
-            return row | {"state": "newer", "problem": error.message}
-        except BiocacheError as error:
-            return row | {"problem": error.message}
-        complete = len(records) == run.counts.packs
-        return row | {
-            "packs_done": len(records),
-            "complete": complete,
-            "state": "complete" if complete else "incomplete",
-            "stored_bytes": sum(record.stored_bytes for record in records.values()),
-        }
+    def labels(self, *, problems: list[BiocacheError] | None = None, **selection: Any) -> "list[StoredLabels]":
+        """Return the label sets in the store, by their paths.
 
+        Parameters
+        ----------
+        problems
+            List to add the errors of damaged sets to, which are left out; None to raise them.
+        **selection
+            ``task``, ``dataset``, ``split`` and ``name``: a value, or several in a list; None for all.
 
-# Column of the catalog beside the parts of the key -> the attribute of a run that it shows; none where it is computed.
-_COLUMNS = {
-    "samples": "counts.samples",
-    "tokens": "counts.tokens",
-    "words": "counts.words",
-    "packs": "counts.packs",
-    "packs_done": "",
-    "complete": "",
-    "state": "",
-    "keep": "",
-    "layers": "",
-    "features": "spec.feature_size",
-    "heads": "spec.head_count",
-    "dtype": "spec.dtype",
-    "stored_bytes": "",
-    "model_source": "provenance.model_source",
-    "dataset_source": "provenance.dataset_source",
-    "created": "provenance.created",
-    "host": "provenance.host",
-    "problem": "",
-}
-_COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
+        Raises
+        ------
+        SettingError
+            If a part has no such name.
+        IntegrityError
+            If a set is damaged.
+        """
+        from biocache.store.label_sets import list_labels
+
+        return list_labels(self.storage, problems, **selection)
+
+    def add_labels(
+        self,
+        name: str,
+        labels: "pd.DataFrame | Mapping[str, Any] | Iterable[Any]",
+        *,
+        task: str,
+        dataset: str,
+        split: str,
+        level: str | None = None,
+        iob2: bool = False,
+        overwrite: bool = False,
+    ) -> "LabelSet":
+        """Add a label set to the text of a split; see `biocache.store.labelling.add_labels`."""
+        from biocache.store.labelling import add_labels
+
+        where = {"task": task, "dataset": dataset, "split": split}
+        return add_labels(self.storage, name, labels, **where, level=level, iob2=iob2, overwrite=overwrite)
+
+    def remove_labels(self, places: "Iterable[LabelPlace]") -> int:
+        """Remove label sets, sound or damaged, and return their bytes."""
+        freed = 0
+        for place in places:
+            freed += self.storage.size(place.file)
+            self.storage.delete(place.file)
+        return freed
 
 
 def _listed(value: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -33,6 +34,7 @@ __all__ = [
     "find_labels",
     "keep_labels",
     "label_files",
+    "label_places",
     "list_labels",
     "read_labels",
 ]
@@ -214,18 +216,38 @@ def _places(storage: Storage) -> Iterator[LabelPlace]:
             yield LabelPlace.from_file(file)
 
 
-def list_labels(store: StorePlace, problems: list[BiocacheError] | None = None) -> list[StoredLabels]:
-    """Read all label sets of a store, by their paths.
+def label_places(store: StorePlace, **selection: Any) -> list[LabelPlace]:
+    """Return the places of the label sets of a store, sound or damaged, that match a selection.
 
     Parameters
     ----------
     store
         The store.
-    problems
-        List to add the errors of damaged sets to, which are left out; None to raise them.
+    **selection
+        ``task``, ``dataset``, ``split`` and ``name``: a value, or several in a list; None for all.
+
+    Raises
+    ------
+    SettingError
+        If a part has no such name.
     """
+    unknown = set(selection) - set(LabelPlace.__slots__)
+    if unknown:
+        names = ", ".join(LabelPlace.__slots__)
+        raise SettingError(f"{', '.join(sorted(unknown))} is no part of a label set's place; they are {names}")
+    given = {part: value for part, value in selection.items() if value is not None}
+    wanted = {part: [value] if isinstance(value, str) else list(value) for part, value in given.items()}
+    return [
+        place
+        for place in _places(open_storage(store))
+        if all(getattr(place, part) in values for part, values in wanted.items())
+    ]
+
+
+def list_labels(store: StorePlace, problems: list[BiocacheError] | None = None, **selection: Any) -> list[StoredLabels]:
+    """Read the label sets of a store that match a selection; see `biocache.store.catalog.Store.labels`."""
     storage, found = open_storage(store), []
-    for place in _places(storage):
+    for place in label_places(storage, **selection):
         try:
             found.append(read_labels(storage, place.file))
         except FileNotFoundError:  # Another process has removed it meanwhile.

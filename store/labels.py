@@ -125,6 +125,11 @@ class LabelSet:
             raise ValueError(f"label set {self.name} names a sample twice")
 
     @property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether a word or sample has a label (row)."""
+        return Labels(self.name, self.level, self.kind, self.names, self.values).known
+
+    @property
     def size(self) -> int:
         """Number of classes."""
         return len(self.names)

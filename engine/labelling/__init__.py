@@ -1,0 +1,1 @@
+"""Label sets that are added to the text of a store: read from files, or made by rules."""
