@@ -152,7 +152,7 @@ def score_classes(gold: NDArray[np.integer], predicted: NDArray[np.integer], lab
     ValueError
         If there are no items.
     """
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+    from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
     classes = np.arange(len(labels))
     each = precision_recall_fscore_support(gold, predicted, labels=classes, zero_division=0)
@@ -166,8 +166,13 @@ def score_classes(gold: NDArray[np.integer], predicted: NDArray[np.integer], lab
         recall=each[1],
         f1=each[2],
         support=each[3].astype(np.int64),
-        confusion=confusion_matrix(gold, predicted, labels=classes).astype(np.int64),
+        confusion=_confusion(gold, predicted, len(labels)),
     )
+
+
+def _confusion(gold: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    cell = gold.astype(np.int64) * classes + predicted
+    return np.bincount(cell, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def score_entities(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> EntityScores:

@@ -270,11 +270,12 @@ def _of_frame(text: SplitText, frame: Any, level: str | None) -> tuple[str, list
     _refuse_unknown(text, ids)
     sizes = text.word_counts if own == "words" else [1] * len(text.samples)
     begins = np.cumsum([0, *sizes])
+    words = frame["word"].tolist() if own == "words" else [0] * len(ids)
     values: list[Label] = [None] * int(begins[-1])
     taken = [False] * len(values)
     for row, (identifier, label) in enumerate(zip(ids, labels, strict=True)):
         place = text.places[identifier]
-        word = frame["word"].iloc[row] if own == "words" else 0
+        word = words[row]
         if isinstance(word, str) or int(word) != word or not 0 <= word < sizes[place]:
             raise DataError(
                 f"row {row}: sample {shown(identifier)} of {text.name} has no word {shown(word)}; its words are 0 to "

@@ -109,6 +109,6 @@ def _alike(views: Sequence[xr.Dataset], dim: str) -> list[xr.Dataset]:
         for name, values in first.coords.items()
         if name != dim
         and dim in values.dims
-        and not all(np.array_equal(other[name].to_numpy(), values.to_numpy()) for other in aligned[1:])
+        and not all(values.variable.equals(other[name].variable) for other in aligned[1:])
     ]
     return [view.drop_vars(unlike) for view in aligned]

@@ -244,7 +244,7 @@ class Scaled:
         return self.classifier.log_probability(self._scaled(rows))
 
     def _scaled(self, rows: Rows) -> Rows:
-        # In place: the features of a large corpus are most of a fit's memory. Equal to scikit-learn's to the last bit.
+        # In place: the features of a large corpus are most of a fit's memory. Equal to scikit-learn's but for rounding.
         np.subtract(rows.features, self.mean, out=rows.features, casting="same_kind")
         np.divide(rows.features, self.scale, out=rows.features, casting="same_kind")
         return rows

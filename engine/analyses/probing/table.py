@@ -65,4 +65,5 @@ def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
         parts += [pd.DataFrame([baseline], columns=shown), own[shown].astype({"layer": object})]
     table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
     ends = ("", "_spread", "_ci_low", "_ci_high")
-    return table.rename(columns={f"{name}{end}": f"{SCORE_TITLES[name]}{end}" for name in scores for end in ends})
+    titles = {f"{name}{end}": f"{SCORE_TITLES[name]}{end}" for name in scores for end in ends}
+    return table.rename(columns=titles | {"control_r2": f"control {SCORE_TITLES['r2']}"})
