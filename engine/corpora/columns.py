@@ -9,7 +9,7 @@ from biocache.engine.corpora.sentences import parsed_list
 from biocache.engine.corpora.table import GROUP, MISSING, Table, normalised
 from biocache.engine.corpora.task import Row, Task
 from biocache.store.errors import DataError
-from biocache.store.text import shown
+from biocache.store.text import printable, shown
 
 __all__ = ["ID_COLUMNS", "Columns", "choose_columns", "known_names", "read_rows"]
 
@@ -106,7 +106,7 @@ def _has(columns: Sequence[str]) -> str:
     own = [column for column in columns if column != GROUP]
     if own and all(column.isdecimal() for column in own):
         return f"it has {len(own)} without names, numbered from 1"
-    return f"it has {', '.join(own) or 'none'}"
+    return f"it has {printable(', '.join(own)) or 'none'}"
 
 
 def _of_names(columns: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -178,7 +178,7 @@ def _remark(table: Table, task: Task, chosen: Mapping[str, str], guessed: set[st
     only = numbered and count == (len(task.texts) if table.head else len(fields))
     missing = task.label_field not in chosen
     what = " and ".join(filter(None, [", ".join(fields[:-1]), fields[-1]]))
-    where = f"columns {', '.join(columns)}" if numbered else ", ".join(columns)
+    where = f"columns {', '.join(columns)}" if numbered else printable(", ".join(columns))
     doubtful = bool(guessed & {*fields}) and not ((plain or only) and not rivals)
     said = [f"read {what} from {where}"] if doubtful else []
     if missing:

@@ -14,7 +14,7 @@ from biocache.engine.corpora.request import ReadingRequest
 from biocache.engine.corpora.table import Table
 from biocache.engine.corpora.task import SPLITS, RawSplit, ReadSplit, Task
 from biocache.store.errors import DataError, SettingError
-from biocache.store.text import shown
+from biocache.store.text import printable, shown
 
 __all__ = ["Source", "find_source"]
 
@@ -78,14 +78,15 @@ class Source:
             if own.names != columns[0].names:
                 raise DataError(
                     f"{table.place}: other columns than {tables[0].place} of the same split "
-                    f"({', '.join(own.names.values())}); name the columns, or give the files the same"
+                    f"({printable(', '.join(own.names.values()))}); name the columns, or give the files the same"
                 )
         rows = (
             row
             for table, own in zip(tables, columns, strict=True)
             for row in read_rows(table, own, task, self.class_names)
         )
-        part = task.read(RawSplit(split, tables[0].place, rows, columns[0].names, columns[0].asked))
+        shown_names = {field: printable(name) for field, name in columns[0].names.items()}
+        part = task.read(RawSplit(split, tables[0].place, rows, shown_names, columns[0].asked))
         for table in tables:
             part.notes.update(table.notes)
         said = [remark for table in tables for remark in table.remarks]
