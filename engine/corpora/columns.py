@@ -216,8 +216,9 @@ def read_rows(table: Table, columns: Columns, task: Task, class_names: Sequence[
     names = table.class_names.get(columns.names.get(label, ""), class_names)
     for place, values in table.rows(list(columns.names.values())):
         row = {field: value for field, value in zip(fields, values, strict=True) if value is not MISSING}
-        if task.labels_words:
-            row |= {field: parsed_list(value) for field, value in row.items() if field in own and type(value) is str}
+        for field in own if task.labels_words else ():
+            if isinstance(row.get(field), str):
+                row[field] = parsed_list(str(row[field]))
         value = row.get(label)
         if value is not None and names is not None:
             if isinstance(value, list) and task.labels_words:

@@ -200,7 +200,7 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
         raise DataError(
             f"{resolved(source)}: no {task.name} file here whose name tells its split; {_advice(found, task)}"
         )
-    replaced = [name for split in given for name in found.names.get(split, ())]
+    replaced = [name for split, own in given.items() for name in found.names.get(split, ()) if name not in own]
     unread = sorted(Path(name).name for name in (*found.unread, *replaced))
     if unread:
         remarks.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} not read; --split-files can name it")
