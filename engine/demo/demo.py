@@ -18,7 +18,7 @@ __all__ = ["DATASET", "SCORES", "SIZES", "Demo"]
 DATASET = "demo"
 #: Percents of the train split that the models are fine-tuned on.
 SIZES = (10, 30, 50, 100)
-#: The main score of each task.
+#: The tasks of the demo, and the main score of each.
 SCORES = {"ner": "entity_f1", "nli": "accuracy"}
 
 
@@ -97,7 +97,7 @@ class Demo:
             spec = result.inputs["checkpoint"]
             score = result.load()[SCORES[spec["task"]]].sel(split="test")
             found[spec["task"], spec["model"], spec["training_size"]] = score.item()
-        for task in TASKS:
+        for task in SCORES:
             for model in MODELS:
                 yield task, model, {size: found[task, model, size] for size in SIZES}
 
