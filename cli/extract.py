@@ -106,7 +106,7 @@ def task_head_note(name: str, head: str, what: str) -> str:
 def _losses(plan: "ExtractionPlan") -> Iterator[str]:
     yield from (f"{plan.corpus.name}: {remark}" for remark in plan.corpus.remarks)
     for split, notes in plan.corpus.notes.items():
-        if split in plan.request.splits and (counted := phrase(notes)):
+        if split in plan.corpus.splits and (counted := phrase(notes)):
             yield f"{plan.corpus.name}, {split}: {counted}"
     for run in plan.runs:
         # Training sizes of a model share their encoding, and their notes are written once.

@@ -9,7 +9,7 @@ from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.demo.models import MODELS
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.store import Store
 
@@ -75,6 +75,7 @@ class Demo:
         return ExtractionRequest(
             **self._shared(task, models),
             training_sizes=(0, *SIZES),
+            splits=DEFAULT_SPLITS,
             # Pairs are probed and compared as they were fine-tuned: encoded together.
             views=(TASKS[task].whole_view,),
             checkpoints=self.checkpoints,

@@ -249,7 +249,7 @@ def _is_finetuned(demo: Demo, model: str, request: FinetuneRequest) -> bool:
 
 
 def _is_extracted(demo: Demo, model: str, request: ExtractionRequest) -> bool:
-    parts = product(request.training_sizes, request.all_views, request.splits)
+    parts = product(request.training_sizes, request.all_views, request.splits or ())
     keys = (RunKey(request.task, DATASET, model, size, request.seed, view, split) for size, view, split in parts)
     return all(_complete(demo.store, key) for key in keys)
 

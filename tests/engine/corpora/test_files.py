@@ -148,7 +148,7 @@ def test_a_split_that_is_not_asked_for_is_not_read(tmp_path: Path) -> None:
 def test_a_split_that_does_not_exist(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"train.conll": CONLL, "dev.conll": CONLL})
     text = message("ner", folder, splits=["train", "test"])
-    assert "no split 'test' (it has train, validation); leave it out of split, or name its file in split_files" in text
+    assert "no split 'test' (it has train, validation); name others in split, or its file in split_files" in text
 
 
 def test_missing_folder_is_shown_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
