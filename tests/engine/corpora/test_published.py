@@ -16,7 +16,7 @@ from reading import in_splits, read, write
 from biocache.cli.extract import extract
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.readers import read_corpus
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.request import build, settings_of
 
 CHEMICAL = "Naloxone\tB-Chemical\nreverses\tO\n\nIt\tO\nis\tO\nlithium\tB-Chemical\nchloride\tI-Chemical\n"
@@ -357,7 +357,7 @@ def test_the_commands_of_the_readme_read_what_they_name(tmp_path: Path) -> None:
         folder = write(tmp_path / re.sub(r"\W+", "-", name), SHAPES[name])
         command = extract.make_context("extract", shlex.split(options.replace("FOLDER", str(folder))))
         request = build(ExtractionRequest, {k: v for k, v in command.params.items() if k in SETTINGS})
-        corpus = read_corpus(request.task, request.dataset, splits=request.splits, reading=request.reading)
+        corpus = read_corpus(request.task, request.dataset, usual_splits=DEFAULT_SPLITS, reading=request.reading)
         assert list(corpus.splits) == ["train", "test"], name
         assert all(one.tags or one.label is not None for part in corpus.splits.values() for one in part), name
 
