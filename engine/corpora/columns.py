@@ -65,7 +65,7 @@ def choose_columns(table: Table, task: Task, reading: ReadingRequest) -> Columns
         guessed |= _guess_label(table, task, taken)
     taken = {**found, **guessed}
     for field, names in (("id", ID_COLUMNS), ("group", GROUP_COLUMNS)):
-        if field not in taken and not table.head:
+        if field not in taken and not table.head and "words" not in table.fixed:
             rest = [column for column in table.columns if column not in taken.values()]
             guessed |= {field: rest_named[0]} if (rest_named := _of_names(rest, names)) else {}
     chosen = {**found, **guessed}

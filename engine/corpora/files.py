@@ -174,8 +174,9 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     DataError
         If there is no such folder or file, or no file of a split in it.
     """
-    if not source.exists():
-        raise DataError(f"{resolved(source)}: does not exist; pass {_wanted(task)}")
+    if not source.is_file() and not source.is_dir():
+        problem = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise DataError(f"{resolved(source)}: {problem}; pass {_wanted(task)}")
     folder = source if source.is_dir() else source.parent
     given = {split: [str(_named(folder, name)) for name in names] for split, names in named.items()}
     formats, remarks = _FORMATS[task.labelled], []
@@ -209,7 +210,10 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
 
 def _data_in(folder: Path, task: Task) -> list[Path]:
     """Return the files, and folders of brat, that may be splits."""
-    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+    try:
+        paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); check the folder's permissions") from None
     files = [path for path in paths if path.is_file() and not is_no_data(path)]
     files = [path for path in files if format_of(path) in _FORMATS[task.labelled]]
     # Beside a folder of brat, one with texts alone is a split without annotations.

@@ -1,5 +1,6 @@
 """Which files are which splits, what is said of the others, and what is refused and when."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,21 @@ def test_a_split_that_does_not_exist(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"train.conll": CONLL, "dev.conll": CONLL})
     text = message("ner", folder, splits=["train", "test"])
     assert "no split 'test' (it has train, validation); name others in split, or its file in split_files" in text
+
+
+def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert message("ner", tmp_path / "pipe").startswith(f"{tmp_path}/pipe: is neither a file nor a folder;")
+
+
+def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "x", {"train.conll": CONLL})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert message("nli", folder) == f"{folder}: cannot be read (Permission denied); check the folder's permissions"
 
 
 def test_missing_folder_is_shown_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

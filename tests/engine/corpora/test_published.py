@@ -18,6 +18,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.request import build, settings_of
+from biocache.store.errors import DataError
 
 CHEMICAL = "Naloxone\tB-Chemical\nreverses\tO\n\nIt\tO\nis\tO\nlithium\tB-Chemical\nchloride\tI-Chemical\n"
 MTL = ("train", "devel", "test", "train_dev")
@@ -306,6 +307,17 @@ def test_run_glue_csv(tmp_path: Path) -> None:
     content = 'sentence1,sentence2,label\n"He said ""so"", twice.","Two\nlines.",1\n"a;b",c,0\n'
     corpus = read("nli", write(tmp_path / "x", in_splits("{}.csv", content)))
     assert shown(corpus) == [('He said "so", twice. | Two lines.', "1"), ("a;b | c", "0")]
+
+
+def test_an_unknown_header_is_no_sample(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"train.csv": "links,rechts,Urteil\nZellen wachsen .,Ja .,ja\nJa,Nein,nein\n"})
+    with pytest.raises(DataError, match=r"train.csv:1: no column of premise .*\(it has links, rechts, Urteil\);"):
+        read("nli", folder)
+    assert shown(read("nli", folder, pair_columns=["1", "2"], label_column="3"))[1] == ("Ja | Nein", "nein")
+    folder = write(tmp_path / "y", {"train.csv": "Ja,ja\nZellen wachsen .,nein\n1,ja\n"})
+    assert shown(read("text", folder, text_column="1", label_column="2"))[0] == ("Zellen wachsen .", "nein")
+    folder = write(tmp_path / "z", {"train.txt": "Titel\nZellen wachsen .\nSie wachsen .\n"})
+    assert [text for text, _ in shown(read("text", folder))] == ["Titel", "Zellen wachsen .", "Sie wachsen ."]
 
 
 def test_options_name_what_no_table_knows(tmp_path: Path) -> None:

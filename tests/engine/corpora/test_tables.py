@@ -53,6 +53,14 @@ def test_json(tmp_path: Path, suffix: str, content: str) -> None:
     assert shown(read("nli", write(tmp_path / "x", {f"train.{suffix}": content}))) == EXPECTED
 
 
+def test_columns_that_begin_late(tmp_path: Path) -> None:
+    lines = [json.dumps({"premise": f"a{at}", "hypothesis": "b"}) for at in range(1500)]
+    lines.append(json.dumps({"premise": "c", "hypothesis": "d", "label": "yes"}))
+    corpus = read("nli", write(tmp_path / "x", {"train.jsonl": "\n".join(lines)}))
+    assert [one.label for one in corpus.splits["train"][-2:]] == [None, "yes"]
+    assert corpus.notes == {"train": {"unlabelled": 1500}}
+
+
 def test_one_object_is_one_record(tmp_path: Path) -> None:
     for content in (json.dumps(ROWS[0]), json.dumps(ROWS[0], indent=1)):
         assert shown(read("nli", write(tmp_path / "x", {"train.json": content}))) == EXPECTED[:1]

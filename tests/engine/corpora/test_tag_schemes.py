@@ -4,10 +4,10 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE1, IOE2, Entities
+from seqeval.scheme import BILOU, IOB2, IOBES, IOE2, Entities
 
 from biocache.engine.corpora.tag_schemes import (
     SCHEMES,
@@ -21,7 +21,9 @@ from biocache.engine.corpora.tag_schemes import (
 from biocache.store.errors import DataError
 
 TYPES = ("DNA", "RNA", "B-cell", "I-x")
-STRICT = {"IOB1": IOB1, "IOB2": IOB2, "IOBES": IOBES, "BILOU": BILOU, "IOE1": IOE1, "IOE2": IOE2}
+# Of IOB1 and IOE1, seqeval is stricter than the scheme: it finds no entity that touches one of another type.
+STRICT = {"IOB2": IOB2, "IOBES": IOBES, "BILOU": BILOU, "IOE2": IOE2}
+FEW = settings(max_examples=30)
 
 
 @st.composite
@@ -47,6 +49,7 @@ def lossless(spans: list[tuple[str, int, int]], scheme: str) -> bool:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@FEW
 @given(MANY)
 def test_spans_are_the_same_before_and_after(scheme: str, many: list[tuple[list[tuple[str, int, int]], int]]) -> None:
     for spans, length in many:
@@ -58,6 +61,7 @@ def test_spans_are_the_same_before_and_after(scheme: str, many: list[tuple[list[
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@FEW
 @given(MANY)
 def test_what_is_recognised_has_nothing_to_repair(
     scheme: str, many: list[tuple[list[tuple[str, int, int]], int]]
@@ -89,6 +93,7 @@ def test_schemes_are_recognised(scheme: str, tags: list[str]) -> None:
 
 
 @pytest.mark.parametrize("scheme", STRICT)
+@FEW
 @given(sentences().filter(lambda one: one[1] > 0))
 def test_spans_are_those_that_seqeval_finds_strictly(
     scheme: str, sentence: tuple[list[tuple[str, int, int]], int]
@@ -96,9 +101,7 @@ def test_spans_are_those_that_seqeval_finds_strictly(
     spans, length = sentence
     written = write_tags(spans, length, scheme)
     (strict,) = Entities([written], STRICT[scheme]).entities
-    # Of a sentence in IOB1 or IOE1, seqeval is stricter than the scheme: it takes no entity after one of another type.
-    if scheme not in ("IOB1", "IOE1"):
-        assert [(one.tag, one.start, one.end) for one in strict] == spans_of(written)
+    assert [(one.tag, one.start, one.end) for one in strict] == spans_of(written) == spans
 
 
 @given(PREFIXED)
