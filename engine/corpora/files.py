@@ -32,6 +32,11 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
     "samples": _TABLE_FORMATS,
 }
 _BINARY = frozenset({".parquet", ".arrow"})
+# Files that a name of a split makes no split: code, settings, notes, figures, models.
+_NO_CORPUS = frozenset(
+    {".py", ".ipynb", ".sh", ".md", ".rst", ".log", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".pdf", ".png", ".svg"}
+    | {".html", ".bin", ".pt", ".safetensors"}
+)
 _SHARD = re.compile(r"-\d+-of-\d+\Z")
 
 
@@ -181,7 +186,9 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     given = {split: [str(_named(folder, name)) for name in names] for split, names in named.items()}
     formats, remarks = _FORMATS[task.labelled], []
     if source.is_dir() and not (task.labels_words and holds_annotations(source)):
-        paths = _data_in(folder, task)
+        paths, others = _data_in(folder, task)
+        if others:
+            remarks.append(f"{', '.join(others)} not read: no format of {task.name}")
         taken = {name for names in given.values() for name in names}
         stems = {str(path): _stem(path) for path in paths if str(path) not in taken}
         found = assign_splits(stems, stems=stems, formats=formats)
@@ -208,8 +215,8 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     return Found(names, refusals, unread), remarks
 
 
-def _data_in(folder: Path, task: Task) -> list[Path]:
-    """Return the files, and folders of brat, that may be splits."""
+def _data_in(folder: Path, task: Task) -> tuple[list[Path], list[str]]:
+    """Return the files, and folders of brat, that may be splits; and names of splits in formats that are not read."""
     try:
         paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
     except OSError as error:
@@ -218,7 +225,10 @@ def _data_in(folder: Path, task: Task) -> list[Path]:
     files = [path for path in files if format_of(path) in _FORMATS[task.labelled]]
     # Beside a folder of brat, one with texts alone is a split without annotations.
     folders = [path for path in paths if holds_texts(path)]
-    return [*files, *folders] if task.labels_words and any(map(looks_like_brat, folders)) else files
+    if task.labels_words and any(map(looks_like_brat, folders)):
+        files += folders
+    others = [path for path in paths if path not in files and splits_named(_stem(path)) and not is_no_data(path)]
+    return files, [path.name for path in others if path.suffix.lower() not in _NO_CORPUS]
 
 
 def _stem(path: Path) -> str:

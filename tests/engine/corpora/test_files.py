@@ -55,6 +55,15 @@ def test_a_plain_name_goes_before_a_longer_one_and_the_others_are_named(tmp_path
     assert corpus.remarks == ("old_test.tsv, other.conll, train_dev.tsv are not read; --split-files can name it",)
 
 
+def test_splits_of_other_formats_are_named(tmp_path: Path) -> None:
+    files = {"train.jsonl": pair(), "test.xlsx": b"x", "dev.conll": CONLL, "test.py": "x", "train.log": "x"}
+    folder = write(tmp_path / "x", files)
+    write(folder / "valid", {"a.txt": "x"})
+    corpus = read("nli", folder)
+    assert list(corpus.splits) == ["train"]
+    assert corpus.remarks == ("dev.conll, test.xlsx, valid not read: no format of nli",)
+
+
 def test_of_files_of_one_name_one_format_is_read(tmp_path: Path) -> None:
     files = in_splits("snli_1.0_{}.jsonl", pair()) | in_splits("snli_1.0_{}.txt", "gold_label\tx\n")
     corpus = read("nli", write(tmp_path / "x", files))
