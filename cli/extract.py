@@ -14,11 +14,12 @@ from biocache.engine.request import build
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
+    from biocache.engine.corpora.base import Corpus
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
     from biocache.store.storage import Storage
 
-__all__ = ["extract", "phrase", "print_reports", "task_head_note"]
+__all__ = ["corpus_notes", "extract", "phrase", "print_reports", "task_head_note"]
 
 _ENCODING_NOTES = ("samples_truncated", "words_lost")
 _PHRASES = {
@@ -103,11 +104,17 @@ def task_head_note(name: str, head: str, what: str) -> str:
     return f"model {name} is not just pre-trained: its configuration names a task head ({head}); {what}"
 
 
+def corpus_notes(corpus: "Corpus") -> Iterator[str]:
+    """Yield what a user should know of the reading of a corpus: remarks, and counts by split."""
+    yield from (f"{corpus.name}: {remark}" for remark in corpus.remarks)
+    for split, notes in corpus.notes.items():
+        # Of samples that were skipped, a remark names the places.
+        if counted := phrase({name: count for name, count in notes.items() if name != "empty_samples"}):
+            yield f"{corpus.name}, {split}: {counted}"
+
+
 def _losses(plan: "ExtractionPlan") -> Iterator[str]:
-    yield from (f"{plan.corpus.name}: {remark}" for remark in plan.corpus.remarks)
-    for split, notes in plan.corpus.notes.items():
-        if split in plan.request.splits and (counted := phrase(notes)):
-            yield f"{plan.corpus.name}, {split}: {counted}"
+    yield from corpus_notes(plan.corpus)
     for run in plan.runs:
         # Training sizes of a model share their encoding, and their notes are written once.
         if counted := phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):

@@ -52,6 +52,7 @@ def finetune(store: "Storage", *, as_json: bool, **settings: Any) -> None:
                 request,
                 on_progress=lambda at: bars.update(at.checkpoint, at.steps_done, at.steps_total),
                 on_checkpoint=lambda checkpoint, found: finished.append((checkpoint, found)),
+                on_corpus=lambda corpus: bars.notes(f"{corpus.name}: {remark}" for remark in corpus.remarks),
             )
     for line in dict.fromkeys(line for checkpoint, _ in finished for line in _warnings(checkpoint)):
         note(line)

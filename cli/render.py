@@ -191,6 +191,7 @@ class Bars:
         console = Console(stderr=True, highlight=False, emoji=False)
         self._unit = unit
         self._tasks: dict[str, Any] = {}
+        self._noted: set[str] = set()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -218,6 +219,15 @@ class Bars:
         """Write a line to stdout, with the bars hidden meanwhile."""
         self._progress.stop()
         echo(text)
+        self._progress.start()
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Write notes to stderr, each once, with the bars hidden meanwhile."""
+        self._progress.stop()
+        for text in texts:
+            if text not in self._noted:
+                self._noted.add(text)
+                note(text)
         self._progress.start()
 
     def update(self, run: str, done: int, total: int, unit: str | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from biocache.cli.extract import corpus_notes
 from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.render import Bars, echo, note, print_facts, print_fields, print_json
 from biocache.engine.extraction.request import ExtractionRequest
@@ -60,6 +61,7 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
             store,
             request,
             on_progress=lambda step, what, done, total: bars.update(what, done, total, _UNITS[step.kind]),
+            on_corpus=lambda corpus: bars.notes(corpus_notes(corpus)),
         )
     _print_outcomes(outcomes, as_json=as_json)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]

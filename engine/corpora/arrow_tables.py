@@ -131,9 +131,10 @@ def _values(column: Any) -> list[Any]:
 def _file_table(path: Path, schema: Callable[[], Any], batches: Batches) -> Table:
     try:
         known = schema()
+        names, class_names = tuple(known.names), _class_names(known)
     except Exception as error:
         _refuse(f"{path}:1", 0, error)
-    return _table(f"{path}:1", tuple(known.names), batches, _class_names(known))
+    return _table(f"{path}:1", names, batches, class_names)
 
 
 def _refuse(place: str, row: int, error: Exception) -> NoReturn:

@@ -9,7 +9,7 @@ from biocache.engine.corpora.sentences import parsed_list
 from biocache.engine.corpora.table import GROUP, MISSING, Table, normalised
 from biocache.engine.corpora.task import Row, Task
 from biocache.store.errors import DataError
-from biocache.store.text import shown
+from biocache.store.text import printable, shown
 
 __all__ = ["ID_COLUMNS", "Columns", "choose_columns", "known_names", "read_rows"]
 
@@ -65,7 +65,7 @@ def choose_columns(table: Table, task: Task, reading: ReadingRequest) -> Columns
         guessed |= _guess_label(table, task, taken)
     taken = {**found, **guessed}
     for field, names in (("id", ID_COLUMNS), ("group", GROUP_COLUMNS)):
-        if field not in taken and not table.head:
+        if field not in taken and not table.head and "words" not in table.fixed:
             rest = [column for column in table.columns if column not in taken.values()]
             guessed |= {field: rest_named[0]} if (rest_named := _of_names(rest, names)) else {}
     chosen = {**found, **guessed}
@@ -106,7 +106,7 @@ def _has(columns: Sequence[str]) -> str:
     own = [column for column in columns if column != GROUP]
     if own and all(column.isdecimal() for column in own):
         return f"it has {len(own)} without names, numbered from 1"
-    return f"it has {', '.join(own) or 'none'}"
+    return f"it has {printable(', '.join(own)) or 'none'}"
 
 
 def _of_names(columns: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -178,7 +178,7 @@ def _remark(table: Table, task: Task, chosen: Mapping[str, str], guessed: set[st
     only = numbered and count == (len(task.texts) if table.head else len(fields))
     missing = task.label_field not in chosen
     what = " and ".join(filter(None, [", ".join(fields[:-1]), fields[-1]]))
-    where = f"columns {', '.join(columns)}" if numbered else ", ".join(columns)
+    where = f"columns {', '.join(columns)}" if numbered else printable(", ".join(columns))
     doubtful = bool(guessed & {*fields}) and not ((plain or only) and not rivals)
     said = [f"read {what} from {where}"] if doubtful else []
     if missing:
@@ -216,8 +216,9 @@ def read_rows(table: Table, columns: Columns, task: Task, class_names: Sequence[
     names = table.class_names.get(columns.names.get(label, ""), class_names)
     for place, values in table.rows(list(columns.names.values())):
         row = {field: value for field, value in zip(fields, values, strict=True) if value is not MISSING}
-        if task.labels_words:
-            row |= {field: parsed_list(value) for field, value in row.items() if field in own and type(value) is str}
+        for field in own if task.labels_words else ():
+            if isinstance(row.get(field), str):
+                row[field] = parsed_list(str(row[field]))
         value = row.get(label)
         if value is not None and names is not None:
             if isinstance(value, list) and task.labels_words:

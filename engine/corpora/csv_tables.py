@@ -1,6 +1,7 @@
 """Files of comma- or tab-separated values, with a header or without."""
 
 import csv
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ __all__ = ["open_csv"]
 _DOCUMENT = "###"
 _DELIMITERS = ",;\t|"
 _HEAD = 200
+_NAME = re.compile(r"[^\W\d][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class _Dialect:
 def open_csv(path: Path, names: frozenset[str], *, tabs: bool) -> Table:
     """Return the rows of a file of separated values as a table.
 
-    The first row is a header where one of its cells is the name of a known column. Quotation marks are read as quotes
+    The first row is a header where one of its cells is the name of a known column, or where it is of names and the
+    rows below it have texts; then columns have names that only a user can tell. Quotation marks are read as quotes
     in a file of commas; in a file of tabs, only where all are in pairs around whole cells, because many such files
     are written without quoting. Lines ``###ID``, as PubMed RCT has them, begin a document.
 
@@ -62,10 +65,9 @@ def open_csv(path: Path, names: frozenset[str], *, tabs: bool) -> Table:
     first = next((line for line in read_lines(path) if line.strip() and not line.startswith(_DOCUMENT)), "")
     delimiter = "\t" if tabs else max(_DELIMITERS, key=first.count)
     dialect = _Dialect(delimiter, quoted=not tabs or _is_quoted(path))
-    notes: Counter[str] = Counter()
     head = [tuple(cells) for _, _, cells in islice(_rows(path, dialect), _HEAD)]
     count = len(head[0]) if head else 0
-    header = bool(head) and _is_header(head[0], names)
+    header = bool(head) and (_is_header(head[0], names) or _looks_like_header(head))
     columns = tuple(cell.strip() for cell in head[0]) if header else tuple(str(at) for at in range(1, count + 1))
     if header:
         columns = _repaired(path, columns)
@@ -87,7 +89,6 @@ def open_csv(path: Path, names: frozenset[str], *, tabs: bool) -> Table:
         rows,
         head=() if header else tuple(head),
         fixed={"group": GROUP} if grouped else {},
-        notes=notes,
         remarks=remarks,
     )
 
@@ -144,6 +145,17 @@ def _is_quoted(path: Path) -> bool:
 def _is_header(cells: Sequence[str], names: frozenset[str]) -> bool:
     known = [normalised(cell) in names or cell.strip() in names for cell in cells]
     return any(known) and all(len(cell) < 60 for cell in cells)
+
+
+def _looks_like_header(head: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first row is of names, and each column below it that has texts begins with a name."""
+    first, rows = head[0], [row for row in head[1:] if len(row) == len(head[0])]
+    if len(first) < 2 or not rows or len({*first}) < len(first):
+        return False
+    if not all(_NAME.fullmatch(cell.strip()) for cell in first):
+        return False
+    # Some text is a single word, such as "Yes".
+    return any(sum(" " in row[at].strip() for row in rows) * 2 >= len(rows) for at in range(len(first)))
 
 
 def _repaired(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:

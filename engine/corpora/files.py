@@ -32,6 +32,11 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
     "samples": _TABLE_FORMATS,
 }
 _BINARY = frozenset({".parquet", ".arrow"})
+# Files that a name of a split makes no split: code, settings, notes, figures, models.
+_NO_CORPUS = frozenset(
+    {".py", ".ipynb", ".sh", ".md", ".rst", ".log", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".pdf", ".png", ".svg"}
+    | {".html", ".bin", ".pt", ".safetensors"}
+)
 _SHARD = re.compile(r"-\d+-of-\d+\Z")
 
 
@@ -174,13 +179,16 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
     DataError
         If there is no such folder or file, or no file of a split in it.
     """
-    if not source.exists():
-        raise DataError(f"{resolved(source)}: does not exist; pass {_wanted(task)}")
+    if not source.is_file() and not source.is_dir():
+        problem = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise DataError(f"{resolved(source)}: {problem}; pass {_wanted(task)}")
     folder = source if source.is_dir() else source.parent
     given = {split: [str(_named(folder, name)) for name in names] for split, names in named.items()}
     formats, remarks = _FORMATS[task.labelled], []
     if source.is_dir() and not (task.labels_words and holds_annotations(source)):
-        paths = _data_in(folder, task)
+        paths, others = _data_in(folder, task)
+        if others:
+            remarks.append(f"{', '.join(others)} not read: no format of {task.name}")
         taken = {name for names in given.values() for name in names}
         stems = {str(path): _stem(path) for path in paths if str(path) not in taken}
         found = assign_splits(stems, stems=stems, formats=formats)
@@ -200,21 +208,27 @@ def find_files(source: Path, task: Task, named: Mapping[str, Sequence[str]]) -> 
         raise DataError(
             f"{resolved(source)}: no {task.name} file here whose name tells its split; {_advice(found, task)}"
         )
-    replaced = [name for split in given for name in found.names.get(split, ())]
+    replaced = [name for split, own in given.items() for name in found.names.get(split, ()) if name not in own]
     unread = sorted(Path(name).name for name in (*found.unread, *replaced))
     if unread:
         remarks.append(f"{', '.join(unread)} {'is' if len(unread) == 1 else 'are'} not read; --split-files can name it")
     return Found(names, refusals, unread), remarks
 
 
-def _data_in(folder: Path, task: Task) -> list[Path]:
-    """Return the files, and folders of brat, that may be splits."""
-    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+def _data_in(folder: Path, task: Task) -> tuple[list[Path], list[str]]:
+    """Return the files, and folders of brat, that may be splits; and names of splits in formats that are not read."""
+    try:
+        paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); check the folder's permissions") from None
     files = [path for path in paths if path.is_file() and not is_no_data(path)]
     files = [path for path in files if format_of(path) in _FORMATS[task.labelled]]
     # Beside a folder of brat, one with texts alone is a split without annotations.
     folders = [path for path in paths if holds_texts(path)]
-    return [*files, *folders] if task.labels_words and any(map(looks_like_brat, folders)) else files
+    if task.labels_words and any(map(looks_like_brat, folders)):
+        files += folders
+    others = [path for path in paths if path not in files and splits_named(_stem(path)) and not is_no_data(path)]
+    return files, [path.name for path in others if path.suffix.lower() not in _NO_CORPUS]
 
 
 def _stem(path: Path) -> str:

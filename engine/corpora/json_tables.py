@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +15,6 @@ from biocache.store.text import shown
 
 __all__ = ["open_json"]
 
-# Records whose keys are the columns.
-_HEAD = 1000
 _SPACE = " \t\r\n"
 # Questions of BioASQ whose answer is no class; those of the type yesno are read.
 _OTHER_QUESTIONS = ("factoid", "list", "summary")
@@ -40,7 +37,7 @@ def open_json(path: Path) -> Table:
     Raises
     ------
     DataError
-        If the file cannot be read or begins with no record; and while rows are read, if another is malformed.
+        If the file cannot be read, or a record is malformed.
     """
     by_line = _is_lines(path)
     notes: Counter[str] = Counter()
@@ -49,8 +46,9 @@ def open_json(path: Path) -> Table:
         return _records_of_lines(path) if by_line else _Document(path).records()
 
     columns: dict[str, None] = {}
-    for _, record in islice(records(), _HEAD):
-        columns.update(dict.fromkeys(record))
+    for _, record in records():
+        if not record.keys() <= columns.keys():
+            columns.update(dict.fromkeys(record))
     source = f"{path}:"
 
     def rows(wanted: Sequence[str]) -> Iterator[tuple[Place, Sequence[object]]]:

@@ -1,5 +1,6 @@
 """Named-entity recognition: sentences whose tags spell entities, in IOB2 whatever they were written in."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -33,11 +34,8 @@ def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> 
     """
     first = {tag: place for part in reversed([*read.values()]) for tag, place in part.first.items()}
     written, lacks = with_prefixes(first)
-    by_split: dict[str, list[Tags]] = {
-        split: [[written[tag] for tag in one.tags] for one in part.samples if one.tags is not None]
-        for split, part in read.items()
-    }
-    scheme = recognise([tags for sentences in by_split.values() for tags in sentences])
+    by_split = {split: _sequences(part, written) for split, part in read.items()}
+    scheme = recognise(sum(by_split.values(), Counter()))
     if not scheme:
         by_prefix = {str(written[tag])[0]: tag for tag in reversed([*first]) if tag != OUTSIDE}
         prefix, tag = max(by_prefix.items())
@@ -50,6 +48,14 @@ def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> 
         part.notes["repaired_tags"] = repairs
     said = [f"tags have {lacks}"] if lacks else []
     return said if scheme == "IOB2" else [f"tags are {scheme}, converted to IOB2", *said]
+
+
+def _sequences(part: ReadSplit, written: Mapping[str | None, str | None]) -> Counter[Tags]:
+    """Return the distinct sequences of tags of a split, with prefixes and types, and how often each is there."""
+    counts = Counter(one.tags for one in part.samples if one.tags is not None)
+    if all(tag == other for tag, other in written.items()):
+        return Counter(counts)
+    return Counter({tuple(written[tag] for tag in tags): count for tags, count in counts.items()})
 
 
 def _convert(part: ReadSplit, written: Mapping[str | None, str | None]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocache.engine.corpora.base import TASKS, Corpus
+from biocache.engine.corpora.base import SPLITS, TASKS, Corpus
 from biocache.engine.corpora.duplicates import count_duplicates
 from biocache.engine.corpora.files import stem_of
 from biocache.engine.corpora.request import ReadingRequest
@@ -42,6 +42,7 @@ def read_corpus(
     dataset: str | None,
     *,
     splits: Sequence[str] | None = None,
+    usual_splits: Sequence[str] = SPLITS,
     limit: int | None = None,
     reading: ReadingRequest | None = None,
 ) -> Corpus:
@@ -55,7 +56,9 @@ def read_corpus(
         A local folder or file, whose name becomes the dataset's; a hub id, whose last part does, in lower case;
         ``NAME=FOLDER`` or ``NAME=HUB_ID`` to choose the name; None for the task's default.
     splits
-        The splits to read; None for all that exist. Others are not opened.
+        The splits to read; None for those of `usual_splits` that exist. Others are not opened.
+    usual_splits
+        The splits that are read where none is asked for; at least one must exist.
     limit
         Most samples to keep of every split, from its start.
     reading
@@ -79,7 +82,7 @@ def read_corpus(
     reading.refuse_unfit(task)
     location, kind = locate(task, dataset), TASKS[task]
     source = find_source(location.place, kind, reading)
-    read = {split: source.read(split, kind, reading) for split in source.splits(splits)}
+    read = {split: source.read(split, kind, reading) for split in source.splits(splits, usual_splits)}
     remarks = [*source.remarks, *_said(read), *kind.settle(read, reading.label_type)]
     count_duplicates(read)
     place = location.place

@@ -123,9 +123,9 @@ class CorpusRequest(Request):
     Attributes
     ----------
     task
-        A name in `TASKS`: ``ner`` or ``nli``.
+        A name in `TASKS`: ``ner``, ``tokens``, ``nli`` or ``text``.
     dataset
-        Folder, hub id, ``NAME=FOLDER|HUB_ID``, or None for the task's default.
+        Folder, file, hub id, ``NAME=...`` of one of them, or None for the task's default.
     reading
         How the corpus is read where its files do not tell.
     models

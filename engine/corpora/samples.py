@@ -45,7 +45,7 @@ class Collector:
         if not all(texts):
             self._skipped.append(row.place)
             return
-        identifier = "" if self._no_ids else self._id(row)
+        identifier = self._numbered(len(self._samples)) if self._no_ids else self._id(row)
         self._samples.append(Sample(identifier, texts, label, tags, self._group(row)))
 
     def finish(self, notes: Counter[str]) -> ReadSplit:
@@ -60,8 +60,6 @@ class Collector:
         if not self._samples:
             what = "a word" if not self._skipped else f"a word, {len(self._skipped)} without one"
             raise DataError(f"{raw.place}: the {raw.name} split has no sample with {what}; give it at least one")
-        if self._no_ids:
-            self._samples = [replace(one, id=f"{raw.name}-{at}") for at, one in enumerate(self._samples)]
         if self._skipped:
             notes["empty_samples"] = len(self._skipped)
             some = ", ".join(place.at() for place in self._skipped[:3])
@@ -83,7 +81,7 @@ class Collector:
         return sys.intern(_text_of(value, row))
 
     def _id(self, row: Row) -> str:
-        """Return the id of a row; empty from the first row on where the column is no column of ids."""
+        """Return the id of a row: its own, or its number where the column is no column of ids."""
         column, value = self._raw.columns["id"], row.fields.get("id")
         if value is None or value == "":
             return self._refuse(row, f"no {column}, which other rows have", "give it to all rows or none")
@@ -106,7 +104,11 @@ class Collector:
         self._remarks.append(f"samples are numbered: {row.place.at()}: {problem}")
         self._ids.clear()
         self._places.clear()
-        return ""
+        self._samples = [replace(one, id=self._numbered(at)) for at, one in enumerate(self._samples)]
+        return self._numbered(len(self._samples))
+
+    def _numbered(self, number: int) -> str:
+        return f"{self._raw.name}-{number}"
 
 
 def _text_of(value: object, row: Row) -> str:

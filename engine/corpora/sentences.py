@@ -4,6 +4,7 @@ import ast
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from biocache.engine.corpora.labels import UNLABELLED
 from biocache.engine.corpora.samples import Collector, encodable
@@ -38,9 +39,7 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
         If words or tags are not text, differ in number, if a word is empty or holds white space, or if there is no
         sentence.
     """
-    collector = Collector(raw)
-    first: dict[str, str] = {}
-    known: dict[object, str | None] = {}
+    collector, reader = Collector(raw), _TagReader()
     for row in raw.rows:
         words = _items(row, "words", raw)
         tags = _items(row, "tags", raw) if row.fields.get("tags") is not None else None
@@ -48,11 +47,9 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
             problem = f"{len(words)} words but {len(tags)} tags"
             raise DataError(f"{row.place.at()}: {problem}; give every word one tag")
         _check_words(row, words)
-        kept = None if tags is None else tuple(_tag(tag, at, row.place, known, first) for at, tag in enumerate(tags))
-        has_tags = kept is not None and any(tag is not None for tag in kept)
-        collector.add(row, (tuple(words),), tags=kept if has_tags else None)
+        collector.add(row, (tuple(words),), tags=None if tags is None else reader.read(row.place, tags))
     read = collector.finish(Counter())
-    read.first = first
+    read.first = reader.first
     return read
 
 
@@ -82,23 +79,43 @@ def parsed_list(text: str) -> object:
     return text.split()
 
 
-def _tag(tag: object, offset: int, place: Place, known: dict[object, str | None], first: dict[str, str]) -> str | None:
-    """Return a tag without white space around it, None for none; and note the first place of each."""
-    if type(tag) is str and tag in known:
-        return known[tag]
-    if tag is None or (not isinstance(tag, str) and tag in (-1, -100)):
-        return None
-    if isinstance(tag, int):
-        problem = f"class {tag} is a plain number and nothing names the classes"
-        raise DataError(f"{place.at(offset)}: {problem}; name them in a file labels.txt beside it, one a line from 0")
-    if not isinstance(tag, str):
-        raise DataError(f"{place.at(offset)}: {shown(tag)} among the tags is not text; give tags as strings")
-    stripped = tag.strip()
-    kept = None if stripped in UNLABELLED or stripped in ("-1", "-100") else stripped
-    if kept is not None:
-        first.setdefault(kept, place.at(offset))
-    known[tag] = kept
-    return kept
+class _TagReader:
+    """Reads the tags of sentences; sequences of tags repeat, and each is checked and kept once."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}
+        self._known: dict[str, str | None] = {}
+        self._sequences: dict[tuple[object, ...], tuple[str | None, ...] | None] = {}
+
+    def read(self, place: Place, tags: list[str]) -> tuple[str | None, ...] | None:
+        """Return the tags of a sentence; None where no word has one."""
+        whole = tuple(tags)
+        # A list among the tags has no hash: it is refused below.
+        with suppress(KeyError, TypeError):
+            return self._sequences[whole]
+        kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
+        found = kept if any(tag is not None for tag in kept) else None
+        return self._sequences.setdefault(kept if kept == whole else whole, found)
+
+    def _tag(self, tag: object, offset: int, place: Place) -> str | None:
+        """Return a tag without white space around it, None for none; and note the first place of each."""
+        if tag is None or (not isinstance(tag, str) and tag in (-1, -100)):
+            return None
+        if isinstance(tag, int):
+            problem = f"class {tag} is a plain number and nothing names the classes"
+            raise DataError(
+                f"{place.at(offset)}: {problem}; name them in a file labels.txt beside it, one a line from 0"
+            )
+        if not isinstance(tag, str):
+            raise DataError(f"{place.at(offset)}: {shown(tag)} among the tags is not text; give tags as strings")
+        if tag in self._known:
+            return self._known[tag]
+        stripped = tag.strip()
+        kept = None if stripped in UNLABELLED or stripped in ("-1", "-100") else stripped
+        if kept is not None:
+            self.first.setdefault(kept, place.at(offset))
+        self._known[tag] = kept
+        return kept
 
 
 def _check_words(row: Row, words: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from biocache.engine.corpora.request import ReadingRequest
 from biocache.engine.corpora.table import Table
 from biocache.engine.corpora.task import SPLITS, RawSplit, ReadSplit, Task
 from biocache.store.errors import DataError, SettingError
-from biocache.store.text import shown
+from biocache.store.text import printable, shown
 
 __all__ = ["Source", "find_source"]
 
@@ -43,26 +43,27 @@ class Source:
     class_names: Sequence[str] | None
     remarks: tuple[str, ...]
 
-    def splits(self, wanted: Sequence[str] | None) -> list[str]:
-        """Return the splits to read: those that are asked for, or all that exist.
+    def splits(self, wanted: Sequence[str] | None, usual: Sequence[str]) -> list[str]:
+        """Return the splits to read: those that are asked for, or the usual ones that exist.
 
         Raises
         ------
         DataError
-            If one that is asked for does not exist, or cannot be told; or if there is none.
+            If one that is asked for does not exist, or cannot be told; or if none of the usual ones does.
         """
         have = [split for split in SPLITS if split in self.found.names]
-        for split in wanted if wanted is not None else SPLITS:
+        chosen = usual if wanted is None else wanted
+        for split in chosen:
             if split in self.found.refusals:
                 problem = self.found.refusals[split]
                 raise DataError(f"{self.place}: {problem}; name its file: --split-files={split}=FILE")
-        absent = [split for split in wanted or () if split not in have]
-        if absent:
+        absent = [split for split in chosen if split not in have]
+        if absent and (wanted is not None or len(absent) == len(usual)):
             raise DataError(
-                f"{self.place}: no split {shown(absent[0])} (it has {', '.join(have) or 'none'}); leave it out of "
-                "--split, or name its file in --split-files"
+                f"{self.place}: no split {' or '.join(map(shown, absent[:1] if wanted else absent))} "
+                f"(it has {', '.join(have) or 'none'}); name others in --split, or its file in --split-files"
             )
-        return [split for split in have if wanted is None or split in wanted]
+        return [split for split in have if split in chosen]
 
     def read(self, split: str, task: Task, reading: ReadingRequest) -> ReadSplit:
         """Read a split.
@@ -78,14 +79,15 @@ class Source:
             if own.names != columns[0].names:
                 raise DataError(
                     f"{table.place}: other columns than {tables[0].place} of the same split "
-                    f"({', '.join(own.names.values())}); name the columns, or give the files the same"
+                    f"({printable(', '.join(own.names.values()))}); name the columns, or give the files the same"
                 )
         rows = (
             row
             for table, own in zip(tables, columns, strict=True)
             for row in read_rows(table, own, task, self.class_names)
         )
-        part = task.read(RawSplit(split, tables[0].place, rows, columns[0].names, columns[0].asked))
+        shown_names = {field: printable(name) for field, name in columns[0].names.items()}
+        part = task.read(RawSplit(split, tables[0].place, rows, shown_names, columns[0].asked))
         for table in tables:
             part.notes.update(table.notes)
         said = [remark for table in tables for remark in table.remarks]

@@ -12,7 +12,7 @@ Ratinov, Roth 2009: Design Challenges and Misconceptions in Named Entity Recogni
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from biocache.store.errors import DataError
@@ -59,10 +59,10 @@ SCHEMES: Mapping[str, _Prefixes] = {
 _ALPHABETS = {name: {*prefixes} for name, prefixes in SCHEMES.items()} | {"IOB1": {*"IB"}, "IOE1": {*"IE"}}
 
 Span = tuple[str, int, int]
-Tags = Sequence[str | None]
+Tags = tuple[str | None, ...]
 
 
-def spans_of(tags: Tags) -> list[Span]:
+def spans_of(tags: Sequence[str | None]) -> list[Span]:
     """Return (type, begin, end) of the entities of a sentence, whatever the scheme of its tags; shape (word,)."""
     spans: list[Span] = []
     inside, ended = "", True
@@ -96,7 +96,7 @@ def write_tags(spans: Iterable[Span], length: int, scheme: str) -> list[str]:
     return tags
 
 
-def to_iob2(tags: Tags) -> list[str | None]:
+def to_iob2(tags: Sequence[str | None]) -> list[str | None]:
     """Return the tags of a sentence in IOB2; None stays None, and ends an entity; shape (word,)."""
     converted: list[str | None] = [None if tag is None else OUTSIDE for tag in tags]
     for kind, begin, end in spans_of(tags):
@@ -104,13 +104,13 @@ def to_iob2(tags: Tags) -> list[str | None]:
     return converted
 
 
-def recognise(sentences: Collection[Tags]) -> str:
+def recognise(sentences: Mapping[Tags, int]) -> str:
     """Return the scheme of some sentences: the first of `SCHEMES` with the fewest tags against its rules.
 
     Parameters
     ----------
     sentences
-        Tags of each sentence, each ``O``, None or a prefix, ``-`` and a type.
+        Tags of a sentence, each ``O``, None or a prefix, ``-`` and a type, and the number of sentences that have them.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def recognise(sentences: Collection[Tags]) -> str:
     return found
 
 
-def count_repairs(sentences: Iterable[Tags], scheme: str) -> int:
+def count_repairs(sentences: Mapping[Tags, int], scheme: str) -> int:
     """Return how many tags of some sentences are against the rules of a scheme, which would write them otherwise."""
-    return sum(_differences(tags, scheme) for tags in sentences)
+    return sum(_differences(tags, scheme) * count for tags, count in sentences.items())
 
 
 def _differences(tags: Tags, scheme: str) -> int:

@@ -102,7 +102,7 @@ def open_tagged_words(path: Path, conllu: bool = False) -> Table:
     elif shape.header:
         fixed = {"words": next(name for name in shape.names if normalised(name) in _WORDS)}
     else:
-        fixed = {"words": shape.names[0] if shape.names else "", "tags": last}
+        fixed = {"words": shape.names[0], "tags": last}
     fixed = {field: column for field, column in fixed.items() if column} | {"group": GROUP}
     return Table(f"{path}:1", (*shape.names, GROUP), rows, fixed=fixed, notes=notes)
 

@@ -9,7 +9,7 @@ from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.demo.models import MODELS
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.store import Store
 
@@ -18,7 +18,7 @@ __all__ = ["DATASET", "SCORES", "SIZES", "Demo"]
 DATASET = "demo"
 #: Percents of the train split that the models are fine-tuned on.
 SIZES = (10, 30, 50, 100)
-#: The main score of each task.
+#: The tasks of the demo, and the main score of each.
 SCORES = {"ner": "entity_f1", "nli": "accuracy"}
 
 
@@ -75,6 +75,7 @@ class Demo:
         return ExtractionRequest(
             **self._shared(task, models),
             training_sizes=(0, *SIZES),
+            splits=DEFAULT_SPLITS,
             # Pairs are probed and compared as they were fine-tuned: encoded together.
             views=(TASKS[task].whole_view,),
             checkpoints=self.checkpoints,
@@ -97,7 +98,7 @@ class Demo:
             spec = result.inputs["checkpoint"]
             score = result.load()[SCORES[spec["task"]]].sel(split="test")
             found[spec["task"], spec["model"], spec["training_size"]] = score.item()
-        for task in TASKS:
+        for task in SCORES:
             for model in MODELS:
                 yield task, model, {size: found[task, model, size] for size in SIZES}
 

@@ -18,8 +18,7 @@ from filelock import FileLock, Timeout
 from biocache import engine
 from biocache.engine.analysis import Found, find
 from biocache.engine.commands import command_line
-from biocache.engine.corpora.base import TASKS
-from biocache.engine.demo.demo import DATASET, Demo
+from biocache.engine.demo.demo import DATASET, SCORES, Demo
 from biocache.engine.demo.models import MODELS, write_model
 from biocache.engine.executor import Executor, Task
 from biocache.engine.extraction.request import ExtractionRequest
@@ -153,14 +152,14 @@ class _Maker:
         self._do(Step("corpora"), demo.corpus.is_dir(), self._write_corpora)
         missing = [name for name, place in demo.models.items() if not place.is_dir()]
         self._do(Step("pre-trained models"), not missing, lambda: self._write_models(missing))
-        for task in TASKS:
+        for task in SCORES:
             self._fill("finetune", task, demo.finetune_request, _is_finetuned)
-        for task in TASKS:
+        for task in SCORES:
             self._fill("extract", task, demo.extraction_request, _is_extracted)
-        for task in TASKS:
+        for task in SCORES:
             # In the processes that trained: small fits in threads of one process wait for each other.
             self._analyse("probe", task, demo.probe_request(task), self.executor)
-        for task in TASKS:
+        for task in SCORES:
             for model in MODELS:
                 self._analyse("compare-attention", f"{task} {model}", demo.attention_request(task, model), None)
         self._report()
@@ -250,7 +249,7 @@ def _is_finetuned(demo: Demo, model: str, request: FinetuneRequest) -> bool:
 
 
 def _is_extracted(demo: Demo, model: str, request: ExtractionRequest) -> bool:
-    parts = product(request.training_sizes, request.all_views, request.splits)
+    parts = product(request.training_sizes, request.all_views, request.splits or ())
     keys = (RunKey(request.task, DATASET, model, size, request.seed, view, split) for size, view, split in parts)
     return all(_complete(demo.store, key) for key in keys)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
@@ -45,6 +46,7 @@ def extract(
     *,
     scheduler_address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_corpus: Callable[[Corpus], None] | None = None,
 ) -> list[RunReport]:
     """Run a corpus through models and keep the activations of every layer.
 
@@ -61,6 +63,8 @@ def extract(
         Address of a Dask scheduler whose workers compute; None to compute here.
     on_progress
         Called as tokens are computed.
+    on_corpus
+        Called with the corpus once it is read, before anything is computed.
 
     Returns
     -------
@@ -74,7 +78,10 @@ def extract(
         disk does not suffice. What is committed stays, and the same call finishes the rest.
     """
     open_storage(store).require_writable()
-    return run_plan(store, plan_extraction(request), scheduler_address=scheduler_address, on_progress=on_progress)
+    plan = plan_extraction(request)
+    if on_corpus is not None:
+        on_corpus(plan.corpus)
+    return run_plan(store, plan, scheduler_address=scheduler_address, on_progress=on_progress)
 
 
 def run_plan(

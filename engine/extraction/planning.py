@@ -13,7 +13,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.encoding import CorpusEncoder, Encoding
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.machine import choose_device
 from biocache.engine.models.adapters import with_adapter
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
@@ -182,9 +182,12 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         request.task,
         request.dataset,
         splits=request.splits,
+        usual_splits=DEFAULT_SPLITS,
         limit=request.limit,
         reading=request.reading,
     )
+    if request.splits is None:
+        request = replace(request, splits=tuple(corpus.splits))
     found = [
         find_source(
             name,
@@ -255,7 +258,7 @@ def _plan_model(
     if not runs:
         raise SettingError(
             f"nothing to extract: --keep={','.join(request.keep)} keeps nothing of view "
-            f"{','.join(request.all_views)} and split {','.join(request.splits)}; add hidden to --keep, or the "
+            f"{','.join(request.all_views)} and split {','.join(request.splits or ())}; add hidden to --keep, or the "
             "split to --attention-split"
         )
     budget = choose_budget([(run.layout, run.sizes) for run in runs], shape, device, request)
@@ -311,7 +314,7 @@ def _plan_runs(
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     capacity = token_capacity(shape.features, np.dtype(request.dtype).itemsize)
     for view in request.all_views:
-        for split in request.splits:
+        for split in request.splits or ():
             keep = _kept(request, view, split, layers, shape)
             if not keep:
                 continue

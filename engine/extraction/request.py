@@ -9,10 +9,12 @@ from biocache.engine.request import option
 from biocache.store.errors import SettingError
 from biocache.store.schema import ACTIVATIONS, HIDDEN
 
-__all__ = ["DTYPES", "KEEP", "ExtractionRequest", "Partition"]
+__all__ = ["DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
 KEEP = tuple(ACTIVATIONS)
 DTYPES = ("float16", "float32")
+#: Splits that are extracted where none is named.
+DEFAULT_SPLITS = ("train", "test")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -55,9 +57,11 @@ class ExtractionRequest(CorpusRequest):
     Attributes
     ----------
     task
-        ``ner`` or ``nli``.
+        A name in `TASKS`: ``ner``, ``tokens``, ``nli`` or ``text``.
     dataset
-        Folder, hub id, ``NAME=FOLDER|HUB_ID``, or None for the task's default.
+        Folder, file, hub id, ``NAME=...`` of one of them, or None for the task's default.
+    reading
+        How the corpus is read where its files do not tell.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
     training_sizes
@@ -65,7 +69,7 @@ class ExtractionRequest(CorpusRequest):
     seed
         Seed of the fine-tuning, or of random weights.
     splits
-        Splits to extract.
+        Splits to extract; None for those of `DEFAULT_SPLITS` that the corpus has.
     views
         Views to encode; None for all of the task's.
     checkpoints
@@ -116,7 +120,13 @@ class ExtractionRequest(CorpusRequest):
         If a value is out of its range.
     """
 
-    splits: tuple[str, ...] = option(("train", "test"), flag="--split", choices=SPLITS, help="Splits to extract.")
+    splits: tuple[str, ...] | None = option(
+        None,
+        flag="--split",
+        choices=SPLITS,
+        help="Splits to extract.",
+        unset=f"{','.join(DEFAULT_SPLITS)}, where the corpus has them",
+    )
     views: tuple[str, ...] | None = option(
         None, flag="--view", choices=VIEWS, help="Views to encode.", unset="all of the task's"
     )

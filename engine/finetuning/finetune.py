@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, Workplace, find_checkpoint
 from biocache.engine.finetuning.examples import Examples
@@ -62,6 +63,7 @@ def finetune(
     *,
     on_progress: Callable[[FinetuneProgress], None] | None = None,
     on_checkpoint: Callable[[Checkpoint, bool], None] | None = None,
+    on_corpus: Callable[[Corpus], None] | None = None,
 ) -> xr.Dataset:
     """Fine-tune models on parts of a train split, score them, and keep checkpoints and scores.
 
@@ -77,6 +79,8 @@ def finetune(
         Called after every step.
     on_checkpoint
         Called with every complete checkpoint, and whether it existed before.
+    on_corpus
+        Called with the corpus once it is read, before anything is made of it.
 
     Returns
     -------
@@ -109,6 +113,8 @@ def finetune(
             f"--checkpoints {request.checkpoints} lies in the Zarr folder {around}; choose a place outside of it"
         )
     material = Material(request)
+    if on_corpus is not None:
+        on_corpus(material.corpus)
     # Everything is checked before the first training, which may take hours.
     todo = [[_Finetuning(material, source, size) for size in sizes] for source in material.sources()]
     for one in itertools.chain.from_iterable(todo):

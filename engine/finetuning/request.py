@@ -18,9 +18,11 @@ class FinetuneRequest(CorpusRequest):
     Attributes
     ----------
     task
-        ``ner`` (a label a word, read at the word's first token) or ``nli`` (a label a pair).
+        ``ner`` or ``tokens`` (a label a word, read at the word's first token), ``nli`` or ``text`` (a label a sample).
     dataset
-        Folder, hub id, ``NAME=FOLDER|HUB_ID``, or None for the task's default.
+        Folder, file, hub id, ``NAME=...`` of one of them, or None for the task's default.
+    reading
+        How the corpus is read where its files do not tell.
     models
         Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID`` of the pre-trained models.
     training_sizes

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from biocache.engine.corpora.base import Corpus
 from biocache.engine.study.request import Cell, StudyRequest
 from biocache.engine.study.steps import Step, check_study_disk, has_foreign_checkpoint, plan_study, steps
 from biocache.store.errors import BiocacheError
@@ -14,6 +15,7 @@ from biocache.store.storage import Storage, StorePlace, open_storage
 __all__ = ["Outcome", "run_study"]
 
 OnProgress = Callable[[Step, str, int, int], None]
+OnCorpus = Callable[[Corpus], None] | None
 Tell = Callable[[str, int, int], None]
 
 
@@ -45,6 +47,7 @@ def run_study(
     *,
     on_step: Callable[[Step], None] | None = None,
     on_progress: OnProgress | None = None,
+    on_corpus: OnCorpus = None,
 ) -> list[Outcome]:
     """Fine-tune, extract, probe and compare attention over a grid of datasets, models and training sizes.
 
@@ -60,6 +63,8 @@ def run_study(
         Called before each step.
     on_progress
         Called with the step, the name of the part that is being made, how much of it is done, and its total.
+    on_corpus
+        Called with the corpus of a step once it is read.
 
     Returns
     -------
@@ -81,12 +86,18 @@ def run_study(
     for step in todo:
         if on_step is not None:
             on_step(step)
-        outcomes.append(_outcome(root, request, step, missing, on_progress or (lambda *_: None)))
+        tell = on_progress or (lambda *_: None)
+        outcomes.append(_outcome(root, request, step, missing, tell, on_corpus))
     return outcomes
 
 
 def _outcome(
-    store: Storage, request: StudyRequest, step: Step, missing: set[tuple[Cell, int]], on_progress: OnProgress
+    store: Storage,
+    request: StudyRequest,
+    step: Step,
+    missing: set[tuple[Cell, int]],
+    on_progress: OnProgress,
+    on_corpus: OnCorpus,
 ) -> Outcome:
     """Run a step for the sizes that earlier steps did not fail for; add those that it fails for to `missing`."""
     sizes = tuple(size for size in step.sizes if (step.cell, size) not in missing)
@@ -102,7 +113,7 @@ def _outcome(
         on_progress(step, what, done, total)
 
     try:
-        _CALLS[step.kind](store, request, step, tell)
+        _CALLS[step.kind](store, request, step, tell, on_corpus)
     except Exception as error:
         # Any exception: hours of other steps do not depend on this one.
         if step.kind in ("finetune", "extract"):
@@ -112,22 +123,27 @@ def _outcome(
     return Outcome(step, "done" if worked else "found", time.perf_counter() - begun)
 
 
-def _finetune(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _finetune(store: Storage, request: StudyRequest, step: Step, tell: Tell, on_corpus: OnCorpus) -> None:
     from biocache.engine.finetuning.finetune import finetune
 
     if not has_foreign_checkpoint(request, step.cell, step.sizes[0]):
         made = request.finetune_request(step.cell, step.sizes[0])
-        finetune(store, made, on_progress=lambda at: tell(at.checkpoint, at.steps_done, at.steps_total))
+        finetune(
+            store,
+            made,
+            on_progress=lambda at: tell(at.checkpoint, at.steps_done, at.steps_total),
+            on_corpus=on_corpus,
+        )
 
 
-def _extract(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _extract(store: Storage, request: StudyRequest, step: Step, tell: Tell, on_corpus: OnCorpus) -> None:
     from biocache.engine.extraction.extract import extract
 
     made = request.extraction_request(step.cell, step.sizes[0])
-    extract(store, made, on_progress=lambda at: tell(at.run, at.tokens_done, at.tokens_total))
+    extract(store, made, on_progress=lambda at: tell(at.run, at.tokens_done, at.tokens_total), on_corpus=on_corpus)
 
 
-def _analyse(store: Storage, request: StudyRequest, step: Step, tell: Tell) -> None:
+def _analyse(store: Storage, request: StudyRequest, step: Step, tell: Tell, _on_corpus: OnCorpus) -> None:
     from biocache.engine.analysis import compute
 
     made = request.probe_request if step.kind == "probe" else request.attention_request

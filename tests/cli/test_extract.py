@@ -2,7 +2,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from biocache.engine.extraction import extract as running
 from biocache.engine.extraction import planning
 from biocache.engine.extraction.request import ExtractionRequest, Partition
 from biocache.engine.extraction.running import Progress, RunReport
+from biocache.engine.request import settings_of
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.folders import Folder
@@ -83,7 +83,7 @@ def test_every_option_is_a_field_of_the_request(handed: Handed, arguments: str, 
 def test_no_field_of_the_request_lacks_an_option(command: Command) -> None:
     from biocache.cli.extract import extract
 
-    assert {f.name for f in fields(ExtractionRequest)} <= {parameter.name for parameter in extract.params}
+    assert {each.name for each in settings_of(ExtractionRequest)} <= {parameter.name for parameter in extract.params}
 
 
 def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +95,7 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
 
         class corpus:  # noqa: N801
             notes: Mapping[str, Any] = {}
+            remarks = ()
 
     def run_plan(store: Path, plan: Any, *, scheduler_address: str | None, on_progress: Callable[..., None]) -> Any:
         calls.append((store, plan, scheduler_address))
@@ -116,7 +117,7 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
     ("arguments", "message"),
     [
         ("", "Missing option '--task'"),
-        ("--task pos", "'pos' is not one of 'ner', 'nli'"),
+        ("--task pos", "'pos' is not one of 'ner', 'tokens', 'nli', 'text'"),
         ("--task ner --split dev", "'dev' is not one of"),
         ("--task ner --keep logits", "'logits' is not one of"),
         ("--task ner --dtype int8", "'int8' is not one of"),
@@ -133,7 +134,7 @@ def test_values_that_cannot_be_are_usage_errors(command: Command, arguments: str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "./nowhere"], r"nowhere: does not exist; pass the folder that holds train.conll"),
+        (["--dataset", "./nowhere"], r"nowhere: does not exist; pass a folder with train.conll"),
         (["--model", "bert=./nowhere"], r"model 'bert=./nowhere': .* is not a folder"),
         (["--partition", "5/4"], r"partition 5/4 is not I/N with I from 1 to N"),
         (["--partition", "half"], r"partition 'half' is not of the form I/N"),
@@ -202,11 +203,15 @@ def test_repairs_of_the_corpus_are_told(command: Command, tmp_path: Path, checkp
     corpus = tmp_path / "broken"
     corpus.mkdir()
     (corpus / "train.conll").write_text("IL-2\tB-protein\ngene\tO\n", encoding="utf-8")
-    (corpus / "test.conll").write_text("IL-2\tI-protein\ngene\tO\n", encoding="utf-8")
+    (corpus / "test.conll").write_text("IL-2\tI-protein\ngene\tB-DNA\n", encoding="utf-8")
+    (corpus / "train_dev.conll").write_text("x\n", encoding="utf-8")
     stderr = command(
         "extract", "--task", "ner", "--dataset", corpus, "--model", f"bert={checkpoints['bert']}", "--dry-run"
     ).stderr
-    assert stderr == "note: broken, test: 1 tags repaired\n"
+    assert stderr.splitlines() == [
+        "note: broken: train_dev.conll is not read; --split-files can name it",
+        "note: broken, test: 1 tags repaired, 1 samples that are in the train split too, word for word",
+    ]
 
 
 def report(done: int, written: int) -> RunReport:

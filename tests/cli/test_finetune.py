@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from biocache.engine.corpora.request import ReadingRequest
 from biocache.engine.finetuning import finetune as finetune_module
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.store.errors import SettingError
@@ -134,12 +135,13 @@ def test_the_options_are_the_settings(job: list[str], command: Command, monkeypa
         "finetune --task nli --dataset d --model a,b --training-size 10 --seed 7 --checkpoints c --label-scheme type "
         "--epochs 2.5 --learning-rate 1e-4 --batch-size 4 --gradient-accumulation 3 --warmup 0.2 --weight-decay 0.1 "
         "--max-length 64 --limit 9 --patience 2 --compute-dtype bfloat16 --device cpu --save-steps 11 --restart "
-        "--overwrite"
+        "--overwrite --config c --label-column 3 --id-column i --group-column g --label-type number"
     )
     command(*shlex.split(given), code=1)
     expected = FinetuneRequest(
         task="nli",
         dataset="d",
+        reading=ReadingRequest(config="c", label_column="3", id_column="i", group_column="g", label_type="number"),
         models=("a", "b"),
         training_sizes=(10,),
         seed=7,

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from biocache.engine.corpora.request import ReadingRequest
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.study import study as engine_module
-from biocache.engine.study.request import StudyRequest
+from biocache.engine.study.request import Cell, StudyRequest
 from biocache.store.errors import SettingError
 
 Command = Callable[..., Result]
@@ -46,6 +47,24 @@ def test_a_table_of_steps(job: list[str], command: Command) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_guessed_of_a_corpus_is_said_once(job: list[str], command: Command, tmp_path: Path) -> None:
+    rows = [f"{at}\tthe gene {at} binds\tit moves {at}\t{'yes' if at % 2 else 'no'}\n" for at in range(12)]
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name in ("train", "test"):
+        lines = "".join(rows).replace("the gene", f"the {name}")
+        (folder / f"SICK_{name}.txt").write_text("pair_ID\tsentence_A\tsentence_B\tentailment_judgment\n" + lines)
+    job[job.index("--dataset") + 1] = f"sick={folder}"
+    said = "note: sick: read premise, hypothesis and label from sentence_A, sentence_B, entailment_judgment"
+    assert command(*job, "--steps", "finetune,extract").stderr.splitlines() == [said]
+    fine_tuning = ["finetune", *job[1:], "--overwrite"]
+    for option in ("--probe", "--training-size"):
+        at = fine_tuning.index(option)
+        del fine_tuning[at : at + 2]
+    assert command(*fine_tuning, "--training-size", "50").stderr.splitlines() == [said]
+
+
+@pytest.mark.slow
 def test_a_failure_is_reported_at_the_end_with_exit_code_1(job: list[str], command: Command, tmp_path: Path) -> None:
     place = tmp_path / "checkpoints/nli/demo/bert/size-030/seed-42"
     place.mkdir(parents=True)
@@ -69,13 +88,14 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
         "--steps extract,probe --epochs 5 --learning-rate 1e-4 --batch-size 2 --max-length 99 --limit 7 --restart "
         "--keep hidden --layers 1-2 --split test --dtype float32 --max-memory 1G --probe mlp "
         "--max-train-samples 9 --metric js --max-disk 2G "
-        "--device cpu --overwrite"
+        "--device cpu --overwrite --tag-column 4 --pair-columns A,B --split-files test=x"
     )
     command(*shlex.split(given), code=1)
     both = {"max_length": 99, "limit": 7, "device": "cpu", "overwrite": True}
     expected = StudyRequest(
         tasks=("ner", "nli"),
         datasets=("a", "b"),
+        reading=ReadingRequest(tag_column="4", pair_columns=("A", "B"), split_files=("test=x",)),
         models=("x", "y"),
         training_sizes=(0, 50),
         seed=3,
@@ -105,6 +125,15 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
     )
     command("study", code=1)
     assert seen == [expected, StudyRequest()]
+    cells = [Cell("ner", "a", "a", "x", "x"), Cell("nli", "b", "b", "x", "x")]
+    readings = [expected.extraction_request(cell, 0).reading for cell in cells]
+    assert readings == [expected.finetune_request(cell, 0).reading for cell in cells]
+    assert readings == [
+        ReadingRequest(tag_column="4", split_files=("test=x",)),
+        ReadingRequest(pair_columns=("A", "B"), split_files=("test=x",)),
+    ]
+    refused = command("study", "--task", "nli", "--dataset", "a", "--tag-column", "4", code=1)
+    assert refused.stderr == "Error: --tag-column is of ner and tokens, and --task is nli; leave it out\n"
 
 
 def test_a_corpus_for_each_task(command: Command) -> None:

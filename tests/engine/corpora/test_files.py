@@ -1,5 +1,6 @@
 """Which files are which splits, what is said of the others, and what is refused and when."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def test_a_plain_name_goes_before_a_longer_one_and_the_others_are_named(tmp_path
     corpus = read("ner", write(tmp_path / "x", files))
     assert list(corpus.splits) == ["train", "validation", "test"]
     assert corpus.remarks == ("old_test.tsv, other.conll, train_dev.tsv are not read; --split-files can name it",)
+
+
+def test_splits_of_other_formats_are_named(tmp_path: Path) -> None:
+    files = {"train.jsonl": pair(), "test.xlsx": b"x", "dev.conll": CONLL, "test.py": "x", "train.log": "x"}
+    folder = write(tmp_path / "x", files)
+    write(folder / "valid", {"a.txt": "x"})
+    corpus = read("nli", folder)
+    assert list(corpus.splits) == ["train"]
+    assert corpus.remarks == ("dev.conll, test.xlsx, valid not read: no format of nli",)
 
 
 def test_of_files_of_one_name_one_format_is_read(tmp_path: Path) -> None:
@@ -148,7 +158,22 @@ def test_a_split_that_is_not_asked_for_is_not_read(tmp_path: Path) -> None:
 def test_a_split_that_does_not_exist(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"train.conll": CONLL, "dev.conll": CONLL})
     text = message("ner", folder, splits=["train", "test"])
-    assert "no split 'test' (it has train, validation); leave it out of split, or name its file in split_files" in text
+    assert "no split 'test' (it has train, validation); name others in split, or its file in split_files" in text
+
+
+def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert message("ner", tmp_path / "pipe").startswith(f"{tmp_path}/pipe: is neither a file nor a folder;")
+
+
+def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "x", {"train.conll": CONLL})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert message("nli", folder) == f"{folder}: cannot be read (Permission denied); check the folder's permissions"
 
 
 def test_missing_folder_is_shown_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

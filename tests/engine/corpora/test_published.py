@@ -4,6 +4,8 @@ All texts are invented; only the shapes are those of the corpora.
 """
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,17 @@ from typing import Any
 import pytest
 from reading import in_splits, read, write
 
+from biocache.cli.extract import extract
 from biocache.engine.corpora.base import Corpus
+from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
+from biocache.engine.request import build, settings_of
+from biocache.store.errors import DataError
 
 CHEMICAL = "Naloxone\tB-Chemical\nreverses\tO\n\nIt\tO\nis\tO\nlithium\tB-Chemical\nchloride\tI-Chemical\n"
 MTL = ("train", "devel", "test", "train_dev")
+SETTINGS = {setting.name for setting in settings_of(ExtractionRequest)}
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def shown(corpus: Corpus, split: str = "train") -> list[tuple[str, Any]]:
@@ -300,6 +309,17 @@ def test_run_glue_csv(tmp_path: Path) -> None:
     assert shown(corpus) == [('He said "so", twice. | Two lines.', "1"), ("a;b | c", "0")]
 
 
+def test_an_unknown_header_is_no_sample(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"train.csv": "links,rechts,Urteil\nZellen wachsen .,Ja .,ja\nJa,Nein,nein\n"})
+    with pytest.raises(DataError, match=r"train.csv:1: no column of premise .*\(it has links, rechts, Urteil\);"):
+        read("nli", folder)
+    assert shown(read("nli", folder, pair_columns=["1", "2"], label_column="3"))[1] == ("Ja | Nein", "nein")
+    folder = write(tmp_path / "y", {"train.csv": "Ja,ja\nZellen wachsen .,nein\n1,ja\n"})
+    assert shown(read("text", folder, text_column="1", label_column="2"))[0] == ("Zellen wachsen .", "nein")
+    folder = write(tmp_path / "z", {"train.txt": "Titel\nZellen wachsen .\nSie wachsen .\n"})
+    assert [text for text, _ in shown(read("text", folder))] == ["Titel", "Zellen wachsen .", "Sie wachsen ."]
+
+
 def test_options_name_what_no_table_knows(tmp_path: Path) -> None:
     content = "ref,links,rechts,Urteil,Quelle\n7,Zellen wachsen .,Sie wachsen .,ja,q1\n"
     folder = write(tmp_path / "x", in_splits("{}.csv", content))
@@ -314,3 +334,53 @@ def test_options_name_what_no_table_knows(tmp_path: Path) -> None:
     assert (shown(corpus), one.id, one.group) == ([("Zellen wachsen . | Sie wachsen .", "ja")], "7", "q1")
     assert corpus.remarks == ()
     assert shown(read("text", folder, text_column="rechts", label_column="4")) == [("Sie wachsen .", "ja")]
+
+
+TAGGED = in_splits("{}.tsv", CHEMICAL, MTL)
+QUESTIONS = {"1": {"QUESTION": "Is it?", "CONTEXTS": ["It is."], "LABELS": ["A"], "final_decision": "yes"}}
+QUESTION = {"body": "Is it?", "type": "yesno", "exact_answer": "yes", "id": "5", "snippets": [{"text": "It is."}]}
+PARSED = "###MEDLINE:95369245\n\nIL-2\tB-DNA\ngene\tI-DNA\n"
+GLUE = tsv("index|sentence1|sentence2|gold_label", "0|It is.|It was.|neutral")
+RELATED = tsv("pair_ID|sentence_A|sentence_B|relatedness_score|entailment_judgment", "1|a|b|4.5|ENTAILMENT")
+UD = "1\tvin\t_\tNOUN\t_\t_\t_\t_\t_\t_\n\n"
+
+#: A row of the README to the files of a small corpus in the shape that it names.
+SHAPES: dict[str, dict[str, str | bytes]] = {
+    "BC5-chem, BC5-disease, NCBI-disease, BC2GM, JNLPBA": TAGGED,
+    "EBM PICO": in_splits("{}.txt", "-DOCSTART- -X- O O\n\nadults NNS O I-PAR\n"),
+    "ChemProt, DDI, GAD": in_splits("{}.tsv", BLUE["gad"][0]),
+    "HoC": in_splits("{}.tsv", BLUE["hoc"][0]),
+    "BIOSSES": in_splits("{}.tsv", tsv("index|sentence1|sentence2|score", "0|a|b|2.6")),
+    "PubMedQA": in_splits("{}_set.json", json.dumps(QUESTIONS)),
+    "BioASQ": dict.fromkeys(("trainining7b.json", "7B1_golden.json"), json.dumps({"questions": [QUESTION]})),
+    "JNLPBA": dict.fromkeys(("Genia4ERtask1.iob2", "Genia4EReval1.iob2"), PARSED),
+    "MNLI": in_splits("{}.tsv", GLUE, ("train", "dev_matched", "dev_mismatched", "test_matched")),
+    "SICK, with its numbers": dict.fromkeys(("SICK_train.txt", "SICK_trial.txt", "SICK_test_annotated.txt"), RELATED),
+    "PubMed RCT": in_splits("{}.txt", "###24293578\nOBJECTIVE\tTo see .\n"),
+    "Universal Dependencies": in_splits("fr_x-ud-{}.conllu", UD),
+}
+
+
+def test_the_commands_of_the_readme_read_what_they_name(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(--task [^`]+)` \|$", text, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == list(SHAPES)
+    for name, options in rows:
+        folder = write(tmp_path / re.sub(r"\W+", "-", name), SHAPES[name])
+        command = extract.make_context("extract", shlex.split(options.replace("FOLDER", str(folder))))
+        request = build(ExtractionRequest, {k: v for k, v in command.params.items() if k in SETTINGS})
+        corpus = read_corpus(request.task, request.dataset, usual_splits=DEFAULT_SPLITS, reading=request.reading)
+        assert list(corpus.splits) == ["train", "test"], name
+        assert all(one.tags or one.label is not None for part in corpus.splits.values() for one in part), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real corpora are not beside this checkout")
+def test_real_corpora() -> None:
+    corpus = read("ner", REAL / "jnlpba")
+    counts = {split: (len(own), sum(len(one.texts[0]) for one in own)) for split, own in corpus.splits.items()}
+    assert counts == {"train": (16_807, 445_090), "validation": (1_739, 47_461), "test": (3_856, 101_039)}
+    assert (corpus.remarks, sum("repaired_tags" in notes for notes in corpus.notes.values())) == ((), 0)
+    corpus = read("nli", REAL / "nli")
+    assert [len(samples) for samples in corpus.splits.values()] == [2_309, 490, 474]
+    assert (corpus.remarks, corpus.notes) == ((), {})

@@ -1,6 +1,7 @@
 """Tables in JSON, CSV, Parquet and Arrow files, and in folders that `datasets` saved."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_json(tmp_path: Path, suffix: str, content: str) -> None:
     if suffix == "txt" and not content.lstrip("\ufeff").startswith(('{"', "[{")):
         pytest.skip("text files are JSON only where they begin so")
     assert shown(read("nli", write(tmp_path / "x", {f"train.{suffix}": content}))) == EXPECTED
+
+
+def test_columns_that_begin_late(tmp_path: Path) -> None:
+    lines = [json.dumps({"premise": f"a{at}", "hypothesis": "b"}) for at in range(1500)]
+    lines.append(json.dumps({"premise": "c", "hypothesis": "d", "label": "yes"}))
+    corpus = read("nli", write(tmp_path / "x", {"train.jsonl": "\n".join(lines)}))
+    assert [one.label for one in corpus.splits["train"][-2:]] == [None, "yes"]
+    assert corpus.notes == {"train": {"unlabelled": 1500}}
 
 
 def test_one_object_is_one_record(tmp_path: Path) -> None:
@@ -226,3 +235,32 @@ def test_rows_of_arrow_are_named_in_messages(tmp_path: Path) -> None:
     rows = table({}, tokens=[["a"]] * 1500 + [["b c"]], tags=[["O"]] * 1501)
     folder = saved(tmp_path / "x", "parquet", rows)
     assert message("ner", folder).startswith(f"{folder}/train.parquet row 1500: word 'b c' holds white space")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv", "conll"])
+def test_files_are_read_as_a_stream(tmp_path: Path, suffix: str) -> None:
+    """Reading takes little more memory than the samples, of which each differs from the others."""
+    rows = [[f"w{at}", f"v{at}", *(f"x{(at * step) % 997}" for step in range(1, 17))] for at in range(15_000)]
+    tags = [["B-x" if (at >> place) % 2 else "O" for place in range(18)] for at in range(15_000)]
+    path = write(tmp_path / "x", {}) / f"train.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"tokens": rows, "tags": tags}), path, row_group_size=1000)
+    elif suffix == "conll":
+        sentences = ("\n".join(map("\t".join, zip(*row, strict=True))) for row in zip(rows, tags, strict=True))
+        path.write_text("\n\n".join(sentences) + "\n")
+    else:
+        made = datasets.Dataset.from_dict({"tokens": rows, "tags": tags})
+        _ = made.to_json(path) if suffix == "jsonl" else write(tmp_path / "x", {path.name: as_csv(rows, tags)})
+    del rows, tags
+    read("ner", write(tmp_path / "y", {"train.conll": "a\tO\n"}))
+    tracemalloc.start()
+    corpus = read("ner", path)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(corpus.splits["train"]) == 15_000
+    assert peak < 1.5 * kept
+
+
+def as_csv(rows: list[list[str]], tags: list[list[str]]) -> str:
+    return "tokens,tags\n" + "".join(f"{' '.join(a)},{' '.join(b)}\n" for a, b in zip(rows, tags, strict=True))

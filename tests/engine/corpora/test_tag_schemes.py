@@ -1,12 +1,13 @@
 """Schemes of entity tags: spans are the same before and after, and each scheme is recognised, against seqeval."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE1, IOE2, Entities
+from seqeval.scheme import BILOU, IOB2, IOBES, IOE2, Entities
 
 from biocache.engine.corpora.tag_schemes import (
     SCHEMES,
@@ -20,7 +21,9 @@ from biocache.engine.corpora.tag_schemes import (
 from biocache.store.errors import DataError
 
 TYPES = ("DNA", "RNA", "B-cell", "I-x")
-STRICT = {"IOB1": IOB1, "IOB2": IOB2, "IOBES": IOBES, "BILOU": BILOU, "IOE1": IOE1, "IOE2": IOE2}
+# Of IOB1 and IOE1, seqeval is stricter than the scheme: it finds no entity that touches one of another type.
+STRICT = {"IOB2": IOB2, "IOBES": IOBES, "BILOU": BILOU, "IOE2": IOE2}
+FEW = settings(max_examples=30)
 
 
 @st.composite
@@ -46,6 +49,7 @@ def lossless(spans: list[tuple[str, int, int]], scheme: str) -> bool:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@FEW
 @given(MANY)
 def test_spans_are_the_same_before_and_after(scheme: str, many: list[tuple[list[tuple[str, int, int]], int]]) -> None:
     for spans, length in many:
@@ -57,11 +61,12 @@ def test_spans_are_the_same_before_and_after(scheme: str, many: list[tuple[list[
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@FEW
 @given(MANY)
 def test_what_is_recognised_has_nothing_to_repair(
     scheme: str, many: list[tuple[list[tuple[str, int, int]], int]]
 ) -> None:
-    tags = [write_tags(spans, length, scheme) for spans, length in many]
+    tags = Counter(tuple(write_tags(spans, length, scheme)) for spans, length in many)
     found = recognise(tags)
     assert count_repairs(tags, found) == 0
     assert [spans_of(one) for one in tags] == [spans_of(to_iob2(one)) for one in tags]
@@ -84,10 +89,11 @@ def test_what_is_recognised_has_nothing_to_repair(
     ],
 )
 def test_schemes_are_recognised(scheme: str, tags: list[str]) -> None:
-    assert recognise([one.split() for one in tags]) == scheme
+    assert recognise(Counter(tuple(one.split()) for one in tags)) == scheme
 
 
 @pytest.mark.parametrize("scheme", STRICT)
+@FEW
 @given(sentences().filter(lambda one: one[1] > 0))
 def test_spans_are_those_that_seqeval_finds_strictly(
     scheme: str, sentence: tuple[list[tuple[str, int, int]], int]
@@ -95,9 +101,7 @@ def test_spans_are_those_that_seqeval_finds_strictly(
     spans, length = sentence
     written = write_tags(spans, length, scheme)
     (strict,) = Entities([written], STRICT[scheme]).entities
-    # Of a sentence in IOB1 or IOE1, seqeval is stricter than the scheme: it takes no entity after one of another type.
-    if scheme not in ("IOB1", "IOE1"):
-        assert [(one.tag, one.start, one.end) for one in strict] == spans_of(written)
+    assert [(one.tag, one.start, one.end) for one in strict] == spans_of(written) == spans
 
 
 @given(PREFIXED)
@@ -114,13 +118,13 @@ def test_iob2_is_repaired_as_before(many: list[list[str]]) -> None:
             expected.append(f"B{tag[1:]}" if tag[0] == "I" and tag[2:] != inside else tag)
             inside = tag[2:] if tag != "O" else "O"
         assert to_iob2(tags) == expected
-        assert count_repairs([tags], "IOB2") == sum(a != b for a, b in zip(tags, expected, strict=True))
+        assert count_repairs({tuple(tags): 2}, "IOB2") / 2 == sum(a != b for a, b in zip(tags, expected, strict=True))
 
 
 def test_words_without_a_tag_stay_so_and_end_entities() -> None:
     assert to_iob2(["B-a", None, "I-a", "I-a"]) == ["B-a", None, "B-a", "I-a"]
-    assert count_repairs([["B-a", None, "I-a"]], "IOB2") == 1
-    assert recognise([[None, None]]) == "IOB2"
+    assert count_repairs({("B-a", None, "I-a"): 3}, "IOB2") == 3
+    assert recognise({(None, None): 1}) == "IOB2"
 
 
 @pytest.mark.parametrize(

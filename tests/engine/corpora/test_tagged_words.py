@@ -116,6 +116,7 @@ def test_conllu(tmp_path: Path) -> None:
         for one, group in zip(corpus.splits["validation"], ("pmid-7", "train-2"), strict=True)
     )
     assert corpus.notes["train"] == {"multiword_tokens": 1, "empty_nodes": 1}
+    assert corpus.remarks == ("read words and tags from FORM, UPOS",)
     assert words_and_tags(read("tokens", folder, tag_column="XPOS"))[0][1] == ("P", "D", None)
     assert words_and_tags(read("tokens", folder, tag_column="deprel"))[0][1] == ("root", "det", "obl")
     assert "train.conllu:5: tag 'ADP' is not an entity tag; write O" in message("ner", folder)

@@ -346,7 +346,7 @@ def test_a_device_that_cannot_be_named(toy: Toy, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "pos"}, "task 'pos' is not one of ner, nli"),
+        ({"task": "pos"}, "task 'pos' is not one of ner, tokens, nli, text"),
         ({"label_scheme": "iob"}, "label_scheme 'iob'"),
         ({"compute_dtype": "float16"}, "compute_dtype 'float16'"),
         ({"models": ()}, "models is empty"),

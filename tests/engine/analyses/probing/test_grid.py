@@ -169,7 +169,7 @@ def test_a_run_without_states_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"task": "pos"}, "task 'pos' is not one of ner, nli"),
+        ({"task": "pos"}, "task 'pos' is not one of ner, tokens, nli, text"),
         ({"probe": "forest"}, "probe 'forest' is not one of svc, logistic, linear-svc, mlp, bilstm-crf"),
         ({"task": "nli", "features": "pair", "combine": "full"}, "needs two texts"),
         ({"seeds": 0}, "seeds 0 is not a whole number from 1"),
