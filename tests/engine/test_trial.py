@@ -220,6 +220,19 @@ def test_a_sink_is_seen() -> None:
     assert not tried(Toy()).sink
 
 
+def test_what_costs_most_is_computed_once_where_nothing_changed() -> None:
+    """The longest sample alone, and a short one padded to its length."""
+    read: list[tuple[int, int]] = []
+
+    def note(_model: Toy, _outputs: Any, ids: Any, mask: Any) -> None:
+        read.append((ids.numel(), int(mask.sum())))
+
+    samples = [TrialSample(1 + np.arange(size) % 31) for size in (300, 20, 4)]
+    assert tried(Toy(note), samples).padded
+    assert [one for one in read if one[0] >= 300] == [(300, 300), (300, 3)]
+    assert sum(size for size, _ in read) < 2 * 300 + 400
+
+
 def pooled(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
     outputs.hidden_states[2] = outputs.hidden_states[2][:, ::2]
 
