@@ -7,6 +7,14 @@ DECODERS = table(
     "byte-level",
     {
         "gpt2": {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128},
+        "gpt2, mark after words": {
+            "is_a": "gpt2",
+            "n_embd": 64,
+            "n_layer": 3,
+            "n_head": 4,
+            "n_positions": 128,
+            "reads": "mark after",
+        },
         "gpt_neo": {
             "num_hidden_layers": 4,
             "num_heads": 4,

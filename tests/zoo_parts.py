@@ -69,6 +69,7 @@ PARTS = table(
             "decoder_ffn_dim": 96,
         },
         "t5, encoder": {"is_a": "t5", "made_as": "T5EncoderModel", **T5, "num_decoder_layers": 3},
+        "t5, bytes": {"is_a": "t5", "made_as": "T5EncoderModel", "reads": "bytes", **T5},
         "t5, tokens": {"is_a": "t5", "made_as": "T5ForTokenClassification", **T5},
         "mt5, encoder": {"is_a": "mt5", "made_as": "MT5EncoderModel", **T5},
         "umt5, encoder": {"is_a": "umt5", "made_as": "UMT5EncoderModel", **T5},

@@ -120,6 +120,25 @@ def _llama3(words: Counter[str], scratch: Path) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end_of_text|>")
 
 
+def _bytes(words: Counter[str], scratch: Path) -> Any:
+    from transformers import ByT5Tokenizer
+
+    return ByT5Tokenizer()
+
+
+def _mark_after(words: Counter[str], scratch: Path) -> Any:
+    """Let a space go with the word before it, so that a word by itself has other tokens than in a text."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_previous")
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<unk>", "</s>"])
+    backend.train_from_iterator([" ".join(words)] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
+
+
 #: Name to what makes a tokenizer of counted words and a folder for scratch files.
 TOKENIZERS: dict[str, Callable[[Counter[str], Path], Any]] = {
     "wordpiece": _wordpiece,
@@ -136,4 +155,6 @@ TOKENIZERS: dict[str, Callable[[Counter[str], Path], Any]] = {
     ),
     "albert": _unigram("AlbertTokenizer", "<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
     "ctrl": _ctrl,
+    "bytes": _bytes,
+    "mark after": _mark_after,
 }

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.task import Sample, Task
-from biocache.engine.corpora.tokenizers import load_tokenizer, space_before_words, tokenizer_digest
+from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
+from biocache.engine.corpora.words import Row, Way, running_rows, spaced, way_of
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.digests import digest_encoding
 from biocache.store.errors import DataError, ModelError, SettingError
@@ -105,20 +106,6 @@ class _Tokens:
     word: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One encoded sample of a slow tokenizer, with the attributes of a `tokenizers.Encoding`."""
-
-    ids: list[int]
-    type_ids: list[int]
-    sequence_ids: list[int | None]
-    word_ids: list[int | None]
-    overflowing: Sequence[object]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
 # The samples of a chunk: for each, the words of its one or two texts.
 _Texts = list[list[list[str]]]
 
@@ -129,7 +116,8 @@ def encode(
     """Encode one view of some samples, keeping track of the word every token came from.
 
     Ids equal those of ``tokenizer(words, is_split_into_words=True, truncation="longest_first",
-    max_length=max_length)``, for pairs with the second text's words as its second argument. Where the
+    max_length=max_length)``, for pairs with the second text's words as its second argument; where a tokenizer reads
+    split words in another way than running text, those of the words joined by single spaces. Where the
     tokenizer's template puts nothing between two texts (GPT-2), its separator or end-of-text token is put
     there.
 
@@ -159,7 +147,7 @@ def encode(
     DataError
         If a sample has no tokens but special ones.
     ModelError
-        If two texts need a separator and the tokenizer has none.
+        If two texts need a separator and the tokenizer has none, or a token is of two words.
     """
     if view not in task.views:
         known = ", ".join(task.views)
@@ -201,39 +189,38 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
 
 def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     backend = tokenizer.backend_tokenizer
-    space = space_before_words(tokenizer)
+    way = way_of(tokenizer)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # Otherwise truncation and padding saved in a tokenizer.json would apply silently.
     backend.no_padding()
     backend.enable_truncation(limit, stride=0, strategy="longest_first", direction="right")
     try:
         for chunk in chunks:
-            spaced = [[_spaced(words) for words in texts] for texts in chunk] if space else chunk
-            inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in spaced]
+            if way is Way.RUNNING:
+                yield list(running_rows(tokenizer, chunk))
+                continue
+            given = [[spaced(words) for words in texts] for texts in chunk] if way is Way.SPACED else chunk
+            inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in given]
             yield backend.encode_batch(inputs, is_pretokenized=True)
     finally:
         backend.no_truncation()
 
 
-def _spaced(words: list[str]) -> list[str]:
-    """Return the words of a text as they stand in it: with a space before all but the first."""
-    return [word if place == 0 else f" {word}" for place, word in enumerate(words)]
-
-
 def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
     ids = cache(lambda word: tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)))
+    given = spaced if way_of(tokenizer) is Way.SPACED else list[str]
     for chunk in chunks:
         # It warns of every pair that it cuts.
         with quiet_transformers():
             placed = (
-                [[(token, place) for place, word in enumerate(text) for token in ids(word)] for text in texts]
+                [[(token, place) for place, word in enumerate(given(text)) for token in ids(word)] for text in texts]
                 for texts in chunk
             )
             rows = [_build_row(tokenizer, texts, limit) for texts in placed]
         yield rows
 
 
-def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -> _Row:
+def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -> Row:
     """Cut texts of (token id, word of the text) to the limit and put the special tokens around them."""
     excess = sum(map(len, texts)) + tokenizer.num_special_tokens_to_add(pair=len(texts) > 1) - limit
     kept = tokenizer.truncate_sequences(*texts, num_tokens_to_remove=excess)[: len(texts)]
@@ -248,7 +235,7 @@ def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -
         )
     following = iter(owners)
     placed = [(None, None) if each else next(following) for each in special]
-    return _Row(
+    return Row(
         ids=row,
         type_ids=tokenizer.create_token_type_ids_from_sequences(*ids),
         sequence_ids=[text for text, _ in placed],

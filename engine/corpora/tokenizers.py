@@ -11,10 +11,7 @@ from biocache.store.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_tokenizer", "space_before_words", "tokenizer_digest"]
-
-# Words as a corpus has them: some are pieces of one another, some are not letters.
-_TRIAL = ("The", "IL-2", "gene", "of", "T", "cells", "(", "NF-κB", ")", "binds", "2.5", "mg", ".")
+__all__ = ["load_tokenizer", "tokenizer_digest"]
 
 
 def load_tokenizer(source: str | Path) -> "PreTrainedTokenizerBase":
@@ -87,42 +84,6 @@ def _put_space_before_words(tokenizer: "PreTrainedTokenizerBase") -> None:
             backend.normalizer = prepend
         elif prepend.__getstate__() not in current.__getstate__():
             backend.normalizer = normalizers.Sequence([prepend, current])
-
-
-def space_before_words(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Return whether words that are already split need a space before them to be encoded as in running text.
-
-    It is found by encoding some words both ways: a tokenizer that turns spaces into a mark, but puts none before a text
-    (that of Gemma), would otherwise glue words together. The first word of a text stands without one in running text.
-
-    Parameters
-    ----------
-    tokenizer
-        As `load_tokenizer` returns it; a fast one.
-
-    Raises
-    ------
-    ModelError
-        If words are encoded in another way than in running text with and without a space.
-    """
-    backend = tokenizer.backend_tokenizer
-    running = backend.encode(" ".join(_TRIAL), add_special_tokens=False)
-    # The first word is left out: some put a mark before a text, and some do not.
-    wanted = [token for token, (begin, _) in zip(running.ids, running.offsets, strict=True) if begin >= len(_TRIAL[0])]
-    seen = []
-    for space in (False, True):
-        words = [_TRIAL[0], *((" " if space else "") + word for word in _TRIAL[1:])]
-        split = backend.encode(words, is_pretokenized=True, add_special_tokens=False)
-        ids = [token for token, word in zip(split.ids, split.word_ids, strict=True) if word]
-        if ids == wanted:
-            return space
-        seen.append(ids)
-    place = next((n for n, pair in enumerate(zip(seen[0], wanted, strict=False)) if pair[0] != pair[1]), 0)
-    ours, theirs = (tokenizer.convert_ids_to_tokens(ids[place : place + 3]) for ids in (seen[0], wanted))
-    raise ModelError(
-        f"the tokenizer of {tokenizer.name_or_path!r} reads words that are already split as {ours} where running text "
-        f"has {theirs}; biocache cannot tell which tokens are of which word: use a checkpoint with another tokenizer"
-    )
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -22,7 +22,10 @@ def takes(model: "PreTrainedModel") -> frozenset[str]:
 
 
 def model_inputs(
-    model: "PreTrainedModel", ids: Sequence[NDArray[np.integer]], segments: Sequence[NDArray[np.integer]] | None
+    model: "PreTrainedModel",
+    ids: Sequence[NDArray[np.integer]],
+    segments: Sequence[NDArray[np.integer]] | None,
+    length: int = 0,
 ) -> "dict[str, torch.Tensor]":
     """Return the inputs of a batch on the model's device, padded on the right.
 
@@ -34,11 +37,13 @@ def model_inputs(
         Token ids of each sample.
     segments
         Token types of each sample; None to give none.
+    length
+        Tokens to pad to; those of the longest where it has more.
     """
     import torch
 
     lengths = np.array([len(one) for one in ids])
-    real = np.arange(lengths.max()) < lengths[:, None]
+    real = np.arange(max(length, lengths.max())) < lengths[:, None]
 
     def batch(values: Sequence[NDArray[np.integer]], fill: int) -> NDArray[np.int64]:
         padded = np.full(real.shape, fill, np.int64)

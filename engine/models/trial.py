@@ -134,25 +134,27 @@ def try_model(
         If the device has not enough memory for a sample.
     """
     trial = _Trial(model, name, compute_dtype, attention=attention)
-    alone = [trial.see([sample])[0] for sample in samples]
+    alone = trial.see(samples[:1])
+    # After a first pass, which may fill what is computed once.
+    begun = _state(model)
+    alone += [trial.see([sample])[0] for sample in samples[1:]]
     if not any(_widths(alone)):
         raise ModelError(
             f"model {name!r} ({model.config.model_type}) returns hidden states that are not (sample, token, feature); "
             "biocache cannot read it"
         )
-    # After a first pass, which may fill what is computed once.
-    begun = _state(model)
-    # Beginnings of the longest, padded to one another and to the whole: in some families a sample is padded to chunks,
+    # Beginnings of the longest, padded to one another and to its length: in some families a sample is padded to chunks,
     # or the longest of a batch decides how all are read. Both go by powers of two.
     longest = samples[0]
     pieces = [longest.part(slice(0, size)) for size in _PIECES if size < len(longest)] or [longest]
     single = [trial.see([piece])[0] for piece in pieces]
     together = trial.see(pieces)
-    padded = trial.agree(together, single) and trial.agree(trial.see([longest, pieces[-1]]), [alone[0], single[-1]])
+    padded = trial.agree(together, single)
+    padded = padded and trial.agree(trial.see(pieces[-1:], length=len(longest), maps=False), single[-1:])
     whole = pieces[0]
-    # Before a batch is held to be the reason.
-    trial.require_same([whole], single[:1])
     if not padded:
+        # Before a batch is held to be the reason.
+        trial.require_same([whole], single[:1])
         turned = whole.part(slice(None, None, -1))
         if not trial.agree(trial.see([whole, turned]), [single[0], trial.see([turned])[0]]):
             raise ModelError(
@@ -161,10 +163,12 @@ def try_model(
             )
     causal = trial.is_causal(whole, single[0])
     trial.require_mixing(whole, single[0])
-    # The longest was read again in a batch, where it agreed.
-    again = slice(1, None) if padded else slice(None)
-    trial.require_same(samples[again], alone[again])
-    traits = Traits(_widths([*alone, *single]), padded, causal, stateful=trial.draws or _state(model) != begun)
+    # Last the longest, which costs most, where shorter ones may have changed what is done with it.
+    trial.require_same(samples[1:], alone[1:])
+    stateful = trial.draws or _state(model) != begun
+    if stateful or not padded:
+        trial.require_same(samples[:1], alone[:1])
+    traits = Traits(_widths([*alone, *single]), padded, causal, stateful)
     if not attention:
         return traits
     sound, reason = _sound_layers([*alone, *single])
@@ -190,20 +194,23 @@ class _Trial:
         # Whether it draws random numbers, from a generator that all threads share.
         self.draws = False
 
-    def see(self, samples: Sequence[TrialSample]) -> list[_Seen]:
-        """Run samples through the model together, and return what is of their tokens."""
+    def see(self, samples: Sequence[TrialSample], *, length: int = 0, maps: bool = True) -> list[_Seen]:
+        """Run samples through the model together, padded to some length, and return what is of their tokens.
+
+        Maps are not looked at where they are not asked for.
+        """
         import torch
 
         segments = [one.segments for one in samples if one.segments is not None]
         try:
             with torch.inference_mode(), torch.random.fork_rng(devices=[]):
                 drawn = torch.random.get_rng_state()
-                inputs = model_inputs(self._model, [one.ids for one in samples], segments or None)
+                inputs = model_inputs(self._model, [one.ids for one in samples], segments or None, length)
                 outputs = call(self._model, inputs, hidden=True, attention=self._attention)
                 states = states_of(outputs)
-                maps = maps_by_layer(self._model.config, outputs)
+                layers = maps_by_layer(self._model.config, outputs) if maps else {}
                 self.draws |= not torch.equal(drawn, torch.random.get_rng_state())
-                return [self._seen(states, maps, row, len(one)) for row, one in enumerate(samples)]
+                return [self._seen(states, layers, row, len(one)) for row, one in enumerate(samples)]
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"{self._model.device} has not enough memory for a sample of {len(samples[0])} tokens; pass a smaller "
@@ -232,12 +239,14 @@ class _Trial:
             return _Map("theirs are not (head, query, key) of a sample's tokens")
         own = maps[row, :, :tokens, :tokens].float()
         total, slack = own.sum(-1), self._sum_tolerance
-        if not bool(own.isfinite().all()) or bool((own < 0).any() | (total > 1 + slack).any() | (total <= 0).any()):
+        # NaN is in no range.
+        if not bool((own.amin() >= 0) & (total.amin() > 0) & (total.amax() <= 1 + slack)):
             return _Map("theirs are no probabilities")
         return _Map(
             "",
             heads=len(own),
-            causal=not bool(own.triu(1).any()),
+            # The first query is looked at first: most maps are not causal there, or everywhere.
+            causal=not bool(own[:, 0, 1:].any()) and not bool(own.triu(1).any()),
             sink=bool((total < 1 - slack).any()),
             values=own.cpu().numpy() if tokens <= _COMPARED else None,
         )
@@ -298,18 +307,32 @@ class _Trial:
 
 
 def _state(model: "PreTrainedModel") -> dict[str, Any]:
-    """Return what a model's modules hold beside their weights: tensors by identity and version, others by value."""
+    """Return what a model's modules hold: tensors by identity and version, and what is in containers, by value."""
+    known = dict[int, Any]()
+    return {
+        f"{name}.{key}": _held(value, known)
+        for name, module in model.named_modules()
+        for key, value in {**vars(module), **dict(module.named_buffers(recurse=False))}.items()
+    }
+
+
+def _held(value: Any, known: dict[int, Any]) -> Any:
+    """Return a value in a form that compares: what is in containers and objects, and which function or module it is."""
     import torch
 
-    found: dict[str, Any] = {}
-    for name, module in model.named_modules():
-        held = {**vars(module), **dict(module.named_buffers(recurse=False))}
-        for key, value in held.items():
-            if isinstance(value, torch.Tensor):
-                found[f"{name}.{key}"] = (id(value), None if value.is_inference() else value._version)
-            elif isinstance(value, bool | int | float | str | None):
-                found[f"{name}.{key}"] = value
-    return found
+    if isinstance(value, torch.Tensor):
+        return id(value), None if value.is_inference() else value._version
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if id(value) not in known:
+        # What holds itself.
+        known[id(value)] = id(value)
+        inside = value if callable(value) or isinstance(value, Mapping) else getattr(value, "__dict__", value)
+        if isinstance(inside, Mapping):
+            known[id(value)] = [(str(key), _held(one, known)) for key, one in inside.items()]
+        elif isinstance(inside, list | tuple | set | frozenset):
+            known[id(value)] = [_held(one, known) for one in inside]
+    return known[id(value)]
 
 
 def _rows(state: "torch.Tensor", row: int, tokens: int) -> "torch.Tensor":

@@ -1,6 +1,7 @@
 """The trial of a model: what it measures is what the model does, on models that do one thing in another way."""
 
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,8 @@ class Toy(torch.nn.Module):
         self.embedding = torch.nn.Embedding.from_pretrained(torch.randn(32, FEATURES, generator=generator))
         self.change = change
         self.causal = causal
-        self.calls = [0]
+        # Out of sight: what it holds cannot be seen.
+        self.calls = count(1)
 
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.embedding
@@ -39,7 +41,7 @@ class Toy(torch.nn.Module):
         output_attentions: bool,
         return_dict: bool,
     ) -> Any:
-        self.calls[0] += 1
+        number = next(self.calls)
         state = self.embedding(input_ids)
         states, maps = [state], []
         for layer in range(LAYERS):
@@ -50,7 +52,7 @@ class Toy(torch.nn.Module):
             maps.append(score.softmax(-1))
             state = state + (maps[-1].mean(1) @ state) / 2
             states.append(state)
-        outputs = SimpleNamespace(hidden_states=states, attentions=maps if output_attentions else None)
+        outputs = SimpleNamespace(hidden_states=states, attentions=maps if output_attentions else None, number=number)
         if self.change is not None:
             self.change(self, outputs, input_ids, attention_mask)
         return outputs
@@ -93,14 +95,33 @@ def mean_of_batch(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
     outputs.hidden_states[1] = outputs.hidden_states[1] + outputs.hidden_states[1].mean(0, keepdim=True)
 
 
-def noise(model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
-    outputs.hidden_states[3] = outputs.hidden_states[3] + 0.01 * model.calls[0]
+def noise(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
+    outputs.hidden_states[3] = outputs.hidden_states[3] + 0.01 * outputs.number
 
 
 def changes_for_good(model: Toy, outputs: Any, ids: Any, _mask: Any) -> None:
     model.short = getattr(model, "short", False) or ids.shape[1] < 5
     if model.short:
         outputs.hidden_states[1] = outputs.hidden_states[1] * 2
+
+
+def of_long_ones(held: Callable[[Toy], Any]) -> Callable[..., Any]:
+    """Return a change that a short sample makes for good, and that only long ones show."""
+
+    def change(model: Toy, outputs: Any, ids: Any, mask: Any) -> None:
+        kept = held(model)
+        if ids.shape[1] < 5:
+            kept["short"] = True
+        if "short" in kept and ids.shape[1] == 9 and len(ids) == 1 and int(mask.sum()) == 9:
+            outputs.hidden_states[1] = outputs.hidden_states[1] * 2
+
+    return change
+
+
+in_a_value = of_long_ones(vars)
+in_a_list = of_long_ones(lambda model: model.__dict__.setdefault("modes", [{}])[0])
+in_an_object = of_long_ones(lambda model: vars(model.__dict__.setdefault("mode", SimpleNamespace(inner={}))))
+in_the_configuration = of_long_ones(lambda model: vars(model.config))
 
 
 @pytest.mark.parametrize("change", [neighbours, longest_decides])
@@ -113,7 +134,11 @@ def test_what_padding_changes_goes_unpadded(change: Callable[..., Any]) -> None:
     [
         (mean_of_batch, "gives other numbers for a sample in a batch than alone"),
         (noise, "does not give the same numbers for the same input"),
-        (changes_for_good, "a sample of 9 tokens differed when it was read again after others"),
+        (changes_for_good, "a sample of 5 tokens differed when it was read again after others"),
+        (in_a_value, "a sample of 9 tokens differed when it was read again after others"),
+        (in_a_list, "a sample of 9 tokens differed when it was read again after others"),
+        (in_an_object, "a sample of 9 tokens differed when it was read again after others"),
+        (in_the_configuration, "a sample of 9 tokens differed when it was read again after others"),
     ],
 )
 def test_what_cannot_be_cached_is_refused(change: Callable[..., Any], told: str) -> None:
@@ -121,8 +146,8 @@ def test_what_cannot_be_cached_is_refused(change: Callable[..., Any], told: str)
         tried(Toy(change))
 
 
-def counts(model: Toy, _outputs: Any, _ids: Any, _mask: Any) -> None:
-    model.last = model.calls[0]
+def counts(model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:
+    model.last = outputs.number
 
 
 def replaces_a_buffer(model: Toy, _outputs: Any, ids: Any, _mask: Any) -> None:
@@ -193,6 +218,19 @@ def test_a_sink_is_seen() -> None:
     found = tried(Toy(sink))
     assert (found.sink, found.without_maps) == (True, ())
     assert not tried(Toy()).sink
+
+
+def test_what_costs_most_is_computed_once_where_nothing_changed() -> None:
+    """The longest sample alone, and a short one padded to its length."""
+    read: list[tuple[int, int]] = []
+
+    def note(_model: Toy, _outputs: Any, ids: Any, mask: Any) -> None:
+        read.append((ids.numel(), int(mask.sum())))
+
+    samples = [TrialSample(1 + np.arange(size) % 31) for size in (300, 20, 4)]
+    assert tried(Toy(note), samples).padded
+    assert [one for one in read if one[0] >= 300] == [(300, 300), (300, 3)]
+    assert sum(size for size, _ in read) < 2 * 300 + 400
 
 
 def pooled(_model: Toy, outputs: Any, _ids: Any, _mask: Any) -> None:

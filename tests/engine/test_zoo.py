@@ -20,6 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 PAIRED = (
     *("bert", "roberta", "xlm-roberta", "albert, pieces", "electra", "deberta-v2", "distilbert", "rembert", "luke"),
     *("modernbert", "xlnet", "biogpt", "gpt2", "llama", "llama, bytes", "gemma"),
+    "gpt2, mark after words",
 )
 # One of each kind: the others are of the marker `zoo`, which takes minutes.
 CHOSEN = {
@@ -28,6 +29,7 @@ CHOSEN = {
     *("gpt2", "biogpt", "opt", "llama", "mistral", "mixtral", "gemma", "gpt_oss", "phi3, longrope"),
     *("opt, projected, fours", "bert-generation", "jamba", "mamba", "zamba", "minimax"),
     *("bart, decoder", "t5, encoder", "t5, --part=encoder", "dpr, contexts", "bert-generation, decoder"),
+    *("t5, bytes", "gpt2, mark after words"),
 }
 
 
