@@ -212,11 +212,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    try:
-        import netCDF4  # noqa: F401
-    except ImportError as error:
-        raise SettingError(f"output {path.name} needs netCDF4: pip install netCDF4, or end it in .zarr") from error
-    dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
+    dataset.to_netcdf(path, engine="h5netcdf")
 
 
 def _write_zarr(dataset: xr.Dataset, path: Path) -> None:

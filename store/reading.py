@@ -3,24 +3,27 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from biocache.store import schema
-from biocache.store.coordinates import (
+from biocache.store.data import RunData
+from biocache.store.errors import SettingError
+from biocache.store.ragged import POOLINGS
+from biocache.store.spans import find_spans
+from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
+from biocache.store.views import (
     attributes_of,
     described,
     encoding_of,
+    hidden_dataset,
     label_coordinates,
     layers_of,
+    reduced,
+    require_positive,
     sample_coordinates,
+    sample_position,
 )
-from biocache.store.data import RunData
-from biocache.store.errors import RunNotFoundError, SettingError
-from biocache.store.ragged import POOLINGS, reduce_segments
-from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
 
 __all__ = ["Run"]
 
@@ -82,7 +85,7 @@ class Run(RunData):
                 coordinates[variable.name] = described(variable.path, self.token_column(variable.path))
         words = self.token_column("tokens/word")
         coordinates |= label_coordinates(self, "token", labels, label_scheme, samples=sample, words=words)
-        return _hidden_dataset(self, "token", hidden, None, coordinates)
+        return hidden_dataset(self, "token", hidden, None, coordinates)
 
     def words(
         self, pooling: str = "mean", *, labels: str | Sequence[str] | None = None, label_scheme: str = "type"
@@ -129,7 +132,7 @@ class Run(RunData):
         # A word's rank among those that have tokens; the last entry is for tokens of no word.
         rank = np.full(self.counts.words + 1, -1)
         rank[kept] = np.arange(len(kept))
-        hidden = _reduced(self, rank[word], self.plan.sample_pack[sample], pooling)
+        hidden = reduced(self, rank[word], self.plan.sample_pack[sample], pooling)
         coordinates: dict[str, Any] = {
             "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
             **{
@@ -138,8 +141,56 @@ class Run(RunData):
             },
             **label_coordinates(self, "word", labels, label_scheme, samples=sample, words=kept),
         }
-        dataset = _hidden_dataset(self, "word", hidden, pooling, coordinates)
+        dataset = hidden_dataset(self, "word", hidden, pooling, coordinates)
         return dataset.assign_attrs(words_lost=self.counts.words - len(kept))
+
+    def spans(self, labels: str = schema.GOLD, pooling: str = "mean") -> xr.Dataset:
+        """Return hidden states by span, an entity mention of one or more words, each reduced over its tokens.
+
+        Parameters
+        ----------
+        labels
+            Name of a label set of words: IOB2 tags spell spans; of classes, a stretch of words of one class but ``O``
+            is one.
+        pooling
+            ``mean``, ``first``, ``last`` or ``max`` over the tokens of all its words.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``hidden`` (layer, span, feature), lazy, float32, a block a layer of a pack, with the coordinates ``layer``
+            and, along ``span``: ``span`` (position among all spans of the run), ``sample``, ``word`` (position of its
+            first word), ``word_count``, ``type`` and ``text``. Spans that lost all their tokens to ``max_length`` are
+            left out; the attribute ``spans_lost`` counts them.
+
+        Raises
+        ------
+        SettingError
+            If the pooling is not one of these, or the set labels samples or with numbers.
+        IncompleteRunError, RunNotFoundError, DataError, IntegrityError
+            As `words`.
+        """
+        if pooling not in POOLINGS:
+            raise SettingError(f"pooling {pooling!r} of spans is not one of {', '.join(POOLINGS)}")
+        self.require("hidden")
+        spans = find_spans(self, labels)
+        word = self.token_column("tokens/word").astype(np.int64)
+        owner = np.append(spans.of_words(self.counts.words), -1)[word]
+        kept = np.unique(owner[owner >= 0])
+        rank = np.full(len(spans) + 1, -1)
+        rank[kept] = np.arange(len(kept))
+        sample = spans.sample[kept]
+        hidden = reduced(self, rank[owner], self.plan.sample_pack[sample], pooling)
+        coordinates: dict[str, Any] = {
+            "span": ("span", kept, {"long_name": "position among all spans of the run, lost ones counted"}),
+            "sample": ("span", sample, {"long_name": "position of the span's sample along sample"}),
+            "word": ("span", spans.first[kept], {"long_name": "position of the span's first word along word"}),
+            "word_count": ("span", spans.count[kept], {"long_name": "words of the span"}),
+            "type": ("span", spans.type[kept], {"long_name": f"type of the span in label set {labels}"}),
+            "text": ("span", spans.text[kept], {"long_name": "words of the span, joined by blanks"}),
+        }
+        dataset = hidden_dataset(self, "span", hidden, pooling, coordinates)
+        return dataset.assign_attrs(spans_lost=len(spans) - len(kept))
 
     def samples(
         self,
@@ -181,9 +232,9 @@ class Run(RunData):
         group = np.repeat(np.arange(self.counts.samples), plan.tokens.count)
         if not special_tokens:
             group[self.token_column("tokens/special")] = -1
-        hidden = _reduced(self, group, plan.sample_pack, pooling)
+        hidden = reduced(self, group, plan.sample_pack, pooling)
         coordinates = sample_coordinates(self, labels, label_scheme)
-        return _hidden_dataset(self, "sample", hidden, pooling, coordinates)
+        return hidden_dataset(self, "sample", hidden, pooling, coordinates)
 
     def attention(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> xr.Dataset:
         """Return all attention maps, as a contiguous ragged array (CF conventions, section 9).
@@ -245,7 +296,7 @@ class Run(RunData):
             As `tokens`, but at once.
         """
         self.require("attention")
-        place = _sample_position(self, sample)
+        place = sample_position(self, sample)
         first, count = self.plan.tokens.start[place], self.plan.tokens.count[place]
         texts = self.column("tokens/token_text")[first : first + count]
         index = np.arange(len(texts))
@@ -302,7 +353,7 @@ class Run(RunData):
         layers = self.spec.layers
         if layer not in layers:
             raise SettingError(f"layer {layer} is not stored in run {self.key}; it has {', '.join(map(str, layers))}")
-        _positive(batch_tokens=batch_tokens, window_packs=window_packs)
+        require_positive(batch_tokens=batch_tokens, window_packs=window_packs)
         if seed < 0:
             raise SettingError(f"seed {seed} is negative")
         self.require("hidden")
@@ -352,81 +403,9 @@ class Run(RunData):
                 f"layers {', '.join(map(str, missing)) or 'none'} are not stored in run {self.key}; it has "
                 f"{', '.join(map(str, stored))}"
             )
-        _positive(batch_tokens=batch_tokens, window_packs=window_packs)
+        require_positive(batch_tokens=batch_tokens, window_packs=window_packs)
         if seed < 0:
             raise SettingError(f"seed {seed} is negative")
         self.require("hidden")
         places = tuple(stored.index(layer) for layer in chosen)
         return torch_dataset(self, places, batch_tokens, seed if shuffle else None, window_packs)
-
-
-def _positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise SettingError(f"{name} {value} is not a positive number")
-
-
-def _hidden_dataset(
-    run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
-) -> xr.Dataset:
-    attributes = {"long_name": "hidden state", "units": "1"}
-    if pooled is not None:
-        attributes["cell_methods"] = f"token: {pooled}"
-    return xr.Dataset(
-        {"hidden": (("layer", level, "feature"), hidden, attributes, encoding_of(hidden))},
-        {"layer": layers_of(run, "hidden"), **coordinates},
-        attributes_of(run, f"{level}s"),
-    )
-
-
-def _reduce_block(
-    hidden: NDArray[np.floating],
-    group: NDArray[np.integer],
-    pooling: str,
-    group_counts: tuple[int, ...],
-    block_id: tuple[int, ...],
-) -> NDArray[np.float32]:
-    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
-
-
-def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
-    """Reduce hidden states to groups, a block of groups for each block of tokens.
-
-    Parameters
-    ----------
-    run
-        The run.
-    group
-        Group of every token (token), -1 for none.
-    group_pack
-        Pack of every group (group); it never decreases.
-    pooling
-        How a group is reduced.
-    """
-    hidden = run.activations("hidden")
-    group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
-    first = np.cumsum(group_counts) - group_counts
-    # Positions in the pack, so that blocks are independent. The last entry is for tokens of no group.
-    within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
-    counts = tuple(group_counts.tolist())
-    return da.map_blocks(
-        _reduce_block,
-        hidden,
-        da.from_array(within[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False),
-        pooling=pooling,
-        group_counts=counts,
-        chunks=(hidden.chunks[0], counts, hidden.chunks[2]),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
-
-
-def _sample_position(run: RunData, sample: int | str) -> int:
-    if isinstance(sample, str):
-        found = np.flatnonzero(run.column("samples/sample_id") == sample)
-        if not found.size:
-            raise RunNotFoundError(f"run {run.key} has no sample {sample!r}; its ids are in run.samples().sample_id")
-        return int(found[0])
-    if not 0 <= sample < run.counts.samples or sample != int(sample):
-        raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
-    return int(sample)

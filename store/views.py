@@ -1,19 +1,32 @@
-"""Coordinates and attributes of the views of a run: what labels the numbers."""
+"""What the views of a run are made of: reduced hidden states, coordinates, attributes."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.ragged import reduce_segments
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 from biocache.store.text import shown
 
-__all__ = ["attributes_of", "described", "encoding_of", "label_coordinates", "layers_of", "sample_coordinates"]
+__all__ = [
+    "attributes_of",
+    "described",
+    "encoding_of",
+    "hidden_dataset",
+    "label_coordinates",
+    "layers_of",
+    "reduced",
+    "require_positive",
+    "sample_coordinates",
+    "sample_position",
+]
 
 
 def attributes_of(run: RunData, level: str) -> dict[str, Any]:
@@ -119,3 +132,78 @@ def label_coordinates(
         empty = np.array([np.nan if labels.kind == "number" else ""], dtype=texts.dtype)
         found[coordinate] = (dim, np.append(texts, empty)[places], {"long_name": f"label of label set {name}"})
     return found
+
+
+def require_positive(**numbers: int) -> None:
+    """Refuse numbers that are not positive, by their names."""
+    for name, value in numbers.items():
+        if value < 1:
+            raise SettingError(f"{name} {value} is not a positive number")
+
+
+def hidden_dataset(
+    run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
+) -> xr.Dataset:
+    """Return hidden states of a level as a Dataset with its coordinates and the provenance of the run."""
+    attributes = {"long_name": "hidden state", "units": "1"}
+    if pooled is not None:
+        attributes["cell_methods"] = f"token: {pooled}"
+    return xr.Dataset(
+        {"hidden": (("layer", level, "feature"), hidden, attributes, encoding_of(hidden))},
+        {"layer": layers_of(run, "hidden"), **coordinates},
+        attributes_of(run, f"{level}s"),
+    )
+
+
+def _reduce_block(
+    hidden: NDArray[np.floating],
+    group: NDArray[np.integer],
+    pooling: str,
+    group_counts: tuple[int, ...],
+    block_id: tuple[int, ...],
+) -> NDArray[np.float32]:
+    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
+
+
+def reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
+    """Reduce hidden states to groups, a block of groups for each block of tokens.
+
+    Parameters
+    ----------
+    run
+        The run.
+    group
+        Group of every token (token), -1 for none.
+    group_pack
+        Pack of every group (group); it never decreases.
+    pooling
+        How a group is reduced.
+    """
+    hidden = run.activations("hidden")
+    group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
+    first = np.cumsum(group_counts) - group_counts
+    # Positions in the pack, so that blocks are independent. The last entry is for tokens of no group.
+    within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
+    counts = tuple(group_counts.tolist())
+    return da.map_blocks(
+        _reduce_block,
+        hidden,
+        da.from_array(within[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False),
+        pooling=pooling,
+        group_counts=counts,
+        chunks=(hidden.chunks[0], counts, hidden.chunks[2]),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+
+
+def sample_position(run: RunData, sample: int | str) -> int:
+    """Return the position of a sample that is named by its position or id."""
+    if isinstance(sample, str):
+        found = np.flatnonzero(run.column("samples/sample_id") == sample)
+        if not found.size:
+            raise RunNotFoundError(f"run {run.key} has no sample {sample!r}; its ids are in run.samples().sample_id")
+        return int(found[0])
+    if not 0 <= sample < run.counts.samples or sample != int(sample):
+        raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
+    return int(sample)
