@@ -29,8 +29,7 @@ _COLUMNS = {
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
   biocache label acronym --from-words "[A-Z]{2,}[0-9]*" --task ner
-  biocache label length --property length --task ner
-  biocache probe --task ner --labels length --model bert --max-train-samples 50"""
+  biocache label length --property length --task ner"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Add labels to the text of a store.")

@@ -36,7 +36,7 @@ Examples, in the folder that a demo made:
   biocache ls --checkpoints checkpoints --task nli"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="List the runs or label sets of a store, or fine-tuned checkpoints.")
+@click.command(epilog=_EXAMPLES, short_help="List the runs or label sets of a store, or checkpoints.")
 @store_option
 @click.option("--labels", is_flag=True, help="List the label sets of the store instead.")
 @click.option(

@@ -36,12 +36,12 @@ _TOUR = {
         "study": ("biocache.cli.study:study", "Do all of it for a grid of models and training sizes."),
     },
     "Look after the store": {
-        "ls": ("biocache.cli.ls:ls", "List the runs of a store, or fine-tuned checkpoints."),
+        "ls": ("biocache.cli.ls:ls", "List the runs or label sets of a store, or checkpoints."),
         "info": ("biocache.cli.info:info", "Show all that is known of one run."),
-        "verify": ("biocache.cli.verify:verify", "Check every file, record and value of runs and results."),
+        "verify": ("biocache.cli.verify:verify", "Check every file, record and value of a store."),
         "export": ("biocache.cli.export:export", "Write hidden states of one run for other tools."),
         "copy": ("biocache.cli.copy:copy", "Copy runs to another store, or less of them."),
-        "rm": ("biocache.cli.rm:rm", "Remove runs or results."),
+        "rm": ("biocache.cli.rm:rm", "Remove runs, label sets or results."),
     },
 }
 COMMANDS = {name: entry for commands in _TOUR.values() for name, entry in commands.items()}

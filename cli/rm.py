@@ -21,7 +21,7 @@ Examples, in the folder that a demo made:
   biocache rm --model gpt2 --training-size 20 --yes"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Remove runs or results.")
+@click.command(epilog=_EXAMPLES, short_help="Remove runs, label sets or results.")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors

@@ -27,7 +27,7 @@ Examples, in the folder that a demo made:
   biocache verify --task ner --model biogpt --recompute 4"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Check every file, record and value of runs and results.")
+@click.command(epilog=_EXAMPLES, short_help="Check every file, record and value of a store.")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors
@@ -113,7 +113,7 @@ def verify(
         "runs": len(chosen),
         "packs": packs,
         "results": len(results),
-        "label sets": len(labels),
+        "label_sets": len(labels),
         "checkpoints": len(folders),
     }
     if as_json:
@@ -130,7 +130,7 @@ def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str
     again = "" if recompute is None else f", up to {counted(recompute, 'sample')} of each run recomputed"
     found = counted(len(problems), "problem") if problems else "no problems"
     told = {name: count for name, count in checked.items() if count or name in ("runs", "packs")}
-    what = [counted(count, name.removesuffix("s")) for name, count in told.items()]
+    what = [counted(count, name.removesuffix("s").replace("_", " ")) for name, count in told.items()]
     echo(f"{', '.join(what)} checked{again}: {found}")
 
 

@@ -113,7 +113,8 @@ def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path
 def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
     assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs, 2 label sets checked: no problems\n"
     some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
-    assert json.loads(some) == {"runs": 2, "packs": 2, "results": 0, "checkpoints": 0, "problems": [], "repaired": []}
+    checked = {"runs": 2, "packs": 2, "results": 0, "label_sets": 0, "checkpoints": 0}
+    assert json.loads(some) == checked | {"problems": [], "repaired": []}
 
 
 def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> None:
@@ -183,7 +184,7 @@ def test_rm_lists_asks_and_removes(command: Command, store: Path) -> None:
 
 
 def test_rm_needs_to_be_told_what(command: Command, store: Path) -> None:
-    said = "nothing says what to remove: give RUN, selectors, --all, --results or --unused-results"
+    said = "nothing says what to remove: give RUN, selectors, --all, --labels, --results or --unused-results"
     assert said in command("rm", "--store", store, "--yes", code=2).stderr
     assert "give it alone" in command("rm", "--all", "--model", "bert", "--store", store, "--yes", code=2).stderr
     assert "no run matches" in command("rm", "--store", store, "--yes", "--model", "llama", code=1).stderr
@@ -256,7 +257,7 @@ def test_verify_tells_of_a_damaged_run_and_goes_on(command: Command, store: Path
     assert problem.startswith(f"{where}: {said}")
     assert "biocache" in problem
     packs = 3 if what == "attributes" else 4
-    assert summary == f"4 runs, {packs} packs checked: 1 problem"
+    assert summary == f"4 runs, {packs} packs, 2 label sets checked: 1 problem"
     (told,) = json.loads(command("verify", BERT_TEST, "--store", store, "--json", code=1).stdout)["problems"]
     assert (told["place"], told["pack"]) == (BERT_TEST, None if what == "attributes" else 0)
 
