@@ -111,8 +111,10 @@ def readme_rows(rows: Iterable[Row]) -> Iterator[str]:
     named: dict[str, list[str]] = {group: [] for group in GROUPS}
     for model_type, variants in sorted(found.items()):
         groups = {group_of(row) for row in variants.values()}
-        for name, row in variants.items() if len(groups) > 1 else [(model_type, next(iter(variants.values())))]:
-            padded = all(one.both.padded for one in ([row] if len(groups) > 1 else variants.values()))
+        # A part says nothing of the whole.
+        apart = len(groups) > 1 or (model_type not in variants and SPECIES[next(iter(variants))].family == "part")
+        for name, row in variants.items() if apart else [(model_type, next(iter(variants.values())))]:
+            padded = all(one.both.padded for one in ([row] if apart else variants.values()))
             named[group_of(row)].append(f"`{name}`" + ("" if padded else "*"))
     for group, meaning in GROUPS.items():
         yield f"| {meaning} | {', '.join(named[group])} |"

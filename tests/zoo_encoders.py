@@ -51,7 +51,7 @@ ENCODERS = table(
         "mpnet": {"reads": "roberta"},
         "convbert": {"conv_kernel_size": 5, "embedding_size": 64},
         "convbert, fours": {"is_a": "convbert", "conv_kernel_size": 5, "embedding_size": 64, "fours": True},
-        "mobilebert": {"true_hidden_size": 32, "intra_bottleneck_size": 32, "embedding_size": 32},
+        "mobilebert": {"small": True, "true_hidden_size": 32, "intra_bottleneck_size": 32, "embedding_size": 32},
         "squeezebert": {"embedding_size": 64, "q_groups": 2, "k_groups": 2, "v_groups": 2},
         "fnet": {"type_vocab_size": 4},
         "funnel": {

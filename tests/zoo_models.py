@@ -54,6 +54,8 @@ class Species:
         Whether the model computes nothing of meaning on a CPU, so that only a refusal is right.
     fours
         Whether to extract samples whose numbers of tokens are multiples of four, which other shapes fit into.
+    small
+        Whether its weights are drawn smaller: without norms the rounding of float32 grows from layer to layer.
     made_as
         Class of transformers that is saved; empty for that of the whole model.
     part
@@ -68,6 +70,7 @@ class Species:
     warm: bool = False
     unusable: bool = False
     fours: bool = False
+    small: bool = False
     made_as: str = ""
     part: str = ""
 
@@ -96,7 +99,7 @@ def tiny_config(species: Species, tokenizer: Any) -> Any:
     return config
 
 
-def draw(model: torch.nn.Module, seed: int = 5) -> None:
+def draw(model: torch.nn.Module, seed: int = 5, gain: float = 1.2) -> None:
     """Draw weights anew: attention that is not uniform, norms that are not one, biases that are not zero."""
     generator = torch.Generator().manual_seed(seed)
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
@@ -106,7 +109,7 @@ def draw(model: torch.nn.Module, seed: int = 5) -> None:
             if id(parameter) in tables:
                 parameter.copy_(0.7 * noise)
             elif parameter.dim() == 2 and min(parameter.shape) > 4:
-                parameter.copy_(1.2 * noise / parameter.shape[-1] ** 0.5)
+                parameter.copy_(gain * noise / parameter.shape[-1] ** 0.5)
             else:
                 parameter.add_(0.15 * noise)
 
@@ -131,7 +134,7 @@ def make(species: Species, folder: Path, scratch: Path) -> Any:
     build = getattr(transformers, species.made_as)._from_config if species.made_as else AutoModel.from_config
     with seeded(3), quiet_transformers():
         model = build(config, attn_implementation="eager", dtype=torch.float32).eval()
-        draw(model)
+        draw(model, gain=0.5 if species.small else 1.2)
         if species.warm:
             model.train()(input_ids=torch.arange(5, 45).reshape(1, -1))
             model.eval()

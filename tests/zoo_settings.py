@@ -16,7 +16,7 @@ def table(family: str, tokenizer: str, entries: Mapping[str, Any]) -> dict[str, 
         rest = dict(settings)
         kind, own, finish = rest.pop("is_a", name), rest.pop("reads", tokenizer), rest.pop("finish", None)
         texts = {flag: rest.pop(flag, "") for flag in ("made_as", "part")}
-        flags = {flag: rest.pop(flag, False) for flag in ("warm", "unusable", "fours")}
+        flags = {flag: rest.pop(flag, False) for flag in ("warm", "unusable", "fours", "small")}
         made[name] = Species(kind, family, own, rest, finish, **flags, **texts)
     return made
 
