@@ -38,7 +38,10 @@ Examples, in the folder that a demo made:
     help="Also run K samples of each run through the model again.",
 )
 @click.option(
-    "--from", "weights", metavar="FOLDER|HUB_ID", help="Where the weights are now, if they moved since the extraction."
+    "--from",
+    "weights",
+    metavar="FOLDER|FILE|HUB_ID",
+    help="Where the weights are now, if they moved since the extraction.",
 )
 @click.option(
     "--checkpoints",

@@ -59,7 +59,7 @@ def recompute_samples(
     seed
         Seed of the choice.
     model
-        Hub id, folder or state-dict file of the weights; None for the source that the run names.
+        Hub id, folder or file of the weights; None for the source that the run names.
     device
         Device of torch; None for CUDA if there is one.
 
@@ -102,7 +102,8 @@ def recompute_samples(
 def _source_of(run: Run, model: str | None) -> ModelSource:
     provenance = run.provenance
     weights = provenance.model_source if model is None else parse_model(model)[1]
-    checkpoint = Path(weights) if Path(weights).exists() and run.key.training_size else None
+    place = Path(weights)
+    checkpoint = place if place.is_file() or (place.exists() and run.key.training_size) else None
     base = provenance.tokenizer_source if checkpoint is not None else weights
     source = ModelSource(
         run.key.model,

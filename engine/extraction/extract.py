@@ -119,13 +119,14 @@ def _fill(
         require_sound(model.source.checkpoint)
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
-        digest, traits = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        tried = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        digest, traits, remarks = tried
         model = plan_again(plan, model, traits)
         runs = _create_runs(root, plan, model, digest)
         reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
         for run in runs:
             _install(root, plan, run)
-        return [replace(report, remarks=model.remarks) for report in reports]
+        return [replace(report, remarks=(*model.remarks, *remarks)) for report in reports]
     loaded = load_model(*settings)
     traits = try_model(
         loaded.model,
@@ -138,7 +139,7 @@ def _fill(
     reports = []
     for run in _create_runs(root, plan, model, loaded.digest):
         report = fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress)
-        reports.append(replace(report, remarks=model.remarks))
+        reports.append(replace(report, remarks=(*model.remarks, *loaded.remarks)))
         # Not before: what it replaces stays readable until it is complete.
         _install(root, plan, run)
     return reports

@@ -63,7 +63,7 @@ class ExtractionRequest(CorpusRequest):
     reading
         How the corpus is read where its files do not tell.
     models
-        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
+        Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
     seed
@@ -105,8 +105,8 @@ class ExtractionRequest(CorpusRequest):
     random_weights
         Whether to extract a randomly initialised copy of each model.
     finetuned
-        Checkpoints of the one model that another tool fine-tuned: ``FOLDER`` or ``FOLDER=SIZE``, the percent of the
-        train split; filed at that training size, 100 where none is named.
+        Checkpoints of the one model that another tool fine-tuned: folder or file of weights, or ``FOLDER=SIZE``, the
+        percent of the train split; filed at that training size, 100 where none is named.
     part
         ``encoder`` to read the encoder of encoder-decoders; None for other models.
     merge_adapters
@@ -169,7 +169,7 @@ class ExtractionRequest(CorpusRequest):
         (),
         empty=True,
         metavar="FOLDER[=SIZE]",
-        help="Checkpoints of the one --model that another tool fine-tuned, and on how many percent.",
+        help="Checkpoints of the one --model that another tool fine-tuned (folders or files), and on how many percent.",
         unset="none; size 100",
     )
     part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")

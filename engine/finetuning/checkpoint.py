@@ -38,7 +38,7 @@ class Origin:
     Attributes
     ----------
     base_source
-        Hub id or folder of the pre-trained model.
+        Hub id, folder or file of the pre-trained model.
     dataset_source
         Hub id or folder of the corpus.
     device
@@ -53,6 +53,8 @@ class Origin:
         What was counted: ``samples_truncated``, ``words_lost``, ``duplicates_in_test`` and the like.
     base_task_head
         Class of a head that the configuration of the base names, trained for a task before; empty for none.
+    remarks
+        What was done to the names of the base's weights, where they were not those of transformers.
     """
 
     base_source: str
@@ -63,6 +65,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
     base_task_head: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
