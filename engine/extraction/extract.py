@@ -10,9 +10,10 @@ from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_clus
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.finetuning.checkpoint import require_sound
+from biocache.engine.finetuning.checkpoint import dataset_of, require_sound
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
+from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import try_model
 from biocache.engine.request import in_words_of
 from biocache.store.creating import create_run, create_successor, install_successor, resume_run
@@ -202,8 +203,18 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         part=model.source.part,
         adapter=model.source.adapter,
         own_code=model.shape.own_code,
+        trained_on_source=_trained_on_source(model.source, run.key),
         **origin(plan.device),
     )
+
+
+def _trained_on_source(source: ModelSource, key: RunKey) -> str:
+    """Return the dataset that weights were fine-tuned on, as their checkpoint names it or as it was given."""
+    if not key.training_size:
+        return ""
+    said = "" if source.checkpoint is None else dataset_of(source.checkpoint)
+    trained_on = key.trained_on or key.dataset
+    return said or (trained_on if "/" in trained_on else f"{key.task}/{trained_on}")
 
 
 def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:

@@ -8,6 +8,7 @@ from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
 from biocache.store.schema import ACTIVATIONS, HIDDEN
+from biocache.store.text import shown
 
 __all__ = ["DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
@@ -107,6 +108,9 @@ class ExtractionRequest(CorpusRequest):
     finetuned
         Checkpoints of the one model that another tool fine-tuned: folder or file of weights, or ``FOLDER=SIZE``, the
         percent of the train split; filed at that training size, 100 where none is named.
+    trained_on
+        Dataset that the models were fine-tuned on, where it is not the one to read: ``DATASET`` of the same task, or
+        ``TASK/DATASET``; None for the same. The pre-trained models are on no dataset.
     part
         ``encoder`` to read the encoder of encoder-decoders; None for other models.
     merge_adapters
@@ -172,6 +176,12 @@ class ExtractionRequest(CorpusRequest):
         help="Checkpoints of the one --model that another tool fine-tuned (folders or files), and on how many percent.",
         unset="none; size 100",
     )
+    trained_on: str | None = option(
+        None,
+        metavar="DATASET|TASK/DATASET",
+        help="Dataset that the models were fine-tuned on, where it is not the one to read.",
+        unset="the same",
+    )
     part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")
     merge_adapters: bool = option(False, help="Merge adapters of peft, such as LoRA, into their models.")
     overwrite: bool = option(
@@ -180,7 +190,12 @@ class ExtractionRequest(CorpusRequest):
     )
 
     def check(self) -> None:
-        """Refuse views that the task does not have."""
+        """Refuse views that the task does not have, and models that were trained on nothing."""
+        if self.trained_on is not None and not (self.finetuned or any(self.training_sizes)):
+            raise SettingError(
+                f"--trained-on {shown(self.trained_on)} says what models were fine-tuned on, and none is asked for; "
+                "add --training-size or --finetuned"
+            )
         own = TASKS[self.task].views
         for flag, views in (("--view", self.views), ("--attention-view", self.attention_views)):
             for view in views or ():

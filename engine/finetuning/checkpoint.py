@@ -22,7 +22,16 @@ from biocache.store.paths import require_file
 from biocache.store.sealing import digest_of
 from biocache.store.text import one_line, shown
 
-__all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign", "require_sound"]
+__all__ = [
+    "Checkpoint",
+    "Origin",
+    "Workplace",
+    "checkpoint_folders",
+    "dataset_of",
+    "find_checkpoint",
+    "is_foreign",
+    "require_sound",
+]
 
 _FORMAT_VERSION = 2
 _RECORD = "finetuning.json"
@@ -285,6 +294,11 @@ def require_sound(folder: Path) -> None:
     """
     if (folder / _RECORD).is_file():
         Checkpoint.read(folder).require_whole()
+
+
+def dataset_of(folder: Path) -> str:
+    """Return where the corpus of a checkpoint was read from, as it says; empty where another tool made it."""
+    return Checkpoint.read(folder).origin.dataset_source if (folder / _RECORD).is_file() else ""
 
 
 def is_foreign(folder: Path) -> bool:

@@ -51,6 +51,9 @@ class ModelSource:
         ``encoder`` of an encoder-decoder; empty for the whole of other models.
     adapter
         Hub id or folder of an adapter that is merged into the weights; empty for none.
+    trained_on
+        Dataset that the model was fine-tuned on, ``DATASET`` or ``TASK/DATASET``, where it is another than it reads;
+        empty for the same and for a pre-trained model.
     """
 
     name: str
@@ -61,6 +64,7 @@ class ModelSource:
     random_weights: bool = False
     part: str = ""
     adapter: str = ""
+    trained_on: str = ""
 
     @property
     def weights(self) -> str:
@@ -218,6 +222,7 @@ def find_source(
     seed: int,
     checkpoints: Path,
     random_weights: bool = False,
+    trained_on: str = "",
 ) -> ModelSource:
     """Find the weights of a model at a training size.
 
@@ -225,14 +230,19 @@ def find_source(
     ----------
     name, base
         As `parse_model` returns them.
-    task, dataset, training_size, seed
-        What the model was fine-tuned on; size 0 is the pre-trained model.
+    task, dataset
+        What the model reads, and was fine-tuned on.
+    training_size, seed
+        How it was fine-tuned; size 0 is the pre-trained model.
     checkpoints
         Folder of fine-tuned checkpoints. Looked for, in this order, are the folder
         ``TASK/DATASET/MODEL/size-SSS/seed-N``, and state dicts named ``model_MODEL_SIZE.bin`` in ``TASK/DATASET``,
         ``TASK`` and the folder itself.
     random_weights
         Whether to initialise the weights from the seed; ``-random`` is appended to the name.
+    trained_on
+        Another dataset that the model was fine-tuned on, instead: ``DATASET`` or ``TASK/DATASET``; see
+        `biocache.store.keys.trained_elsewhere`.
 
     Raises
     ------
@@ -246,15 +256,17 @@ def find_source(
     if random_weights or training_size == 0:
         return pretrained_source(name, base, seed, random_weights=random_weights)
     base = pretrained_source(name, base, seed).base
+    other, _, trained = trained_on.rpartition("/")
+    task, dataset = other or task, trained or dataset
     folder = checkpoints / checkpoint_path(task, dataset, name, training_size, seed)
     places = (checkpoints / task / dataset, checkpoints / task, checkpoints)
     files = [place / f"model_{name}_{training_size}.bin" for place in places]
     own = weights_of(folder) if folder.is_dir() else folder
     found = [own] if _is_checkpoint(own) else [file for file in files if file.is_file()]
     if found:
-        return ModelSource(name, base, training_size, seed, resolved(found[0]))
-    looked = ", ".join(map(str, [folder, *files]))
+        return ModelSource(name, base, training_size, seed, resolved(found[0]), trained_on=trained_on)
+    looked, where = ", ".join(map(str, [folder, *files])), f" trained on {trained_on}" if trained_on else ""
     raise ModelError(
-        f"no checkpoint of model {name!r} at training size {training_size} (seed {seed}); looked for {looked}; put "
-        "one there or name their folder with --checkpoints"
+        f"no checkpoint of model {name!r}{where} at training size {training_size} (seed {seed}); looked for {looked}; "
+        "put one there or name their folder with --checkpoints"
     )
