@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["corpus_notes", "extract", "phrase", "print_reports", "task_head_note"]
 
+# Parts of a key that runs of one plan of a model share.
+_OF_MODEL = ("model", "trained_on", "training_size")
 _ENCODING_NOTES = ("samples_truncated", "words_lost")
 _PHRASES = {
     "samples_truncated": "samples truncated",
@@ -150,7 +152,8 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         cut = f"{model.budget.batch_tokens:,} tokens a batch, {model.budget.window_tokens:,} a window"
         if model.budget.lanes > 1:
             cut += f", {model.budget.lanes} batches at once"
-        fields.append((f"{model.source.name} at {model.source.training_size} %", cut))
+        key = model.runs[0].key
+        fields.append((f"{key.model} at {key.training}", cut))
     print_fields(fields)
 
 
@@ -168,8 +171,7 @@ def _planned(run: "RunPlan") -> dict[str, Any]:
 
 def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
     budgets = [
-        {"model": model.source.name, "training_size": model.source.training_size, **asdict(model.budget)}
-        for model in plan.models
+        {name: getattr(model.runs[0].key, name) for name in _OF_MODEL} | asdict(model.budget) for model in plan.models
     ]
     return {
         "activation_bytes": plan.activation_bytes,

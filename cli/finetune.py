@@ -106,6 +106,7 @@ def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:
     """Yield the duplicates between the splits, and what of the train split was repaired, left out or cut."""
     spec, notes = checkpoint.spec, checkpoint.origin.notes
     where = f"{spec.dataset}, training size {spec.training_size}"
+    yield from checkpoint.origin.remarks
     if checkpoint.origin.base_task_head:
         yield task_head_note(spec.model, checkpoint.origin.base_task_head, "it was fine-tuned from there")
     for name, count in notes.items():

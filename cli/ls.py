@@ -110,9 +110,9 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     from biocache.cli.finetune import print_checkpoints
     from biocache.engine.finetuning.foreign import foreign_checkpoints
 
-    of_runs = [name for name in ("view", "split") if selectors.pop(name)]
+    of_runs = [name for name in ("trained_on", "view", "split") if selectors.pop(name)]
     if of_runs:
-        raise click.UsageError(f"checkpoints have no --{of_runs[0]}; leave it out")
+        raise click.UsageError(f"checkpoints have no --{of_runs[0].replace('_', '-')}; leave it out")
     wanted = {name: values for name, values in selectors.items() if values}
     found = list(_own_checkpoints(folder, wanted))
     others = [

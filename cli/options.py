@@ -210,6 +210,9 @@ run_selectors = adding(
     _list_option("--task", "task", items=ListOf(click.Choice(list(TASKS))), text="Runs of these tasks."),
     _list_option("--dataset", items=NAMES, text="Runs of these datasets."),
     _list_option("--model", items=NAMES, text="Runs of these models."),
+    _list_option(
+        "--trained-on", items=NAMES, text="Runs of models fine-tuned on these datasets.", metavar="DATASET,..."
+    ),
     _list_option("--training-size", items=INTEGERS, text="Runs of these percents of the train split."),
     _list_option("--seed", items=INTEGERS, text="Runs of these seeds."),
     _list_option("--view", items=ListOf(click.Choice(VIEWS)), text="Runs of these views."),

@@ -81,7 +81,7 @@ def _parts(run: str, store: "Storage") -> dict[str, Any]:
 
 
 def _alternatives(name: str, values: tuple[Any, ...]) -> Any:
-    if name in ("dataset", "model"):
+    if name in ("dataset", "model", "trained_on"):
         from biocache.engine.sources import named
 
         values = named(name, values) or ()

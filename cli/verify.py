@@ -38,7 +38,10 @@ Examples, in the folder that a demo made:
     help="Also run K samples of each run through the model again.",
 )
 @click.option(
-    "--from", "weights", metavar="FOLDER|HUB_ID", help="Where the weights are now, if they moved since the extraction."
+    "--from",
+    "weights",
+    metavar="FOLDER|FILE|HUB_ID",
+    help="Where the weights are now, if they moved since the extraction.",
 )
 @click.option(
     "--checkpoints",
@@ -135,11 +138,11 @@ def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str
 
 
 def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:
-    models = sorted({f"{key.model} at {key.training_size} %" for key in keys})
+    models = sorted({f"{key.model} at {key.training}" for key in keys})
     if weights is not None and len(models) > 1:
         raise click.UsageError(
             f"--from names the weights of one model and the runs have {', '.join(models)}; "
-            "select one with --model and --training-size"
+            "select one with --model, --training-size and --trained-on"
         )
 
 

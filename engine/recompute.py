@@ -14,9 +14,11 @@ from biocache.engine.models.adapters import with_adapter
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import COMPUTE_STEP
+from biocache.engine.sources import folder_of
 from biocache.store.chunks import dense_maps
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
+from biocache.store.paths import resolved
 from biocache.store.reading import Run
 from biocache.store.schema import HIDDEN
 
@@ -59,7 +61,7 @@ def recompute_samples(
     seed
         Seed of the choice.
     model
-        Hub id, folder or state-dict file of the weights; None for the source that the run names.
+        Hub id, folder or file of the weights; None for the source that the run names.
     device
         Device of torch; None for CUDA if there is one.
 
@@ -101,8 +103,9 @@ def recompute_samples(
 
 def _source_of(run: Run, model: str | None) -> ModelSource:
     provenance = run.provenance
-    weights = provenance.model_source if model is None else parse_model(model)[1]
-    checkpoint = Path(weights) if Path(weights).exists() and run.key.training_size else None
+    weights = provenance.model_source if model is None else _place_of(model)
+    place = Path(weights)
+    checkpoint = place if place.is_file() or (place.exists() and run.key.training_size) else None
     base = provenance.tokenizer_source if checkpoint is not None else weights
     source = ModelSource(
         run.key.model,
@@ -116,6 +119,12 @@ def _source_of(run: Run, model: str | None) -> ModelSource:
     )
     # Given may be the folder of the adapter, or of the merged model.
     return with_adapter(source, merge=bool(provenance.adapter)) if model else source
+
+
+def _place_of(text: str) -> str:
+    """Return where weights are; a file needs no configuration beside it: that of the run serves."""
+    place = folder_of(text, "--from")
+    return str(resolved(place)) if place is not None and place.is_file() else parse_model(text)[1]
 
 
 def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating]) -> Iterator[Problem]:

@@ -23,12 +23,20 @@ __all__ = [
     "seed_selector",
     "selector",
     "size_selector",
+    "trained_on_selector",
 ]
 
 #: An option that selects runs. It does not decide the numbers of a result: the identities of the runs do.
 selector = partial(option, None, decides=False)
 #: `selector` for training sizes.
 size_selector = partial(selector, flag="--training-size", low=0, high=100)
+#: `selector` for the datasets that models were fine-tuned on.
+trained_on_selector = partial(
+    selector,
+    flag="--trained-on",
+    metavar="DATASET,...",
+    help="Runs of models that were fine-tuned on these datasets.",
+)
 #: `selector` for seeds of runs.
 seed_selector = partial(selector, flag="--seed", low=0, high=MAX_SEED)
 
@@ -39,7 +47,7 @@ class RunsRequest(Request):
 
     Attributes
     ----------
-    tasks, datasets, models, training_sizes, run_seeds, views, splits
+    tasks, datasets, models, trained_on, training_sizes, run_seeds, views, splits
         Parts of the keys of the runs; None for all.
     """
 
@@ -48,6 +56,7 @@ class RunsRequest(Request):
     )
     datasets: tuple[str, ...] | None = selector(flag="--dataset", help="Runs of these datasets.", unset="all")
     models: tuple[str, ...] | None = selector(flag="--model", help="Runs of these models.", unset="all")
+    trained_on: tuple[str, ...] | None = trained_on_selector(unset="all")
     training_sizes: tuple[int, ...] | None = size_selector(
         help="Runs of these percents of the train split.", unset="all"
     )
@@ -79,6 +88,7 @@ def chosen_runs(store: "Store", request: RunsRequest, keep: str) -> "list[Run]":
         "task": request.tasks,
         "dataset": named("dataset", request.datasets),
         "model": named("model", request.models),
+        "trained_on": named("trained_on", request.trained_on),
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
         "view": request.views,

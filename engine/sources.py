@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from biocache.engine.corpora.base import TASKS
 from biocache.store.errors import SettingError
 from biocache.store.paths import is_url, local_path, resolved
 
@@ -44,7 +45,7 @@ def named(part: str, texts: Iterable[str] | None) -> tuple[str, ...] | None:
     Parameters
     ----------
     part
-        ``dataset`` or ``model``.
+        ``dataset``, ``model`` or ``trained_on``.
     texts
         Names, folders, hub ids or ``NAME=SOURCE``.
     """
@@ -52,7 +53,12 @@ def named(part: str, texts: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def run_names(part: str, text: str) -> list[str]:
-    """Return the names of runs that were extracted with this value of ``--dataset`` or ``--model``."""
+    """Return the names of runs that were extracted with this value of an option; see `named`."""
+    if part == "trained_on":
+        task, slash, name = text.partition("/")
+        # Of another task, where it is no hub id or folder.
+        is_of_task = task in TASKS and slash and "/" not in name
+        return [text] if is_of_task or not text else run_names("dataset", text)
     name, source = split_name(text)
     if source != text:
         return [name]

@@ -13,7 +13,7 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.groups import check_store, subfolders
-from biocache.store.keys import RunKey
+from biocache.store.keys import RUN_DEPTH, RunKey
 from biocache.store.listing import COLUMNS, COUNTED, described_run
 from biocache.store.runs import StoredRun, is_run
 from biocache.store.storage import Storage, StorePlace, open_storage
@@ -111,7 +111,8 @@ class Store:
         """Describe the store: the number of its runs and the values of each part of their keys."""
         keys = self.keys()
         parts = {name: dict.fromkeys(str(getattr(key, name)) for key in keys) for name in RunKey.names()}
-        return [("runs", f"{len(keys):,}"), *((name, ", ".join(values)) for name, values in parts.items() if values)]
+        named = {name: ", ".join(filter(None, values)) for name, values in parts.items()}
+        return [("runs", f"{len(keys):,}"), *((name, text) for name, text in named.items() if text)]
 
     def keys(self, **selection: Any) -> list[RunKey]:
         """Return the keys of the runs that match a selection, in the order of their paths; no run is opened.
@@ -132,11 +133,7 @@ class Store:
                 f"{', '.join(sorted(unknown))} is no part of a run's key; they are {', '.join(RunKey.names())}"
             )
         wanted = {name: _listed(value) for name, value in selection.items() if value is not None}
-        return sorted(
-            key
-            for key in _run_keys(self.storage)
-            if all(getattr(key, name) in values for name, values in wanted.items())
-        )
+        return sorted(key for key in _run_keys(self.storage) if key.matches(wanted))
 
     def select(self, **selection: Any) -> "list[Run]":
         """Open the runs that match a selection.
@@ -209,8 +206,8 @@ class Store:
         labels
             Label sets, as of `Run.words`.
         **selection
-            Parts of the key (`RunKey`). One or more of ``model``, ``training_size`` and ``seed`` is a list; together
-            with the others each combination names one run.
+            Parts of the key (`RunKey`). One or more of ``model``, ``trained_on``, ``training_size`` and ``seed`` is a
+            list; together with the others each combination names one run.
 
         Returns
         -------
@@ -430,7 +427,7 @@ def _candidates(keys: Iterable[RunKey]) -> str:
 
 def _run_keys(storage: Storage) -> Iterator[RunKey]:
     """Yield the keys of the runs of a store; what is no run is passed over."""
-    for path in subfolders(storage, len(RunKey.names())):
+    for path in subfolders(storage, RUN_DEPTH):
         if is_run(storage, path):
             with suppress(SettingError):
                 yield RunKey.from_path(path)

@@ -13,7 +13,7 @@ from biocache.store.digests import digest_encoding, digest_samples, sample_rows,
 from biocache.store.errors import REMAKE, BiocacheError, IntegrityError, NewerFormatError, StoreFormatError
 from biocache.store.groups import RESULTS, check_store, read_group_attributes, subfolders
 from biocache.store.hierarchy import create_parents, parents
-from biocache.store.keys import RunKey
+from biocache.store.keys import RUN_DEPTH, RunKey
 from biocache.store.label_sets import read_labels
 from biocache.store.metadata import MetadataError
 from biocache.store.reading import Run
@@ -184,7 +184,7 @@ def repair_groups(storage: Storage) -> list[str]:
     StoreFormatError
         If the folder holds no runs, or is the store of a newer release.
     """
-    runs = [path for path in subfolders(storage, len(RunKey.names())) if is_run(storage, path)]
+    runs = [path for path in subfolders(storage, RUN_DEPTH) if is_run(storage, path)]
     try:
         check_store(storage)
     except NewerFormatError:

@@ -17,7 +17,7 @@ from biocache.store.errors import (
     StoreFormatError,
 )
 from biocache.store.groups import subfolders
-from biocache.store.keys import RunKey
+from biocache.store.keys import RUN_DEPTH, RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.records import PackRecord, Records, record_path, recorded_packs
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
@@ -45,7 +45,7 @@ def successor_path(key: RunKey) -> str:
 
 def successors(storage: Storage) -> Iterator[RunKey]:
     """Yield the keys of the runs for which there is a successor."""
-    for path in subfolders(storage, len(RunKey.names()), SUCCESSORS):
+    for path in subfolders(storage, RUN_DEPTH, SUCCESSORS):
         with suppress(SettingError):
             yield RunKey.from_path(path.removeprefix(f"{SUCCESSORS}/"))
 

@@ -177,6 +177,9 @@ class Provenance:
         Hub id or folder of the adapter that was merged into the weights; empty for none.
     own_code
         Class in code of its own that the configuration of the model names, and that was not run; empty for none.
+    trained_on_source
+        Dataset that the weights were fine-tuned on: a hub id or folder, as their checkpoint says, or ``TASK/DATASET``;
+        empty for a pre-trained model.
     """
 
     model_source: str
@@ -192,3 +195,4 @@ class Provenance:
     part: str = ""
     adapter: str = ""
     own_code: str = ""
+    trained_on_source: str = ""

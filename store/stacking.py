@@ -15,7 +15,7 @@ from biocache.store.text import shortened
 __all__ = ["stack_runs", "view_options"]
 
 # Parts of a key along which the same text is read, so that rows can be aligned.
-STACKED = ("model", "training_size", "seed")
+STACKED = ("model", "trained_on", "training_size", "seed")
 
 
 def stack_runs(

@@ -10,7 +10,7 @@ from biocache.store.errors import BiocacheError, NewerFormatError, SettingError,
 from biocache.store.folders import Folder
 from biocache.store.groups import RESULTS, check_store, subfolders
 from biocache.store.hierarchy import create_parents, is_orphan, remove_empty_groups
-from biocache.store.keys import RunKey
+from biocache.store.keys import RUN_DEPTH, RunKey
 from biocache.store.runs import SUCCESSORS, StoredRun, successor_path, successors
 from biocache.store.storage import Storage, below
 
@@ -125,7 +125,7 @@ def tidy(storage: Storage) -> None:
 def _tidy(storage: Folder, run: str) -> bool:
     """Remove what a killed process left around a run; return whether nothing is left that may be a live one's."""
     done = True
-    groups = (storage.path / run).parents[: len(RunKey.names()) - 1]
+    groups = (storage.path / run).parents[: RUN_DEPTH - 1]
     for torn in (torn for group in groups for torn in group.glob("zarr.*.partial")):
         if is_quiet(torn):
             torn.unlink(missing_ok=True)
@@ -146,5 +146,5 @@ def stored_bytes(storage: Storage, folder: str) -> int:
 def _folders(storage: Folder) -> list[str]:
     """Return the paths of the folders of a store that are where runs are, but for what links lead to."""
     real = os.path.realpath(storage.path)
-    paths = subfolders(storage, len(RunKey.names()))
+    paths = subfolders(storage, RUN_DEPTH)
     return [path for path in paths if os.path.realpath(storage.path / path) == os.path.join(real, path)]  # noqa: PTH118

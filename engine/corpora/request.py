@@ -129,7 +129,7 @@ class CorpusRequest(Request):
     reading
         How the corpus is read where its files do not tell.
     models
-        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
+        Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
     seed

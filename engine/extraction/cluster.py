@@ -32,11 +32,11 @@ def _model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
 
 def _tried(
     source: ModelSource, device: str, compute_dtype: str, samples: Sequence[TrialSample], attention: bool
-) -> tuple[str, Traits]:
+) -> tuple[str, Traits, tuple[str, ...]]:
     with _FORWARD:
         loaded = _model(source, device, compute_dtype)
         traits = try_model(loaded.model, samples, name=source.name, compute_dtype=compute_dtype, attention=attention)
-        return loaded.digest, traits
+        return loaded.digest, traits, loaded.remarks
 
 
 def try_on_cluster(
@@ -47,8 +47,10 @@ def try_on_cluster(
     samples: Sequence[TrialSample],
     *,
     attention: bool,
-) -> tuple[str, Traits]:
-    """Return the digest of a model's weights and what it does, loading it into one of the workers; see `try_model`.
+) -> tuple[str, Traits, tuple[str, ...]]:
+    """Return the digest of a model's weights, what it does, and what was done to the names of its tensors.
+
+    It is loaded into one of the workers; see `try_model`.
 
     Raises
     ------
@@ -58,8 +60,8 @@ def try_on_cluster(
         If the worker dies.
     """
     task = Task("trial", _tried, (source, device, compute_dtype, samples, attention))
-    digest, traits = executor.run([task])["trial"]
-    return digest, traits
+    digest, traits, remarks = executor.run([task])["trial"]
+    return digest, traits, remarks
 
 
 def _fill_window(

@@ -10,9 +10,10 @@ from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_clus
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.finetuning.checkpoint import require_sound
+from biocache.engine.finetuning.checkpoint import dataset_of, require_sound
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
+from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import try_model
 from biocache.engine.request import in_words_of
 from biocache.store.creating import create_run, create_successor, install_successor, resume_run
@@ -119,13 +120,14 @@ def _fill(
         require_sound(model.source.checkpoint)
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
-        digest, traits = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        tried = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        digest, traits, remarks = tried
         model = plan_again(plan, model, traits)
         runs = _create_runs(root, plan, model, digest)
         reports = fill_runs_on_cluster(executor, runs, *settings, model.budget, on_progress)
         for run in runs:
             _install(root, plan, run)
-        return [replace(report, remarks=model.remarks) for report in reports]
+        return [replace(report, remarks=(*model.remarks, *remarks)) for report in reports]
     loaded = load_model(*settings)
     traits = try_model(
         loaded.model,
@@ -138,7 +140,7 @@ def _fill(
     reports = []
     for run in _create_runs(root, plan, model, loaded.digest):
         report = fill_run(run, loaded, model.budget, windows=plan.request.partition, on_progress=on_progress)
-        reports.append(replace(report, remarks=model.remarks))
+        reports.append(replace(report, remarks=(*model.remarks, *loaded.remarks)))
         # Not before: what it replaces stays readable until it is complete.
         _install(root, plan, run)
     return reports
@@ -201,8 +203,18 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         part=model.source.part,
         adapter=model.source.adapter,
         own_code=model.shape.own_code,
+        trained_on_source=_trained_on_source(model.source, run.key),
         **origin(plan.device),
     )
+
+
+def _trained_on_source(source: ModelSource, key: RunKey) -> str:
+    """Return the dataset that weights were fine-tuned on, as their checkpoint names it or as it was given."""
+    if not key.training_size:
+        return ""
+    said = "" if source.checkpoint is None else dataset_of(source.checkpoint)
+    trained_on = key.trained_on or key.dataset
+    return said or (trained_on if "/" in trained_on else f"{key.task}/{trained_on}")
 
 
 def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:

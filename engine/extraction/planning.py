@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.encoding import CorpusEncoder, Encoding
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.extraction.finding import find_models
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
 from biocache.engine.machine import choose_device
-from biocache.engine.models.adapters import with_adapter
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
-from biocache.engine.models.sources import ModelSource, find_source, parse_finetuned, parse_model
+from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import Traits, TrialSample
 from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
@@ -188,38 +188,12 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     )
     if request.splits is None:
         request = replace(request, splits=tuple(corpus.splits))
-    found = [
-        find_source(
-            name,
-            base,
-            task=request.task,
-            dataset=corpus.name,
-            training_size=size,
-            seed=request.seed,
-            checkpoints=request.checkpoints,
-            random_weights=request.random_weights,
-        )
-        for name, base in models
-        for size in request.training_sizes
-    ]
-    found += _finetuned(request, models)
-    sources = [with_adapter(replace(source, part=request.part or ""), merge=request.merge_adapters) for source in found]
-    if request.merge_adapters and not any(source.adapter or source.random_weights for source in sources):
-        raise SettingError("--merge-adapters: none of the models has an adapter; leave it out")
+    sources = find_models(request, models, corpus.name)
     encoder = CorpusEncoder(corpus)
     planned = [_plan_model(request, source, load_shape(source), encoder, device) for source in sources]
     plan = ExtractionPlan(request, encoder, device, tuple(planned))
     refuse_repeats("run", (str(run.key) for run in plan.runs))
     return plan
-
-
-def _finetuned(request: ExtractionRequest, models: list[tuple[str, str]]) -> Iterator[ModelSource]:
-    """Yield the checkpoints that another tool made of the one model."""
-    if request.finetuned and len(models) > 1:
-        raise SettingError(f"--finetuned is of one model, and --model names {len(models)}; extract them one by one")
-    for text in request.finetuned:
-        folder, size = parse_finetuned(text)
-        yield ModelSource(*models[0], size, request.seed, folder)
 
 
 def plan_again(plan: ExtractionPlan, model: ModelPlan, traits: Traits) -> ModelPlan:
@@ -321,7 +295,10 @@ def _plan_runs(
             encoding = encoder.encode(source.tokenizer, view, split, max_length)
             require_vocabulary(source, shape, encoding.token_id)
             spec = RunSpec(
-                key=RunKey(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
+                key=RunKey(
+                    *(request.task, corpus.name, source.name, source.training_size, source.seed, view, split),
+                    trained_on=source.trained_on,
+                ),
                 dataset_digest=encoder.digest(split),
                 limit=request.limit,
                 model_digest="",

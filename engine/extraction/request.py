@@ -8,6 +8,7 @@ from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
 from biocache.store.schema import ACTIVATIONS, HIDDEN
+from biocache.store.text import shown
 
 __all__ = ["DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
@@ -63,7 +64,7 @@ class ExtractionRequest(CorpusRequest):
     reading
         How the corpus is read where its files do not tell.
     models
-        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
+        Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
     seed
@@ -105,8 +106,11 @@ class ExtractionRequest(CorpusRequest):
     random_weights
         Whether to extract a randomly initialised copy of each model.
     finetuned
-        Checkpoints of the one model that another tool fine-tuned: ``FOLDER`` or ``FOLDER=SIZE``, the percent of the
-        train split; filed at that training size, 100 where none is named.
+        Checkpoints of the one model that another tool fine-tuned: folder or file of weights, or ``FOLDER=SIZE``, the
+        percent of the train split; filed at that training size, 100 where none is named.
+    trained_on
+        Dataset that the models were fine-tuned on, where it is not the one to read: ``DATASET`` of the same task, or
+        ``TASK/DATASET``; None for the same. The pre-trained models are on no dataset.
     part
         ``encoder`` to read the encoder of encoder-decoders; None for other models.
     merge_adapters
@@ -169,8 +173,14 @@ class ExtractionRequest(CorpusRequest):
         (),
         empty=True,
         metavar="FOLDER[=SIZE]",
-        help="Checkpoints of the one --model that another tool fine-tuned, and on how many percent.",
+        help="Checkpoints of the one --model that another tool fine-tuned (folders or files), and on how many percent.",
         unset="none; size 100",
+    )
+    trained_on: str | None = option(
+        None,
+        metavar="DATASET|TASK/DATASET",
+        help="Dataset that the models were fine-tuned on, where it is not the one to read.",
+        unset="the same",
     )
     part: str | None = option(None, choices=("encoder",), help="Part of encoder-decoders to read, such as T5 and BART.")
     merge_adapters: bool = option(False, help="Merge adapters of peft, such as LoRA, into their models.")
@@ -180,7 +190,12 @@ class ExtractionRequest(CorpusRequest):
     )
 
     def check(self) -> None:
-        """Refuse views that the task does not have."""
+        """Refuse views that the task does not have, and models that were trained on nothing."""
+        if self.trained_on is not None and not (self.finetuned or any(self.training_sizes)):
+            raise SettingError(
+                f"--trained-on {shown(self.trained_on)} says what models were fine-tuned on, and none is asked for; "
+                "add --training-size or --finetuned"
+            )
         own = TASKS[self.task].views
         for flag, views in (("--view", self.views), ("--attention-view", self.attention_views)):
             for view in views or ():

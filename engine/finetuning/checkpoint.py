@@ -22,7 +22,16 @@ from biocache.store.paths import require_file
 from biocache.store.sealing import digest_of
 from biocache.store.text import one_line, shown
 
-__all__ = ["Checkpoint", "Origin", "Workplace", "checkpoint_folders", "find_checkpoint", "is_foreign", "require_sound"]
+__all__ = [
+    "Checkpoint",
+    "Origin",
+    "Workplace",
+    "checkpoint_folders",
+    "dataset_of",
+    "find_checkpoint",
+    "is_foreign",
+    "require_sound",
+]
 
 _FORMAT_VERSION = 2
 _RECORD = "finetuning.json"
@@ -38,7 +47,7 @@ class Origin:
     Attributes
     ----------
     base_source
-        Hub id or folder of the pre-trained model.
+        Hub id, folder or file of the pre-trained model.
     dataset_source
         Hub id or folder of the corpus.
     device
@@ -53,6 +62,8 @@ class Origin:
         What was counted: ``samples_truncated``, ``words_lost``, ``duplicates_in_test`` and the like.
     base_task_head
         Class of a head that the configuration of the base names, trained for a task before; empty for none.
+    remarks
+        What was done to the names of the base's weights, where they were not those of transformers.
     """
 
     base_source: str
@@ -63,6 +74,7 @@ class Origin:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Natural] = field(default_factory=dict)
     base_task_head: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -282,6 +294,11 @@ def require_sound(folder: Path) -> None:
     """
     if (folder / _RECORD).is_file():
         Checkpoint.read(folder).require_whole()
+
+
+def dataset_of(folder: Path) -> str:
+    """Return where the corpus of a checkpoint was read from, as it says; empty where another tool made it."""
+    return Checkpoint.read(folder).origin.dataset_source if (folder / _RECORD).is_file() else ""
 
 
 def is_foreign(folder: Path) -> bool:

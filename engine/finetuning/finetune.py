@@ -271,10 +271,11 @@ class _Finetuning:
         notes |= {f"unlabelled_in_{split}": count for split, count in self._material.unlabelled.items()}
         notes |= {f"duplicates_in_{split}": count for split, count in self._subset.duplicates.items()}
         return Origin(
-            base_source=self._source.source.base,
+            base_source=self._source.source.weights,
             dataset_source=self._material.corpus.source,
             notes={name: count for name, count in notes.items() if count},
             base_task_head=self._source.shape.task_head,
+            remarks=self._source.remarks,
             **origin(self._material.device, "accelerate"),
         )
 

@@ -14,7 +14,7 @@ from biocache.engine.finetuning.targets import Targets, labelled
 from biocache.engine.machine import choose_device, seeded
 from biocache.engine.models.loading import LoadedModel, load_model, weights_digest
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
-from biocache.engine.models.sources import ModelSource, parse_model
+from biocache.engine.models.sources import ModelSource, parse_model, pretrained_source
 from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import DataError, SettingError
 
@@ -65,7 +65,7 @@ class Material:
         """Return the pre-trained models."""
         named = [parse_model(text) for text in self.request.models]
         refuse_repeats("model", (name for name, _ in named))
-        return [Source(self, ModelSource(name, base, 0, self.request.seed)) for name, base in named]
+        return [Source(self, pretrained_source(name, base, self.request.seed)) for name, base in named]
 
 
 class Source:
@@ -91,13 +91,17 @@ class Source:
         self.tokenizer_digest = tokenizer_digest(self.tokenizer)
         self.shape = load_shape(source)
         self.max_length = choose_max_length(material.request.max_length, source, self.shape, self.tokenizer)
+        #: What was done to the names of its weights; see `LoadedModel`.
+        self.remarks: tuple[str, ...] = ()
         #: Encode a whole split, once for all training sizes.
         self.encode_split = cache(lambda split: self.encode(material.corpus.splits[split]))
 
     def load_encoder(self) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
         with seeded(self.source.seed):
-            return load_model(self.source, "cpu", "float32")
+            loaded = load_model(self.source, "cpu", "float32")
+        self.remarks = loaded.remarks
+        return loaded
 
     @cached_property
     def digests(self) -> tuple[str, str | None]:

@@ -24,7 +24,7 @@ class FinetuneRequest(CorpusRequest):
     reading
         How the corpus is read where its files do not tell.
     models
-        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID`` of the pre-trained models.
+        Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID`` of the pre-trained models.
     training_sizes
         Percents of the train split; 0 is the pre-trained model, for which nothing is done.
     seed

@@ -6,10 +6,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WEIGHTS", "coarse_tensors", "find_file", "inner_folder", "weight_files"]
+from biocache.store.errors import SettingError
+
+__all__ = ["WEIGHTS", "coarse_tensors", "find_file", "inner_folder", "weight_files", "weights_of"]
 
 #: Names of files of weights, in the order in which transformers look for them.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What trainers call files of weights, and what of it is something else: the state of a training, or an adapter.
+_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
+_OTHERS = re.compile(
+    r"(training_args|optimi[sz]er|scheduler|scaler|rng_state|random_states|adapter_|sampler|custom_checkpoint).*"
+)
+# Files of a checkpoint in parts, and how it is made whole.
+_PARTS = {
+    "zero_to_fp32.py": "of DeepSpeed in parts; make it whole with its zero_to_fp32.py",
+    "*_optim_states.pt": "of DeepSpeed in parts; make it whole with zero_to_fp32.py of DeepSpeed",
+    "*/*_optim_states.pt": "of DeepSpeed in parts; make it whole with zero_to_fp32.py of DeepSpeed",
+    "*.distcp": "of torch.distributed in parts; make it whole with torch.distributed.checkpoint.format_utils",
+    "*/*.distcp": "of torch.distributed in parts; make it whole with torch.distributed.checkpoint.format_utils",
+}
 # Types of floating-point numbers of 16 bits or more, as safetensors names them.
 _PLAIN = ("F16", "BF16", "F32", "F64")
 
@@ -86,6 +101,33 @@ def weight_files(place: str) -> list[Path]:
             shards = _shards(found) if name.endswith(".index.json") else [found.name]
             return [file for shard in shards if (file := find_file(place, shard, cached=True)) is not None]
     return []
+
+
+def weights_of(folder: Path) -> Path:
+    """Return where the weights in a folder are: the folder itself, as for transformers, or another trainer's one file.
+
+    Raises
+    ------
+    SettingError
+        If there are several files, checkpoints of steps, or one in parts.
+    """
+    if any((folder / name).exists() for name in (*WEIGHTS, "adapter_config.json")):
+        return folder
+    others = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix in _SUFFIXES and file.is_file() and not _OTHERS.fullmatch(file.name)
+    )
+    if len(others) == 1:
+        return others[0]
+    steps = sorted(step for step in folder.glob("checkpoint-*") if step.is_dir())
+    if others or steps:
+        names = ", ".join(found.name for found in (others or steps)[:5])
+        raise SettingError(f"{folder} has no model.safetensors, and holds {names}; give the path of one of them")
+    for pattern, remedy in _PARTS.items():
+        if any(folder.glob(pattern)):
+            raise SettingError(f"{folder} is a checkpoint {remedy}, and give what that writes")
+    return folder
 
 
 def _shards(index: Path) -> list[str]:

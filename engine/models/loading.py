@@ -1,9 +1,11 @@
 """Load a model's weights completely, or refuse them."""
 
 import hashlib
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from biocache.engine.machine import seeded
 from biocache.engine.models.adapters import adapter_of, merge, without_adapter
@@ -11,6 +13,7 @@ from biocache.engine.models.files import coarse_tensors, weight_files
 from biocache.engine.models.parts import POOLER, Reading
 from biocache.engine.models.shape import load_config, quiet_transformers
 from biocache.engine.models.sources import ModelSource
+from biocache.engine.models.state_dicts import BUFFER, StateDict, fit, listed, read_state_dicts
 from biocache.store.errors import ModelError, ResourceError
 from biocache.store.text import one_line
 
@@ -19,12 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["LoadedModel", "load_model", "weights_digest"]
-
-# Names of what older releases saved beside weights: positions, masks and frequencies, which are computed.
-_BUFFER = re.compile(
-    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention|self)\.bias|embed_positions\.weights|version"
-    r"|num_batches_tracked)$"
-)
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,13 @@ class LoadedModel:
         In evaluation mode, on its device, with eager attention.
     digest
         SHA-256 of the weights as they were loaded, in float32.
+    remarks
+        What was done to the names of its tensors, where they were not those of transformers.
     """
 
     model: "PreTrainedModel"
     digest: str
+    remarks: tuple[str, ...] = ()
 
 
 def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
@@ -75,21 +75,14 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     with quiet_transformers():
         reading = Reading.of(config, source.part)
         if source.random_weights:
-            whole, missing, unused = _initialise(reading, source.seed), list[str](), list[str]()
+            found = _Weights(_initialise(reading, source.seed))
         else:
-            whole, missing, unused = _load_weights(source, reading)
+            found = _load_weights(source, reading)
             if source.adapter:
-                merge(whole, reading, source)
-    model = reading.stack(whole)
-    unset = _names_in(model, whole, missing)
-    missing = [name for name in unset if not name.startswith(POOLER)]
-    if missing:
-        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ModelError(
-            f"checkpoint {source.weights} of model {source.name!r} lacks weights of the encoder ({named}); they would "
-            "be random: give a checkpoint of this architecture"
-        )
-    _refuse_unused(source, whole, unused)
+                merge(found.whole, reading, source)
+    model = reading.stack(found.whole)
+    _require_complete(source, found, reading)
+    _refuse_unused(source, found)
     coarse = [
         name for name, weight in model.named_parameters() if not weight.is_floating_point() or weight.itemsize < 2
     ]
@@ -105,7 +98,8 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     digest = weights_digest(model)
     model.eval().requires_grad_(requires_grad=False)
     try:
-        return LoadedModel(model.to(device=torch.device(device), dtype=getattr(torch, compute_dtype)), digest)
+        model = model.to(device=torch.device(device), dtype=getattr(torch, compute_dtype))
+        return LoadedModel(model, digest, found.remarks(source))
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"{device} has not enough memory for the weights of model {source.name!r} ({one_line(error)}); free "
@@ -120,8 +114,52 @@ def _initialise(reading: Reading, seed: int) -> "PreTrainedModel":
         return reading.build(attn_implementation="eager", dtype=torch.float32)
 
 
-def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedModel", list[str], list[str]]:
-    """Return a model, the names of its weights that the file lacks, and those of the file that it does not take."""
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """A model with its weights.
+
+    Attributes
+    ----------
+    whole
+        The model.
+    missing
+        Names of its weights that the checkpoint lacks.
+    unused
+        Names of those of the checkpoint that it does not take.
+    aside
+        Names of those that were not offered to it: of what the model was trained in.
+    changes
+        What was done to the names in the checkpoint.
+    """
+
+    whole: "PreTrainedModel"
+    missing: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: "PreTrainedModel", info: Mapping[str, Any]) -> Self:
+        """Describe what ``from_pretrained`` of transformers returns."""
+        return cls(model, tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])))
+
+    def lacking(self, reading: Reading) -> list[str]:
+        """Return the names of weights of the encoder that the checkpoint lacks."""
+        names = _names_in(reading.stack(self.whole), self.whole, list(self.missing))
+        return [name for name in names if not name.startswith(POOLER)]
+
+    def remarks(self, source: ModelSource) -> tuple[str, ...]:
+        """Return what a user should know of the names in the checkpoint."""
+        if not self.changes:
+            return ()
+        own = tuple(name for name in self.unused if not BUFFER.search(name))
+        aside = (*self.aside, *own)
+        tensors = "tensor" if len(aside) == 1 else "tensors"
+        left = (f"{len(aside)} {tensors} of a head left aside ({listed(aside)})",) if aside else ()
+        return (f"model {source.name}: weights of {Path(source.weights).name}: {', '.join((*self.changes, *left))}",)
+
+
+def _load_weights(source: ModelSource, reading: Reading) -> _Weights:
     import torch
 
     settings: dict[str, Any] = {
@@ -131,15 +169,20 @@ def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedMod
     }
     try:
         if source.checkpoint is not None and source.checkpoint.is_file():
-            weights = torch.load(source.checkpoint, map_location="cpu", weights_only=True)
-            with torch.device("meta"):
-                kind = type(reading.build())
-            model, info = kind.from_pretrained(None, config=reading.config, state_dict=weights, **settings)
-        elif source.adapter == source.weights:
+            return _fitted(source, reading, read_state_dicts(source.checkpoint), settings)
+        if source.adapter == source.weights:
             with without_adapter(source.weights) as folder:
                 model, info = reading.load(folder, **settings)
         else:
             model, info = reading.load(source.weights, **settings)
+        found = _Weights.of(model, info)
+        if found.unused and not source.adapter and found.lacking(reading):
+            # Maybe as another trainer named them.
+            tensors = [one.tensors for file in weight_files(source.weights) for one in read_state_dicts(file)]
+            again = _fitted(source, reading, [StateDict((), dict(ChainMap(*map(dict, tensors))))], settings)
+            found = again if again.changes else found
+    except ModelError:
+        raise
     except Exception as error:
         # Weights of another type may have another shape, too.
         _refuse_coarse(source)
@@ -151,7 +194,34 @@ def _load_weights(source: ModelSource, reading: Reading) -> tuple["PreTrainedMod
         ) from error
     # After they were fetched.
     _refuse_coarse(source)
-    return model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    return found
+
+
+def _fitted(source: ModelSource, reading: Reading, found: Sequence[StateDict], settings: Mapping[str, Any]) -> _Weights:
+    """Return a model with the tensors among some state dicts that have the names and shapes of its own."""
+    import torch
+
+    with torch.device("meta"):
+        built = reading.build()
+    fitted = fit(found, built)
+    for name, value in fitted.tensors.items():
+        if not (value.is_floating_point() and value.itemsize > 1) and not BUFFER.search(name):
+            raise _coarse_error(source, name, str(value.dtype).removeprefix("torch."), source.weights)
+    kind, state = type(built), dict(fitted.tensors)
+    model, info = kind.from_pretrained(None, config=reading.config, state_dict=state, **settings)
+    return replace(_Weights.of(model, info), aside=fitted.aside, changes=fitted.changes)
+
+
+def _require_complete(source: ModelSource, found: _Weights, reading: Reading) -> None:
+    """Refuse a checkpoint that lacks weights of the encoder."""
+    missing = found.lacking(reading)
+    if missing:
+        others = [name for name in found.unused if not BUFFER.search(name)]
+        instead = f" (it has {listed(others)}, which this one does not take)" if others else ""
+        raise ModelError(
+            f"checkpoint {source.weights} of model {source.name!r} lacks weights of the encoder ({listed(missing)}); "
+            f"they would be random: give a checkpoint of this architecture{instead}"
+        )
 
 
 def _names_in(model: "PreTrainedModel", whole: "PreTrainedModel", names: list[str]) -> list[str]:
@@ -176,7 +246,7 @@ def _refuse_coarse(source: ModelSource) -> None:
     """Refuse files with weights that are no floating-point numbers, which transformers cast to such."""
     for file in weight_files(source.weights):
         for name, kind in coarse_tensors(file).items():
-            if not _BUFFER.search(name):
+            if not BUFFER.search(name):
                 raise _coarse_error(source, name, kind, str(file))
 
 
@@ -187,23 +257,23 @@ def _coarse_error(source: ModelSource, name: str, kind: str, place: str) -> Mode
     )
 
 
-def _refuse_unused(source: ModelSource, model: "PreTrainedModel", names: list[str]) -> None:
+def _refuse_unused(source: ModelSource, found: _Weights) -> None:
     """Refuse a checkpoint with weights of the encoder that the model does not take; those of heads are left aside."""
+    model = found.whole
     prefix = f"{model.base_model_prefix}."
     own = {name.partition(".")[0] for name, _ in (*model.named_parameters(), *model.named_buffers())}
     unused = [
         name
-        for name in names
+        for name in found.unused
         if (name.startswith(prefix) or name.partition(".")[0] in own)
         and not name.removeprefix(prefix).startswith(POOLER)
-        and not _BUFFER.search(name)
+        and not BUFFER.search(name)
     ]
     if unused:
-        named = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
         raise ModelError(
             f"checkpoint {source.weights} of model {source.name!r} has weights of the encoder that "
-            f"{type(model).__name__} of transformers does not take ({named}): an adapter that was not merged, or a "
-            "configuration that is not theirs; merge it or correct config.json"
+            f"{type(model).__name__} of transformers does not take ({listed(unused)}): an adapter that was not "
+            "merged, or a configuration that is not theirs; merge it or correct config.json"
         )
 
 

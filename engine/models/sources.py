@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocache.engine.models.files import inner_folder
+from biocache.engine.models.files import WEIGHTS, inner_folder, weights_of
 from biocache.engine.sources import folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
 
-__all__ = ["ALIASES", "ModelSource", "checkpoint_path", "find_source", "parse_finetuned", "parse_model"]
+__all__ = [
+    "ALIASES",
+    "ModelSource",
+    "checkpoint_path",
+    "find_source",
+    "parse_finetuned",
+    "parse_model",
+    "pretrained_source",
+]
 
 ALIASES = {
     "bert": "google-bert/bert-base-cased",
@@ -17,6 +25,7 @@ ALIASES = {
     "gpt2": "openai-community/gpt2-medium",
     "biogpt": "microsoft/biogpt",
 }
+_CHECKPOINT_FILES = ("config.json", "adapter_config.json", *WEIGHTS)
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 
 
@@ -35,13 +44,16 @@ class ModelSource:
     seed
         Seed of the fine-tuning, or of random weights.
     checkpoint
-        Folder or ``.bin`` file of the fine-tuned weights; None for the pre-trained model.
+        Folder or file of the weights, where they are not those of the base; None for the base's own.
     random_weights
         Whether to initialise the weights from the seed instead of loading them.
     part
         ``encoder`` of an encoder-decoder; empty for the whole of other models.
     adapter
         Hub id or folder of an adapter that is merged into the weights; empty for none.
+    trained_on
+        Dataset that the model was fine-tuned on, ``DATASET`` or ``TASK/DATASET``, where it is another than it reads;
+        empty for the same and for a pre-trained model.
     """
 
     name: str
@@ -52,6 +64,7 @@ class ModelSource:
     random_weights: bool = False
     part: str = ""
     adapter: str = ""
+    trained_on: str = ""
 
     @property
     def weights(self) -> str:
@@ -72,7 +85,7 @@ class ModelSource:
     @property
     def folder(self) -> str:
         """Hub id or folder that holds the configuration and the tokenizer."""
-        if self.checkpoint is not None and self.checkpoint.is_dir():
+        if self.checkpoint is not None and (self.checkpoint / "config.json").is_file():
             return str(self.checkpoint)
         return self.base
 
@@ -88,18 +101,18 @@ def _has_tokenizer(place: str) -> bool:
 
 
 def parse_model(text: str) -> tuple[str, str]:
-    """Read ``ALIAS``, ``HUB_ID``, ``FOLDER`` or ``NAME=HUB_ID|FOLDER``.
+    """Read ``ALIAS``, ``HUB_ID``, ``FOLDER``, ``FILE`` or ``NAME=HUB_ID|FOLDER|FILE``.
 
     Returns
     -------
     tuple of str
         Name in run keys and where the checkpoint is. The name of a hub id has ``--`` for its slash; that of
-        a folder is the folder's own.
+        a folder or file is its own.
 
     Raises
     ------
     SettingError
-        If the text is empty or a folder does not exist.
+        If the text is empty, a folder does not exist, or a file of weights has no configuration.
     """
     name, source = split_name(text)
     if source == text:
@@ -115,12 +128,43 @@ def parse_model(text: str) -> tuple[str, str]:
         source = ALIASES[source]
     folder = folder_of(source, "model")
     if folder is not None:
-        if not folder.is_dir():
+        place = resolved(folder)
+        if place.is_file() and name not in ALIASES and not (place.parent / "config.json").is_file():
             raise SettingError(
-                f"model {shown(text)}: {resolved(folder)} is not a folder; give a folder with config.json, or a hub id"
+                f"model {shown(text)}: there is no config.json beside {place.name}; put that of its model there, with "
+                f"its tokenizer, or name the model with --model and the file with --finetuned"
             )
-        source = str(_transformer(resolved(folder)))
+        if not place.exists():
+            raise SettingError(
+                f"model {shown(text)}: {place} is not a folder; give a folder with config.json, a file of weights, or "
+                "a hub id"
+            )
+        source = str(place if place.is_file() else _transformer(place))
     return name, source
+
+
+def pretrained_source(name: str, base: str, seed: int, *, random_weights: bool = False) -> ModelSource:
+    """Return the source of a model at training size 0.
+
+    Parameters
+    ----------
+    name, base
+        As `parse_model` returns them. The configuration of a file is beside it, or that of the alias it is named as.
+    seed, random_weights
+        See `ModelSource`.
+
+    Raises
+    ------
+    SettingError
+        If a folder has several files of weights, or one in parts.
+    """
+    place = Path(base)
+    weights = weights_of(place) if place.is_dir() else place
+    if place.is_file():
+        base = str(place.parent) if (place.parent / "config.json").is_file() else ALIASES[name]
+    if random_weights:
+        return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
+    return ModelSource(name, base, 0, seed, weights if weights.is_file() else None)
 
 
 def _transformer(folder: Path) -> Path:
@@ -130,30 +174,37 @@ def _transformer(folder: Path) -> Path:
 
 
 def parse_finetuned(text: str) -> tuple[Path, int]:
-    """Read ``FOLDER`` or ``FOLDER=SIZE``, a checkpoint that another tool fine-tuned.
+    """Read ``FOLDER``, ``FILE``, ``FOLDER=SIZE`` or ``FILE=SIZE``, a checkpoint that another tool fine-tuned.
 
     Returns
     -------
     tuple of Path and int
-        The folder, absolute, and percent of the train split that it was fine-tuned on, by default 100.
+        The folder or file of its weights, absolute, and percent of the train split that it was fine-tuned on, by
+        default 100.
 
     Raises
     ------
     SettingError
-        If the folder has no ``config.json``, or the size is not from 1 to 100.
+        If there are no weights, or several, or the size is not from 1 to 100.
     """
     folder, equals, size = text.rpartition("=")
     if not equals or not size.isdecimal() or Path(text).exists():
         folder, size = text, "100"
-    place = folder_of(folder, "--finetuned") or Path(folder)
-    if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise SettingError(
-            f"--finetuned {shown(text)}: {place} is not a folder with config.json; give the one that the model was "
-            "saved to, or FOLDER=SIZE"
-        )
     if not 1 <= int(size) <= 100:
         raise SettingError(f"--finetuned {shown(text)}: training size {size} is not from 1 to 100")
-    return _transformer(resolved(place)), int(size)
+    place = resolved(folder_of(folder, "--finetuned") or Path(folder))
+    if place.is_dir():
+        place = weights_of(_transformer(place))
+    if not _is_checkpoint(place):
+        raise SettingError(
+            f"--finetuned {shown(text)}: {place} is neither a folder with config.json nor a file of weights; give what "
+            "the model was saved to, or FOLDER=SIZE"
+        )
+    return place, int(size)
+
+
+def _is_checkpoint(place: Path) -> bool:
+    return place.is_file() or any((place / name).is_file() for name in _CHECKPOINT_FILES)
 
 
 def checkpoint_path(task: str, dataset: str, model: str, training_size: int, seed: int) -> Path:
@@ -171,6 +222,7 @@ def find_source(
     seed: int,
     checkpoints: Path,
     random_weights: bool = False,
+    trained_on: str = "",
 ) -> ModelSource:
     """Find the weights of a model at a training size.
 
@@ -178,14 +230,19 @@ def find_source(
     ----------
     name, base
         As `parse_model` returns them.
-    task, dataset, training_size, seed
-        What the model was fine-tuned on; size 0 is the pre-trained model.
+    task, dataset
+        What the model reads, and was fine-tuned on.
+    training_size, seed
+        How it was fine-tuned; size 0 is the pre-trained model.
     checkpoints
         Folder of fine-tuned checkpoints. Looked for, in this order, are the folder
         ``TASK/DATASET/MODEL/size-SSS/seed-N``, and state dicts named ``model_MODEL_SIZE.bin`` in ``TASK/DATASET``,
         ``TASK`` and the folder itself.
     random_weights
         Whether to initialise the weights from the seed; ``-random`` is appended to the name.
+    trained_on
+        Another dataset that the model was fine-tuned on, instead: ``DATASET`` or ``TASK/DATASET``; see
+        `biocache.store.keys.trained_elsewhere`.
 
     Raises
     ------
@@ -194,20 +251,22 @@ def find_source(
     SettingError
         If random weights are asked for at another size than 0.
     """
-    if random_weights:
-        if training_size:
-            raise SettingError(f"--random-weights has no training size {training_size}: leave --training-size at 0")
-        return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
-    if training_size == 0:
-        return ModelSource(name, base, 0, seed)
+    if random_weights and training_size:
+        raise SettingError(f"--random-weights has no training size {training_size}: leave --training-size at 0")
+    if random_weights or training_size == 0:
+        return pretrained_source(name, base, seed, random_weights=random_weights)
+    base = pretrained_source(name, base, seed).base
+    other, _, trained = trained_on.rpartition("/")
+    task, dataset = other or task, trained or dataset
     folder = checkpoints / checkpoint_path(task, dataset, name, training_size, seed)
     places = (checkpoints / task / dataset, checkpoints / task, checkpoints)
     files = [place / f"model_{name}_{training_size}.bin" for place in places]
-    found = [folder] if (folder / "config.json").is_file() else [file for file in files if file.is_file()]
+    own = weights_of(folder) if folder.is_dir() else folder
+    found = [own] if _is_checkpoint(own) else [file for file in files if file.is_file()]
     if found:
-        return ModelSource(name, base, training_size, seed, resolved(found[0]))
-    looked = ", ".join(map(str, [folder, *files]))
+        return ModelSource(name, base, training_size, seed, resolved(found[0]), trained_on=trained_on)
+    looked, where = ", ".join(map(str, [folder, *files])), f" trained on {trained_on}" if trained_on else ""
     raise ModelError(
-        f"no checkpoint of model {name!r} at training size {training_size} (seed {seed}); looked for {looked}; put "
-        "one there or name their folder with --checkpoints"
+        f"no checkpoint of model {name!r}{where} at training size {training_size} (seed {seed}); looked for {looked}; "
+        "put one there or name their folder with --checkpoints"
     )

@@ -8,6 +8,7 @@ from typing import Any
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.request import Request, option
 from biocache.engine.sources import named
+from biocache.store.keys import RunKey
 
 __all__ = ["Report", "ReportRequest"]
 
@@ -18,7 +19,7 @@ class ReportRequest(Request):
 
     Attributes
     ----------
-    tasks, datasets, models, training_sizes
+    tasks, datasets, models, trained_on, training_sizes
         Parts of the keys of the runs and results that are shown; None for all.
     samples
         Samples of each model and view in the viewer of attention maps; 0 leaves the viewer out.
@@ -36,6 +37,13 @@ class ReportRequest(Request):
     )
     datasets: tuple[str, ...] | None = option(None, flag="--dataset", help="Datasets.", unset="all in the store")
     models: tuple[str, ...] | None = option(None, flag="--model", help="Models.", unset="all in the store")
+    trained_on: tuple[str, ...] | None = option(
+        None,
+        flag="--trained-on",
+        metavar="DATASET,...",
+        help="Datasets that the models were fine-tuned on.",
+        unset="all",
+    )
     training_sizes: tuple[int, ...] | None = option(
         None,
         flag="--training-size",
@@ -54,14 +62,24 @@ class ReportRequest(Request):
             "task": self.tasks,
             "dataset": named("dataset", self.datasets),
             "model": named("model", self.models),
+            "trained_on": named("trained_on", self.trained_on),
             "training_size": self.training_sizes,
         }
         return {name: list(values) for name, values in parts.items() if values is not None}
 
     def wants(self, **parts: Any) -> bool:
         """Return whether all these parts of a key are selected; other names are ignored."""
-        chosen = self.selection
+        chosen = {name: values for name, values in self.selection.items() if name != "trained_on"}
         return all(value in chosen[name] for name, value in parts.items() if name in chosen)
+
+    def wants_run(self, key: RunKey) -> bool:
+        """Return whether all parts of a run's key are selected."""
+        return key.matches(self.selection)
+
+    def wants_training(self, trained_on: str) -> bool:
+        """Return whether a dataset that models were fine-tuned on is selected; empty for the one that they read."""
+        chosen = self.selection.get("trained_on", ())
+        return not chosen or not trained_on or any(f"/{name}".endswith(f"/{trained_on}") for name in chosen)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ class ShownSample:
 def find_shown(store: Store, request: ReportRequest) -> tuple[list[list[Run]], list[str]]:
     """Find the complete test runs with attention, and say which of them cannot be shown.
 
-    Runs of one model and view, whose maps are shown side by side, are together: the smallest training size first.
+    Runs of one model, dataset trained on and view, whose maps are shown side by side, are together: the smallest
+    training size first.
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     notes = []
@@ -72,9 +73,9 @@ def find_shown(store: Store, request: ReportRequest) -> tuple[list[list[Run]], l
         # The pre-trained model is the same for every seed.
         base = [run for run in runs if run.key.training_size == 0]
         tuned = [run for run in runs if run.key.training_size > 0]
-        for seed in sorted({run.key.seed for run in tuned or base}):
+        for trained_on, seed in sorted({(run.key.trained_on, run.key.seed) for run in tuned or base}):
             first = [run for run in base if run.key.seed == seed] or base
-            others = [run for run in tuned if run.key.seed == seed]
+            others = [run for run in tuned if (run.key.trained_on, run.key.seed) == (trained_on, seed)]
             own = [*first[:1], *sorted(others, key=lambda run: run.key.training_size)]
             alike = [run for run in own if _comparable(own[0], run)]
             notes += [

@@ -175,10 +175,7 @@ class AnalysisSection(SectionBuilder):
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
         """Return whether the page asks for one of the runs of a result."""
-        return not kept.runs or any(
-            request.wants(task=key.task, dataset=key.dataset, model=key.model, training_size=key.training_size)
-            for key in kept.runs
-        )
+        return not kept.runs or any(map(request.wants_run, kept.runs))
 
     def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
         """Return one recipe for each request."""
@@ -228,7 +225,8 @@ def grouped(
 def _rows(frame: "pd.DataFrame", asked: Asked) -> list[Row]:
     """Return the selected rows of a table."""
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-    return [row for row in rows if asked.request.wants(**row)]
+    request = asked.request
+    return [row for row in rows if request.wants(**row) and request.wants_training(row.get("trained_on", ""))]
 
 
 def _image(drawing: "Drawing") -> str:

@@ -123,6 +123,7 @@ def _described(
     return {
         "store": str(store),
         **{name: getattr(spec.key, name) for name in ("task", "dataset", "model", "view")},
+        "trained_on": runs[-1].key.trained_on,
         "seed": runs[-1].key.seed,
         "seeds": [run.key.seed for run in runs],
         "sizes": [run.key.training_size for run in runs],

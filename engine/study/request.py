@@ -56,7 +56,7 @@ class StudyRequest(Request):
     reading
         How the corpora are read where their files do not tell; each setting holds for the corpora whose task has it.
     models
-        Aliases, hub ids, folders or ``NAME=FOLDER|HUB_ID``.
+        Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
     seed

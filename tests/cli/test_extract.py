@@ -271,7 +271,7 @@ def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
     assert {runs[size].provenance.model_source for size in (30, 100)} == {str(tmp_path / "run=1")}
     assert runs[30].spec.model_digest == runs[100].spec.model_digest
     told = command(*options, "--finetuned", tmp_path / "none", code=1).stderr
-    assert f"{tmp_path / 'none'} is not a folder with config.json" in told
+    assert f"{tmp_path / 'none'} is neither a folder with config.json nor a file" in told
     assert (
         "training size 101 is not from 1 to 100"
         in command(*options, "--finetuned", f"{tmp_path / 'run=1'}=101", code=1).stderr

@@ -347,14 +347,6 @@ def test_files_that_are_no_state_dict_are_refused(checkpoints, tmp_path, content
     assert_one_line(caught.value)
 
 
-def test_state_dicts_wrapped_for_several_devices_are_loaded_or_refused(checkpoints, tmp_path):
-    """Never half: `DataParallel` puts `module.` before every name."""
-    model = fine_tune("bert", checkpoints["bert"])
-    torch.save({f"module.{name}": value for name, value in model.state_dict().items()}, tmp_path / "model_bert_30.bin")
-    with pytest.raises(ModelError, match="lacks weights of the encoder"):
-        load(found("bert", checkpoints["bert"], tmp_path))
-
-
 def test_extraction_uses_the_fine_tuned_weights(corpus_folder, checkpoints, tmp_path):
     model = fine_tune("bert", checkpoints["bert"])
     model.save_pretrained(tmp_path / "c/ner/ner/tiny/size-030/seed-42")

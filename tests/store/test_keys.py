@@ -1,6 +1,7 @@
 """The name of a run: what it may hold, and its path there and back."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from store_factory import KEY
 
 from biocache.store.errors import SettingError
-from biocache.store.keys import MAX_SEED, RunKey
+from biocache.store.keys import MAX_SEED, RUN_DEPTH, RunKey
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", fullmatch=True).filter(lambda name: name != "zarr.json")
 KEYS = st.builds(
@@ -22,6 +23,19 @@ KEYS = st.builds(
     view=NAMES,
     split=NAMES,
 )
+# Names that look like other parts of the path, too.
+TRICKY = st.sampled_from(["size-030", "seed-42", "trained-on-x", "ner", "a", "a-b", "a+b"])
+ELSEWHERE = st.builds(
+    RunKey,
+    task=TRICKY,
+    dataset=TRICKY,
+    model=TRICKY,
+    trained_on=st.one_of(TRICKY, st.tuples(TRICKY, TRICKY).map("/".join), NAMES, st.just("")),
+    training_size=st.integers(1, 100),
+    seed=st.integers(0, MAX_SEED),
+    view=TRICKY,
+    split=TRICKY,
+)
 PATH = "ner/corpus/tiny/size-030/seed-42/sentence/test"
 
 
@@ -29,10 +43,52 @@ def test_path_is_written_as_documented() -> None:
     assert KEY.path == str(KEY) == PATH
 
 
-@given(KEYS)
+@given(KEYS | ELSEWHERE)
 def test_path_leads_back_to_the_key(key: RunKey) -> None:
     assert RunKey.from_path(key.path) == key
-    assert len(key.path.split("/")) == len(RunKey.names())
+    assert len(key.path.split("/")) == RUN_DEPTH
+    assert RunKey(**dict(key.items())) == key  # type: ignore[arg-type]
+
+
+@given(ELSEWHERE, ELSEWHERE)
+def test_two_keys_have_two_paths(one: RunKey, other: RunKey) -> None:
+    assert (one.path == other.path) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("given_as", "kept", "part"),
+    [
+        ("", "", "size-030"),
+        ("corpus", "", "size-030"),
+        ("ner/corpus", "", "size-030"),
+        ("jnlpba", "jnlpba", "trained-on-jnlpba,size-030"),
+        ("ner/jnlpba", "jnlpba", "trained-on-jnlpba,size-030"),
+        ("nli/mednli", "nli/mednli", "trained-on-nli,mednli,size-030"),
+        ("nli/corpus", "nli/corpus", "trained-on-nli,corpus,size-030"),
+    ],
+)
+def test_what_is_trained_elsewhere_is_in_the_path(given_as: str, kept: str, part: str) -> None:
+    key = replace(KEY, trained_on=given_as)
+    assert (key.trained_on, key.path) == (kept, f"ner/corpus/tiny/{part}/seed-42/sentence/test")
+    assert key == replace(KEY, trained_on=kept)
+    assert key.matches({"trained_on": [given_as]})
+    assert key.matches({"trained_on": ["other", kept]})
+    assert not key.matches({"trained_on": ["other"]})
+    assert key.matches({"trained_on": ["corpus"]}) == (not kept)
+
+
+@pytest.mark.parametrize(
+    "name", ["/", "a/", "/a", "a/b/c", "a,b", "..", "a/..", "a b", "x" * 129, f"{'x' * 128}/{'y' * 80}"]
+)
+def test_datasets_that_are_no_part_of_a_path_are_refused(name: str) -> None:
+    with pytest.raises(SettingError, match="trained_on name"):
+        replace(KEY, trained_on=name)
+
+
+def test_a_pre_trained_model_is_trained_on_no_dataset() -> None:
+    with pytest.raises(SettingError, match="training size 0 is the pre-trained model"):
+        replace(KEY, training_size=0, trained_on="jnlpba")
+    assert replace(KEY, training_size=0, trained_on="corpus").trained_on == ""
 
 
 @pytest.mark.parametrize("field", ["task", "dataset", "model", "view", "split"])
@@ -90,6 +146,13 @@ def test_bounds_are_allowed() -> None:
         PATH.replace("seed-42", f"seed-{MAX_SEED + 1}"),
         PATH.replace("seed-42", "42"),
         PATH.replace("corpus", ".."),
+        PATH.replace("size-030", "trained-on-corpus,size-030"),
+        PATH.replace("size-030", "trained-on-ner,jnlpba,size-030"),
+        PATH.replace("size-030", "trained-on-,size-030"),
+        PATH.replace("size-030", "trained-on-nli,,size-030"),
+        PATH.replace("size-030", "trained-on-a,b,c,size-030"),
+        PATH.replace("size-030", "trained-on-jnlpba,size-000"),
+        PATH.replace("size-030", "size-030,trained-on-jnlpba"),
     ],
 )
 def test_paths_that_no_key_writes_are_refused(path: str) -> None:
@@ -104,11 +167,18 @@ def test_keys_sort_by_training_size_as_a_number() -> None:
     assert [key.path for key in keys] == sorted(key.path for key in keys)
 
 
+def test_what_is_trained_elsewhere_comes_after_the_rest_of_its_model() -> None:
+    keys = [replace(KEY, trained_on=name, training_size=size) for name in ("", "a", "nli/a") for size in (10, 30)]
+    assert all(one < other for one, other in pairwise(keys))
+    assert sorted(key.path for key in keys) == [key.path for key in keys]
+
+
 def test_items_are_the_parts_in_order() -> None:
     assert list(KEY.items()) == [
         ("task", "ner"),
         ("dataset", "corpus"),
         ("model", "tiny"),
+        ("trained_on", ""),
         ("training_size", 30),
         ("seed", 42),
         ("view", "sentence"),

@@ -92,8 +92,9 @@ def _figure(
         bar.set_label(f"{own['title'].item()}{unit}\n{what}", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     against = f"{dataset.attrs['baseline_model']} at {dataset.attrs['baseline_training_size']} %"
+    elsewhere = f", trained on {dataset.attrs['trained_on']}," if "trained_on" in dataset.attrs else ""
     figure.suptitle(
-        f"{dataset.attrs['model']} against {against}\n{dataset.attrs['dataset']} {dataset.attrs['split']}, "
+        f"{dataset.attrs['model']}{elsewhere} against {against}\n{dataset.attrs['dataset']} {dataset.attrs['split']}, "
         f"{dataset.attrs['samples']:,} samples, by {dataset.attrs['level']}",
         fontsize=10,
     )

@@ -25,6 +25,9 @@ class AttentionRequest(Request):
     ----------
     task, dataset, model, seed, view, split
         Parts of the keys of the runs.
+    trained_on
+        Dataset that the models to compare were fine-tuned on, where it is not the one that they read; None for that, or
+        for the one other in the store. The baseline is trained on no other.
     training_sizes
         Training sizes to compare with the baseline; None for all others in the store.
     baseline
@@ -57,6 +60,12 @@ class AttentionRequest(Request):
     task: str | None = selector(choices=tuple(TASKS), help="Task of the runs.")
     dataset: str | None = selector(metavar="NAME", help="Dataset of the runs.")
     model: str | None = selector(metavar="NAME", help="Model to compare.")
+    trained_on: str | None = selector(
+        flag="--trained-on",
+        metavar="DATASET",
+        help="Dataset that the models to compare were fine-tuned on.",
+        unset="the one that they read, else the one other in the store",
+    )
     training_sizes: tuple[int, ...] | None = size_selector(
         help="Training sizes to compare.", unset="all in the store but the baseline"
     )

@@ -215,14 +215,16 @@ def _unit(unit: str, runs: ComparedRuns) -> str:
 
 
 def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
-    key = runs.baseline.key
+    key, other = runs.baseline.key, runs.others[0].key
+    elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
     return {
-        "title": f"attention of {runs.others[0].key.model} against {key.model} at training size {key.training_size}",
+        "title": f"attention of {other.model}{elsewhere} against {key.model} at training size {key.training_size}",
         "task": key.task,
         "dataset": key.dataset,
         "view": key.view,
         "split": key.split,
-        "model": runs.others[0].key.model,
+        "model": other.model,
+        **({"trained_on": other.trained_on} if other.trained_on else {}),
         "baseline_model": key.model,
         "baseline_training_size": key.training_size,
         "baseline_run": str(key),

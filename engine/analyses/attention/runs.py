@@ -11,6 +11,7 @@ from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store import Run, Store
 from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
+from biocache.store.keys import RunKey, trained_elsewhere
 from biocache.store.labels import Labels
 
 __all__ = ["ComparedRuns", "find_runs"]
@@ -76,10 +77,12 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     selection = {name: getattr(request, name) for name in ("task", "view", "split", "seed")}
     selection["dataset"] = _named("dataset", request.dataset)
     model, against = _named("model", request.model), _named("model", request.against)
-    baseline = _one(store, {**selection, "model": against or model, "training_size": request.baseline})
+    trained = {"trained_on": "", "training_size": request.baseline}
+    baseline = _one(store, {**selection, "model": against or model, **trained})
     key = baseline.key
     selection |= {"task": key.task, "dataset": key.dataset, "view": key.view, "split": key.split}
     selection["model"] = model or key.model
+    selection["trained_on"] = _trained_on(store, request, selection, baseline)
     others = tuple(
         _one(store, {**selection, "training_size": size}) for size in _sizes(store, request, selection, baseline)
     )
@@ -104,11 +107,33 @@ def _classes(run: Run, name: str) -> Labels:
     return replace(labels, names=(*labels.names, ""), values=np.where(labels.known, labels.values, unknown))
 
 
+def _trained_on(store: Store, request: AttentionRequest, selection: Mapping[str, Any], baseline: Run) -> str:
+    """Return the dataset that what is compared was fine-tuned on; empty for the one that it reads."""
+    if request.trained_on is not None:
+        name = _named("trained_on", request.trained_on)
+        return trained_elsewhere(str(name), baseline.key.task, baseline.key.dataset)
+    sizes = None if request.training_sizes is None else list(request.training_sizes)
+    keys = store.keys(**selection, training_size=sizes)
+    found = sorted({key.trained_on for key in keys if _model_of(key) != _model_of(baseline.key)})
+    if "" in found or not found:
+        return ""
+    if len(found) > 1:
+        raise AmbiguousRunError(
+            f"{store.storage} has runs of {selection['model']} trained on {', '.join(found)}; name one with "
+            "--trained-on"
+        )
+    return found[0]
+
+
+def _model_of(key: RunKey) -> tuple[str, str, int]:
+    return key.model, key.trained_on, key.training_size
+
+
 def _sizes(store: Store, request: AttentionRequest, selection: Mapping[str, Any], baseline: Run) -> tuple[int, ...]:
     if request.training_sizes is not None:
         return request.training_sizes
     sizes = {key.training_size for key in store.keys(**selection)}
-    if selection["model"] == baseline.key.model:
+    if (selection["model"], selection["trained_on"]) == (baseline.key.model, ""):
         sizes.discard(request.baseline)
     if not sizes:
         raise RunNotFoundError(
@@ -125,7 +150,7 @@ def _one(store: Store, selection: Mapping[str, Any]) -> Run:
         # The pre-trained model is the same for every seed.
         found = store.select(**{**selection, "seed": None})
     runs = [run for run in found if "attention" in run.spec.keep]
-    asked = ", ".join(f"{name}={value!r}" for name, value in selection.items() if value is not None)
+    asked = ", ".join(f"{name}={value!r}" for name, value in selection.items() if value not in (None, ""))
     if not found:
         raise RunNotFoundError(f"{store.storage} has no run of {asked}; extract it with `{_command(selection)}`")
     if not runs:
@@ -138,8 +163,8 @@ def _one(store: Store, selection: Mapping[str, Any]) -> Run:
 
 
 def _command(selection: Mapping[str, Any]) -> str:
-    names = ("task", "dataset", "model", "training_size", "seed", "view", "split")
-    options = [f"--{name.replace('_', '-')} {selection[name]}" for name in names if selection[name] is not None]
+    names = ("task", "dataset", "model", "trained_on", "training_size", "seed", "view", "split")
+    options = [f"--{name.replace('_', '-')} {selection[name]}" for name in names if selection[name] not in (None, "")]
     return " ".join(["biocache extract", *options])
 
 

@@ -57,7 +57,8 @@ class AttentionSection(AnalysisSection):
 
     def wants(self, kept: Kept, request: ReportRequest) -> bool:
         """Return whether the page asks for all models of a comparison; training sizes are selected by row."""
-        return all(request.wants(task=key.task, dataset=key.dataset, model=key.model) for key in kept.runs)
+        alike = all(request.wants(task=key.task, dataset=key.dataset, model=key.model) for key in kept.runs)
+        return alike and request.wants_training(kept.dataset.attrs.get("trained_on", ""))
 
     def suggestion(self, inventory: Inventory) -> tuple[str, Request]:
         """Compare fine-tuned with pre-trained runs; without those, two models; else extract runs to compare."""
@@ -98,6 +99,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
     chosen = kept.stored.inputs["settings"]
     return {
         **{name: kept.dataset.attrs[name] for name in _ATTRIBUTES},
+        "trained_on": kept.dataset.attrs.get("trained_on", ""),
         "seed": kept.runs[0].seed,
         **{name: chosen[name] for name in _FLAGS},
     }
@@ -105,12 +107,13 @@ def _settings(kept: Kept) -> dict[str, Any]:
 
 def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Figure:
     model, baseline = settings["model"], settings["baseline_model"]
+    elsewhere = f", trained on {settings['trained_on']}," if settings["trained_on"] else ""
     against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
     special = ", special positions left out" if settings["exclude_special"] else ""
     pairs = across == "other_layer"
     columns = [*_PLACE, across, *(name for name in _NUMBERS if name in rows[0])]
     return Figure(
-        title=f"Attention of {model} against {against}: {settings['task']} on {settings['dataset']}",
+        title=f"Attention of {model}{elsewhere} against {against}: {settings['task']} on {settings['dataset']}",
         settings=f"view {settings['view']}, {settings['split']} split, {settings['samples']:,} samples, "
         f"seed {settings['seed']}, by {settings['level']}{special}, {settings['resamples']:,} bootstrap resamples",
         reading=_PAIRS if pairs else _READING,
@@ -119,7 +122,7 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Fi
         switch="metric",
         extra=None if pairs else ("Most changed heads", _most_changed(rows)),
         findings=[] if pairs else list(_findings(settings, rows)),
-        shown_runs={name: settings[name] for name in ("task", "dataset", "model", "view", "seed")},
+        shown_runs={name: settings[name] for name in ("task", "dataset", "model", "trained_on", "view", "seed")},
     )
 
 
@@ -148,7 +151,8 @@ def _findings(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Row]
             "against": f"{settings['baseline_model']} at {settings['baseline_training_size']} %",
             "metric": row["metric"] if row["unit"] == "1" else f"{row['metric']}, {row['unit']}",
             "identical maps": row["identity"],
-            "training size": f"{row['training_size']} %",
+            "training size": f"{row['training_size']} %"
+            + (f" of {settings['trained_on']}" if settings["trained_on"] else ""),
             "layer": row["layer"],
             "mean over heads": plain(row["layer_mean"]),
             "95 % interval": interval(row["layer_ci_low"], row["layer_ci_high"]),

@@ -108,7 +108,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         from biocache.engine.analyses.probing.result import Place
 
         return {
-            (goal, Place(cell.model, cell.training_size, cell.seed, layer), seed): Fit(
+            (goal, Place.of(cell, layer), seed): Fit(
                 goal,
                 tuple(run.key for run in cell.train),
                 tuple(run.key for run in cell.test),
@@ -251,9 +251,7 @@ class ProbeComparison(ProbeAnalysis):
         from biocache.engine.analyses.probing.result import Place
 
         runs = super().select(store, request)
-        refuse_single(
-            [Place(cell.model, cell.training_size, cell.seed, layer) for cell in runs for layer in runs[cell]]
-        )
+        refuse_single([Place.of(cell, layer) for cell in runs for layer in runs[cell]])
         return runs
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
@@ -324,12 +322,13 @@ def probe(
     Returns
     -------
     xarray.Dataset
-        Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``; NaN where there is
-        no such run or layer. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels
-        are merged by type, ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and
-        `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
-        (.., label, predicted_label); ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and
-        ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
+        Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``, and ``trained_on``
+        after ``model`` where a model was fine-tuned on another dataset; NaN where there is no such run or layer.
+        ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels are merged by type,
+        ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and `score_entities` define them;
+        ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion`` (.., label, predicted_label);
+        ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and ``spearman``. ``ci_low`` and
+        ``ci_high`` (score, ..) without
         ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
         whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
         ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
@@ -386,7 +385,9 @@ def compare_probes(
         Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
         ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
         Coordinates: ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
-        ``training_size_b``, ``layer_a`` and ``layer_b``. The attribute ``resamples`` says how many were drawn.
+        ``training_size_b``, ``layer_a`` and ``layer_b``; where a model was fine-tuned on another dataset also
+        ``trained_on_a`` and ``trained_on_b``, and ``between`` may be ``trained_on``. The attribute ``resamples`` says
+        how many were drawn.
 
     Raises
     ------

@@ -20,6 +20,8 @@ __all__ = ["compared", "pair_rows", "refuse_single"]
 
 _Pairs = list[tuple[Place, Place]]
 
+# Parts of a place that two of a pair may differ in, to the type of their values.
+_SIDES: dict[str, Any] = {"trained_on": object, "training_size": int, "layer": int}
 # Numbers of a pair, and what they are.
 _NUMBERS = {
     "difference": "score of b minus score of a",
@@ -46,11 +48,13 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
         "model": (np.array([a.model for _, a, _ in flat], dtype=object), "model"),
         "seed": ([a.seed for _, a, _ in flat], "seed of the run"),
         **{
-            f"{name}_{side}": ([getattr(row[place], name) for row in flat], name)
-            for name in ("training_size", "layer")
+            f"{name}_{side}": (np.array([getattr(row[place], name) for row in flat], dtype=kind), name)
+            for name, kind in _SIDES.items()
             for place, side in ((1, "a"), (2, "b"))
         },
     }
+    if not any(place.trained_on for _, *pair in flat for place in pair):
+        del labels["trained_on_a"], labels["trained_on_b"]
     return xr.Dataset(
         {
             name: ("comparison", values, {"long_name": meaning, "units": "1"})
@@ -69,23 +73,34 @@ def refuse_single(places: list[Place]) -> None:
 
 def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     """Return a row a pair; ``difference`` is `b` minus `a`."""
-    names = ("between", "model", "seed", "training_size_a", "layer_a", "training_size_b", "layer_b", *_NUMBERS)
-    return pd.DataFrame({name: result[name].to_numpy() for name in names})
+    sides = [f"{name}_{side}" for side in "ab" for name in _SIDES]
+    names = ("between", "model", "seed", *sides, *_NUMBERS)
+    return pd.DataFrame({name: result[name].to_numpy() for name in names if name in result.variables})
 
 
 def _families(places: list[Place]) -> Iterator[tuple[str, _Pairs]]:
     """Yield the families of pairs, with what their pairs differ in, in the order of the places."""
-    by_size: dict[tuple[Any, ...], _Pairs] = {}
-    by_layer: dict[tuple[Any, ...], _Pairs] = {}
+    families: dict[str, dict[tuple[Any, ...], _Pairs]] = {"training_size": {}, "trained_on": {}, "layer": {}}
     for first, second in combinations(places, 2):
         if (first.model, first.seed) != (second.model, second.seed):
             continue
-        if first.layer == second.layer:
-            by_size.setdefault((first.model, first.seed), []).append((first, second))
-        elif first.training_size == second.training_size:
-            by_layer.setdefault(first[:3], []).append((first, second))
-    yield from (("training_size", pairs) for pairs in by_size.values())
-    yield from (("layer", pairs) for pairs in by_layer.values())
+        between = _between(first, second)
+        if between:
+            family = first[:-1] if between == "layer" else (first.model, first.seed)
+            families[between].setdefault(family, []).append((first, second))
+    yield from ((between, pairs) for between, own in families.items() for pairs in own.values())
+
+
+def _between(first: Place, second: Place) -> str:
+    """Return the one part that two places differ in, empty for several; a pre-trained model is trained on nothing."""
+    sizes = first.training_size, second.training_size
+    alike = {
+        "layer": first.layer == second.layer,
+        "trained_on": first.trained_on == second.trained_on or 0 in sizes,
+        "training_size": first.training_size == second.training_size,
+    }
+    unlike = [name for name, same in alike.items() if not same]
+    return unlike[0] if len(unlike) == 1 else ""
 
 
 def _observed(test: ScoredRows, score: str, fits: Fits) -> dict[Place, float]:

@@ -23,10 +23,10 @@ _BASELINE = "0.45"
 
 
 def draw_scores(result: xr.Dataset, score: str) -> "Figure":
-    """Draw a score over the layers: a panel a model, a curve a training size with its 95 % interval.
+    """Draw a score over the layers: a panel a model and dataset trained on, a curve a training size.
 
-    The dotted line is the majority baseline, dashed ones continue the score of layer 0. A randomly initialised twin is
-    drawn in grey in the panel of its model.
+    Bands are 95 % intervals. The dotted line is the majority baseline, dashed ones continue the score of layer 0. A
+    randomly initialised twin is drawn in grey in the panel of its model.
 
     Parameters
     ----------
@@ -35,14 +35,19 @@ def draw_scores(result: xr.Dataset, score: str) -> "Figure":
     score
         Name of the score.
     """
-    models = list(_models(result))
-    figure, panels = new_panels(len(models), _COLUMNS, (_WIDTH, _HEIGHT), (1.0, 0.0), sharey=True)
+    panes = [
+        (model, twins, name, own)
+        for name, own in _by_training(result[[score, "ci_low", "ci_high", "majority", "random_weights"]])
+        for model, twins in _models(own)
+        if _is_drawn(own[score].sel(model=model), name)
+    ]
+    figure, panels = new_panels(len(panes), _COLUMNS, (_WIDTH, _HEIGHT), (1.0, 0.0), sharey=True)
     colors = _colors(result)
-    for axes, (model, twins) in zip(panels, models, strict=True):
-        _draw_panel(axes, result.sel(model=model), score, colors)
+    for axes, (model, twins, name, own) in zip(panels, panes, strict=True):
+        _draw_panel(axes, own.sel(model=model), score, colors)
         for twin in twins:
-            _draw_panel(axes, result.sel(model=twin), score, dict.fromkeys(colors, _BASELINE), twin)
-        axes.set_title(model)
+            _draw_panel(axes, own.sel(model=twin), score, dict.fromkeys(colors, _BASELINE), twin)
+        axes.set_title(f"{model}, trained on {name}" if name else model)
     for axes in panels[::_COLUMNS]:
         axes.set_ylabel(f"test {SCORE_TITLES[score]}")
     legends = [axes.get_legend_handles_labels() for axes in panels]
@@ -62,6 +67,29 @@ def _models(result: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
     for name in names:
         if twins.get(name, name) == name or twins[name] not in names:
             yield name, [twin for twin, own in twins.items() if own == name and twin != name]
+
+
+def _by_training(result: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the datasets trained on, empty for the one that is read; each with the scores of the pre-trained model."""
+    if "trained_on" not in result.dims:
+        yield "", result
+        return
+    for name in result.trained_on.to_numpy().tolist():
+        own = result.sel(trained_on=name, drop=True)
+        if name and "" in result.trained_on:
+            usual = result.sel(trained_on="", drop=True)
+            own = own.map(lambda values, usual=usual: _with_pre_trained(values, usual[values.name]))
+        yield name, own
+
+
+def _is_drawn(values: xr.DataArray, trained_on: str) -> bool:
+    """Return whether a model has a score; one that is trained elsewhere, beyond those of the pre-trained model."""
+    own = values.sel(training_size=values.training_size > 0) if trained_on else values
+    return bool(own.notnull().any())
+
+
+def _with_pre_trained(values: xr.DataArray, usual: xr.DataArray) -> xr.DataArray:
+    return values.where(values.training_size > 0, usual) if "training_size" in values.dims else values
 
 
 def _colors(result: xr.Dataset) -> dict[int, Any]:
@@ -98,7 +126,7 @@ def _draw_panel(axes: "Axes", result: xr.Dataset, score: str, colors: dict[int, 
 
 
 def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
-    """Draw the confusion matrix of the best layer of each model, training size and seed, as shares of the true class.
+    """Draw the confusion matrix of the best layer of each model, training and seed, as shares of the true class.
 
     Parameters
     ----------
@@ -114,7 +142,8 @@ def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
     for axes, row in zip(panels, best.reset_index().to_dict("records"), strict=True):
         counts = result.confusion.sel(row).sum("probe_seed").to_numpy()
         image = _draw_matrix(axes, counts, result.label.to_numpy().tolist())
-        axes.set_title(f"{row['model']}, {row['training_size']} %, layer {row['layer']}", fontsize="medium")
+        where = f" of {row['trained_on']}" if row.get("trained_on") else ""
+        axes.set_title(f"{row['model']}, {row['training_size']} %{where}, layer {row['layer']}", fontsize="medium")
     figure.colorbar(image, ax=figure.axes, label="share of the true class", shrink=0.8)
     figure.suptitle(result.attrs["title"])
     return figure

@@ -37,7 +37,7 @@ class Cell:
 
     Attributes
     ----------
-    model, training_size, seed
+    model, trained_on, training_size, seed
         Parts of the key that its runs share.
     train, test
         Runs of the splits, one a view; `test` those that are scored.
@@ -46,6 +46,7 @@ class Cell:
     """
 
     model: str
+    trained_on: str
     training_size: int
     seed: int
     train: tuple[Run, ...]
@@ -95,6 +96,7 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         "task": request.task,
         "dataset": named("dataset", None if request.dataset is None else [request.dataset]),
         "model": models,
+        "trained_on": named("trained_on", request.trained_on),
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
         "split": request.splits,
@@ -105,18 +107,19 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         if not any(key.split == split for key in keys):
             first = keys[0]
             raise RunNotFoundError(
-                f"{first.model} at training size {first.training_size}, seed {first.seed} has no {split} run; extract "
-                f"it with --split={split}, or name other models with --model"
+                f"{first.model} at training size {first.training}, seed {first.seed} has no {split} run; extract it "
+                f"with --split={split}, or name other models with --model"
             )
     target = find_target(store.storage, request, keys[0].dataset)
     keys = store.keys(**wanted, view=target.views)
     _refuse_absent(store, keys, request, target.views)
-    groups: dict[tuple[str, int, int], dict[tuple[str, str], RunKey]] = {}
+    groups: dict[tuple[str, str, int, int], dict[tuple[str, str], RunKey]] = {}
     for key in keys:
-        groups.setdefault((key.model, key.training_size, key.seed), {})[key.view, key.split] = key
+        name = (key.model, key.trained_on, key.training_size, key.seed)
+        groups.setdefault(name, {})[key.view, key.split] = key
     order = list(models or sorted({key.model for key in keys}))
     cells = [
-        Cell(*name, *_opened(store, name, found, request, target), target)
+        Cell(*name, *_opened(store, found, request, target), target)
         for name, found in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), *item[0][1:]))
     ]
     for cell in cells:
@@ -135,12 +138,11 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
 
 def _opened(
     store: Store,
-    name: tuple[str, int, int],
     found: Mapping[tuple[str, str], RunKey],
     request: ProbeRequest,
     target: Target,
 ) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    train, scored = (_open(store, name, found, target.views, split) for split in request.splits)
+    train, scored = (_open(store, found, target.views, split) for split in request.splits)
     return train, scored
 
 
@@ -174,6 +176,7 @@ def _refuse_absent(
         )
     asked = {
         "model": named("model", request.models),
+        "trained_on": named("trained_on", request.trained_on),
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
     }
@@ -182,7 +185,7 @@ def _refuse_absent(
         f"{part.replace('_', ' ')} {value} among the {both} runs"
         for part, values in asked.items()
         for value in values or ()
-        if all(getattr(key, part) != value for key in keys)
+        if not any(key.matches({part: [value]}) for key in keys)
     ]
     if missing or not keys:
         where = f"{request.task} of {request.dataset}" if request.dataset else request.task
@@ -193,16 +196,14 @@ def _refuse_absent(
         )
 
 
-def _open(
-    store: Store, name: tuple[str, int, int], found: Mapping[tuple[str, str], RunKey], views: Iterable[str], split: str
-) -> tuple[Run, ...]:
+def _open(store: Store, found: Mapping[tuple[str, str], RunKey], views: Iterable[str], split: str) -> tuple[Run, ...]:
     runs = []
     for view in views:
         if (view, split) not in found:
-            model, size, seed = name
+            first = next(iter(found.values()))
             raise RunNotFoundError(
-                f"{model} at training size {size}, seed {seed} has no {split} run of view {view}; extract it with "
-                f"--split={split} --view={view}, or name other models with --model"
+                f"{first.model} at training size {first.training}, seed {first.seed} has no {split} run of "
+                f"view {view}; extract it with --split={split} --view={view}, or name other models with --model"
             )
         run = Run.open(store.storage, found[view, split])
         run.require_complete()

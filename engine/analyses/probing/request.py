@@ -5,7 +5,7 @@ from typing import Any
 
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.request import Request, option
-from biocache.engine.selection import seed_selector, selector, size_selector
+from biocache.engine.selection import seed_selector, selector, size_selector, trained_on_selector
 from biocache.store.errors import SettingError
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 
@@ -145,6 +145,7 @@ class ProbeRequest(Request):
     task: str = option(choices=tuple(TASKS), decides=False, help="Task of the runs, whose labels are read.")
     dataset: str | None = selector(metavar="NAME", help="Dataset.", unset="the only one of the task")
     models: tuple[str, ...] | None = selector(flag="--model", help="Models.", unset="all in the store")
+    trained_on: tuple[str, ...] | None = trained_on_selector(unset="all")
     training_sizes: tuple[int, ...] | None = size_selector(
         help="Percents of the train split that the models were fine-tuned on.", unset="all"
     )

@@ -22,12 +22,18 @@ class Place(NamedTuple):
     """A place in the grid of a result, labelled by its dimensions without the probe's seed."""
 
     model: str
+    trained_on: str
     training_size: int
     seed: int
     layer: int
 
+    @classmethod
+    def of(cls, cell: Cell, layer: int) -> "Place":
+        """Return the place of a layer of a cell."""
+        return cls(cell.model, cell.trained_on, cell.training_size, cell.seed, layer)
 
-#: Dimensions of a score; `seed` is that of the run.
+
+#: Dimensions of a score; `seed` is that of the run, and `trained_on` is left out where no model is trained elsewhere.
 DIMS = (*Place._fields, "probe_seed")
 
 #: Goal, then place and seed of the probe, to the result of `run_fit`. Fits that no seed changes are one object.
@@ -113,11 +119,13 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits:
         dataset["selectivity"] = dataset[name] - dataset[f"control_{name}"]
     if "code" in fits:
         dataset["compression"] = dataset.uniform_code_length / dataset.code_length
+    if not any(cell.trained_on for cell in cells):
+        dataset = dataset.isel(trained_on=0, drop=True)
     return _described(dataset, request, first, test, fits)
 
 
 def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
-    """Return the layer of the highest score, the mean over the seeds of the probe (model, training_size, seed).
+    """Return the layer of the highest score, the mean over the seeds of the probe (model, ..., training_size, seed).
 
     It describes the test split. Do not choose a layer by it: the interval of the best of many layers is too favourable.
     """
@@ -135,6 +143,7 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: S
     dataset = xr.Dataset(
         coords={
             "model": np.array(list(random), dtype=object),
+            "trained_on": np.array(sorted({cell.trained_on for cell in cells}), dtype=object),
             "training_size": sorted({cell.training_size for cell in cells}),
             "seed": sorted({cell.seed for cell in cells}),
             "layer": sorted({layer for layers in cells.values() for layer in layers}),
@@ -178,7 +187,8 @@ def _numbers(
     labels = target.aligned(first.train[0])
     baseline = test.baseline(labels.values[labels.known])
     for cell in cells:
-        where = {"model": cell.model, "training_size": cell.training_size, "seed": cell.seed}
+        where = Place.of(cell, 0)._asdict()
+        del where["layer"]
         yield where, {"majority": [baseline[name] for name in test.score_names]}
     controls = {seed: control_labels(target, first.test[0], first.train[0], seed)[test.position] for seed in seeds}
     main = "r2" if target.numeric else "accuracy"
@@ -202,6 +212,8 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
     for name, variable in dataset.data_vars.items():
         variable.attrs = {"long_name": _VARIABLES[str(name)][1], "units": _UNITS.get(str(name), "1")}
     dataset["seed"].attrs["long_name"] = "seed of the run"
+    if "trained_on" in dataset:
+        dataset["trained_on"].attrs["long_name"] = "dataset trained on, where it is another; empty for the same"
     dataset["probe_seed"].attrs["long_name"] = "seed of the probe"
     run, target = cell.test[0], cell.target
     optional = {

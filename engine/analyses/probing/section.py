@@ -40,7 +40,7 @@ _SELECTIVITY = {
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
 _LAYER_0 = Key("layer 0", GREY, "dashed")
 _MAJORITY = Key("majority", GREY, "dotted")
-_PLACE = ("model", "training_size", "seed")
+_PLACE = ("model", "trained_on", "training_size", "seed")
 
 
 class ProbeSection(AnalysisSection):
@@ -76,7 +76,8 @@ class ProbeSection(AnalysisSection):
         merged: dict[tuple[Any, ...], tuple[Any, Row]] = {}
         for kept in results:
             origins = {_place(cell): [cell["train"], cell["test"]] for cell in kept.stored.inputs["cells"]}
-            for row in self.rows(kept, asked):
+            for found in self.rows(kept, asked):
+                row = {**found, "trained_on": found.get("trained_on", "")}
                 place = tuple(row[name] for name in _PLACE)
                 origin, known = merged.get((*place, row["layer"]), (None, {}))
                 # A later result without a control keeps the selectivity that an earlier one has for the same runs.
@@ -113,7 +114,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
         + (_SELECTIVITY[settings["level"]] if selectivity else ""),
-        data=Table.of(rows),
+        data=Table.of(_written_rows(rows)),
         variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
         switch="score",
         keys=[
@@ -132,14 +133,14 @@ def _what(settings: Mapping[str, Any]) -> str:
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
     """Pick the layer with the highest score of each model, training size and seed; ties go to the first layer."""
-    for (model, size, seed), own in by((row for row in rows if np.isfinite(row[score])), *_PLACE).items():
+    for (model, trained_on, size, seed), own in by((row for row in rows if np.isfinite(row[score])), *_PLACE).items():
         best = max(own, key=lambda row: (row[score], -row["layer"]))
         yield {
             "task": settings["task"],
             "dataset": settings["dataset"],
             "probe": settings["probe"],
             "model": model,
-            "training size": f"{size} %",
+            "training size": f"{size} %{_elsewhere(' of ', trained_on)}",
             "seed": seed,
             "best layer": best["layer"],
             "score": SCORE_TITLES[score],
@@ -149,9 +150,23 @@ def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> I
         }
 
 
-def _place(cell: Mapping[str, Any]) -> tuple[str, int, int]:
+def _place(cell: Mapping[str, Any]) -> tuple[str, str, int, int]:
     key = RunKey.from_path(cell["test"][0]["run"])
-    return key.model, key.training_size, key.seed
+    return key.model, key.trained_on, key.training_size, key.seed
+
+
+def _elsewhere(before: str, trained_on: str) -> str:
+    """Write the dataset that a model was fine-tuned on where it is not the one that it reads."""
+    return f"{before}{trained_on}" if trained_on else ""
+
+
+def _written_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return rows with the dataset trained on where one of them has another than it reads."""
+    first = ("model", "trained_on") if any(row["trained_on"] for row in rows) else ("model",)
+    return [
+        {name: row[name] for name in first} | {name: value for name, value in row.items() if name != "trained_on"}
+        for row in rows
+    ]
 
 
 def _written(settings: Mapping[str, Any]) -> str:
@@ -194,12 +209,18 @@ def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel
 
 
 def _of_panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows of every model, including those of its randomly initialised twin."""
+    """Return the rows of every model, including those of its randomly initialised twin.
+
+    What was trained elsewhere has a panel a dataset, with those of the pre-trained model.
+    """
     names = {row["model"] for row in rows}
     panels: dict[str, list[Row]] = {}
     for row in rows:
         owner = row["model"].removesuffix("-random") if row["random_weights"] else row["model"]
-        panels.setdefault(owner if owner in names else row["model"], []).append(row)
+        panel = f"{row['model'] if owner not in names else owner}{_elsewhere(', trained on ', row['trained_on'])}"
+        if row["trained_on"] and panel not in panels:
+            panels[panel] = [other for other in rows if (other["model"], other["training_size"]) == (row["model"], 0)]
+        panels.setdefault(panel, []).append(row)
     return panels
 
 
@@ -214,8 +235,12 @@ def _plot(
     # Later curves are drawn on top.
     ordered = sorted(rows, key=lambda row: not row["random_weights"])
     curves = [
-        Curve(f"{model}, {size} %, seed {seed}", _RANDOM if own[0]["random_weights"] else keys[size], own)
-        for (model, size, seed), own in by(ordered, *_PLACE).items()
+        Curve(
+            f"{model}, {size} %{_elsewhere(' of ', trained_on)}, seed {seed}",
+            _RANDOM if own[0]["random_weights"] else keys[size],
+            own,
+        )
+        for (model, trained_on, size, seed), own in by(ordered, *_PLACE).items()
     ]
     ticks = sorted({row["layer"] for row in rows})
     return curve_plot(curves, lines, axes=("layer", score), titles=("layer", title), bounds=bounds, ticks=ticks)

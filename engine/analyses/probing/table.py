@@ -10,8 +10,8 @@ from biocache.engine.metrics import SCORE_TITLES
 
 __all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
 
-#: Columns of the place of a row; `seed` is that of the run.
-PLACE = ("model", "training_size", "seed", "layer")
+#: Columns of the place of a row; `seed` is that of the run. `trained_on` is there where a model is trained elsewhere.
+PLACE = ("model", "trained_on", "training_size", "seed", "layer")
 #: Columns of controls and code lengths.
 EXTRAS = ("control_accuracy", "control_r2", "selectivity", "code_length", "compression")
 
@@ -48,7 +48,8 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     for what in ("class_precision", "class_recall", "class_f1"):
         for label in means.label.to_numpy().tolist() if what in means else ():
             columns[f"{what}_{label}"] = means[what].sel(label=label, drop=True)
-    frame = xr.Dataset(columns).to_dataframe(dim_order=PLACE).reset_index()
+    order = [name for name in PLACE if name in result.dims]
+    frame = xr.Dataset(columns).to_dataframe(dim_order=order).reset_index()
     known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)
     return known
 
@@ -58,9 +59,10 @@ def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
     parts = []
     shown = [name for name in frame if name in (*PLACE, "best", *EXTRAS) or str(name).startswith(tuple(scores))]
     shown = [name for name in shown if not str(name).endswith("_majority")]
-    for _, own in frame.groupby(list(PLACE[:-1]), sort=False):
+    place = [name for name in PLACE[:-1] if name in frame]
+    for _, own in frame.groupby(place, sort=False):
         first = own.iloc[0]
-        baseline = {name: first[name] for name in PLACE[:-1]} | {"layer": "majority", "best": False}
+        baseline = {name: first[name] for name in place} | {"layer": "majority", "best": False}
         baseline |= {name: first[f"{name}_majority"] for name in scores}
         parts += [pd.DataFrame([baseline], columns=shown), own[shown].astype({"layer": object})]
     table = pd.concat([part.astype(object) for part in parts], ignore_index=True)

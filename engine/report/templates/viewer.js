@@ -21,6 +21,7 @@
     if (options.some(([value]) => String(value) === String(before))) select.value = String(before);
   };
   const group = () => groups[selects.group.value];
+  const elsewhere = (before, own = group()) => (own.trained_on ? `${before}${own.trained_on}` : "");
   const sample = () => group().samples[selects.sample.value];
   const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
@@ -169,7 +170,7 @@
     at("right-figure").hidden = sizes.length < 2;
     sizes.forEach((size, place) => {
       const side = sides[place];
-      side.title.textContent = `${group().model} at ${size} %${size === 0 ? `, ${group().origin}` : ""}`;
+      side.title.textContent = `${group().model} at ${size} %${size === 0 ? `, ${group().origin}` : elsewhere(" of ")}`;
       side.canvas.setAttribute("aria-label", `Attention of layer ${selects.layer.value}, head ${selects.head.value} at training size ${size} %; arrow keys read its cells`);
       paint(side, shown[place], most);
     });
@@ -185,7 +186,8 @@
     const own = group();
     const size = shownSizes().at(-1);
     const seed = own.seeds[own.sizes.indexOf(size)];
-    const parts = { task: own.task, dataset: own.dataset, model: own.model, training_size: size, seed, view: own.view, split: "test" };
+    const parts = { task: own.task, dataset: own.dataset, model: own.model, trained_on: size ? own.trained_on : "", training_size: size, seed, view: own.view, split: "test" };
+    if (!own.trained_on) delete parts.trained_on;
     const selection = Object.entries(parts).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ");
     return [
       "from biocache.store import Store",
@@ -219,8 +221,8 @@
   selects.sample.addEventListener("change", refresh);
   for (const name of ["layer", "head", "size"]) selects[name].addEventListener("change", show);
   at("csv").addEventListener("click", () => {
-    const { task, dataset, model, view } = group();
-    const name = [task, dataset, model, view, `sample-${sample().position}`, `layer-${selects.layer.value}`, `head-${selects.head.value}`];
+    const { task, dataset, model, trained_on: other, view } = group();
+    const name = [task, dataset, model, ...(other ? [`trained-on-${other.replace("/", "-")}`] : []), view, `sample-${sample().position}`, `layer-${selects.layer.value}`, `head-${selects.head.value}`];
     biocache.download(`${name.join("-")}.csv`, biocache.csv(table()));
   });
   for (const { canvas } of sides) {
@@ -260,7 +262,7 @@
   }));
   biocache.onTheme(show);
   new ResizeObserver(show).observe(document.querySelector(".maps"));
-  fill(selects.group, groups.map((own, place) => [place, `${own.task}, ${own.dataset}, ${own.model}, ${own.view}${groups.some((other) => other !== own && ["task", "dataset", "model", "view"].every((part) => other[part] === own[part])) ? `, seed ${own.seed}` : ""}`]));
+  fill(selects.group, groups.map((own, place) => [place, `${own.task}, ${own.dataset}, ${own.model}${elsewhere(" trained on ", own)}, ${own.view}${groups.some((other) => other !== own && ["task", "dataset", "model", "trained_on", "view"].every((part) => other[part] === own[part])) ? `, seed ${own.seed}` : ""}`]));
   offer();
   refresh();
 })();

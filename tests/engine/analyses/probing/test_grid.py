@@ -96,7 +96,7 @@ def test_what_is_not_there_is_named(grid: Store, settings: dict[str, Any], says:
 
 def test_a_missing_split_or_view_is_named(tmp_path: Path) -> None:
     write(tmp_path / "ner", [split_runs("test")])
-    assert "tiny at training size 30, seed 42 has no train run; extract it with split='train'" in refusal(
+    assert "tiny at training size 30 %, seed 42 has no train run; extract it with split='train'" in refusal(
         tmp_path / "ner", ProbeRequest(task="ner", label_scheme="bio"), RunNotFoundError
     )
     nli_store(tmp_path / "nli", ("premise",))
