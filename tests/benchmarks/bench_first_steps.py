@@ -121,8 +121,8 @@ def bench_report(args: argparse.Namespace) -> None:
         "feature_size": 768,
         "head_count": 12,
         "label_names": ("O", "DNA", "protein"),
+        "iob2": False,
     }
-    shape["label_scheme"] = "type"
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
         root = Path(name) / "s.zarr"
         for model in MODELS:
@@ -131,10 +131,9 @@ def bench_report(args: argparse.Namespace) -> None:
                     keep = ("hidden", "attention") if split == "test" else ("hidden",)
                     own = {"model": model, "training_size": size, "split": split, "keep": keep, "maps": size}
                     made = source(words, capacity=2048, causal="gpt" in model, dataset_digest=split, **shape, **own)
-                    made.columns["words/label"] = rng.integers(0, 3, len(made.columns["words/word_text"])).astype(
-                        np.int16
-                    )
-                    made.write_all(root)
+                    labels = np.random.default_rng(len(split))
+                    made.columns["words/label"] = labels.integers(0, 3, len(made.columns["words/word_text"]))
+                    made.write_labelled(root)
         probe(root, ProbeRequest(task="ner", max_train_samples=20, control=True))
         for model in MODELS:
             compare_attention(root, AttentionRequest(task="ner", model=model))

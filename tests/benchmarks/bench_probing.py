@@ -27,6 +27,7 @@ import numpy as np
 from biocache.engine import ClassifierOptions, ExtractionRequest, ProbeRequest, extract, probe
 from biocache.engine.analyses.probing.classifiers import fit_scaled
 from biocache.engine.analyses.probing.features import read_rows
+from biocache.engine.analyses.probing.target import find_target
 from biocache.engine.analysis import find
 from biocache.engine.corpora.readers import read_corpus
 from biocache.engine.demo.checkpoints import write_checkpoint
@@ -91,14 +92,16 @@ def study_way(scratch: Path, dataset: Path, limit: int | None, layer: int) -> No
 def fits_alone(root: Path, request: ProbeRequest) -> float:
     """Fit and predict every layer, the features in memory, one after another; only that is timed."""
     store = Store.open(root)
-    runs = {split: [store.run(view=view, split=split) for view in request.views] for split in ("train", "test")}
+    dataset = store.keys()[0].dataset
+    target = find_target(store.storage, request, dataset)
+    runs = {split: [store.run(view=view, split=split) for view in target.views] for split in ("train", "test")}
     seconds = 0.0
     for layer in runs["train"][0].spec.layers:
         train, test = (
-            read_rows(found, request, layer, np.arange(found[0].counts.samples))[0] for found in runs.values()
+            read_rows(found, target, request, layer, np.arange(found[0].counts.samples))[0] for found in runs.values()
         )
         begin = time.perf_counter()
-        fit_scaled(train, request.probe, request.options, 3, 0).predict(test)
+        fit_scaled(train, target.probe, request.options, 3, 0).predict(test)
         seconds += time.perf_counter() - begin
     return seconds
 
@@ -128,7 +131,7 @@ def bench_workers(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
         root = make_store(Path(name), "ner", args.dataset, args.sentences, args.layers, args.features)
         options = ClassifierOptions(max_iterations=args.iterations)
-        request = ProbeRequest(task="ner", options=options)
+        request = ProbeRequest(task="ner", label_scheme="bio", options=options)
         words = Store.open(root).run(split="train").counts.words
         rates = []
         for workers in (1, 2):

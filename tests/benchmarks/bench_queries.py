@@ -4,6 +4,7 @@
     python tests/benchmarks/bench_queries.py memory [--tokens 400000]
     python tests/benchmarks/bench_queries.py catalog [--runs 1000]
     python tests/benchmarks/bench_queries.py stream [--tokens 250000]
+    python tests/benchmarks/bench_queries.py labels [--tokens 1250000] [--runs 10]
 
 The stores hold random values: 7 layers of 384 features in samples of 5 to 60 tokens, words of 1 to 4.
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,12 +37,10 @@ FEATURES, LAYERS = 384, tuple(range(7))
 KEY = RunKey("ner", "bench", "model", 0, 42, "sentence", "test")
 
 
-def spec_of(key: RunKey) -> RunSpec:
+def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS) -> RunSpec:
     return RunSpec(
         key=key,
         dataset_digest="0",
-        label_names=("O",),
-        label_scheme="type",
         limit=None,
         model_digest="0",
         tokenizer_digest="0",
@@ -48,7 +48,7 @@ def spec_of(key: RunKey) -> RunSpec:
         max_length=512,
         token_types=True,
         keep=("hidden",),
-        layers=LAYERS,
+        layers=layers,
         feature_size=FEATURES,
         head_count=12,
         causal=False,
@@ -86,7 +86,6 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
         "samples/entry_count": plan.entries.count,
         "samples/truncated": np.zeros(samples, bool),
         "words/word_text": np.array(["w"] * total, dtype=object),
-        "words/label": np.zeros(total),
         "words/sample": np.repeat(np.arange(samples), words),
         "words/segment": np.zeros(total),
         "words/token_start": positions[starts],
@@ -99,9 +98,9 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
     return plan, {variable.path: given[variable.path] for variable in schema.columns()}
 
 
-def make_run(root: Path, tokens: int) -> Run:
+def make_run(root: Path, tokens: int, key: RunKey = KEY, layers: tuple[int, ...] = LAYERS) -> Run:
     plan, columns = layout(tokens)
-    run = create_run(root, spec_of(KEY), provenance(), plan, columns)
+    run = create_run(root, spec_of(key, layers), provenance(), plan, columns)
     writer = RunWriter(run)
     rng = np.random.default_rng(1)
     for pack in writer.pending():
@@ -110,7 +109,7 @@ def make_run(root: Path, tokens: int) -> Run:
         buffer.hidden[:] = rng.standard_normal(buffer.hidden.shape, dtype=np.float32)
         writer.write_pack(pack, buffer)
     writer.close()
-    return Store.open(root).run()
+    return Run.open(root, key)
 
 
 def bench_words(args: argparse.Namespace) -> None:
@@ -238,6 +237,43 @@ def bench_stream(args: argparse.Namespace) -> None:
             print(f"{what:<30} {rate:7.0f}   of that of chunks {median(decoded) / median(seconds):.3f}")
 
 
+def bench_labels(args: argparse.Namespace) -> None:
+    """Add a label set of words and probe it in a layer of some runs, and read the same words of these runs alone."""
+    from biocache.engine import ProbeRequest, probe
+
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        root = Path(name) / "s.zarr"
+        runs = [
+            make_run(root, tokens, replace(KEY, split=split, training_size=size), layers=(0,))
+            for split, tokens in (("train", 9 * args.tokens // 10), ("test", args.tokens // 10))
+            for size in range(args.runs)
+        ]
+        words = {run.key.split: run.counts.words for run in runs}
+        rng, store = np.random.default_rng(0), Store.open(root)
+        begin = time.perf_counter()
+        for split, count in words.items():
+            labels = rng.choice(["ADJ", "NOUN", "VERB"], count)
+            store.add_labels("pos", labels, task="ner", dataset="bench", split=split)
+        added = time.perf_counter() - begin
+        begin = time.perf_counter()
+        for run in runs:
+            run.words(labels=()).hidden.sel(layer=0).to_numpy()
+        reading = time.perf_counter() - begin
+        begin = time.perf_counter()
+        for run in runs:
+            run.words(labels="pos").hidden.sel(layer=0).to_numpy()
+        joined = time.perf_counter() - begin
+        begin = time.perf_counter()
+        probe(root, ProbeRequest(task="ner", labels="pos", max_train_samples=500, resamples=100))
+        probed = time.perf_counter() - begin
+        total = sum(words.values())
+        print(f"{total:,} words, {len(runs) // 2} runs of each split, 1 layer of {FEATURES} features")
+        print(f"adding the labels               {added:7.1f} s")
+        print(f"reading the words of all runs   {reading:7.1f} s")
+        print(f"  with their labels             {joined:7.1f} s, / without {joined / reading:.3f}")
+        print(f"probing them (500 samples)      {probed:7.1f} s, / reading {probed / reading:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -247,11 +283,12 @@ def main() -> None:
         ("child", child_memory, 1),
         ("catalog", bench_catalog, 5),
         ("stream", bench_stream, 11),
+        ("labels", bench_labels, 1),
     ):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
-        command.add_argument("--tokens", type=int, default=400_000 if name == "memory" else 250_000)
-        command.add_argument("--runs", type=int, default=1000)
+        command.add_argument("--tokens", type=int, default={"memory": 400_000, "labels": 1_250_000}.get(name, 250_000))
+        command.add_argument("--runs", type=int, default=10 if name == "labels" else 1000)
         command.add_argument("--turns", type=int, default=turns)
         command.add_argument("--scratch", help="folder for the store; the system's own by default")
     args = parser.parse_args()

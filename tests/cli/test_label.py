@@ -1,0 +1,74 @@
+"""`biocache label`, and what lists and removes label sets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_factory import synthetic
+
+from biocache.store import Store
+
+Command = Any
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    for split in ("train", "test"):
+        synthetic((3, 4, 5), split=split).write_labelled(tmp_path / "s.zarr")
+    return tmp_path / "s.zarr"
+
+
+def test_sets_are_made_listed_probed_and_removed(command: Command, store: Path) -> None:
+    made = command("label", "odd", "--store", store, "--from-words", "w[13579]")
+    assert made.stdout.splitlines()[0].split() == ["label", "set", "of", "labels", "labelled", "without", "source"]
+    assert "ner/corpus/test/odd" in made.stdout
+    assert "ner/corpus/train/odd" in made.stdout
+    told = command("label", "len", "--store", store, "--property", "length", "--split", "test", "--json")
+    (fact,) = json.loads(told.stdout)
+    words = Store.open(store).run(split="test").counts.words
+    assert (fact["name"], fact["kind"], fact["labelled"], fact["unlabelled"]) == ("len", "number", words, 0)
+    assert "note: ner/corpus/test/len: labels are numbers" in told.stderr
+    listed = json.loads(command("ls", "--store", store, "--labels", "--split", "test", "--json").stdout)
+    assert [each["name"] for each in listed] == ["gold", "len", "odd"]
+    assert "gold" in command("ls", "--store", store, "--labels").stdout
+    shown = command("probe", "--store", store, "--task", "ner", "--labels", "odd", "--layers", "0").stdout
+    assert "accuracy" in shown
+    removed = command("rm", "--store", store, "--labels", "odd", "--yes").stdout
+    assert "2 label sets removed" in removed
+    assert len(Store.open(store).keys()) == 2
+    assert [each.place.name for each in Store.open(store).labels(split="test")] == ["gold", "len"]
+
+
+def test_a_damaged_set_is_one_line_and_can_be_removed(command: Command, store: Path) -> None:
+    file = store / "labels/ner/corpus/test/gold.zip"
+    file.write_bytes(file.read_bytes()[:-30])
+    told = command("ls", "--store", store, "--labels")
+    assert "label set" in told.stderr
+    assert "cannot be read" in told.stderr
+    assert "gold" in command("probe", "--store", store, "--task", "ner", code=1).stderr
+    assert "1 problem" in command("verify", "--store", store, code=1).stdout
+    command("rm", "--store", store, "--labels", "gold", "--split", "test", "--yes")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("label", "x"), 1, "labels come from nowhere; give one of --file, --from-words, --from-python, --property"),
+        (("label", "a/b", "--property", "length"), 1, "label set name 'a/b' cannot be part of a path"),
+        (("label", "word", "--property", "length"), 1, "'word' is a coordinate of every view"),
+        (("label", "x", "--property", "length", "--task", "nli"), 1, "has no run of nli to label"),
+        (("label", "x", "--file", "nothing.conll"), 1, "nothing.conll: there is no such file; check --file"),
+        (("ls", "--labels", "--model", "x"), 2, "label sets have no --model"),
+        (("ls", "--labels", "--checkpoints", "."), 2, "--labels lists label sets, and --checkpoints checkpoints"),
+        (("rm", "--labels", "pos", "--yes"), 1, "has no label set 'pos'; `biocache ls --labels` lists them"),
+        (("rm", "--labels", "gold", "--all"), 2, "--labels removes label sets, and RUN and --all runs"),
+        (("probe", "--task", "ner", "--labels", "pos"), 1, "has no label set 'pos' for ner corpus train (it has gold)"),
+    ],
+)
+def test_mistakes_are_one_line(command: Command, store: Path, arguments: tuple[str, ...], code: int, says: str) -> None:
+    told = command(arguments[0], "--store", store, *arguments[1:], code=code).stderr
+    assert says in told
+    assert told.splitlines()[-1].startswith("Error: ")
+    assert [each.place.name for each in Store.open(store).labels()] == ["gold", "gold"]
