@@ -89,6 +89,7 @@ SETTINGS = [
     ("--metric js,tv --metric entropy", {"metrics": ("js", "tv", "entropy")}),
     ("--exclude-special", {"exclude_special": True}),
     ("--by gold", {"by": "gold"}),
+    ("--trained-on jnlpba", {"trained_on": "jnlpba"}),
     ("--match-heads", {"match_heads": True}),
     ("--all-pairs", {"all_pairs": True}),
     ("--per-sample", {"per_sample": True}),
