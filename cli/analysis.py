@@ -1,5 +1,7 @@
 """The commands of analyses, made from the attributes of each `Analysis`."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +87,14 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
     from biocache.store import Store
 
     check_places(output, *plots.values())
-    found = find(analysis, Store.open(store, results=results), request)
+    # What code of the user's own prints is not part of the table or JSON on stdout.
+    with redirect_stdout(sys.stderr):
+        found = find(analysis, Store.open(store, results=results), request)
     result = None if force else found.result()
     if result is not None:
         note("the store has this result; --force computes it again")
     else:
-        with Bars(analysis.unit) as bars, Executor(**machines) as executor:
+        with Bars(analysis.unit) as bars, Executor(**machines) as executor, redirect_stdout(sys.stderr):
             result = found.compute(
                 executor, force=force, on_progress=lambda done, total: bars.update(analysis.name, done, total)
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, STORAGE_OPTIONS, STORE, ListOf
+from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, STORAGE_OPTIONS, STORE, ListOf, OwnChoice
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, Setting, settings_of
 
@@ -159,7 +159,7 @@ def _metavar(setting: Setting) -> str | None:
 def _type(setting: Setting) -> Any:
     facts = setting.option
     if facts.choices:
-        return click.Choice(facts.choices)
+        return (OwnChoice if facts.check else click.Choice)(facts.choices)
     if facts.form == "bytes":
         return BYTES
     if setting.type in (int, float):

@@ -11,7 +11,18 @@ import click
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
 
-__all__ = ["BYTES", "FOLDER", "INTEGERS", "LAYERS", "NAMES", "STORAGE_OPTIONS", "STORE", "ByteSize", "ListOf"]
+__all__ = [
+    "BYTES",
+    "FOLDER",
+    "INTEGERS",
+    "LAYERS",
+    "NAMES",
+    "STORAGE_OPTIONS",
+    "STORE",
+    "ByteSize",
+    "ListOf",
+    "OwnChoice",
+]
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?b)?|b)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -38,6 +49,22 @@ class ByteSize(click.ParamType):  # type: ignore[type-arg]
         if size < 1:
             self.fail(f"{value!r} is less than one byte", param, ctx)
         return size
+
+
+class OwnChoice(click.Choice):  # type: ignore[type-arg]
+    """One of some names, or ``MODULE:NAME``, code of the user's own, which the request checks."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the names, and how code of one's own is written."""
+        return f"[{'|'.join(self.choices)}|MODULE:NAME]"
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Say what would be right."""
+        return f"{super().get_invalid_choice_message(value, ctx).removesuffix('.')}, nor MODULE:NAME of your own code."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, or the text that names the code."""
+        return value if ":" in str(value) else super().convert(value, param, ctx)
 
 
 class ListOf(click.ParamType):  # type: ignore[type-arg]

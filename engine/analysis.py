@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from biocache.engine.plugins import plain_setting
 from biocache.engine.request import Request, in_words_of, settings_of, values_of
 from biocache.store.errors import BusyError, SettingError
 
@@ -86,7 +87,7 @@ class Analysis(ABC, Generic[R, Runs]):
     def settings(self, request: R) -> dict[str, Any]:
         """Return the settings that decide the numbers, as JSON; see `Option.decides`."""
         deciding = {setting.name for setting in settings_of(type(request)) if setting.option.decides}
-        return {name: value for name, value in values_of(request) if name in deciding}
+        return {name: plain_setting(value) for name, value in values_of(request) if name in deciding}
 
     def frame(self, result: "xr.Dataset", request: R) -> "pd.DataFrame":
         """Return the numbers of a result as a table: rows of ``--json``, of ``.csv`` and of the report.

@@ -1,10 +1,11 @@
 """One way to run tasks: threads of this process, worker processes, or a running Dask cluster."""
 
+import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -284,11 +285,18 @@ def _quiet(threads: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _in_worker(threads: int) -> Iterator[None]:
+    """Also keep what code of the user's own prints from the output that a worker shares with who started it."""
+    with _quiet(threads), redirect_stdout(sys.stderr):
+        yield
+
+
 def _run(task: Task, threads: int | None) -> Any:
     """Return the result of a task, or the user's error: a worker would print the traceback of a raised one."""
     from biocache.store.results import keep_in
 
-    with nullcontext() if threads is None else _quiet(threads):
+    with nullcontext() if threads is None else _in_worker(threads):
         try:
             made = task.call(*task.args)
             if task.memo is None:

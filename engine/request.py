@@ -3,7 +3,7 @@
 import json
 import math
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
@@ -57,6 +57,9 @@ class Option:
     decides
         Whether the value decides the numbers of an analysis, so that its result is found by it. Settings that only
         select runs do not: the identities of the runs do.
+    check
+        Called with the setting and a value that is not among the choices; returns it as the request keeps it, or raises
+        SettingError. None where only the choices, or all values of the type, are allowed.
     """
 
     help: str
@@ -72,6 +75,7 @@ class Option:
     repeats: bool = False
     empty: bool = False
     decides: bool = True
+    check: "Callable[[Setting, Any], Any] | None" = None
 
 
 def option(default: Any = MISSING, **facts: Any) -> Any:
@@ -136,6 +140,8 @@ class Setting:
         return values if self.option.repeats else tuple(dict.fromkeys(values))
 
     def _one(self, value: Any) -> Any:
+        if self.option.check is not None and not (isinstance(value, str) and value in self.option.choices):
+            return self.option.check(self, value)
         if self.type is Path:
             return local_path(value, self.flag)
         if self.type in (int, float):

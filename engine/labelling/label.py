@@ -7,7 +7,8 @@ from typing import Any
 from biocache.engine.corpora.labels import is_number
 from biocache.engine.labelling.files import files_of_splits, labels_of_file
 from biocache.engine.labelling.request import LabelRequest
-from biocache.engine.labelling.rules import function_of, labels_of_property, labels_of_python, labels_of_words
+from biocache.engine.labelling.rules import labels_of_property, labels_of_python, labels_of_words
+from biocache.engine.plugins import function_of
 from biocache.engine.request import in_words_of
 from biocache.engine.sources import named
 from biocache.store.catalog import Store

@@ -1,9 +1,7 @@
 """Labels of words by rules: a regular expression, a lexicon, a property, or a function of the user's."""
 
-import importlib
 import math
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,7 +13,7 @@ from biocache.store.errors import DataError, SettingError
 from biocache.store.labelling import SplitText, plain_label
 from biocache.store.text import one_line, shown
 
-__all__ = ["function_of", "labels_of_property", "labels_of_words", "labels_of_python"]
+__all__ = ["labels_of_property", "labels_of_words", "labels_of_python"]
 
 YES, NO = "yes", "no"
 
@@ -102,35 +100,6 @@ def _capitals(word: str) -> str:
     if all(upper):
         return "upper"
     return "first" if upper[0] and not any(upper[1:]) else "mixed"
-
-
-def function_of(place: str) -> Callable[..., Any]:
-    """Return the function that ``module:function`` names; modules of the working directory are found too.
-
-    Raises
-    ------
-    SettingError
-        If there is none.
-    """
-    module, colon, name = place.partition(":")
-    if not (colon and module and name):
-        raise SettingError(f"{shown(place)} is not MODULE:FUNCTION, such as mylabels:part_of_speech; correct it")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    # Importing a module of the user's runs it.
-    except Exception as error:
-        raise SettingError(
-            f"{shown(place)} cannot be imported ({type(error).__name__}: {one_line(error)}); check its name, and that "
-            "Python finds the module from this folder"
-        ) from error
-    if not callable(found):
-        raise SettingError(f"{shown(place)} is not a function; name one")
-    return found  # type: ignore[no-any-return]
 
 
 def labels_of_python(text: SplitText, function: Callable[..., Any], place: str, level: str) -> list[Any]:

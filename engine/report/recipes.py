@@ -9,8 +9,10 @@ import xarray as xr
 from biocache.engine.analysis import ANALYSES, find
 from biocache.engine.commands import command_line, python_lines
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.plugins import is_given
 from biocache.engine.report.figure import Recipe
 from biocache.engine.report.inventory import Inventory
+from biocache.engine.request import values_of
 from biocache.store.catalog import Store
 from biocache.store.errors import BiocacheError
 from biocache.store.results import StoredResult
@@ -20,6 +22,7 @@ __all__ = ["analysis_recipe", "finetune_recipe"]
 _CHANGED = (
     "The runs of the store have changed since: the same call would now compute another result, or say what is missing."
 )
+_GIVEN = "What ends in (...) was an object given in Python: give it again in its place."
 
 _FINETUNE_SETTINGS = (
     *("label_scheme", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "warmup", "weight_decay"),
@@ -32,8 +35,11 @@ def analysis_recipe(store: Store, result: StoredResult, dataset: xr.Dataset) -> 
     analysis = ANALYSES[result.kind]
     request = analysis.Request.from_json(dataset.attrs["request"])
     note = _CHANGED
-    with suppress(BiocacheError):
-        note = "" if find(analysis, store, request).inputs == result.inputs else _CHANGED
+    if any(is_given(value) for _, value in values_of(request)):
+        note = _GIVEN
+    else:
+        with suppress(BiocacheError):
+            note = "" if find(analysis, store, request).inputs == result.inputs else _CHANGED
     command, python = (write(analysis.name, store.storage, request) for write in (command_line, python_lines))
     return Recipe(command, python, note)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,27 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
 def test_defaults_are_those_of_the_engine(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = handed_on(command, store, monkeypatch, "--task", "ner", "--model", "bert")
     assert asked == ProbeRequest(task="ner", models=("bert",))
+
+
+def test_a_probe_of_ones_own_prints_to_stderr_alone(
+    command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probe_of_mine.py").write_text(
+        "from sklearn.neighbors import KNeighborsClassifier\n"
+        "def make(k=1):\n    print('loud')\n    return KNeighborsClassifier(k)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    arguments = ("--store", store, "--task", "ner", "--model", "bert", "--layers", "0", "--json")
+    result = command("probe", *arguments, "--probe", "probe_of_mine:make(k=3)")
+    (row,) = json.loads(result.stdout)["rows"]
+    request = ProbeRequest(
+        task="ner", models=("bert",), layers=(0,), probe="sklearn.neighbors:KNeighborsClassifier(n_neighbors=3)"
+    )
+    assert row["accuracy"] == probe(store, request).accuracy.item()
+    assert result.stderr.count("loud") >= 2
+    assert "note: each fit of probe_of_mine:make(k=3) is assumed" in result.stderr
+    del sys.modules["probe_of_mine"]
+    refused = command("probe", *arguments, "--probe", "nothing", code=2)
+    assert refused.stdout == ""
+    assert "nor MODULE:NAME of your own code." in refused.stderr

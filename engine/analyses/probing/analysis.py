@@ -4,7 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from biocache.engine.analyses.probing.request import PROTOCOL, ClassifierOptions, ProbeRequest
+from biocache.engine.analyses.probing.request import (
+    NUMBER_PROBES,
+    PROBES,
+    PROTOCOL,
+    ClassifierOptions,
+    ProbeRequest,
+)
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.request import settings_of
 
@@ -58,13 +64,14 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
-            "backend": backend_of(first.target.probe),
-        }
+            "backend": backend_of(first.target.fitted),
+        } | ({} if first.target.own is None else {"own": first.target.own.identity})
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
         """Return the settings that decide the numbers, without options of other classifiers than the probe."""
         options = {setting.name for setting in settings_of(ClassifierOptions)}
-        unused = options - request.options.used_by(request.probe).keys()
+        used = request.options.used_by(None if request.probe is None else str(request.probe))
+        unused = options - used.keys()
         return {name: value for name, value in super().settings(request).items() if name not in unused}
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
@@ -113,7 +120,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 tuple(run.key for run in cell.train),
                 tuple(run.key for run in cell.test),
                 layer,
-                seed if request.is_random or goal != "task" else 0,
+                seed if cell.target.is_random(request) or goal != "task" else 0,
                 request,
                 cell.target,
                 cell.label_digests,
@@ -174,7 +181,7 @@ class Probing(ProbeAnalysis):
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Yield what a reader of the scores must know."""
-        if request.seeds > 1 and not request.is_random:
+        if request.seeds > 1 and not result.attrs.get("random", 1):
             yield (
                 f"the scores of {result.attrs['probe']} are the same for all --seeds, since nothing in its fit is "
                 "random without --max-train-samples"
@@ -188,6 +195,11 @@ class Probing(ProbeAnalysis):
             yield (
                 f"the {result.attrs['split']} split has labels of one class only: scores say nothing about what a "
                 "layer holds"
+            )
+        if result.attrs["probe"] not in (*PROBES, *NUMBER_PROBES):
+            yield (
+                f"each fit of {result.attrs['probe']} is assumed to take three copies of its rows in float64; where it "
+                "takes more, pass a smaller --max-memory than the machine has, or --max-train-samples"
             )
         unfinished = int((result.converged == 0).sum())
         if unfinished:

@@ -1,14 +1,17 @@
 """The classifiers, behind one protocol, and their scaling, which knows the train split only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
+
+if TYPE_CHECKING:
+    from biocache.engine.analyses.probing.own import OwnProbe
 
 __all__ = ["Classifier", "Constant", "Scaled", "backend_of", "fit_scaled", "make_classifier"]
 
@@ -21,7 +24,7 @@ class Classifier(Protocol):
 
     @property
     def backend(self) -> str:
-        """The library that computes: ``scikit-learn``, ``scikit-learn-intelex``, ``torch`` or ``none``."""
+        """The library that computes: ``scikit-learn``, ``scikit-learn-intelex``, ``torch``, another, or ``none``."""
 
     @property
     def converged(self) -> bool:
@@ -94,14 +97,14 @@ class _Estimator:
 
 
 def make_classifier(
-    probe: str, options: ClassifierOptions, labels: NDArray[Any], classes: int, seed: int
+    probe: "str | OwnProbe", options: ClassifierOptions, labels: NDArray[Any], classes: int, seed: int
 ) -> Classifier:
     """Return an unfitted classifier.
 
     Parameters
     ----------
     probe
-        One of `PROBES` for classes, of `NUMBER_PROBES` for numbers.
+        One of `PROBES` for classes, of `NUMBER_PROBES` for numbers, or an estimator of the user's own.
     options
         Its settings.
     labels
@@ -118,6 +121,11 @@ def make_classifier(
     """
     if labels.min() == labels.max():
         return Constant()
+    if not isinstance(probe, str):
+        from biocache.engine.analyses.probing.own import OwnClassifier
+
+        own = OwnClassifier(probe, seed)
+        return own if classes else Centred(own)
     if probe == "bilstm-crf":
         from biocache.engine.analyses.probing.bilstm_crf import BiLstmCrf
 
@@ -133,8 +141,10 @@ def fast_svc() -> bool:
     return find_spec("sklearnex") is not None
 
 
-def backend_of(probe: str) -> str:
+def backend_of(probe: "str | OwnProbe") -> str:
     """Return the library that computes a probe here."""
+    if not isinstance(probe, str):
+        return probe.library
     if probe == "svc" and fast_svc():
         return "scikit-learn-intelex"
     return "torch" if probe == "bilstm-crf" else "scikit-learn"
@@ -175,7 +185,7 @@ def _mlp(options: ClassifierOptions, seed: int) -> Classifier:
 def _mlp_of_numbers(options: ClassifierOptions, seed: int) -> Classifier:
     from sklearn.neural_network import MLPRegressor
 
-    return _Centred(MLPRegressor(**_network(options, seed)))
+    return Centred(_Estimator(MLPRegressor(**_network(options, seed))))
 
 
 def _network(options: ClassifierOptions, seed: int) -> dict[str, Any]:
@@ -193,28 +203,52 @@ def _network(options: ClassifierOptions, seed: int) -> dict[str, Any]:
 def _ridge(options: ClassifierOptions, _seed: int) -> Classifier:
     from sklearn.linear_model import Ridge
 
-    # In float64: the labels are.
-    return _Centred(Ridge(alpha=1 / options.c))
+    return Centred(_Estimator(Ridge(alpha=1 / options.c)))
 
 
 def _svr(options: ClassifierOptions, _seed: int) -> Classifier:
     from sklearn.svm import SVR
 
-    return _Centred(SVR(C=options.c, kernel="rbf", gamma="scale" if options.gamma is None else options.gamma))
+    settings = {"C": options.c, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
+    return Centred(_Estimator(SVR(**settings)))
 
 
-class _Centred(_Estimator):
-    """A regression of numbers that are standardised on the train split, so that settings mean the same for any unit."""
+class Centred:
+    """A regression of numbers that are standardised on the train split, so that settings mean the same for any unit.
 
-    _mean, _scale = 0.0, 1.0
+    Parameters
+    ----------
+    regression
+        Predicts the standardised numbers.
+    """
+
+    def __init__(self, regression: Classifier) -> None:
+        self._regression = regression
+        self._mean, self._scale = 0.0, 1.0
+
+    @property
+    def backend(self) -> str:
+        """The library that computes."""
+        return self._regression.backend
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver reached its tolerance."""
+        return self._regression.converged
 
     def fit(self, rows: Rows) -> None:
+        """Fit to standardised numbers."""
         self._mean, self._scale = float(rows.labels.mean()), float(rows.labels.std()) or 1.0
-        self._estimator.fit(rows.features, (rows.labels - self._mean) / self._scale)
+        self._regression.fit(replace(rows, labels=(rows.labels - self._mean) / self._scale))
 
     def predict(self, rows: Rows) -> NDArray[Any]:
-        found = np.asarray(self._estimator.predict(rows.features), np.float64)
-        return found * self._scale + self._mean
+        """Return the number of every row (row)."""
+        found: NDArray[Any] = self._regression.predict(rows) * self._scale + self._mean
+        return found
+
+    def log_probability(self, rows: Rows) -> NDArray[np.float64]:
+        """Numbers have no probability: the settings refuse to ask for it."""
+        raise NotImplementedError(f"{len(rows)} numbers have no probability")
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +284,7 @@ class Scaled:
         return rows
 
 
-def fit_scaled(rows: Rows, probe: str, options: ClassifierOptions, classes: int, seed: int) -> Scaled:
+def fit_scaled(rows: Rows, probe: "str | OwnProbe", options: ClassifierOptions, classes: int, seed: int) -> Scaled:
     """Fit a classifier and its scaling.
 
     Parameters

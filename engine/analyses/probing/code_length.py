@@ -1,11 +1,16 @@
 """Online code length: the bits needed to send the labels to a receiver of the features."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.classifiers import fit_scaled
 from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
+
+if TYPE_CHECKING:
+    from biocache.engine.analyses.probing.own import OwnProbe
 
 __all__ = ["PORTIONS", "online_code", "portion_bounds"]
 
@@ -19,7 +24,7 @@ def portion_bounds(samples: int) -> list[int]:
 
 
 def online_code(
-    rows: Rows, probe: str, options: ClassifierOptions, classes: int, seed: int
+    rows: Rows, probe: "str | OwnProbe", options: ClassifierOptions, classes: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     r"""Send the labels of a train split in portions, each coded with a probe fitted on the portions before [1]_.
 

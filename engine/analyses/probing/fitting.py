@@ -19,6 +19,7 @@ from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 from biocache.store.storage import Storage
+from biocache.store.text import shown
 
 __all__ = ["FIT_KIND", "Fit", "fit_inputs", "forget_runs", "run_fit"]
 
@@ -77,7 +78,8 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "seed": fit.seed,
         "labels": list(fit.labels),
         "probe": fit.target.probe,
-        "backend": backend_of(fit.target.probe),
+        **({} if fit.target.own is None else {"own": fit.target.own.identity}),
+        "backend": backend_of(fit.target.fitted),
         "options": request.options.used_by(fit.target.probe),
         "pooling": request.pooling,
         "combine": request.combine,
@@ -104,11 +106,18 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
         ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
         ``train_rows``, and ``seconds`` of reading, fitting and predicting.
     """
+    from biocache.engine.analyses.probing.own import OwnProbeError
+
     began = time.perf_counter()
     train, test = ([_opened(store, key) for key in keys] for keys in (fit.train, fit.test))
     for (run, *_), digest in zip((train, test), fit.labels, strict=True):
         fit.target.require_same(run, digest)
-    found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
+    try:
+        found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
+    except OwnProbeError as error:
+        raise DataError(
+            f"--probe {shown(fit.target.probe)} {error}, fitted to layer {fit.layer} of run {train[0].key}; correct it"
+        ) from error
     found.attrs["seconds"] = time.perf_counter() - began
     return found
 
@@ -137,7 +146,7 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
     rows = _train_rows(fit, train)
     request, target, count = fit.request, fit.target, len(rows)
     usual = rows.labels.mean() if target.numeric else np.bincount(rows.labels).argmax()
-    probe = fit_scaled(rows, target.probe, request.options, len(target.names), fit.seed)
+    probe = fit_scaled(rows, target.fitted, request.options, len(target.names), fit.seed)
     # Freed before the test split is read: the two are never in memory together.
     del rows
     unseen, position = read_rows(test, target, request, fit.layer, np.arange(test[0].counts.samples))
@@ -157,10 +166,10 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
 def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
     rows = _train_rows(fit, train)
     request = fit.request
-    bits, labels = online_code(rows, fit.target.probe, request.options, len(fit.target.names), fit.seed)
+    bits, labels = online_code(rows, fit.target.fitted, request.options, len(fit.target.names), fit.seed)
     return xr.Dataset(
         {"bits": ("block", bits), "labels": ("block", labels)},
-        attrs={"backend": backend_of(fit.target.probe), "converged": 1, "train_rows": len(rows)},
+        attrs={"backend": backend_of(fit.target.fitted), "converged": 1, "train_rows": len(rows)},
     )
 
 

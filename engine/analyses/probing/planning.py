@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,10 @@ from biocache.engine.machine import machine_memory
 from biocache.store.errors import ResourceError
 from biocache.store.text import format_bytes
 
-__all__ = ["FitShape", "fit_bytes", "fit_memory"]
+if TYPE_CHECKING:
+    from biocache.engine.analyses.probing.own import OwnProbe
+
+__all__ = ["OWN_COPIES", "FitShape", "fit_bytes", "fit_memory"]
 
 # Probes that compare all pairs of rows.
 _KERNEL = ("svc", "svr")
@@ -26,6 +30,8 @@ _ENTRY_BYTES = {
     ("svr", "scikit-learn"): 4 + 8 + 8,
     ("linear-svc", "scikit-learn"): 4 + 8 + 16,
 }
+#: What an estimator of the user's own is assumed to make of the rows that it is given: copies in float64.
+OWN_COPIES = 3
 _FLOAT = 4
 # Arrays of (row, class) that the solver of the logistic regression has at once, in float64 at most.
 _LOGISTIC_ARRAYS = 6
@@ -65,7 +71,7 @@ class FitShape:
     block: int
 
 
-def fit_memory(shape: FitShape, request: ProbeRequest, probe: str) -> int:
+def fit_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnProbe") -> int:
     """Return the bytes that one fit adds to the memory of the process.
 
     Parameters
@@ -75,20 +81,24 @@ def fit_memory(shape: FitShape, request: ProbeRequest, probe: str) -> int:
     request
         Says whether the code length is measured, and the settings of the probe.
     probe
-        The probe.
+        The probe. An estimator of the user's own is assumed to hold `OWN_COPIES` of the rows, and as many values as the
+        logistic regression for each class.
     """
-    entry = _ENTRY_BYTES.get((probe, backend_of(probe)), _FLOAT)
+    own = _FLOAT + 8 * OWN_COPIES
+    entry = _ENTRY_BYTES.get((probe, backend_of(probe)), _FLOAT) if isinstance(probe, str) else own
     train = shape.train_rows * shape.features
     fitting = entry * train + _working_memory(shape, request, probe)
     if request.mdl:
         # The portions are copies: at most half of the rows to fit on and half to code.
         fitting += _FLOAT * train
-    # The support vectors stay while the test split is read.
-    scoring = (entry - _FLOAT if probe in _KERNEL else 0) * train + 2 * _FLOAT * shape.test_rows * shape.features
+    # Support vectors, and what an estimator of one's own keeps, stay while the test split is read.
+    stays = (entry - _FLOAT) * train if probe in _KERNEL or not isinstance(probe, str) else 0
+    copies = 2 * _FLOAT if isinstance(probe, str) else own
+    scoring = stays + copies * shape.test_rows * shape.features
     return max(fitting, scoring) + _FLOAT * _BLOCK_COPIES * shape.block + _SLACK
 
 
-def _working_memory(shape: FitShape, request: ProbeRequest, probe: str) -> int:
+def _working_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnProbe") -> int:
     hidden = request.options.hidden_size
     rows = max(shape.train_rows, shape.test_rows)
     if probe in _KERNEL:
@@ -126,8 +136,8 @@ def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
     if target.probe in _KERNEL:
         allowed = machine_memory() // 2 if request.max_memory is None else request.max_memory
         _refuse_kernel(max(shape.train_rows for shape in shapes), request, allowed, target)
-    _load_libraries(target.probe)
-    return max(fit_memory(shape, request, target.probe) for shape in shapes)
+    _load_libraries(target.fitted)
+    return max(fit_memory(shape, request, target.fitted) for shape in shapes)
 
 
 def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
@@ -160,7 +170,7 @@ def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int, target: Targe
         )
 
 
-def _load_libraries(probe: str) -> None:
+def _load_libraries(probe: "str | OwnProbe") -> None:
     """Import the libraries of the fits, so that their memory counts as this process's own."""
     import sklearn.linear_model
     import sklearn.neural_network

@@ -4,12 +4,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
 from biocache.engine.selection import seed_selector, selector, size_selector, trained_on_selector
 from biocache.store.errors import SettingError
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 
-__all__ = ["COMBINES", "FEATURES", "POOLINGS", "PROBES", "PROTOCOL", "SCORES", "ClassifierOptions", "ProbeRequest"]
+__all__ = [
+    "CODERS",
+    "COMBINES",
+    "FEATURES",
+    "NUMBER_PROBES",
+    "POOLINGS",
+    "PROBES",
+    "PROTOCOL",
+    "RANDOM",
+    "SCORES",
+    "ClassifierOptions",
+    "ProbeRequest",
+]
 
 #: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
 PROTOCOL = 4
@@ -26,8 +39,8 @@ SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1", "
 
 #: Probes that give class probabilities, which an online code needs.
 CODERS = ("logistic", "mlp", "bilstm-crf")
-# Probes whose fit draws random numbers. The others give the same result for every seed.
-_RANDOM = ("linear-svc", "mlp", "bilstm-crf")
+#: Probes whose fit draws random numbers. The others give the same result for every seed.
+RANDOM = ("linear-svc", "mlp", "bilstm-crf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +81,8 @@ class ClassifierOptions(Request):
 
     def used_by(self, probe: str | None) -> dict[str, Any]:
         """Return the options that a probe uses."""
-        # Where no probe is named it is one of the two that use these.
-        names = {
+        # Where no probe is named it is one of the two that use these. An estimator of one's own has its parameters.
+        known: dict[str | None, tuple[str, ...]] = {
             None: ("c", "max_iterations"),
             "svc": ("c", "gamma"),
             "logistic": ("c", "max_iterations"),
@@ -78,8 +91,8 @@ class ClassifierOptions(Request):
             "ridge": ("c",),
             "mlp": ("hidden_size", "epochs", "learning_rate", "batch_size"),
             "bilstm-crf": ("hidden_size", "epochs", "learning_rate", "batch_size"),
-        }[probe]
-        return {name: getattr(self, name) for name in names}
+        }
+        return {name: getattr(self, name) for name in known.get(probe, ())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +119,11 @@ class ProbeRequest(Request):
         Split that is scored: ``test`` or ``validation``.
     probe
         For classes ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``; for numbers ``ridge``, ``svr`` or
-        ``mlp``. None for ``logistic``, and for numbers ``ridge``.
+        ``mlp``. None for ``logistic``, and for numbers ``ridge``. Or a classifier or regressor of your own with the
+        interface of scikit-learn: an instance, a class or a function that returns one, or its place,
+        ``module:name`` or ``module:name(C=0.5)``; modules of the working directory are found too. It is fitted as the
+        others are: features, and labels that are numbers, are standardised on the train split, and each
+        ``random_state`` is the seed of the probe. Its parameters and sources are part of what a result is found by.
     layers
         Layers to probe; None for all. Layer 0, where it is stored, is always added.
     pooling
@@ -153,10 +170,12 @@ class ProbeRequest(Request):
     labels: str = option(GOLD, metavar="NAME", help="Label set to predict; gold is the corpus's own.")
     label_scheme: str = option("type", choices=LABEL_SCHEMES, help="IOB2 tags merged by entity type, or as they are.")
     score_on: str = option("test", choices=("validation", "test"), decides=False, help="Split to score.")
-    probe: str | None = option(
+    probe: str | Any | None = option(
         None,
         choices=tuple(dict.fromkeys((*PROBES, *NUMBER_PROBES))),
-        help="The probe; ridge and svr are for numbers, mlp for both, the others for classes.",
+        check=own_code,
+        help="The probe; ridge and svr are for numbers, mlp for both, the others for classes. MODULE:NAME is an "
+        "estimator of your own, or a function that returns one.",
         unset="logistic, for numbers ridge",
     )
     layers: tuple[int, ...] | None = selector(
@@ -202,8 +221,3 @@ class ProbeRequest(Request):
     def splits(self) -> tuple[str, str]:
         """The split that is fitted to, and the one that is scored."""
         return "train", self.score_on
-
-    @property
-    def is_random(self) -> bool:
-        """Whether the fit of the task depends on the seed of the probe."""
-        return self.probe in _RANDOM or self.max_train_samples is not None

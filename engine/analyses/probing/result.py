@@ -232,6 +232,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         scored_rows=len(test.gold),
         unlabelled_rows=target.rows(run) - len(test.gold),
         probe=target.probe,
+        random=int(target.is_random(request)),
         backend=", ".join(sorted({fit.attrs["backend"] for own in fits.values() for fit in own.values()})),
         views=", ".join(target.views),
         label_scheme=target.scheme or "none",

@@ -15,6 +15,7 @@ from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.store.keys import RunKey
 from biocache.store.schema import GOLD
+from biocache.store.sealing import digest_of
 
 __all__ = ["ProbeSection"]
 
@@ -100,6 +101,8 @@ def _settings(kept: Kept) -> dict[str, Any]:
         "backend": inputs["backend"],
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
         "probe": inputs["probe"],
+        # Results of one name and other code are other figures.
+        "own": inputs.get("own"),
         "scores": kept.dataset.score.to_numpy().tolist(),
     }
 
@@ -179,6 +182,7 @@ def _written(settings: Mapping[str, Any]) -> str:
         "maximum train samples": settings["max_train_samples"],
         "seeds of the probe": settings["seeds"],
         "resamples": settings["resamples"],
+        "code": settings["own"] and f"{digest_of(settings['own'])[:8]}",
     }
     return ", ".join([rows, f"{settings['pooling']} of tokens", settings["backend"], written(known)])
 

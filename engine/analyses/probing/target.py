@@ -1,12 +1,12 @@
 """What probes predict: a label set, of which rows, as classes or numbers, and which probe fits it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.request import CODERS, NUMBER_PROBES, POOLINGS, PROBES, ProbeRequest
+from biocache.engine.analyses.probing.request import CODERS, NUMBER_PROBES, POOLINGS, PROBES, RANDOM, ProbeRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.store.errors import BusyError, DataError, SettingError
 from biocache.store.label_sets import LabelPlace, find_labels
@@ -15,6 +15,9 @@ from biocache.store.reading import Run
 from biocache.store.schema import GOLD, entity_type
 from biocache.store.storage import Storage
 from biocache.store.text import shown
+
+if TYPE_CHECKING:
+    from biocache.engine.analyses.probing.own import OwnProbe
 
 __all__ = ["Target", "find_target"]
 
@@ -39,6 +42,8 @@ class Target:
         Views whose features make a row, one beside the other.
     probe
         The probe.
+    own
+        The estimator, where the probe is one of the user's own.
     """
 
     labels: str
@@ -48,6 +53,17 @@ class Target:
     names: tuple[str, ...]
     views: tuple[str, ...]
     probe: str
+    own: "OwnProbe | None" = None
+
+    @property
+    def fitted(self) -> "str | OwnProbe":
+        """What is fitted: a probe by its name, or an estimator of the user's own."""
+        return self.probe if self.own is None else self.own
+
+    def is_random(self, request: ProbeRequest) -> bool:
+        """Return whether the fit of the task depends on the seed of the probe."""
+        random = self.probe in RANDOM if self.own is None else self.own.is_random
+        return random or request.max_train_samples is not None
 
     def aligned(self, run: Run) -> Labels:
         """Return the labels of the rows of a run, with the names of this target."""
@@ -118,9 +134,15 @@ def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target
     scheme = request.label_scheme if iob2 else None
     tags = {name for each in (train, scored) for name in each.names}
     names = ordered(map(entity_type, tags) if scheme == "type" else tags)
-    probe = request.probe or ("ridge" if numeric else "logistic")
-    _refuse_unfit(request, probe, level, numeric=numeric)
-    return Target(request.labels, level, numeric, scheme, names, _views(request, level), probe)
+    _refuse_rows(request, level)
+    probe, own = request.probe or ("ridge" if numeric else "logistic"), None
+    if probe in (*PROBES, *NUMBER_PROBES):
+        _refuse_unfit(request, probe, level, numeric=numeric)
+    else:
+        from biocache.engine.analyses.probing.own import find_own
+
+        own = find_own(probe, numeric=numeric, mdl=request.mdl)
+    return Target(request.labels, level, numeric, scheme, names, _views(request, level), str(probe), own)
 
 
 def _what(labels: LabelSet) -> str:
@@ -137,9 +159,12 @@ def _views(request: ProbeRequest, level: str) -> tuple[str, ...]:
     return tuple(view for view, texts in views.items() if len(texts) == 1)
 
 
-def _refuse_unfit(request: ProbeRequest, probe: str, level: str, *, numeric: bool) -> None:
-    """Refuse settings that do not fit the labels."""
-    name = "" if request.labels == GOLD else f" {shown(request.labels)}"
+def _named(request: ProbeRequest) -> str:
+    return "" if request.labels == GOLD else f" {shown(request.labels)}"
+
+
+def _refuse_rows(request: ProbeRequest, level: str) -> None:
+    """Refuse settings that make no rows of what is labelled."""
     pairs = any(len(texts) > 1 for texts in TASKS[request.task].views.values())
     if level == "words" and request.pooling == "max":
         raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
@@ -147,8 +172,13 @@ def _refuse_unfit(request: ProbeRequest, probe: str, level: str, *, numeric: boo
         rows = "words" if level == "words" else "single texts"
         raise SettingError(
             f"--features {request.features or 'separate'!r} and --combine {request.combine!r} are for labels of pairs, "
-            f"and the rows of labels{name} of {request.task} are {rows}; leave both out"
+            f"and the rows of labels{_named(request)} of {request.task} are {rows}; leave both out"
         )
+
+
+def _refuse_unfit(request: ProbeRequest, probe: str, level: str, *, numeric: bool) -> None:
+    """Refuse a probe that does not fit the labels."""
+    name = _named(request)
     if probe == "bilstm-crf" and level == "samples":
         raise SettingError(
             f"--probe 'bilstm-crf' reads the words of a sentence, and a row of labels{name} of {request.task} is a "
