@@ -151,19 +151,24 @@ def keep_labels(store: StorePlace, place: LabelPlace, labels: LabelSet, *, overw
     """
     storage = open_storage(store)
     refuse_foreign(storage)
-    kept = labels
-    with suppress(RunNotFoundError):
-        stored = find_labels(storage, place).labels if not overwrite else None
-        joined = None if stored is None else stored.joined(labels)
-        if stored is not None and joined is None:
-            raise SpecMismatchError(
-                f"{storage} has a label set {place} from {stored.source or 'elsewhere'} that labels samples in another "
-                "way; give these labels another name with `biocache label`, or replace that set with "
-                f"`biocache label {place.name} --overwrite`"
-            )
-        if joined is stored and stored is not None:
-            return stored
-        kept = joined or labels
+    try:
+        stored = find_labels(storage, place).labels
+    except RunNotFoundError:
+        stored = None
+    except IntegrityError:
+        if not overwrite:
+            raise
+        stored = None
+    kept = labels if stored is None else stored.joined(labels)
+    if kept is None and not overwrite:
+        source = "elsewhere" if stored is None else stored.source or "elsewhere"
+        raise SpecMismatchError(
+            f"{storage} has a label set {place} from {source} that labels samples in another way; give these labels "
+            f"another name with `biocache label`, or replace that set with `biocache label {place.name} --overwrite`"
+        )
+    if kept is not None and kept is stored:
+        return stored
+    kept = kept or labels
     attributes = {
         "level": kept.level,
         "kind": kept.kind,

@@ -81,10 +81,10 @@ def files(run: Run, folder: Path) -> dict[str, Path]:
 
 
 def test_every_form_of_a_file_gives_the_same_labels(run: Run, root: Path, tmp_path: Path) -> None:
-    for name, path in files(run, tmp_path).items():
-        (found,) = label(root, "parity", LabelRequest(file=path, splits=("test",), overwrite=True))
+    for number, (name, path) in enumerate(files(run, tmp_path).items()):
+        (found,) = label(root, f"parity{number}", LabelRequest(file=path, splits=("test",)))
         assert found.remarks == (), name
-        assert Run.open(root, run.key).labels("parity").texts.tolist() == truth(run), name
+        assert Run.open(root, run.key).labels(f"parity{number}").texts.tolist() == truth(run), name
         assert found.labels.source == str(path)
 
 
