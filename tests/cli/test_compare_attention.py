@@ -81,6 +81,7 @@ SETTINGS = [
     ("--dataset demo", {"dataset": "demo"}),
     ("--model bert", {"model": "bert"}),
     ("--training-size 10,30 --training-size 100", {"training_sizes": (10, 30, 100)}),
+    ("--trained-on jnlpba", {"trained_on": "jnlpba"}),
     ("--seed 7", {"seed": 7}),
     ("--view pair", {"view": "pair"}),
     ("--split test", {"split": "test"}),

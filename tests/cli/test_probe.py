@@ -215,8 +215,9 @@ def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *a
 
 def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (
-        "--task nli --dataset corpora/mednli --model bert,org/model --training-size 0,100 --seed 1,2 --probe mlp "
-        "--layers 0-2,9 --pooling max --features separate --combine full --seeds 3 --max-train-samples 50 --control "
+        "--task nli --dataset corpora/mednli --model bert,org/model --training-size 0,100 --trained-on jnlpba "
+        "--seed 1,2 --probe mlp --layers 0-2,9 --pooling max --features separate --combine full --seeds 3 "
+        "--max-train-samples 50 --control "
         "--mdl --resamples 99 --C 2 --gamma 0.5 --hidden-size 7 --epochs 8 --learning-rate 0.1 --batch-size 9 "
         "--max-iterations 10 --max-memory 2G --score macro_f1 --workers 4 --force"
     )
@@ -226,6 +227,7 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
         dataset="corpora/mednli",
         models=("bert", "org/model"),
         training_sizes=(0, 100),
+        trained_on=("jnlpba",),
         run_seeds=(1, 2),
         probe="mlp",
         options=ClassifierOptions(

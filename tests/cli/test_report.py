@@ -62,6 +62,7 @@ def test_results_may_be_elsewhere(handed: Handed) -> None:
         ("--model bert,org/gpt2", {"models": ("bert", "org/gpt2")}),
         ("--model mine=models/bert", {"models": ("mine=models/bert",)}),
         ("--training-size 0,100", {"training_sizes": (0, 100)}),
+        ("--trained-on jnlpba,nli/mednli", {"trained_on": ("jnlpba", "nli/mednli")}),
         ("--samples 0", {"samples": 0}),
         ("--max-bytes 1.5M", {"max_bytes": 3 * 2**19}),
     ],
