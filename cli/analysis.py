@@ -119,7 +119,9 @@ def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, 
 
     if as_json:
         rows = plain_rows(analysis.frame(result, request))
-        print_json({"analysis": analysis.name, "settings": dict(values_of(request)), "rows": rows})
+        # What was left open is shown as the result says it was decided, such as the probe.
+        used = {name: result.attrs.get(name) if value is None else value for name, value in values_of(request)}
+        print_json({"analysis": analysis.name, "settings": used, "rows": rows})
     else:
         print_frame(analysis.summary(result, request), analysis.signed)
 

@@ -152,9 +152,8 @@ def save_result(store: StorePlace, kind: str, inputs: Mapping[str, Any], dataset
         "inputs": dict(inputs),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    data = encode_bundle(dataset, attributes, file)
-    put_bundle(storage, file, data, f"keeping a result of {kind}")
-    return open_bundle(storage, file, data).decode()
+    put_bundle(storage, file, encode_bundle(dataset, attributes, file), f"keeping a result of {kind}")
+    return as_stored(dataset)
 
 
 def copy_result(result: StoredResult, target: Storage) -> bool:

@@ -60,7 +60,7 @@ class ProbeSection(AnalysisSection):
             return self.kind, ProbeRequest(task=next(iter(TASKS)))
         key = inventory.complete[0]
         views = {other.view for other in inventory.complete if (other.task, other.dataset) == (key.task, key.dataset)}
-        features = "pair" if views == {"pair"} else "separate"
+        features = "pair" if views == {"pair"} else None
         return self.kind, ProbeRequest(task=key.task, dataset=key.dataset, features=features)
 
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
