@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from biocache.cli.values import BYTES, FOLDER, INTEGERS, LAYERS, NAMES, STORAGE_OPTIONS, STORE, ListOf, OwnChoice
+from biocache.cli.values import (
+    BYTES,
+    FOLDER,
+    INTEGERS,
+    LAYER_SETS,
+    LAYERS,
+    NAMES,
+    STORAGE_OPTIONS,
+    STORE,
+    ListOf,
+    OwnChoice,
+)
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, Setting, settings_of
 
@@ -178,10 +189,10 @@ def _sized(count: int | None) -> str | None:
 
 def _items(setting: Setting) -> ListOf:
     if setting.option.choices:
-        return ListOf(click.Choice(setting.option.choices))
-    if setting.type is int:
-        return LAYERS if setting.option.form == "ranges" else INTEGERS
-    return NAMES
+        return ListOf((OwnChoice if setting.option.check else click.Choice)(setting.option.choices))
+    if setting.option.form == "ranges":
+        return LAYERS if setting.type is int else LAYER_SETS
+    return INTEGERS if setting.type is int else NAMES
 
 
 def _list_option(

@@ -16,6 +16,7 @@ __all__ = [
     "FOLDER",
     "INTEGERS",
     "LAYERS",
+    "LAYER_SETS",
     "NAMES",
     "STORAGE_OPTIONS",
     "STORE",
@@ -27,6 +28,7 @@ __all__ = [
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(i?b)?|b)?", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _RANGE = re.compile(r"(\d+)-(\d+)")
+_FEW_DIGITS = re.compile(r"\d{1,9}")
 
 
 class ByteSize(click.ParamType):  # type: ignore[type-arg]
@@ -123,6 +125,14 @@ class _Name(click.types.StringParamType):
     name = "name"
 
 
+class _Layers(click.types.StringParamType):
+    name = "layer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = super().convert(value, param, ctx)
+        return int(text) if _FEW_DIGITS.fullmatch(text) else text
+
+
 class _Number(click.types.IntParamType):
     name = "n"
 
@@ -168,3 +178,5 @@ STORE = _StorePlace()
 NAMES = ListOf(_Name())
 INTEGERS = ListOf(_Number())
 LAYERS = ListOf(_Number(), ranges=True)
+# Layers of a probe may be joined; its request checks them.
+LAYER_SETS = ListOf(_Layers(), ranges=True)

@@ -9,7 +9,6 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from biocache.engine.plugins import plain_setting
 from biocache.engine.request import Request, in_words_of, settings_of, values_of
 from biocache.store.errors import BusyError, SettingError
 
@@ -86,6 +85,8 @@ class Analysis(ABC, Generic[R, Runs]):
 
     def settings(self, request: R) -> dict[str, Any]:
         """Return the settings that decide the numbers, as JSON; see `Option.decides`."""
+        from biocache.engine.plugins import plain_setting
+
         deciding = {setting.name for setting in settings_of(type(request)) if setting.option.decides}
         return {name: plain_setting(value) for name, value in values_of(request) if name in deciding}
 
@@ -165,8 +166,8 @@ class Found(Generic[R, Runs]):
             # An analysis of another package may open runs by their names.
             if find(self.analysis, self.store, self.request).inputs != self.inputs:
                 raise BusyError(
-                    "runs or labels were replaced while this was computed from them, and nothing is kept; run the same "
-                    "command again"
+                    "runs, labels or your own code changed while this was computed from them, and nothing is kept; run "
+                    "the same command again"
                 )
             return keep_in(self.store.result_places, self.analysis.name, self.inputs, made)
 

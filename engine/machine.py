@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -128,12 +129,16 @@ def used_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+# torch has one random number generator for the process, and fits run concurrently.
+_SEEDING = RLock()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw torch's random numbers on the CPU from a seed, and leave its generator as it was."""
+    """Draw torch's random numbers on the CPU from a seed, and leave its generator as it was; one thread at a time."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 

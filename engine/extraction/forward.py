@@ -226,7 +226,7 @@ def _copied(
     copies = {kept: values.to("cpu", non_blocking=values.is_cuda) for kept, values in gathered.items()}
     event = None
     if device.type == "cuda":
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event()
         # Not the stream of the current device, which is the first one also where the model is on another.
         event.record(torch.cuda.current_stream(device))
 

@@ -339,7 +339,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         copied = loss.detach().to("cpu", non_blocking=loss.is_cuda)
         event = None
         if loss.is_cuda:
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event = torch.cuda.Event()
             event.record(torch.cuda.current_stream(loss.device))
         self._last = (self.state.global_step + 1, copied, event)
         return loss

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.analyses.attention.request import METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
 
 if TYPE_CHECKING:
@@ -44,9 +44,16 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         return find_runs(store, request)
 
     def inputs(self, request: AttentionRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
-        """Return the identities of the runs, and of the labels that means are split by."""
+        """Return the identities of the runs, of the labels that means are split by, and of the user's own metrics."""
         labels = {} if runs.labels is None else {"labels": runs.labels.digest}
-        return {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]} | labels
+        found = {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]} | labels
+        own = [metric for metric in request.metrics if metric not in METRIC_NAMES]
+        if not own:
+            # Compiled code is not loaded for a result that the store has.
+            return found
+        from biocache.engine.analyses.attention.own import find_own
+
+        return found | {"own": {str(metric): find_own(metric).source for metric in own}}
 
     def tasks(self, store: "Store", request: AttentionRequest, runs: "ComparedRuns") -> "list[Task]":
         """Return tasks for each layer, or of all pairs each two, and some packs of the baseline."""

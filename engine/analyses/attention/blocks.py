@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention import kernels
 from biocache.engine.analyses.attention.alignment import Alignment
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
-from biocache.engine.analyses.attention.metrics import METRICS, Part
+from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
 from biocache.engine.analyses.attention.resampling import head_shifts
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
 from biocache.store.chunks import Chunks, read_ahead
@@ -42,6 +42,8 @@ class Measures:
         Whether every head is compared with every head.
     per_sample
         Whether the values of every sample are kept.
+    own
+        Those of the metrics that are the user's own.
     """
 
     metrics: tuple[str, ...]
@@ -51,6 +53,13 @@ class Measures:
     diagonal: bool
     all_heads: bool
     per_sample: bool
+    own: tuple[Metric, ...] = ()
+
+    @property
+    def found(self) -> tuple[Metric, ...]:
+        """The metrics, in their order."""
+        own = {metric.name: metric for metric in self.own}
+        return tuple(METRICS[name] if name in METRICS else own[name] for name in self.metrics)
 
     @property
     def groups(self) -> int:
@@ -209,8 +218,8 @@ def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) ->
             parts.append(_prepared(stored, tokens, layout, rooms[place], whole=pair.alignment.whole))
             begins[place] += int(side.entries.sum())
         pairs = Pairs(whole.left[tile], whole.right[tile])
-        for column, name in enumerate(measures.metrics):
-            values[tile, column] = METRICS[name].measure(parts[0], parts[1], layout, pairs)
+        for column, metric in enumerate(measures.found):
+            values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
     return values
 
 

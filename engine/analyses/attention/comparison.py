@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.alignment import Alignment, align
 from biocache.engine.analyses.attention.blocks import Measures, PackPair, compare_packs
+from biocache.engine.analyses.attention.metrics import METRICS
+from biocache.engine.analyses.attention.own import find_own
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.executor import Task
@@ -24,7 +26,8 @@ _BLOCK_COPIES = 2
 def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
     """Return what a request measures of every pair of blocks."""
     return Measures(
-        metrics=request.metrics,
+        metrics=tuple(map(str, request.metrics)),
+        own=tuple(find_own(metric) for metric in request.metrics if metric not in METRICS),
         labels=None if runs.labels is None else len(runs.labels.names),
         resamples=request.resamples,
         seed=request.resampling_seed,

@@ -105,7 +105,7 @@ def _limits(values: NDArray[Any], identity: float, metric: str) -> tuple[float, 
     """Return the range of colours: symmetric about 0 for a change, else including the value for identical maps."""
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if not METRICS[metric].has_chance:
+    if metric in METRICS and not METRICS[metric].has_chance:
         farthest = max(-low, high) or 1.0
         return -farthest, farthest
     low, high = min(low, identity), max(high, identity)

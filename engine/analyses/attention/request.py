@@ -1,12 +1,15 @@
 """The request of a comparison of attention."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
+from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
 from biocache.engine.selection import seed_selector, selector, size_selector
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
+from biocache.store.text import shown
 
 __all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "AttentionRequest"]
 
@@ -35,7 +38,9 @@ class AttentionRequest(Request):
     against
         Model of the baseline run; None for the same model.
     metrics
-        Names of `METRICS`.
+        Names of `METRICS`, or functions of your own: the place, ``module:function``, or the function. It takes two maps
+        of a sample, float64 (query, key), whose rows sum to 1 or are zeros, and returns a number, NaN for nothing to
+        measure, or one for each row, which are averaged.
     exclude_special
         Whether special tokens and the first position of causal models are left out, and rows scaled to the sum 1.
     by
@@ -74,7 +79,13 @@ class AttentionRequest(Request):
     split: str | None = selector(choices=SPLITS, help="Split of the runs.")
     baseline: int = option(0, low=0, high=100, decides=False, help="Training size of the baseline run.")
     against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
-    metrics: tuple[str, ...] = option(DEFAULT_METRICS, flag="--metric", choices=METRIC_NAMES, help="Metrics.")
+    metrics: tuple[str | Any, ...] = option(
+        DEFAULT_METRICS,
+        flag="--metric",
+        choices=METRIC_NAMES,
+        check=own_code,
+        help="Metrics; MODULE:NAME is a function of your own of two maps.",
+    )
     exclude_special: bool = option(False, help="Leave out special tokens and the first position of causal models.")
     by: str | None = option(
         None, metavar="NAME", help="Also split means by the classes of this label set, such as gold, of samples."
@@ -91,6 +102,10 @@ class AttentionRequest(Request):
         """Refuse settings that exclude each other."""
         if self.exclude_special and "special-mass" in self.metrics:
             raise SettingError("--metric=special-mass is of what --exclude-special leaves out; leave one of them out")
+        names = [str(metric) for metric in self.metrics]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise SettingError(f"two metrics are called {shown(twice)}; give each function a name of its own")
         extras = {"--by": self.by, "--match-heads": self.match_heads, "--per-sample": self.per_sample}
         for option_, asked in extras.items():
             if self.all_pairs and asked:

@@ -10,7 +10,6 @@ from scipy.optimize import linear_sum_assignment
 
 from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
-from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
@@ -120,8 +119,8 @@ def _of_equal_heads(
     by_group, resampled = _by_group(own, resamples, measures)
     numbers = {name: values[:, 0] for name, values in by_group.items()}
     by_chance = np.full(numbers["mean"].shape, np.nan) if chance is None else _finalised(chance.mean(), measures)
-    by_chance[[not METRICS[name].has_chance for name in measures.metrics]] = np.nan
-    identity = np.array([METRICS[name].identity for name in measures.metrics])[:, np.newaxis]
+    by_chance[[not metric.has_chance for metric in measures.found]] = np.nan
+    identity = np.array([metric.identity for metric in measures.found])[:, np.newaxis]
     room, above = identity - by_chance, numbers["mean"] - by_chance
     low, high = interval_of_known(_mean_over_heads(resampled[:, 0]), axis=1)
     return numbers | {
@@ -158,7 +157,7 @@ def _matched(pairs: Moments, measures: Measures) -> dict[str, NDArray[Any]]:
     https://doi.org/10.1002/nav.3800020109
     """
     mean, deviation = _finalised(pairs.mean(), measures), pairs.deviation()
-    identity = np.array([METRICS[name].identity for name in measures.metrics])
+    identity = np.array([metric.identity for metric in measures.found])
     # A pair that no sample measured is worse than any other.
     distances = np.nan_to_num(np.abs(mean - identity[:, np.newaxis, np.newaxis]), nan=1e6)
     matched = np.stack([linear_sum_assignment(each)[1] for each in distances])
@@ -170,7 +169,7 @@ def _matched(pairs: Moments, measures: Measures) -> dict[str, NDArray[Any]]:
 
 
 def _finalised(means: Values, measures: Measures) -> Values:
-    return np.stack([METRICS[name].finalise(mean) for name, mean in zip(measures.metrics, means, strict=True)])
+    return np.stack([metric.finalise(mean) for metric, mean in zip(measures.found, means, strict=True)])
 
 
 def _mean_over_heads(values: Values) -> Values:
@@ -180,9 +179,9 @@ def _mean_over_heads(values: Values) -> Values:
 
 def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> dict[str, Any]:
     baseline, other = runs.baseline, runs.others[0]
-    metrics = [METRICS[name] for name in request.metrics]
+    metrics = measures.found
     coordinates: dict[str, Any] = {
-        "metric": ("metric", _texts(request.metrics)),
+        "metric": ("metric", _texts(measures.metrics)),
         "unit": ("metric", _texts(_unit(metric.unit, runs) for metric in metrics), {"long_name": "unit of the values"}),
         "title": ("metric", _texts(metric.title for metric in metrics), {"long_name": "what the values are"}),
         "identity": ("metric", [metric.identity for metric in metrics], {"long_name": "value for identical maps"}),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from biocache.engine.analyses.probing.fitting import Fit
     from biocache.engine.analyses.probing.grid import Cell
+    from biocache.engine.analyses.probing.layers import Layers
     from biocache.engine.analyses.probing.result import Fits, Place
     from biocache.engine.executor import Memo, OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
 
-Cells = Mapping["Cell", tuple[int, ...]]
+Cells = Mapping["Cell", "tuple[Layers, ...]"]
 
 
 class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
@@ -86,7 +87,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
 
         place = store.storage.absolute()
         kept = tuple(each.absolute() for each in store.result_places)
-        memory = fit_bytes(list(runs), request)
+        memory = fit_bytes(runs, request)
         known = {run.key: run for cell in runs for run in (*cell.train, *cell.test)}
         return [
             Task(
@@ -112,10 +113,11 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def _wanted(self, request: ProbeRequest, runs: Cells) -> "dict[tuple[str, Place, int], Fit]":
         """Return the fit of every goal, place and seed of the probe; seeds that decide nothing share one."""
         from biocache.engine.analyses.probing.fitting import Fit
-        from biocache.engine.analyses.probing.result import Place
+        from biocache.engine.analyses.probing.result import places_of
 
+        places = places_of(runs)
         return {
-            (goal, Place.of(cell, layer), seed): Fit(
+            (goal, places[cell][layer], seed): Fit(
                 goal,
                 tuple(run.key for run in cell.train),
                 tuple(run.key for run in cell.test),
@@ -181,6 +183,8 @@ class Probing(ProbeAnalysis):
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Yield what a reader of the scores must know."""
+        from biocache.engine.analyses.probing.table import mix_notes
+
         if request.seeds > 1 and not result.attrs.get("random", 1):
             yield (
                 f"the scores of {result.attrs['probe']} are the same for all --seeds, since nothing in its fit is "
@@ -201,6 +205,7 @@ class Probing(ProbeAnalysis):
                 f"each fit of {result.attrs['probe']} is assumed to take three copies of its rows in float64; where it "
                 "takes more, pass a smaller --max-memory than the machine has, or --max-train-samples"
             )
+        yield from mix_notes(result)
         unfinished = int((result.converged == 0).sum())
         if unfinished:
             yield (
@@ -260,10 +265,10 @@ class ProbeComparison(ProbeAnalysis):
     def select(self, store: "Store", request: ProbeRequest) -> Cells:
         """Return the models to probe; refuse them where there is nothing to compare."""
         from biocache.engine.analyses.probing.comparing import refuse_single
-        from biocache.engine.analyses.probing.result import Place
+        from biocache.engine.analyses.probing.result import places_of
 
         runs = super().select(store, request)
-        refuse_single([Place.of(cell, layer) for cell in runs for layer in runs[cell]])
+        refuse_single([place for own in places_of(runs).values() for place in own.values()])
         return runs
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
@@ -335,17 +340,19 @@ def probe(
     -------
     xarray.Dataset
         Dimensions ``model``, ``training_size``, ``seed`` (of the run), ``layer`` and ``probe_seed``, and ``trained_on``
-        after ``model`` where a model was fine-tuned on another dataset; NaN where there is no such run or layer.
-        ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or, where labels are merged by type,
-        ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and `score_entities` define them;
-        ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion`` (.., label, predicted_label);
-        ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and ``spearman``. ``ci_low`` and
-        ``ci_high`` (score, ..) without
+        after ``model`` where a model was fine-tuned on another dataset; NaN where there is no such run or layer. The
+        coordinate ``layer`` has numbers, or where the request names layers that are seen together text: ``"0"``,
+        ``"6"``, ``"0+6"``, ``"mix"``. ``accuracy``, ``macro_f1``, ``micro_f1`` and, for ``ner``, ``entity_f1`` or,
+        where labels are merged by type, ``merged_entity_f1`` (see `score_names`), all in [0, 1], as `score_classes` and
+        `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
+        (.., label, predicted_label); ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and
+        ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
         ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
         whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
         ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
         ``control_accuracy`` (for numbers ``control_r2``) and ``selectivity``; with ``mdl``, ``code_length`` and
-        ``uniform_code_length`` in bits, and ``compression``. The
+        ``uniform_code_length`` in bits, and ``compression``. With ``mix``, ``mix_weight`` (.., layer) in [0, 1], which
+        sums to 1 over layers, and ``mix_gamma`` without ``layer``. The
         attribute ``backend`` names the library that fitted.
 
     Raises

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import torch
@@ -17,8 +16,6 @@ from biocache.engine.machine import seeded
 
 __all__ = ["BiLstmCrf", "Network"]
 
-# torch has one random number generator for the process, and fits run concurrently.
-_INITIALISING = Lock()
 _SENTENCES = 32
 
 
@@ -79,6 +76,7 @@ class BiLstmCrf:
 
     backend = "torch"
     converged = True
+    mix = None
 
     def __init__(self, options: ClassifierOptions, classes: int, seed: int) -> None:
         self._options = options
@@ -90,7 +88,7 @@ class BiLstmCrf:
     def fit(self, rows: Rows) -> None:
         """Train a new network."""
         options = self._options
-        with _INITIALISING, seeded(self._seed):
+        with seeded(self._seed):
             network = Network(rows.features.shape[1], options.hidden_size, self._classes)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
         sequences = rows.sequences()

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.features import Rows
+from biocache.engine.analyses.probing.layers import MixedProbe
 from biocache.engine.analyses.probing.request import ClassifierOptions
 
 if TYPE_CHECKING:
     from biocache.engine.analyses.probing.own import OwnProbe
+
+    Fitted = str | MixedProbe | OwnProbe
 
 __all__ = ["Classifier", "Constant", "Scaled", "backend_of", "fit_scaled", "make_classifier"]
 
@@ -29,6 +32,10 @@ class Classifier(Protocol):
     @property
     def converged(self) -> bool:
         """Whether the solver reached its tolerance; True where there is none to reach."""
+
+    @property
+    def mix(self) -> tuple[NDArray[np.float64], float] | None:
+        """The learnt weights of layers (layer) and their scale; None where layers are not mixed."""
 
     def fit(self, rows: Rows) -> None:
         """Fit to rows of the train split, which are scaled."""
@@ -52,6 +59,7 @@ class Constant:
 
     backend = "none"
     converged = True
+    mix = None
 
     def __init__(self) -> None:
         self._only: Any = 0
@@ -71,6 +79,8 @@ class Constant:
 
 class _Estimator:
     """A classifier of scikit-learn, or of a library with its interface."""
+
+    mix = None
 
     def __init__(self, estimator: Any, backend: str = "scikit-learn", iterations: int | None = None) -> None:
         self._estimator = estimator
@@ -97,14 +107,15 @@ class _Estimator:
 
 
 def make_classifier(
-    probe: "str | OwnProbe", options: ClassifierOptions, labels: NDArray[Any], classes: int, seed: int
+    probe: "Fitted", options: ClassifierOptions, labels: NDArray[Any], classes: int, seed: int
 ) -> Classifier:
     """Return an unfitted classifier.
 
     Parameters
     ----------
     probe
-        One of `PROBES` for classes, of `NUMBER_PROBES` for numbers, or an estimator of the user's own.
+        One of `PROBES` for classes, of `NUMBER_PROBES` for numbers, one of a mean of layers, or an estimator of the
+        user's own.
     options
         Its settings.
     labels
@@ -121,6 +132,11 @@ def make_classifier(
     """
     if labels.min() == labels.max():
         return Constant()
+    if isinstance(probe, MixedProbe):
+        from biocache.engine.analyses.probing.mixing import Mixed
+
+        mixed = Mixed(probe, options, classes, seed)
+        return mixed if classes else Centred(mixed)
     if not isinstance(probe, str):
         from biocache.engine.analyses.probing.own import OwnClassifier
 
@@ -141,8 +157,10 @@ def fast_svc() -> bool:
     return find_spec("sklearnex") is not None
 
 
-def backend_of(probe: "str | OwnProbe") -> str:
+def backend_of(probe: "Fitted") -> str:
     """Return the library that computes a probe here."""
+    if isinstance(probe, MixedProbe):
+        return "torch"
     if not isinstance(probe, str):
         return probe.library
     if probe == "svc" and fast_svc():
@@ -236,6 +254,11 @@ class Centred:
         """Whether the solver reached its tolerance."""
         return self._regression.converged
 
+    @property
+    def mix(self) -> tuple[NDArray[np.float64], float] | None:
+        """The learnt weights of layers and their scale."""
+        return self._regression.mix
+
     def fit(self, rows: Rows) -> None:
         """Fit to standardised numbers."""
         self._mean, self._scale = float(rows.labels.mean()), float(rows.labels.std()) or 1.0
@@ -284,7 +307,7 @@ class Scaled:
         return rows
 
 
-def fit_scaled(rows: Rows, probe: "str | OwnProbe", options: ClassifierOptions, classes: int, seed: int) -> Scaled:
+def fit_scaled(rows: Rows, probe: "Fitted", options: ClassifierOptions, classes: int, seed: int) -> Scaled:
     """Fit a classifier and its scaling.
 
     Parameters

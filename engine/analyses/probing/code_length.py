@@ -10,7 +10,7 @@ from biocache.engine.analyses.probing.features import Rows
 from biocache.engine.analyses.probing.request import ClassifierOptions
 
 if TYPE_CHECKING:
-    from biocache.engine.analyses.probing.own import OwnProbe
+    from biocache.engine.analyses.probing.classifiers import Fitted
 
 __all__ = ["PORTIONS", "online_code", "portion_bounds"]
 
@@ -24,7 +24,7 @@ def portion_bounds(samples: int) -> list[int]:
 
 
 def online_code(
-    rows: Rows, probe: "str | OwnProbe", options: ClassifierOptions, classes: int, seed: int
+    rows: Rows, probe: "Fitted", options: ClassifierOptions, classes: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     r"""Send the labels of a train split in portions, each coded with a probe fitted on the portions before [1]_.
 

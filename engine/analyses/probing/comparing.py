@@ -48,7 +48,7 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
         "model": (np.array([a.model for _, a, _ in flat], dtype=object), "model"),
         "seed": ([a.seed for _, a, _ in flat], "seed of the run"),
         **{
-            f"{name}_{side}": (np.array([getattr(row[place], name) for row in flat], dtype=kind), name)
+            f"{name}_{side}": (_labels([getattr(row[place], name) for row in flat], kind), name)
             for name, kind in _SIDES.items()
             for place, side in ((1, "a"), (2, "b"))
         },
@@ -63,6 +63,11 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
         {name: ("comparison", values, {"long_name": meaning}) for name, (values, meaning) in labels.items()},
         {"score": score, "resamples": resamples, "title": f"paired differences in {score}"},
     )
+
+
+def _labels(values: list[Any], kind: type) -> NDArray[Any]:
+    # Layers are labelled by text where some are seen together.
+    return np.array(values, dtype=object if isinstance(values[0], str) else kind)
 
 
 def refuse_single(places: list[Place]) -> None:

@@ -1,4 +1,4 @@
-"""Rows of features with their labels, one layer, from the views of a store's runs: what a probe is fitted on."""
+"""Rows of features with their labels, of one layer or several, from the views of runs: what a probe is fitted on."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ __all__ = ["Rows", "drawn_samples", "feature_size", "read_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Words or samples as a classifier sees them, one layer.
+    """Words or samples as a classifier sees them.
 
     Attributes
     ----------
@@ -72,14 +72,14 @@ def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
 
 
 def feature_size(runs: Sequence[Run], request: ProbeRequest) -> int:
-    """Return the length of a row's features."""
+    """Return the length of a row's features of one layer."""
     return runs[0].spec.feature_size * len(runs) * (2 if request.combine == "full" else 1)
 
 
 def read_rows(
-    runs: Sequence[Run], target: Target, request: ProbeRequest, layer: int, samples: NDArray[np.int64]
+    runs: Sequence[Run], target: Target, request: ProbeRequest, layers: Sequence[int], samples: NDArray[np.int64]
 ) -> tuple[Rows, NDArray[np.int64]]:
-    """Read the rows of some samples, one layer, once.
+    """Read the rows of some samples, each layer once.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def read_rows(
         What is predicted.
     request
         Defines a row: pooling and combination of texts.
-    layer
-        The layer.
+    layers
+        The layers, whose features lie side by side.
     samples
         Positions of the samples (sample), ascending.
 
@@ -107,14 +107,17 @@ def read_rows(
     kept = np.isin(views[0]["sample"].to_numpy(), samples) & labels.known[place]
     position = place[kept].astype(np.int64)
     size = runs[0].spec.feature_size
-    features = np.empty((len(position), feature_size(runs, request)), np.float32)
-    for place, view in enumerate(views):
-        columns = features[:, place * size : (place + 1) * size]
-        _fill(columns, view.hidden.sel(layer=layer), kept, runs[place].group.storage.at_once)
-    if request.combine == "full":
-        first, second = features[:, :size], features[:, size : 2 * size]
-        np.abs(np.subtract(first, second, out=features[:, 2 * size : 3 * size]), out=features[:, 2 * size : 3 * size])
-        np.multiply(first, second, out=features[:, 3 * size :])
+    width = feature_size(runs, request)
+    features = np.empty((len(position), width * len(layers)), np.float32)
+    for number, layer in enumerate(layers):
+        own = features[:, number * width : (number + 1) * width]
+        for place, view in enumerate(views):
+            columns = own[:, place * size : (place + 1) * size]
+            _fill(columns, view.hidden.sel(layer=layer), kept, runs[place].group.storage.at_once)
+        if request.combine == "full":
+            first, second, apart = (own[:, part * size : (part + 1) * size] for part in range(3))
+            np.abs(np.subtract(first, second, out=apart), out=apart)
+            np.multiply(first, second, out=own[:, 3 * size :])
     # A text that lost all its tokens has a mean of NaN.
     sound = ~np.isnan(features[:, ::size]).any(axis=1)
     if not sound.all():

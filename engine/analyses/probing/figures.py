@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.figures import new_panels
 from biocache.engine.metrics import SCORE_TITLES
@@ -25,8 +26,9 @@ _BASELINE = "0.45"
 def draw_scores(result: xr.Dataset, score: str) -> "Figure":
     """Draw a score over the layers: a panel a model and dataset trained on, a curve a training size.
 
-    Bands are 95 % intervals. The dotted line is the majority baseline, dashed ones continue the score of layer 0. A
-    randomly initialised twin is drawn in grey in the panel of its model.
+    Bands are 95 % intervals. The dotted line is the majority baseline, dashed ones continue the score of layer 0, and
+    layers that are seen together are lines with dots and dashes. A randomly initialised twin is drawn in grey in the
+    panel of its model.
 
     Parameters
     ----------
@@ -102,6 +104,7 @@ def _colors(result: xr.Dataset) -> dict[int, Any]:
 
 def _draw_panel(axes: "Axes", result: xr.Dataset, score: str, colors: dict[int, Any], name: str | None = None) -> None:
     style = "-" if name is None else "--"
+    alone = np.array([is_single(label) for label in result.layer.to_numpy().tolist()])
     drawn = [(size, seed) for size in result.training_size.to_numpy() for seed in result.seed.to_numpy()]
     for size, seed in drawn:
         curve = result.sel(training_size=size, seed=seed)
@@ -109,7 +112,13 @@ def _draw_panel(axes: "Axes", result: xr.Dataset, score: str, colors: dict[int, 
         there = means.notnull().to_numpy()
         if not there.any():
             continue
-        layers, values, color = curve.layer.to_numpy()[there], means.to_numpy()[there], colors[int(size)]
+        color = colors[int(size)]
+        for place in np.flatnonzero(there & ~alone):
+            # Seen together, layers are no point of the axis.
+            text = f"layers {curve.layer.item(place)}" if "+" in curve.layer.item(place) else "mean of layers"
+            axes.axhline(means.item(place), color=color, linestyle="-.", linewidth=1.0, label=text)
+        there &= alone
+        layers, values = curve.layer.to_numpy()[there].astype(int), means.to_numpy()[there]
         low, high = (curve[bound].sel(score=score).to_numpy()[there] for bound in ("ci_low", "ci_high"))
         axes.fill_between(layers, low, high, color=color, alpha=0.18, linewidth=0)
         label = f"{size} %" if name is None else "random weights"
@@ -135,7 +144,7 @@ def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
     score
         Score that decides which layer is the best.
     """
-    best = best_layers(result, score).to_series().dropna().astype(int).rename("layer")
+    best = best_layers(result, score).to_series().dropna().rename("layer").astype(result.layer.dtype)
     side = 1.6 + 0.42 * result.sizes["label"]
     figure, panels = new_panels(len(best), _COLUMNS + 1, (side, side + 0.5), (0.8, 0.3))
     image: Any = None

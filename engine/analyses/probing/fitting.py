@@ -1,10 +1,10 @@
-"""One fit: read a layer, fit a probe, return its predictions. It runs in any process that can read the store."""
+"""One fit: read one layer or several, fit a probe, return its predictions, in any process that reads the store."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.classifiers import backend_of, fit_scaled
 from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, drawn_samples, read_rows
+from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
 from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.store.errors import DataError
@@ -20,6 +21,9 @@ from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 from biocache.store.storage import Storage
 from biocache.store.text import shown
+
+if TYPE_CHECKING:
+    from biocache.engine.analyses.probing.classifiers import Fitted
 
 __all__ = ["FIT_KIND", "Fit", "fit_inputs", "forget_runs", "run_fit"]
 
@@ -38,7 +42,7 @@ class Fit:
     train, test
         Keys of the runs of the splits, one a view.
     layer
-        The layer.
+        The layer, or the label of several; see `layers_of`.
     seed
         Seed of the probe; 0 where the fit does not depend on it, so that all seeds share one fit.
     request
@@ -52,11 +56,15 @@ class Fit:
     goal: str
     train: tuple[RunKey, ...]
     test: tuple[RunKey, ...]
-    layer: int
+    layer: Layers
     seed: int
     request: ProbeRequest
     target: Target
     labels: tuple[str, ...]
+
+    def probe_of(self, stored: Sequence[int]) -> "Fitted":
+        """Return the probe of these layers, where a run has stored some."""
+        return MixedProbe(self.target.probe, len(stored)) if self.layer == MIX else self.target.fitted
 
 
 def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "labels": list(fit.labels),
         "probe": fit.target.probe,
         **({} if fit.target.own is None else {"own": fit.target.own.identity}),
-        "backend": backend_of(fit.target.fitted),
+        "backend": backend_of(fit.probe_of(())),
         "options": request.options.used_by(fit.target.probe),
         "pooling": request.pooling,
         "combine": request.combine,
@@ -102,7 +110,8 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
     xarray.Dataset
         For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every word or sample of
         the scored corpus; rows without tokens are predicted as the most frequent class, or the mean, of the rows that
-        were fitted on, as are rows without label, which are not scored. For ``code``:
+        were fitted on, as are rows without label, which are not scored; of mixed layers also ``weight``
+        (mixed_layer), and the attribute ``gamma``. For ``code``:
         ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
         ``train_rows``, and ``seconds`` of reading, fitting and predicting.
     """
@@ -146,14 +155,15 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
     rows = _train_rows(fit, train)
     request, target, count = fit.request, fit.target, len(rows)
     usual = rows.labels.mean() if target.numeric else np.bincount(rows.labels).argmax()
-    probe = fit_scaled(rows, target.fitted, request.options, len(target.names), fit.seed)
+    stored = train[0].spec.layers
+    probe = fit_scaled(rows, fit.probe_of(stored), request.options, len(target.names), fit.seed)
     # Freed before the test split is read: the two are never in memory together.
     del rows
-    unseen, position = read_rows(test, target, request, fit.layer, np.arange(test[0].counts.samples))
+    unseen, position = read_rows(test, target, request, layers_of(fit.layer, stored), np.arange(test[0].counts.samples))
     predicted = np.full(target.rows(test[0]), usual, np.float64 if target.numeric else np.int32)
     if len(unseen):
         predicted[position] = probe.predict(unseen)
-    return xr.Dataset(
+    made = xr.Dataset(
         {"predicted": ("row", predicted)},
         attrs={
             "backend": probe.classifier.backend,
@@ -161,15 +171,20 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
             "train_rows": count,
         },
     )
+    if probe.classifier.mix is not None:
+        weights, made.attrs["gamma"] = probe.classifier.mix
+        made = made.assign_coords(mixed_layer=list(stored)).assign(weight=("mixed_layer", weights))
+    return made
 
 
 def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
     rows = _train_rows(fit, train)
     request = fit.request
-    bits, labels = online_code(rows, fit.target.fitted, request.options, len(fit.target.names), fit.seed)
+    probe = fit.probe_of(train[0].spec.layers)
+    bits, labels = online_code(rows, probe, request.options, len(fit.target.names), fit.seed)
     return xr.Dataset(
         {"bits": ("block", bits), "labels": ("block", labels)},
-        attrs={"backend": backend_of(fit.target.fitted), "converged": 1, "train_rows": len(rows)},
+        attrs={"backend": backend_of(probe), "converged": 1, "train_rows": len(rows)},
     )
 
 
@@ -177,7 +192,7 @@ def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
     """Read the rows to fit on, with the labels of the goal."""
     run = train[0]
     samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
-    rows, position = read_rows(train, fit.target, fit.request, fit.layer, samples)
+    rows, position = read_rows(train, fit.target, fit.request, layers_of(fit.layer, run.spec.layers), samples)
     if not len(rows):
         raise DataError(
             f"no row of the train run {run.key} has tokens and a label of {fit.target.labels}; extract it with a "

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.selection import refuse_unlike
@@ -146,23 +147,34 @@ def _opened(
     return train, scored
 
 
-def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tuple[int, ...]]:
+def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tuple[Layers, ...]]:
     """Return the layers to probe of each cell, layer 0 among them where it is stored.
+
+    Layers that are seen together come after each of them alone.
 
     Raises
     ------
     RunNotFoundError
-        If a layer that was asked for is stored in no run.
+        If layers that were asked for are stored in no run.
     """
     stored = {layer for cell in cells for layer in cell.layers}
-    missing = [layer for layer in request.layers or () if layer not in stored]
-    if missing:
-        raise RunNotFoundError(
-            f"layer {missing[0]} is in no run of {', '.join(sorted({cell.model for cell in cells}))}; stored are "
-            f"{', '.join(map(str, sorted(stored)))}"
-        )
-    wanted = stored if request.layers is None else {0, *request.layers}
-    return {cell: tuple(layer for layer in sorted(cell.layers) if layer in wanted) for cell in cells}
+    asked: Sequence[Layers] = sorted(stored) if request.layers is None else request.layers
+    for label in asked:
+        if not any(set(layers_of(label, cell.layers)) <= set(cell.layers) for cell in cells):
+            raise RunNotFoundError(
+                f"layer {label} is in no run of {', '.join(sorted({cell.model for cell in cells}))}; stored are "
+                f"{', '.join(map(str, sorted(stored)))}"
+            )
+    return {cell: _layers_of_cell(cell, asked) for cell in cells}
+
+
+def _layers_of_cell(cell: Cell, asked: Sequence[Layers]) -> tuple[Layers, ...]:
+    wanted = {0, *(layer for label in asked for layer in layers_of(label, cell.layers))}
+    together = [label for label in asked if not is_single(label)]
+    return (
+        *(layer for layer in sorted(cell.layers) if layer in wanted),
+        *(label for label in together if label == MIX or set(layers_of(label, ())) <= set(cell.layers)),
+    )
 
 
 def _refuse_absent(

@@ -189,6 +189,7 @@ class OwnClassifier:
 
     # Whether a solver stopped early is not known of any estimator.
     converged = True
+    mix = None
 
     def __init__(self, probe: OwnProbe, seed: int) -> None:
         self.backend = probe.library

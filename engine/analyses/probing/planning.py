@@ -1,7 +1,7 @@
 """The memory of a fit, by arithmetic, before any fit starts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from biocache.engine.analyses.probing.classifiers import backend_of
 from biocache.engine.analyses.probing.features import drawn_samples, feature_size
 from biocache.engine.analyses.probing.grid import Cell
+from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
@@ -16,9 +17,9 @@ from biocache.store.errors import ResourceError
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
-    from biocache.engine.analyses.probing.own import OwnProbe
+    from biocache.engine.analyses.probing.classifiers import Fitted
 
-__all__ = ["OWN_COPIES", "FitShape", "fit_bytes", "fit_memory"]
+__all__ = ["BLOCK_ROWS", "OWN_COPIES", "FitShape", "fit_bytes", "fit_memory"]
 
 # Probes that compare all pairs of rows.
 _KERNEL = ("svc", "svr")
@@ -44,6 +45,10 @@ _BLOCK_COPIES = 4
 _WEIGHT_COPIES = 4
 # Values in memory for each word of a batch and unit of the network, forward and backward.
 _STATE_COPIES = 24
+#: Rows of all layers that are mixed at once.
+BLOCK_ROWS = 1024
+# Vectors of the weights that L-BFGS keeps: ten pairs, gradients and directions.
+_HISTORY = 2 * 10 + 6
 # Everything else: tables of the run, thread stacks, allocator slack.
 _SLACK = 64 * 2**20
 
@@ -57,7 +62,7 @@ class FitShape:
     train_rows, test_rows
         Words or samples.
     features
-        Length of a row.
+        Length of a row, that of all layers that a probe sees.
     classes
         Number of classes; 1 for numbers.
     block
@@ -71,7 +76,7 @@ class FitShape:
     block: int
 
 
-def fit_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnProbe") -> int:
+def fit_memory(shape: FitShape, request: ProbeRequest, probe: "Fitted") -> int:
     """Return the bytes that one fit adds to the memory of the process.
 
     Parameters
@@ -84,22 +89,26 @@ def fit_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnProbe") 
         The probe. An estimator of the user's own is assumed to hold `OWN_COPIES` of the rows, and as many values as the
         logistic regression for each class.
     """
-    own = _FLOAT + 8 * OWN_COPIES
-    entry = _ENTRY_BYTES.get((probe, backend_of(probe)), _FLOAT) if isinstance(probe, str) else own
+    entry, copies = _FLOAT, 2 * _FLOAT
+    if isinstance(probe, str):
+        entry = _ENTRY_BYTES.get((probe, backend_of(probe)), _FLOAT)
+    elif not isinstance(probe, MixedProbe):
+        entry = copies = _FLOAT + 8 * OWN_COPIES
     train = shape.train_rows * shape.features
     fitting = entry * train + _working_memory(shape, request, probe)
     if request.mdl:
         # The portions are copies: at most half of the rows to fit on and half to code.
         fitting += _FLOAT * train
     # Support vectors, and what an estimator of one's own keeps, stay while the test split is read.
-    stays = (entry - _FLOAT) * train if probe in _KERNEL or not isinstance(probe, str) else 0
-    copies = 2 * _FLOAT if isinstance(probe, str) else own
+    stays = 0 if isinstance(probe, str) and probe not in _KERNEL else (entry - _FLOAT) * train
     scoring = stays + copies * shape.test_rows * shape.features
     return max(fitting, scoring) + _FLOAT * _BLOCK_COPIES * shape.block + _SLACK
 
 
-def _working_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnProbe") -> int:
+def _working_memory(shape: FitShape, request: ProbeRequest, probe: "Fitted") -> int:
     hidden = request.options.hidden_size
+    if isinstance(probe, MixedProbe):
+        return _mixing_memory(shape, request, probe)
     rows = max(shape.train_rows, shape.test_rows)
     if probe in _KERNEL:
         return min(_KERNEL_CACHE, 8 * shape.train_rows**2)
@@ -116,13 +125,23 @@ def _working_memory(shape: FitShape, request: ProbeRequest, probe: "str | OwnPro
     return 8 * _LOGISTIC_ARRAYS * rows * shape.classes
 
 
-def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
+def _mixing_memory(shape: FitShape, request: ProbeRequest, probe: MixedProbe) -> int:
+    """Return the memory of a block of rows of all layers, as they are and mixed, and of the weights of the probe."""
+    mixed, batch = shape.features // probe.layers, request.options.batch_size or BLOCK_ROWS
+    if probe.probe == "logistic":
+        return _FLOAT * (BLOCK_ROWS * (2 * shape.features + 4 * mixed) + _HISTORY * mixed * shape.classes)
+    hidden = request.options.hidden_size
+    block = max(batch, BLOCK_ROWS) * (2 * shape.features + 4 * mixed + 4 * hidden)
+    return _FLOAT * (block + _WEIGHT_COPIES * hidden * (mixed + shape.classes))
+
+
+def fit_bytes(cells: Mapping[Cell, tuple[Layers, ...]], request: ProbeRequest) -> int:
     """Return the memory of the largest fit, in bytes.
 
     Parameters
     ----------
     cells
-        The models to probe.
+        The models to probe, each with its layers.
     request
         Its `max_memory` limits all running fits together with what this process holds already.
 
@@ -131,17 +150,28 @@ def fit_bytes(cells: Sequence[Cell], request: ProbeRequest) -> int:
     ResourceError
         If the kernel matrix of ``svc`` or ``svr`` would not fit.
     """
-    shapes = [fit_shape(cell, request) for cell in cells]
-    target = cells[0].target
+    shapes = {cell: fit_shape(cell, request) for cell in cells}
+    target = next(iter(cells)).target
     if target.probe in _KERNEL:
         allowed = machine_memory() // 2 if request.max_memory is None else request.max_memory
-        _refuse_kernel(max(shape.train_rows for shape in shapes), request, allowed, target)
+        _refuse_kernel(max(shape.train_rows for shape in shapes.values()), request, allowed, target)
     _load_libraries(target.fitted)
-    return max(fit_memory(shape, request, target.fitted) for shape in shapes)
+    return max(
+        _of_layers(shape, request, target, label, cell.layers)
+        for cell, shape in shapes.items()
+        for label in dict.fromkeys(0 if is_single(label) else label for label in cells[cell])
+    )
+
+
+def _of_layers(shape: FitShape, request: ProbeRequest, target: Target, label: Layers, stored: tuple[int, ...]) -> int:
+    """Return the memory of a fit that sees some layers."""
+    count = len(layers_of(label, stored))
+    probe = MixedProbe(target.probe, count) if label == MIX else target.fitted
+    return fit_memory(replace(shape, features=shape.features * count), request, probe)
 
 
 def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
-    """Return the sizes of the fits of a cell, the largest over the seeds' draws."""
+    """Return the sizes of the fits of one layer of a cell, the largest over the seeds' draws."""
     run = cell.train[0]
     return FitShape(
         train_rows=max(_drawn_rows(cell, request, seed) for seed in range(request.seeds)),
@@ -170,7 +200,7 @@ def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int, target: Targe
         )
 
 
-def _load_libraries(probe: "str | OwnProbe") -> None:
+def _load_libraries(probe: "Fitted") -> None:
     """Import the libraries of the fits, so that their memory counts as this process's own."""
     import sklearn.linear_model
     import sklearn.neural_network

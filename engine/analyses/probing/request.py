@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from biocache.engine.analyses.probing.layers import layers_setting
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
@@ -14,6 +15,7 @@ __all__ = [
     "CODERS",
     "COMBINES",
     "FEATURES",
+    "MIXERS",
     "NUMBER_PROBES",
     "POOLINGS",
     "PROBES",
@@ -37,6 +39,8 @@ COMBINES = ("concat", "full")
 #: Names of `SCORE_TITLES`, available without importing NumPy.
 SCORES = ("accuracy", "macro_f1", "micro_f1", "entity_f1", "merged_entity_f1", "r2", "pearson", "spearman")
 
+#: Probes that can learn a mean of layers.
+MIXERS = ("logistic", "mlp")
 #: Probes that give class probabilities, which an online code needs.
 CODERS = ("logistic", "mlp", "bilstm-crf")
 #: Probes whose fit draws random numbers. The others give the same result for every seed.
@@ -125,7 +129,9 @@ class ProbeRequest(Request):
         others are: features, and labels that are numbers, are standardised on the train split, and each
         ``random_state`` is the seed of the probe. Its parameters and sources are part of what a result is found by.
     layers
-        Layers to probe; None for all. Layer 0, where it is stored, is always added.
+        Layers to probe; None for all. Layer 0, where it is stored, is always added. ``"0+6"`` is the features of layers
+        0 and 6 side by side; ``"mix"`` is a mean of all stored layers with learnt weights, for ``logistic`` and
+        ``mlp``. Both come beside each of their layers alone.
     pooling
         How the tokens of a word (``mean``, ``first`` or ``last``) or of a text (``max`` as well) become one row.
     features
@@ -178,8 +184,12 @@ class ProbeRequest(Request):
         "estimator of your own, or a function that returns one.",
         unset="logistic, for numbers ridge",
     )
-    layers: tuple[int, ...] | None = selector(
-        low=0, form="ranges", help="Layers, such as 0,6,12 or 0-12; 0 is always among them.", unset="all"
+    layers: tuple[int | str, ...] | None = selector(
+        check=layers_setting,
+        form="ranges",
+        help="Layers, such as 0,6,12 or 0-12; 0 is always among them. 0+6 joins the features of two; mix is a mean of "
+        "all with learnt weights.",
+        unset="all, each alone",
     )
     pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word or text become one row.")
     features: str | None = option(

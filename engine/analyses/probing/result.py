@@ -9,13 +9,14 @@ import xarray as xr
 
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels
 from biocache.engine.analyses.probing.grid import Cell
+from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.metrics import SCORE_TITLES
 from biocache.engine.statistics import interval_of_known
 from biocache.store.schema import GOLD
 
-__all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers"]
+__all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers", "places_of"]
 
 
 class Place(NamedTuple):
@@ -25,10 +26,10 @@ class Place(NamedTuple):
     trained_on: str
     training_size: int
     seed: int
-    layer: int
+    layer: Layers
 
     @classmethod
-    def of(cls, cell: Cell, layer: int) -> "Place":
+    def of(cls, cell: Cell, layer: Layers) -> "Place":
         """Return the place of a layer of a cell."""
         return cls(cell.model, cell.trained_on, cell.training_size, cell.seed, layer)
 
@@ -78,6 +79,8 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "code_length": (DIMS, "online code length of the train labels"),
     "uniform_code_length": (DIMS, "length of the uniform code of the train labels"),
     "compression": (DIMS, "uniform code length over online code length"),
+    "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
+    "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
 }
 _UNITS = {"fit_seconds": "s", "code_length": "bit", "uniform_code_length": "bit"}
 # Variables of predicted classes.
@@ -89,7 +92,16 @@ _EXTRAS = {
 }
 
 
-def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits: Fits) -> xr.Dataset:
+def places_of(cells: Mapping[Cell, tuple[Layers, ...]]) -> dict[Cell, dict[Layers, Place]]:
+    """Return the place of each layer of each cell.
+
+    Layers are labelled by their numbers; where layers are seen together in any cell, all labels are text.
+    """
+    label = int if all(is_single(layer) for layers in cells.values() for layer in layers) else str
+    return {cell: {layer: Place.of(cell, label(layer)) for layer in layers} for cell, layers in cells.items()}
+
+
+def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], fits: Fits) -> xr.Dataset:
     """Put scores, intervals, baselines and controls together.
 
     Parameters
@@ -127,26 +139,29 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], fits:
 def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
     """Return the layer of the highest score, the mean over the seeds of the probe (model, ..., training_size, seed).
 
-    It describes the test split. Do not choose a layer by it: the interval of the best of many layers is too favourable.
+    Layers that are seen together are no layer, and are never it. It describes the test split. Do not choose a layer
+    by it: the interval of the best of many layers is too favourable.
     """
-    means = dataset[score].mean("probe_seed")
+    alone = [is_single(label) for label in dataset.layer.to_numpy().tolist()]
+    means = dataset[score].mean("probe_seed").isel(layer=np.flatnonzero(alone))
     # All NaN where there is no run; argmax would fail.
     places = means.fillna(-np.inf).argmax("layer")
-    best = xr.DataArray(dataset.layer.to_numpy()[places.to_numpy()], places.coords, places.dims)
+    best = xr.DataArray(means.layer.to_numpy()[places.to_numpy()], places.coords, places.dims)
     return best.where(means.notnull().any("layer"))
 
 
-def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: ScoredRows, fits: Fits) -> xr.Dataset:
+def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test: ScoredRows, fits: Fits) -> xr.Dataset:
     """Return the result without numbers: NaN in every place."""
     random = {cell.model: int(cell.train[0].provenance.random_weights) for cell in cells}
     names = np.array(test.target.names, dtype=object)
+    labels = labels_in_order(place.layer for place, _ in fits["task"])
     dataset = xr.Dataset(
         coords={
             "model": np.array(list(random), dtype=object),
             "trained_on": np.array(sorted({cell.trained_on for cell in cells}), dtype=object),
             "training_size": sorted({cell.training_size for cell in cells}),
             "seed": sorted({cell.seed for cell in cells}),
-            "layer": sorted({layer for layers in cells.values() for layer in layers}),
+            "layer": np.array(labels, dtype=object if isinstance(labels[0], str) else None),
             "probe_seed": np.arange(request.seeds),
             "score": np.array(test.score_names, dtype=object),
             "label": names,
@@ -157,6 +172,8 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: S
     absent = SCORE_TITLES.keys() - set(test.score_names)
     absent |= _OF_CLASSES | {"control_accuracy"} if test.target.numeric else {"control_r2"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
+    if MIX not in labels:
+        absent |= {"mix_weight", "mix_gamma"}
     for name, (dims, _) in _VARIABLES.items():
         if name not in absent:
             dataset[name] = (dims, np.full([dataset.sizes[dim] for dim in dims], np.nan))
@@ -164,7 +181,7 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: S
 
 
 def _numbers(
-    request: ProbeRequest, cells: Mapping[Cell, tuple[int, ...]], test: ScoredRows, fits: Fits
+    request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test: ScoredRows, fits: Fits
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield places, by their labels, with their numbers, by variable."""
     # Fits that the seeds share are scored once.
@@ -179,6 +196,12 @@ def _numbers(
     }
     for (place, seed), fit in fits["task"].items():
         yield _at(place, seed), scored[id(fit)]
+        # A train split of one class has nothing to weigh.
+        if place.layer == MIX and "weight" in fit:
+            where = _at(place, seed)
+            yield {**where, "layer": fit.mixed_layer.astype(str).to_numpy().tolist()}, {"mix_weight": fit.weight.data}
+            del where["layer"]
+            yield where, {"mix_gamma": fit.attrs["gamma"]}
     for place, scores in mean_over_seeds(test, fits["task"], test.score_names, request.resamples).items():
         yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval_of_known(scores, axis=0), strict=True))
     # All cells have the same data, and so the same baseline and control.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.metrics import SCORE_TITLES, main_score
@@ -30,6 +31,10 @@ _MERGED = (
     " Merged-entity F1 counts consecutive words of one type as one entity, in the truth and in the predictions, since "
     "these runs hold merged types: adjacent entities of one type count as one."
 )
+_MIXED = (
+    " The weights of the mean of layers are learnt together with its classifier and sum to 1; they say what helps "
+    "beside the other layers, not what a layer holds."
+)
 # By what the labels are of.
 _SELECTIVITY = {
     "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
@@ -40,6 +45,7 @@ _SELECTIVITY = {
 }
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
 _LAYER_0 = Key("layer 0", GREY, "dashed")
+_TOGETHER = Key("layers seen together", GREY, "dashdot")
 _MAJORITY = Key("majority", GREY, "dotted")
 _PLACE = ("model", "trained_on", "training_size", "seed")
 
@@ -86,7 +92,13 @@ class ProbeSection(AnalysisSection):
                 # The best layer of one result may not be the best of the figure.
                 own = {name: value for name, value in row.items() if name != "best"}
                 merged[*place, row["layer"]] = (origins.get(place), {**same, **own})
-        return [merged[place][1] for place in sorted(merged)]
+        return [merged[place][1] for place in sorted(merged, key=_in_order)]
+
+
+def _in_order(place: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Order layers by number, and after them what sees several."""
+    *where, layer = place
+    return (*where, (0, layer, "") if is_single(layer) else (1, 0, layer))
 
 
 def _settings(kept: Kept) -> dict[str, Any]:
@@ -110,20 +122,24 @@ def _settings(kept: Kept) -> dict[str, Any]:
 def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int, Key]) -> Figure:
     main = main_score(settings["scores"])
     scores = [main, *(score for score in settings["scores"] if score != main)]
-    selectivity = list(_selectivity(rows, keys))
+    selectivity, weights = list(_selectivity(rows, keys)), list(_weights(rows, keys))
     return Figure(
         title=f"Probe of {_what(settings)} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
-        + (_SELECTIVITY[settings["level"]] if selectivity else ""),
+        + (_SELECTIVITY[settings["level"]] if selectivity else "")
+        + (_MIXED if weights else ""),
         data=Table.of(_written_rows(rows)),
-        variants=[Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity]) for score in scores],
+        variants=[
+            Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity, *weights]) for score in scores
+        ],
         switch="score",
         keys=[
             *(keys[size] for size in sorted({row["training_size"] for row in rows if not row["random_weights"]})),
             *([_RANDOM] if any(row["random_weights"] for row in rows) else []),
             _LAYER_0,
+            *([_TOGETHER] if not all(is_single(row["layer"]) for row in rows) else []),
             _MAJORITY,
         ],
         findings=list(_findings(settings, rows, main)),
@@ -136,7 +152,8 @@ def _what(settings: Mapping[str, Any]) -> str:
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
     """Pick the layer with the highest score of each model, training size and seed; ties go to the first layer."""
-    for (model, trained_on, size, seed), own in by((row for row in rows if np.isfinite(row[score])), *_PLACE).items():
+    alone = (row for row in rows if np.isfinite(row[score]) and is_single(row["layer"]))
+    for (model, trained_on, size, seed), own in by(alone, *_PLACE).items():
         best = max(own, key=lambda row: (row[score], -row["layer"]))
         yield {
             "task": settings["task"],
@@ -199,6 +216,11 @@ def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterato
             for row, *_ in by(own, *_PLACE).values()
             if row["layer"] == 0 and not row["random_weights"]
         ]
+        lines += [
+            (row[score], replace(_TOGETHER, color=keys[row["training_size"]].color))
+            for row in own
+            if not is_single(row["layer"]) and not row["random_weights"] and np.isfinite(row[score])
+        ]
         lines += [(majority, _MAJORITY) for (majority,) in by(own, f"{score}_majority")]
         yield Panel(model, _plot(own, score, lines, f"test {SCORE_TITLES[score]}", bounds, keys))
 
@@ -210,6 +232,16 @@ def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel
     for model, own in _of_panels(known).items():
         bounds, title = (min(values), max(values)), "score minus control"
         yield Panel(f"{model}: selectivity", _plot(own, "selectivity", [(0.0, _MAJORITY)], title, bounds, keys))
+
+
+def _weights(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw the weights of the learnt mean of layers of every model that has one."""
+    known = [row for row in rows if np.isfinite(row.get("mix_weight", np.nan))]
+    highest = max((row["mix_weight"] for row in known), default=1.0)
+    for model, own in _of_panels(known).items():
+        yield Panel(
+            f"{model}: mean of layers", _plot(own, "mix_weight", [], "weight of the layer", (0.0, highest), keys)
+        )
 
 
 def _of_panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -237,7 +269,8 @@ def _plot(
     keys: Mapping[int, Key],
 ) -> dict[str, Any]:
     # Later curves are drawn on top.
-    ordered = sorted(rows, key=lambda row: not row["random_weights"])
+    alone = [row for row in rows if is_single(row["layer"])]
+    ordered = sorted(alone, key=lambda row: not row["random_weights"])
     curves = [
         Curve(
             f"{model}, {size} %{_elsewhere(' of ', trained_on)}, seed {seed}",
@@ -246,5 +279,5 @@ def _plot(
         )
         for (model, trained_on, size, seed), own in by(ordered, *_PLACE).items()
     ]
-    ticks = sorted({row["layer"] for row in rows})
+    ticks = sorted({row["layer"] for row in alone})
     return curve_plot(curves, lines, axes=("layer", score), titles=("layer", title), bounds=bounds, ticks=ticks)

@@ -1,19 +1,20 @@
 """The result of a probing as a table: a row a layer, means over the seeds of the probe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import xarray as xr
 
+from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.metrics import SCORE_TITLES
 
-__all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
+__all__ = ["EXTRAS", "PLACE", "layer_rows", "mix_notes", "with_baselines"]
 
 #: Columns of the place of a row; `seed` is that of the run. `trained_on` is there where a model is trained elsewhere.
 PLACE = ("model", "trained_on", "training_size", "seed", "layer")
 #: Columns of controls and code lengths.
-EXTRAS = ("control_accuracy", "control_r2", "selectivity", "code_length", "compression")
+EXTRAS = ("control_accuracy", "control_r2", "selectivity", "code_length", "compression", "mix_weight")
 
 
 def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
@@ -31,7 +32,8 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     pandas.DataFrame
         Columns: those of `PLACE`, ``best``, ``random_weights``; of each score its value, ``_spread`` (standard
         deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
-        the columns of `EXTRAS` that it has; precision, recall and F1 of each class, such as ``class_f1_protein``.
+        the columns of `EXTRAS` that it has, ``mix_weight`` the weight of the layer in the mean of all; precision,
+        recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
     numbers = result.reset_coords(drop=True)
@@ -51,7 +53,30 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     order = [name for name in PLACE if name in result.dims]
     frame = xr.Dataset(columns).to_dataframe(dim_order=order).reset_index()
     known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)
+    labels = [tidy_label(label) for label in known["layer"]]
+    if not all(map(is_single, labels)):
+        return known.assign(layer=pd.Series(labels, dtype=object))
     return known
+
+
+def mix_notes(result: xr.Dataset) -> Iterator[str]:
+    """Yield where the weights of a learnt mean of layers lie, for each model, training and seed."""
+    if "mix_weight" not in result:
+        return
+    weights = result.mix_weight.mean("probe_seed").dropna("layer", how="all")
+    dims = [name for name in PLACE[:-1] if name in weights.dims]
+    for row in weights.stack(place=dims).transpose("place", "layer").dropna("place", how="all"):
+        own = row.dropna("layer")
+        layers = own.layer.to_numpy().astype(int)
+        centre = float((layers * own.to_numpy()).sum())
+        most = int(layers[own.to_numpy().argmax()])
+        place = dict(zip(dims, row.place.item(), strict=True))
+        where = f" of {place['trained_on']}" if place.get("trained_on") else ""
+        yield (
+            f"the mean of layers of {place['model']} at training size {place['training_size']}{where}, seed "
+            f"{place['seed']} has its centre at layer {centre:.1f} "
+            f"and most weight, {float(own.max()):.3f}, on layer {most}"
+        )
 
 
 def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:

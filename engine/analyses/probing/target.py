@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.request import CODERS, NUMBER_PROBES, POOLINGS, PROBES, RANDOM, ProbeRequest
+from biocache.engine.analyses.probing.layers import MIX
+from biocache.engine.analyses.probing.request import (
+    CODERS,
+    MIXERS,
+    NUMBER_PROBES,
+    POOLINGS,
+    PROBES,
+    RANDOM,
+    ProbeRequest,
+)
 from biocache.engine.corpora.base import TASKS
 from biocache.store.errors import BusyError, DataError, SettingError
 from biocache.store.label_sets import LabelPlace, find_labels
@@ -135,6 +144,7 @@ def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target
     tags = {name for each in (train, scored) for name in each.names}
     names = ordered(map(entity_type, tags) if scheme == "type" else tags)
     _refuse_rows(request, level)
+    _refuse_mix(request, numeric=numeric)
     probe, own = request.probe or ("ridge" if numeric else "logistic"), None
     if probe in (*PROBES, *NUMBER_PROBES):
         _refuse_unfit(request, probe, level, numeric=numeric)
@@ -173,6 +183,17 @@ def _refuse_rows(request: ProbeRequest, level: str) -> None:
         raise SettingError(
             f"--features {request.features or 'separate'!r} and --combine {request.combine!r} are for labels of pairs, "
             f"and the rows of labels{_named(request)} of {request.task} are {rows}; leave both out"
+        )
+
+
+def _refuse_mix(request: ProbeRequest, *, numeric: bool) -> None:
+    """Refuse a learnt mean of layers for probes that do not learn one."""
+    probe = request.probe or ("ridge" if numeric else "logistic")
+    fitting = [name for name in MIXERS if not numeric or name in NUMBER_PROBES]
+    if MIX in (request.layers or ()) and probe not in fitting:
+        raise SettingError(
+            f"--layers={MIX} is learnt by {' and '.join(fitting)}, and the probe is {probe}; pass "
+            f"--probe={fitting[0]}, or join layers, such as --layers=0+6"
         )
 
 
