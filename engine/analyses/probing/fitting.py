@@ -118,9 +118,7 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
     from biocache.engine.analyses.probing.own import OwnProbeError
 
     began = time.perf_counter()
-    train, test = ([_opened(store, key) for key in keys] for keys in (fit.train, fit.test))
-    for (run, *_), digest in zip((train, test), fit.labels, strict=True):
-        fit.target.require_same(run, digest)
+    train, test = _runs_of(store, fit)
     try:
         found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
     except OwnProbeError as error:
@@ -129,6 +127,18 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
         ) from error
     found.attrs["seconds"] = time.perf_counter() - began
     return found
+
+
+def _runs_of(store: Storage, fit: Fit) -> list[list[Run]]:
+    """Return the runs of both splits, whose labels are those that the fit was planned with."""
+    runs = [[_opened(store, key) for key in keys] for keys in (fit.train, fit.test)]
+    if any(fit.target.aligned(own[0]).digest != digest for own, digest in zip(runs, fit.labels, strict=True)):
+        # A process that lives longer than a command may know the labels that were there before.
+        forget_runs()
+        runs = [[_opened(store, key) for key in keys] for keys in (fit.train, fit.test)]
+    for (run, *_), digest in zip(runs, fit.labels, strict=True):
+        fit.target.require_same(run, digest)
+    return runs
 
 
 def _opened(store: Storage, key: RunKey) -> Run:

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 from biocache.engine import ClassifierOptions, ProbeRequest, compare_probes, probe
+from biocache.engine.analysis import find
 from biocache.engine.statistics import weighted_correlations
 from biocache.store import Store
 from biocache.store.errors import BiocacheError
@@ -220,3 +221,26 @@ def test_comparisons_of_numbers(tmp_path: Path) -> None:
     pairs = compare_probes(tmp_path, ProbeRequest(task="ner", labels="score", resamples=20))
     assert pairs.attrs["score"] == "r2"
     assert pairs.difference.notnull().all()
+
+
+def test_a_process_that_knows_the_labels_of_before_reads_them_anew(tmp_path: Path) -> None:
+    """As the workers of a cluster, which live longer than a command."""
+    store = ner_store(tmp_path)
+    words = {split: store.run(split=split).counts.words for split in SPLITS}
+    request = ProbeRequest(task="ner", labels="kind", layers=(0,))
+
+    def task(values: str) -> Any:
+        for split, count in words.items():
+            labels = [values[word % 2] for word in range(count)]
+            store.add_labels("kind", labels, task="ner", dataset="corpus", split=split, overwrite=True)
+        found = find("probe", Store.open(tmp_path), request)
+        (only,) = found.analysis.tasks(found.store, request, found.runs)
+        return only
+
+    first = task("ab")
+    before = first.call(*first.args)
+    second = task("ba")
+    after = second.call(*second.args)
+    assert not before.predicted.equals(after.predicted)
+    with pytest.raises(BiocacheError, match="label set 'kind' was replaced while this was computed from it"):
+        first.call(*first.args)
