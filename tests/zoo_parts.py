@@ -5,6 +5,14 @@ from typing import Any
 from zoo_settings import ENCODER_DECODER, T5, table
 
 # The decoder differs from the encoder, whose sizes some configurations give as the model's.
+_PROPHETNET = {
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 3,
+    "num_encoder_attention_heads": 4,
+    "num_decoder_attention_heads": 2,
+    "encoder_ffn_dim": 96,
+    "decoder_ffn_dim": 80,
+}
 _DECODER = {**ENCODER_DECODER, "decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 80}
 _CAUSAL = {"is_decoder": True}
 
@@ -27,26 +35,8 @@ PARTS = table(
         "mvp, decoder": {"is_a": "mvp", **_decoder("MvpForCausalLM")},
         "bigbird_pegasus, decoder": {"is_a": "bigbird_pegasus", **_decoder("BigBirdPegasusForCausalLM")},
         "trocr": _decoder("TrOCRForCausalLM"),
-        "prophetnet, decoder": {
-            "is_a": "prophetnet",
-            "made_as": "ProphetNetForCausalLM",
-            "num_encoder_layers": 2,
-            "num_decoder_layers": 3,
-            "num_encoder_attention_heads": 4,
-            "num_decoder_attention_heads": 2,
-            "encoder_ffn_dim": 96,
-            "decoder_ffn_dim": 80,
-        },
-        "prophetnet, encoder": {
-            "is_a": "prophetnet",
-            "made_as": "ProphetNetEncoder",
-            "num_encoder_layers": 2,
-            "num_decoder_layers": 3,
-            "num_encoder_attention_heads": 4,
-            "num_decoder_attention_heads": 2,
-            "encoder_ffn_dim": 96,
-            "decoder_ffn_dim": 80,
-        },
+        "prophetnet, decoder": {"is_a": "prophetnet", "made_as": "ProphetNetForCausalLM", **_PROPHETNET},
+        "prophetnet, encoder": {"is_a": "prophetnet", "made_as": "ProphetNetEncoder", **_PROPHETNET},
         "t5, --part=encoder": {"is_a": "t5", "part": "encoder", **T5, "num_decoder_layers": 3},
         "umt5, --part=encoder": {"is_a": "umt5", "part": "encoder", **T5},
         "bart, --part=encoder": {"is_a": "bart", "part": "encoder", **_DECODER},
