@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from biocache.engine.analyses.probing.analysis import compare_probes, probe
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
     from biocache.engine.analysis import ANALYSES, Analysis, compute
+    from biocache.engine.corpora.request import ReadingRequest
     from biocache.engine.executor import Executor, Task
     from biocache.engine.extraction.extract import extract
     from biocache.engine.extraction.request import ExtractionRequest
@@ -34,6 +35,7 @@ __all__ = [
     "FinetuneRequest",
     "LabelRequest",
     "ProbeRequest",
+    "ReadingRequest",
     "Report",
     "ReportRequest",
     "Request",
@@ -64,6 +66,7 @@ __getattr__, __dir__ = lazy_names(
             "analyses.probing.analysis": ("compare_probes", "probe"),
             "analyses.probing.request": ("ClassifierOptions", "ProbeRequest"),
             "analysis": ("ANALYSES", "Analysis", "compute"),
+            "corpora.request": ("ReadingRequest",),
             "executor": ("Executor", "Task"),
             "extraction.extract": ("extract",),
             "extraction.request": ("ExtractionRequest",),

@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
-from store_factory import PROVENANCE, Synthetic, synthetic
+from store_factory import Synthetic, synthetic
 from trials import Place, Trial
 
 from biocache.store import BiocacheError, Run, Store
 from biocache.store.copying import copy_run
-from biocache.store.creating import create_successor, discard_run, install_successor
+from biocache.store.creating import discard_run, install_successor
 from biocache.store.errors import RunNotFoundError, StoreFormatError
 from biocache.store.results import find_result, result_files, save_result
 
@@ -30,7 +30,7 @@ def overwrite(place: Place) -> None:
         if Store.open(place.store).run().spec == NEW.spec:
             NEW.write(Store.open(place.store).run())
             return
-    made = create_successor(place.store, NEW.spec, PROVENANCE, NEW.plan, NEW.columns)
+    made = NEW.create_successor(place.store)
     NEW.write(made)
     install_successor(made)
 

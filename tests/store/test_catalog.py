@@ -170,9 +170,8 @@ def test_a_long_list_is_cut(root: Path) -> None:
 
 @pytest.mark.slow
 def test_an_unknown_selector_is_refused(store: Store) -> None:
-    with pytest.raises(
-        SettingError, match="size is no part of a run's key; they are task, dataset, model, training_size"
-    ):
+    parts = "task, dataset, model, trained_on, training_size, seed, view, split"
+    with pytest.raises(SettingError, match=f"^size is no part of a run's key; they are {parts}$"):
         store.run(size=30)
 
 
@@ -331,7 +330,7 @@ def test_keys_and_catalog_are_of_the_selected_runs(store: Store, selection: dict
     assert [key.training_size for key in keys] == sizes
     catalog = store.catalog(**selection)
     assert list(catalog.columns) == COLUMNS
-    listed = [RunKey(*row) for row in catalog[list(RunKey.names())].itertuples(index=False)]
+    listed = [RunKey(**row) for row in catalog[list(RunKey.names())].to_dict("records")]
     assert listed == keys
     assert [run.key for run in store.select(**selection)] == keys
 

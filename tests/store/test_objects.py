@@ -357,6 +357,8 @@ def test_a_probe_on_a_server_gives_the_numbers_of_a_folder(server: Server, tmp_p
         source = synthetic([3, 4, 9, 2, 1, 2] * 8, 10, seed=number, split=split, keep=("hidden",))
         copy_run(source.write_all(tmp_path / split), place)
         copy_run(Store.open(place).run(split=split), tmp_path / "both")
+        for labelled in (place, tmp_path / "both"):
+            source.keep_labels(labelled)
     request = ProbeRequest(task="ner", max_train_samples=40)
     with server.failing(every(11, "slow", ("GET",))):
         far = probe(place, request)

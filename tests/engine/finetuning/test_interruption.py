@@ -162,7 +162,7 @@ def test_a_killed_process_is_resumed_too(toy: Toy, tmp_path: Path) -> None:
     code = f"""
 from pathlib import PosixPath
 import torch
-from biocache.engine import FinetuneRequest, finetune
+from biocache.engine import FinetuneRequest, ReadingRequest, finetune
 torch.set_num_threads(1)
 finetune({str(tmp_path / "store")!r}, {request!r})
 """
