@@ -48,7 +48,8 @@ def lines(seed: int, count: int, store: Path, places: list[str]) -> Iterator[lis
         command = commands[name]
         assert command is not None
         line = [name]
-        for option in rng.sample(options_of(command), min(len(options_of(command)), rng.choice([0, 0, 1, 1, 2, 3, 4, 5]))):
+        known = options_of(command)
+        for option in rng.sample(known, min(len(known), rng.choice([0, 0, 1, 1, 2, 3, 4, 5]))):
             line.append(rng.choice(option.opts))
             if not option.is_flag:
                 line.append(values(option, rng, places))
