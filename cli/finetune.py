@@ -54,7 +54,10 @@ def finetune(store: "Storage", *, as_json: bool, **settings: Any) -> None:
                 on_checkpoint=lambda checkpoint, found: finished.append((checkpoint, found)),
                 on_corpus=lambda corpus: bars.notes(f"{corpus.name}: {remark}" for remark in corpus.remarks),
             )
-    for line in dict.fromkeys(line for checkpoint, _ in finished for line in _warnings(checkpoint)):
+    made = [checkpoint for checkpoint, _ in finished]
+    for line in dict.fromkeys(line for checkpoint in made for line in _warnings(checkpoint)):
+        note(line)
+    for line in _unequal_updates(made):
         note(line)
     facts = [{**checkpoint_facts(checkpoint), "found": found} for checkpoint, found in finished]
     if as_json:
@@ -71,6 +74,7 @@ def checkpoint_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
         "checkpoint": checkpoint.spec.path.as_posix(),
         "folder": str(checkpoint.folder),
         "train_samples": checkpoint.spec.train_samples,
+        "steps": checkpoint.steps(),
         "scores": {
             str(split): {str(name): scores[name].sel(split=split).item() for name in by_split}
             for split in scores.split.values
@@ -87,7 +91,7 @@ def print_checkpoints(facts: Sequence[Mapping[str, Any]]) -> None:
     """Write checkpoints and their scores as a table, a row each; and where it is known, whether each was ``found``."""
     known = {(split, name) for fact in facts for split, scores in fact["scores"].items() for name in scores}
     shown = [(split, name) for split in _SPLITS for name in _SCORES if (split, name) in known]
-    columns = {"checkpoint": "checkpoint", "samples": "train_samples"}
+    columns = {"checkpoint": "checkpoint", "samples": "train_samples", "steps": "steps"}
     columns |= {f"{split} {_SCORES[name]}": f"{split} {name}" for split, name in shown}
     columns |= {"samples/s": "rate"} | ({"state": "state"} if "found" in facts[0] else {})
     print_facts(columns, [_with_cells(fact, shown) for fact in facts])
@@ -100,6 +104,20 @@ def _with_cells(fact: Mapping[str, Any], shown: Sequence[tuple[str, str]]) -> di
         "rate": f"{fact['samples_per_second']:.1f}",
         "state": "found" if fact.get("found") else "made",
     }
+
+
+def _unequal_updates(checkpoints: "Sequence[Checkpoint]") -> Iterator[str]:
+    """Yield a line for each model whose training sizes differ in optimiser steps."""
+    by_model: dict[str, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        by_model.setdefault(f"{checkpoint.spec.dataset}, {checkpoint.spec.model}", []).append(checkpoint)
+    for model, own in by_model.items():
+        steps = {made.spec.training_size: made.steps() for made in own}
+        if len(set(steps.values())) > 1:
+            shown = ", ".join(f"{size} %: {'unknown' if n is None else f'{n:,}'}" for size, n in sorted(steps.items()))
+            line = f"{model}: the training sizes differ in optimiser steps ({shown}), and steps alone change a model"
+            stopped = any(made.spec.patience is not None for made in own)
+            yield line if stopped else f"{line}; --steps-of {max(steps)} trains all of them equally long"
 
 
 def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:

@@ -51,6 +51,12 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
     from biocache.engine.study.steps import check_study_disk, plan_study
     from biocache.engine.study.study import run_study
 
+    sizes = [size for size in request.sizes if size]
+    if "finetune" in request.steps and len(sizes) > 1 and not request.updates_are_equal:
+        note(
+            "the training sizes will differ in optimiser steps as they do in data, and steps alone change a model; "
+            "--equal-updates trains all of them equally long"
+        )
     if dry_run:
         planned = plan_study(store, request)
         _print_plan(planned, as_json=as_json)

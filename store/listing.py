@@ -27,12 +27,16 @@ COLUMNS = {
     "stored_bytes": "",
     "model_source": "provenance.model_source",
     "dataset_source": "provenance.dataset_source",
+    "training_steps": "provenance.training_steps",
     "created": "provenance.created",
     "host": "provenance.host",
     "problem": "",
 }
 #: Those that are numbers.
-COUNTED = ("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes")
+COUNTED = (
+    *("samples", "tokens", "words", "packs", "packs_done", "layers", "features", "heads", "stored_bytes"),
+    "training_steps",
+)
 
 
 def described_run(storage: Storage, key: RunKey) -> dict[str, Any]:

@@ -176,12 +176,14 @@ class StoredRun:
             text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
             arrays.append((kept.name, f"({text}) {spec.dtype}, in blocks of one layer of one pack, dimensionless"))
         random = "random weights, " if provenance.random_weights else ""
+        steps = provenance.training_steps
+        trained = "" if steps is None else f", fine-tuned for {steps:,} optimiser steps"
         return [
             ("samples", f"{counts.samples:,} with {counts.words:,} words and {counts.tokens:,} tokens"),
             ("packs", f"{len(self.committed()):,} of {counts.packs:,} are there"),
             *arrays,
             ("layers", ", ".join(map(str, spec.layers))),
-            ("model", f"{random}{provenance.model_source}, SHA-256 {spec.model_digest[:12]}"),
+            ("model", f"{random}{provenance.model_source}, SHA-256 {spec.model_digest[:12]}{trained}"),
             ("dataset", f"{provenance.dataset_source}, SHA-256 {spec.dataset_digest[:12]}"),
             ("created", f"{provenance.created} on {provenance.host} ({provenance.device})"),
             ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),

@@ -180,6 +180,8 @@ class Provenance:
     trained_on_source
         Dataset that the weights were fine-tuned on: a hub id or folder, as their checkpoint says, or ``TASK/DATASET``;
         empty for a pre-trained model.
+    training_steps
+        Optimiser steps of the fine-tuning; None for a pre-trained model, and where its checkpoint does not say.
     """
 
     model_source: str
@@ -196,3 +198,4 @@ class Provenance:
     adapter: str = ""
     own_code: str = ""
     trained_on_source: str = ""
+    training_steps: Natural | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
@@ -10,7 +11,7 @@ from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_clus
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
-from biocache.engine.finetuning.checkpoint import dataset_of, require_sound
+from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
 from biocache.engine.machine import origin
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
@@ -203,18 +204,20 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         part=model.source.part,
         adapter=model.source.adapter,
         own_code=model.shape.own_code,
-        trained_on_source=_trained_on_source(model.source, run.key),
+        **_training(model.source, run.key),
         **origin(plan.device),
     )
 
 
-def _trained_on_source(source: ModelSource, key: RunKey) -> str:
-    """Return the dataset that weights were fine-tuned on, as their checkpoint names it or as it was given."""
+def _training(source: ModelSource, key: RunKey) -> dict[str, Any]:
+    """Return the fields of a provenance that say how weights were fine-tuned."""
     if not key.training_size:
-        return ""
-    said = "" if source.checkpoint is None else dataset_of(source.checkpoint)
+        return {}
+    own = None if source.checkpoint is None else own_checkpoint(source.checkpoint)
+    if own is not None:
+        return {"trained_on_source": own.origin.dataset_source, "training_steps": own.steps()}
     trained_on = key.trained_on or key.dataset
-    return said or (trained_on if "/" in trained_on else f"{key.task}/{trained_on}")
+    return {"trained_on_source": trained_on if "/" in trained_on else f"{key.task}/{trained_on}"}
 
 
 def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:

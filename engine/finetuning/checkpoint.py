@@ -1,43 +1,39 @@
-"""Checkpoints on disk: complete or absent."""
+"""Checkpoints on disk: what they say of themselves, and whether they are whole."""
 
 import hashlib
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import xarray as xr
 
-from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
 from biocache.store.arrays import UNREADABLE
-from biocache.store.atomic import delete_leftovers, leftovers, put_back, remove, replace
-from biocache.store.errors import BusyError, IntegrityError, NewerFormatError, SettingError
-from biocache.store.metadata import MetadataError, Natural, as_type, read_json
+from biocache.store.errors import IntegrityError, NewerFormatError, SettingError
+from biocache.store.metadata import Natural, as_type, read_json
 from biocache.store.paths import require_file
 from biocache.store.sealing import digest_of
 from biocache.store.text import one_line, shown
 
 __all__ = [
+    "FORMAT_VERSION",
+    "RECORD",
+    "SCORES",
     "Checkpoint",
     "Origin",
-    "Workplace",
+    "SavedFile",
     "checkpoint_folders",
-    "dataset_of",
-    "find_checkpoint",
     "is_foreign",
+    "own_checkpoint",
     "require_sound",
 ]
 
-_FORMAT_VERSION = 2
-_RECORD = "finetuning.json"
-_SCORES = "scores.json"
-# transformers writes this file of a saved step last.
-_STEP_STATE = "trainer_state.json"
+#: Version of the format of checkpoints.
+FORMAT_VERSION = 2
+#: File with what a checkpoint says of itself; file with its scores.
+RECORD, SCORES = "finetuning.json", "scores.json"
 
 
 @dataclass(frozen=True)
@@ -113,8 +109,8 @@ class Checkpoint:
             If a newer release made it.
         """
         try:
-            _require_format(folder, read_json(folder / _RECORD, _Version).format_version)
-            values = read_json(folder / _RECORD, dict[str, Any])
+            _require_format(folder, read_json(folder / RECORD, _Version).format_version)
+            values = read_json(folder / RECORD, dict[str, Any])
             digest = values.pop("digest", "")
             if digest_of(values) != digest:
                 raise ValueError("it is not what was written: its checksum does not match")
@@ -122,7 +118,7 @@ class Checkpoint:
         except NewerFormatError:
             raise
         except (OSError, ValueError) as error:
-            raise _damaged(folder / _RECORD, error) from error
+            raise _damaged(folder / RECORD, error) from error
         return cls(folder, record.spec, record.origin, record.samples, record.files)
 
     @classmethod
@@ -177,13 +173,24 @@ class Checkpoint:
             If they are damaged.
         """
         try:
-            if _digest(self.folder / _SCORES) != self.files[_SCORES].sha256:
+            if _digest(self.folder / SCORES) != self.files[SCORES].sha256:
                 raise ValueError("they are not what was saved: their checksum does not match")
-            scores = xr.Dataset.from_dict(read_json(self.folder / _SCORES, dict[str, Any]))
+            scores = xr.Dataset.from_dict(read_json(self.folder / SCORES, dict[str, Any]))
             check_scores(scores)
         except UNREADABLE as error:
-            raise _damaged(self.folder / _SCORES, error) from error
+            raise _damaged(self.folder / SCORES, error) from error
         return scores
+
+    def steps(self) -> int | None:
+        """Return the optimiser steps behind the weights; None where the release that made them did not count.
+
+        Raises
+        ------
+        IntegrityError
+            As `scores`.
+        """
+        scores = self.scores()
+        return int(scores.steps) if "steps" in scores else None
 
 
 @dataclass(frozen=True)
@@ -243,13 +250,13 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _require_format(folder: Path, version: int) -> None:
-    if version > _FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise NewerFormatError(
             f"checkpoint {folder} has format version {version}, of a newer release of biocache; this one reads version "
-            f"{_FORMAT_VERSION}: install the newer one"
+            f"{FORMAT_VERSION}: install the newer one"
         )
-    if version < _FORMAT_VERSION:
-        raise ValueError(f"format version {version} is not {_FORMAT_VERSION}")
+    if version < FORMAT_VERSION:
+        raise ValueError(f"format version {version} is not {FORMAT_VERSION}")
 
 
 def _damaged(file: Path, error: BaseException) -> IntegrityError:
@@ -257,18 +264,6 @@ def _damaged(file: Path, error: BaseException) -> IntegrityError:
         f"{file} of a checkpoint cannot be read ({one_line(error)}); pass --overwrite to make it again, or remove its "
         "folder"
     )
-
-
-def find_checkpoint(checkpoints: Path, spec: FinetuneSpec) -> Checkpoint | None:
-    """Return the checkpoint of a spec's key that `biocache finetune` made, whole or not; None where there is none.
-
-    Raises
-    ------
-    IntegrityError
-        If it is damaged.
-    """
-    folder = checkpoints / spec.path
-    return Checkpoint.read(folder) if (folder / _RECORD).is_file() else None
 
 
 def checkpoint_folders(checkpoints: Path) -> list[Path]:
@@ -281,7 +276,7 @@ def checkpoint_folders(checkpoints: Path) -> list[Path]:
     """
     if not checkpoints.is_dir():
         raise SettingError(f"{checkpoints} is no folder of checkpoints; pass the one `biocache finetune` wrote to")
-    return sorted(record.parent for record in checkpoints.glob(f"*/*/*/size-*/seed-*/{_RECORD}"))
+    return sorted(record.parent for record in checkpoints.glob(f"*/*/*/size-*/seed-*/{RECORD}"))
 
 
 def require_sound(folder: Path) -> None:
@@ -292,155 +287,21 @@ def require_sound(folder: Path) -> None:
     IntegrityError
         If they are not. A folder or file that another tool made is not looked at.
     """
-    if (folder / _RECORD).is_file():
+    if (folder / RECORD).is_file():
         Checkpoint.read(folder).require_whole()
 
 
-def dataset_of(folder: Path) -> str:
-    """Return where the corpus of a checkpoint was read from, as it says; empty where another tool made it."""
-    return Checkpoint.read(folder).origin.dataset_source if (folder / _RECORD).is_file() else ""
+def own_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the checkpoint of a folder if `biocache finetune` made it; None where another tool did.
+
+    Raises
+    ------
+    IntegrityError
+        If it is damaged.
+    """
+    return Checkpoint.read(folder) if (folder / RECORD).is_file() else None
 
 
 def is_foreign(folder: Path) -> bool:
     """Return whether a folder is a checkpoint that another tool made."""
-    return (folder / "config.json").is_file() and not (folder / _RECORD).exists()
-
-
-class Workplace:
-    """Where a checkpoint is made, beside the place that it will have.
-
-    Parameters
-    ----------
-    checkpoints
-        Folder of all checkpoints.
-    spec
-        What is made.
-    """
-
-    def __init__(self, checkpoints: Path, spec: FinetuneSpec) -> None:
-        self.target = checkpoints / spec.path
-        self._folder = self.target.parent / f".{self.target.name}.partial"
-        self._spec = spec
-
-    @property
-    def steps(self) -> Path:
-        """Folder of what is saved on the way, a folder a saved step."""
-        return self._folder / "steps"
-
-    @contextmanager
-    def claim(self) -> Iterator[None]:
-        """Keep other processes out for the length of a context.
-
-        Raises
-        ------
-        BusyError
-            If another process is making this checkpoint.
-        """
-        from filelock import FileLock, Timeout
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            # Held for the process, whatever thread asks; dropped by the kernel when the process ends.
-            with FileLock(self._folder / "lock", timeout=0, thread_local=False):
-                put_back(self._folder)
-                delete_leftovers(self.target.parent)
-                yield
-        except Timeout as error:
-            raise BusyError(f"checkpoint {self.target} is being made by another process; wait for it") from error
-
-    def last_step(self) -> Path | None:
-        """Return the folder of the last step that was saved whole, None where there is none."""
-        whole = [folder for folder in self.steps.glob("checkpoint-*") if _is_json(folder / _STEP_STATE)]
-        return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-
-    def begin(self, *, restart: bool, overwrite: bool) -> Path | None:
-        """Make ready to train, and return the folder of the step to go on from, None to begin.
-
-        Parameters
-        ----------
-        restart
-            Whether to forget what an interrupted process saved.
-        overwrite
-            Whether to forget it where it had other settings.
-
-        Raises
-        ------
-        SpecMismatchError
-            If what was interrupted had other settings.
-        """
-        step, stored = self.last_step(), self._begun()
-        if step is not None and stored is not None and not restart and not (overwrite and stored != self._spec):
-            what = f"an interrupted fine-tuning in {self._folder}, at step {step.name.rpartition('-')[2]},"
-            self._spec.require_equal(stored, what, "pass its settings to go on with it, or --restart to start over")
-            return step
-        self.forget()
-        with replacing(self._folder / _RECORD) as made:
-            made.write_text(json.dumps(self._spec.to_json()), encoding="utf-8")
-        return None
-
-    def _begun(self) -> FinetuneSpec | None:
-        """Return the spec of what was begun here, None where nothing was or its record is torn."""
-        try:
-            return read_json(self._folder / _RECORD, FinetuneSpec)
-        except (FileNotFoundError, MetadataError):
-            return None
-
-    def forget(self) -> None:
-        """Remove what was saved on the way."""
-        shutil.rmtree(self.steps, ignore_errors=True)
-
-    def leave(self) -> None:
-        """Remove the workplace; others see all of it or nothing."""
-        remove(self._folder, self._folder.parent)
-
-    def tidy(self) -> None:
-        """Remove what a process left that was killed after the checkpoint had come to its place.
-
-        An interrupted fine-tuning of other settings stays, and so does what cannot be removed.
-        """
-        with suppress(BusyError, OSError):
-            if self._folder.exists() or leftovers(self.target.parent):
-                with self.claim():
-                    if self._begun() in (None, self._spec):
-                        self.leave()
-
-    @contextmanager
-    def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:
-        """Give a folder for weights and tokenizer, which then becomes the checkpoint.
-
-        Parameters
-        ----------
-        origin, sample_ids
-            What the checkpoint says of itself beside its spec.
-        scores
-            Its scores.
-        """
-        folder = self._folder / "made"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        yield folder
-        export_dataset(scores, folder / _SCORES)
-        mode = (folder / _SCORES).stat().st_mode
-        for file in folder.iterdir():
-            # Libraries make files of weights that their owner alone can read.
-            file.chmod(mode)
-        record: dict[str, Any] = {
-            "format_version": _FORMAT_VERSION,
-            "spec": self._spec.to_json(),
-            "origin": asdict(origin),
-            "samples": list(sample_ids),
-            "files": {file.name: asdict(SavedFile.of(file)) for file in sorted(folder.iterdir())},
-        }
-        record["digest"] = digest_of(record)
-        (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        replace(folder, self.target, self._folder)
-        self.leave()
-
-
-def _is_json(file: Path) -> bool:
-    """Return whether a file is there and not torn."""
-    try:
-        read_json(file, Any)
-    except (FileNotFoundError, MetadataError):
-        return False
-    return True
+    return (folder / "config.json").is_file() and not (folder / RECORD).exists()

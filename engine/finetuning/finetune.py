@@ -2,16 +2,16 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.encoding import Encoding
-from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, Workplace, find_checkpoint
+from biocache.engine.finetuning.checkpoint import Checkpoint, Origin, own_checkpoint
 from biocache.engine.finetuning.examples import Examples
 from biocache.engine.finetuning.heads import attach_head
 from biocache.engine.finetuning.material import Material, Source
@@ -19,6 +19,7 @@ from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.scores import Predicted, score_splits, word_classes
 from biocache.engine.finetuning.spec import HYPERPARAMETERS, FinetuneSpec
 from biocache.engine.finetuning.subset import Subset, digest_labelled
+from biocache.engine.finetuning.workplace import Workplace
 from biocache.engine.machine import isolated, origin, seeded
 from biocache.engine.request import in_words_of
 from biocache.store.atomic import write_error
@@ -86,9 +87,10 @@ def finetune(
     -------
     xarray.Dataset
         The scores of `score_splits` for the validation and test splits, with the dims model and training_size before
-        its own; and ``train_samples``, ``seconds`` and ``samples_per_second``
-        (model, training_size) and the loss curve: ``loss`` in nats and ``learning_rate`` (model, training_size, step),
-        with ``validation_loss`` (model, training_size, evaluation_step), NaN at the steps of other checkpoints.
+        its own; and ``train_samples``, ``steps`` (optimiser steps behind the weights), ``seconds`` and
+        ``samples_per_second`` (model, training_size) and the loss curve: ``loss`` in nats and ``learning_rate``
+        (model, training_size, step), with ``validation_loss`` (model, training_size, evaluation_step), NaN at the steps
+        of other checkpoints.
 
     Raises
     ------
@@ -173,7 +175,7 @@ class _Finetuning:
         folder = request.checkpoints / self.spec.path
         if request.overwrite:
             return self._intact(folder)
-        checkpoint = find_checkpoint(request.checkpoints, self.spec)
+        checkpoint = own_checkpoint(folder)
         if checkpoint is not None:
             self.spec.require_equal(
                 checkpoint.spec,
@@ -226,7 +228,9 @@ class _Finetuning:
             if on_progress is not None:
                 on_progress(FinetuneProgress(self.spec.path.as_posix(), done, total))
 
-        request, source, targets = self._material.request, self._source, self._material.targets
+        # However it was asked for: the steps that the spec says.
+        request = replace(self._material.request, max_steps=self.spec.max_steps, steps_of=None)
+        source, targets = self._source, self._material.targets
         encoding = source.encode(self._subset.samples)
         with seeded(request.seed):
             model = attach_head(source.load_encoder().model, source.source, source.tokenizer, targets)
@@ -298,5 +302,16 @@ def _spec(material: Material, source: Source, size: int, subset: Subset) -> Fine
         pooler_digest=source.digests[1],
         tokenizer_digest=source.tokenizer_digest,
         max_length=source.max_length,
-        **{name: getattr(request, name) for name in HYPERPARAMETERS},
+        **{name: getattr(request, name) for name in HYPERPARAMETERS} | _duration(material),
     )
+
+
+def _duration(material: Material) -> dict[str, Any]:
+    """Return the fields of a spec that say how long to train: epochs, or optimiser steps."""
+    request = material.request
+    if request.max_steps is not None:
+        return {"epochs": None, "max_steps": request.max_steps}
+    if request.steps_of is not None:
+        samples = len(material.subset(request.steps_of).samples)
+        return {"epochs": None, "max_steps": request.steps_in_epochs(samples)}
+    return {"epochs": request.epochs, "max_steps": None}

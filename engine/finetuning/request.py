@@ -1,9 +1,11 @@
 """The request of a fine-tuning."""
 
+import math
 from dataclasses import dataclass
 
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
+from biocache.store.errors import SettingError
 from biocache.store.schema import LABEL_SCHEMES
 
 __all__ = ["COMPUTE_DTYPES", "FinetuneRequest"]
@@ -35,6 +37,12 @@ class FinetuneRequest(CorpusRequest):
         ``bio``: the head classifies IOB2 tags; ``type``: entity types. No effect for ``nli``.
     epochs
         Training epochs over the subset.
+    max_steps
+        Optimiser steps, whatever the number of epochs that they are; None for `epochs`.
+    steps_of
+        Training size of which every size trains as many optimiser steps as `epochs` take, so that sizes differ in data
+        and not in updates; None for the epochs of each size. With equal epochs a larger size has more updates, and
+        these alone change a model (Mehrafarin et al., Findings of ACL 2022, doi:10.18653/v1/2022.findings-acl.237).
     learning_rate
         Largest learning rate of AdamW, reached after the warm-up; then it falls linearly to 0.
     batch_size
@@ -81,6 +89,15 @@ class FinetuneRequest(CorpusRequest):
     )
     label_scheme: str = option("bio", choices=LABEL_SCHEMES, help="Labels of ner: IOB2 tags, or merged by entity type.")
     epochs: float = option(3.0, low=0, above=True, help="Training epochs.")
+    max_steps: int | None = option(None, low=1, help="Train N optimiser steps instead of --epochs.", unset="--epochs")
+    steps_of: int | None = option(
+        None,
+        low=1,
+        high=100,
+        metavar="PERCENT",
+        help="Train every size as many steps as --epochs of this size take: sizes differ in data, not in updates.",
+        unset="each its own",
+    )
     learning_rate: float = option(
         2e-5, low=0, above=True, help="Largest learning rate of AdamW; it falls linearly to 0."
     )
@@ -111,3 +128,14 @@ class FinetuneRequest(CorpusRequest):
         help="Start an interrupted fine-tuning again, or resume it from its last saved step.",
     )
     overwrite: bool = option(False, help="Replace checkpoints that were made with other settings.")
+
+    def check(self) -> None:
+        """Refuse two lengths of the training."""
+        super().check()
+        if self.max_steps is not None and self.steps_of is not None:
+            raise SettingError("--max-steps and --steps-of both say how long to train; give one of them")
+
+    def steps_in_epochs(self, samples: int) -> int:
+        """Return the optimiser steps that `epochs` over a number of samples take."""
+        batches = -(-samples // self.batch_size)
+        return math.ceil(self.epochs * -(-batches // self.gradient_accumulation))

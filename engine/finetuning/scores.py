@@ -107,7 +107,7 @@ _DIMS: dict[str, tuple[str, ...]] = {
 }
 # Dimensions of what else a checkpoint records: its training.
 _OTHER_DIMS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("train_samples", "seconds", "samples_per_second"), ()),
+    **dict.fromkeys(("train_samples", "steps", "seconds", "samples_per_second"), ()),
     **dict.fromkeys(("loss", "learning_rate"), ("step",)),
     "validation_loss": ("evaluation_step",),
 }
@@ -123,7 +123,7 @@ def check_scores(scores: xr.Dataset) -> None:
         If a variable is missing, or its dimensions or type are not those of `score_splits` and `Training.run`.
     """
     main = "r2" if "r2" in scores.variables else "accuracy"
-    absent = {"split", "label", main, *_OTHER_DIMS} - {"validation_loss"} - set(scores.variables)
+    absent = {"split", "label", main, *_OTHER_DIMS} - {"validation_loss", "steps"} - set(scores.variables)
     if absent:
         raise ValueError(f"{', '.join(sorted(absent))} is missing")
     for coordinate in ("split", "label"):

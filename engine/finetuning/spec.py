@@ -13,7 +13,7 @@ __all__ = ["HYPERPARAMETERS", "FinetuneSpec"]
 
 #: Fields of `FinetuneRequest` that a spec holds under the same names.
 HYPERPARAMETERS = (
-    *("epochs", "learning_rate", "batch_size", "gradient_accumulation"),
+    *("learning_rate", "batch_size", "gradient_accumulation"),
     *("warmup", "weight_decay", "patience", "compute_dtype"),
 )
 
@@ -46,7 +46,11 @@ class FinetuneSpec:
         SHA-256 of what decides the tokenizer's output.
     max_length
         Tokens after which a sample is cut, special tokens included.
-    epochs, learning_rate, batch_size, gradient_accumulation, warmup, weight_decay, patience, compute_dtype
+    epochs
+        Epochs of the training; None where `max_steps` says how long it is.
+    max_steps
+        Its optimiser steps; None for as many as `epochs` take.
+    learning_rate, batch_size, gradient_accumulation, warmup, weight_decay, patience, compute_dtype
         As in `FinetuneRequest`.
     """
 
@@ -65,7 +69,7 @@ class FinetuneSpec:
     pooler_digest: str | None
     tokenizer_digest: str
     max_length: int
-    epochs: float
+    epochs: float | None
     learning_rate: float
     batch_size: int
     gradient_accumulation: int
@@ -73,6 +77,7 @@ class FinetuneSpec:
     weight_decay: float
     patience: int | None
     compute_dtype: str
+    max_steps: Natural | None = None
 
     @property
     def path(self) -> Path:

@@ -121,9 +121,10 @@ class Training:
         xarray.Dataset
             float64: ``loss`` (step), the mean cross-entropy of the batches since the step before, in nats, or for
             numbers the mean squared error, in their unit squared;
-            ``learning_rate`` (step); ``seconds``, the wall time of the training in this process, and
-            ``samples_per_second`` that it trained on, each epoch counted. With `patience` also ``validation_loss``
-            (evaluation_step) in nats: the mean over samples of the mean cross-entropy of the batch that each is in.
+            ``learning_rate`` (step); ``steps``, the optimiser steps behind the weights; ``seconds``, the wall time of
+            the training in this process, and ``samples_per_second`` that it trained on, each epoch counted. With
+            `patience` also ``validation_loss`` (evaluation_step) in nats: the mean over samples of the mean
+            cross-entropy of the batch that each is in.
 
         Raises
         ------
@@ -189,6 +190,7 @@ class Training:
             {
                 "loss": ("step", [entry["loss"] for entry in noted], {"units": self._unit}),
                 "learning_rate": ("step", [entry["learning_rate"] for entry in noted], {"units": "1"}),
+                "steps": ((), self._kept_step(), {"units": "1"}),
                 "seconds": ((), self._pace.seconds, {"units": "s"}),
                 "samples_per_second": ((), rate, {"units": "s-1"}),
             },
@@ -198,6 +200,11 @@ class Training:
             return curve
         losses = ("evaluation_step", [entry["eval_loss"] for entry in evaluated], {"units": self._unit})
         return curve.assign(validation_loss=losses, evaluation_step=[entry["step"] for entry in evaluated])
+
+    def _kept_step(self) -> int:
+        """Return the step whose weights are kept: the last, or with `patience` that of the lowest loss."""
+        state = self._trainer.state
+        return int(state.best_global_step or state.global_step)
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
@@ -256,13 +263,13 @@ def _diverged(what: str) -> TrainingError:
 def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path) -> TrainingArguments:
     if request.compute_dtype == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
         raise SettingError(f"{torch.cuda.get_device_name()} has no bfloat16; pass --compute-dtype=float32")
-    batches = -(-samples // request.batch_size)
-    steps = math.ceil(request.epochs * -(-batches // request.gradient_accumulation))
+    steps = request.max_steps or request.steps_in_epochs(samples)
     by_epoch = "epoch" if request.patience is not None else None
     arguments = TrainingArguments(
         output_dir=str(folder),
         seed=request.seed,
         num_train_epochs=request.epochs,
+        max_steps=request.max_steps or -1,
         learning_rate=request.learning_rate,
         per_device_train_batch_size=request.batch_size,
         per_device_eval_batch_size=_EVALUATION_BATCH,

@@ -21,8 +21,8 @@ from biocache.store.results import StoredResult
 __all__ = ["FinetuneSection"]
 
 _SETTINGS = (
-    *("task", "dataset", "label_scheme", "limit", "epochs", "learning_rate", "batch_size", "gradient_accumulation"),
-    *("warmup", "weight_decay", "patience", "compute_dtype"),
+    *("task", "dataset", "label_scheme", "limit", "epochs", "max_steps", "learning_rate", "batch_size"),
+    *("gradient_accumulation", "warmup", "weight_decay", "patience", "compute_dtype"),
 )
 _SCORES = ("entity_f1", "accuracy", "macro_f1", "micro_f1")
 _NUMBERS = (*_SCORES, "entity_precision", "entity_recall")
@@ -70,7 +70,7 @@ class FinetuneSection(SectionBuilder):
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
         """Yield a figure for each group of checkpoints that differ only in model, training size and seed."""
         keys = keys_of(_spec(kept)["model"] for kept in results)
-        for settings, shown in grouped(results, lambda kept: {name: _spec(kept)[name] for name in _SETTINGS}):
+        for settings, shown in grouped(results, lambda kept: {name: _spec(kept).get(name) for name in _SETTINGS}):
             yield _figure(settings, _rows(shown), keys), shown
 
 
@@ -90,6 +90,7 @@ def _rows(results: Sequence[Kept]) -> list[Row]:
                 **{name: spec[name] for name in ("model", "training_size", "seed")},
                 "split": split,
                 "train_samples": spec["train_samples"],
+                "steps": int(own.steps) if "steps" in own else None,
                 **{name: own[name].item() for name in (*_NUMBERS, "samples_per_second") if name in own},
             }
     return [rows[place] for place in sorted(rows)]

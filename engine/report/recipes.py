@@ -25,8 +25,8 @@ _CHANGED = (
 _GIVEN = "What ends in (...) was an object given in Python: give it again in its place."
 
 _FINETUNE_SETTINGS = (
-    *("label_scheme", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "warmup", "weight_decay"),
-    *("max_length", "limit", "patience", "compute_dtype"),
+    *("label_scheme", "epochs", "max_steps", "learning_rate", "batch_size", "gradient_accumulation", "warmup"),
+    *("weight_decay", "max_length", "limit", "patience", "compute_dtype"),
 )
 
 
@@ -64,7 +64,7 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
         models=tuple(inventory.source("model", task, spec["model"]) for spec in specs),
         training_sizes=tuple(sorted(spec["training_size"] for spec in specs)),
         seed=first["seed"],
-        **{name: first[name] for name in _FINETUNE_SETTINGS},
+        **{name: first[name] for name in _FINETUNE_SETTINGS if first.get(name) is not None},
     )
     lines = [
         "from biocache.store import Store",

@@ -59,6 +59,9 @@ class StudyRequest(Request):
         Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
+    equal_updates
+        Whether all training sizes are fine-tuned for as many optimiser steps as the epochs of the largest take, so that
+        they differ in data and not in updates.
     seed
         Seed of subsets and fine-tuning.
     checkpoints
@@ -105,6 +108,9 @@ class StudyRequest(Request):
         high=100,
         help="Percents of the train split; 0 is pre-trained.",
     )
+    equal_updates: bool = option(
+        False, help="Fine-tune all sizes as many steps as --epochs of the largest take: they differ in data alone."
+    )
     seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
     checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
     steps: tuple[str, ...] = option(STEPS, choices=STEPS, help="Steps to run.")
@@ -131,6 +137,14 @@ class StudyRequest(Request):
                 "the same order"
             )
         self.reading.refuse_unfit(*self.tasks)
+        if self.equal_updates and (self.finetuning.max_steps or self.finetuning.steps_of):
+            raise SettingError("--equal-updates says how long to train: leave out --max-steps and --steps-of")
+
+    @property
+    def updates_are_equal(self) -> bool:
+        """Whether all training sizes are fine-tuned for the same number of optimiser steps."""
+        made = self.finetuning
+        return self.equal_updates or made.max_steps is not None or made.steps_of is not None
 
     @property
     def corpora(self) -> tuple[tuple[str, str | None], ...]:
@@ -144,7 +158,8 @@ class StudyRequest(Request):
 
     def finetune_request(self, cell: Cell, size: int) -> FinetuneRequest:
         """Return the request for the checkpoint of a cell at a size."""
-        return replace(self.finetuning, **self._parts(cell, size))
+        request = replace(self.finetuning, **self._parts(cell, size))
+        return replace(request, steps_of=self.sizes[-1]) if self.equal_updates and size else request
 
     def extraction_request(self, cell: Cell, size: int) -> ExtractionRequest:
         """Return the request for the runs of a cell at a size."""

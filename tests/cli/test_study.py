@@ -138,3 +138,23 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
 
 def test_a_corpus_for_each_task(command: Command) -> None:
     assert "--dataset names 1 and --task 2" in command("study", "--task", "ner,nli", "--dataset", "a", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("--training-size 10", True),
+        ("", False),
+        ("--training-size 10 --steps extract,probe", False),
+        ("--training-size 10 --equal-updates", False),
+        ("--training-size 10 --max-steps 3", False),
+        ("--training-size 10 --steps-of 10", False),
+    ],
+)
+def test_sizes_that_will_differ_in_steps_are_said(
+    job: list[str], command: Command, monkeypatch: pytest.MonkeyPatch, given: str, noted: bool
+) -> None:
+    monkeypatch.setattr(engine_module, "run_study", lambda *_, **__: [])
+    # Sizes that are given in two options add up.
+    said = command(*job, *shlex.split(given)).stderr
+    assert ("--equal-updates trains all of them equally long" in said) == noted

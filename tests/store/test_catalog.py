@@ -40,6 +40,7 @@ COLUMNS = [
     "stored_bytes",
     "model_source",
     "dataset_source",
+    "training_steps",
     "created",
     "host",
     "problem",
@@ -69,6 +70,8 @@ def test_the_catalog_has_a_row_a_run(store: Store) -> None:
     assert catalog["model"].tolist() == ["tiny", "tiny", "tiny", "other"]
     row = catalog.iloc[1].to_dict()
     stored = row.pop("stored_bytes")
+    assert catalog["training_steps"].isna().all()
+    assert row.pop("training_steps") is None
     assert row == {
         "task": "ner",
         "dataset": "corpus",

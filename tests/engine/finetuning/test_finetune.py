@@ -57,6 +57,8 @@ def test_scores_have_their_dimensions_and_the_loss_falls(made: Made) -> None:
     assert scores.split.values.tolist() == ["validation", "test"]
     assert scores.label.values.tolist() == ["O", "B-DNA", "B-protein", "I-DNA", "I-protein"]
     assert scores.train_samples.values.tolist() == [[72, 240]]
+    # Two epochs of batches of 8.
+    assert scores.steps.values.tolist() == [[18, 60]]
     assert scores.confusion.dims == ("model", "training_size", "split", "label", "predicted_label")
     assert scores.confusion.sum(["label", "predicted_label"]).equals(scores["items"])
     loss = scores.loss.sel(training_size=100).dropna("step").values.ravel()
@@ -114,6 +116,7 @@ def test_a_second_call_finds_everything_and_trains_nothing(
 
 CHANGES: dict[str, Any] = {
     "epochs": 3.0,
+    "max_steps": 7,
     "learning_rate": 1e-3,
     "batch_size": 4,
     "gradient_accumulation": 2,

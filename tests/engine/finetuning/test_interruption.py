@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from biocache.engine import finetune
 from biocache.engine.finetuning import training
-from biocache.engine.finetuning.checkpoint import Checkpoint, Workplace
+from biocache.engine.finetuning.checkpoint import Checkpoint
 from biocache.engine.finetuning.finetune import FinetuneProgress
+from biocache.engine.finetuning.workplace import Workplace
 from biocache.store.errors import BusyError, IntegrityError, ResourceError, SpecMismatchError, TrainingError
 
 

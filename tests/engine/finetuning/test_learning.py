@@ -8,9 +8,13 @@ import numpy as np
 import plain_training
 import pytest
 import torch
-from finetunings import Toy, make
+from finetunings import Made, Toy, make
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+
+from biocache.engine import ExtractionRequest, extract
+from biocache.store import Store
+from biocache.store.errors import SettingError
 
 FAMILIES = ("bert", "gpt2", "biogpt")
 EPOCHS, RATE, SIZE = 8, 4e-3, 8
@@ -108,6 +112,8 @@ def test_early_stopping_keeps_the_lowest_validation_loss(toy: Toy, tmp_path: Pat
     assert len(losses) < 40
     assert len(losses) - 1 - int(np.argmin(losses)) == 2
     assert made.told[0][0].spec.validation_digest is not None
+    steps_per_epoch = 3
+    assert made.scores.steps.item() == steps_per_epoch * (1 + int(np.argmin(losses))) == made.told[0][0].steps()
     # The checkpoint is that of the lowest loss and not the last one.
     folder = made.told[0][0].folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -133,3 +139,48 @@ def test_bfloat16_is_for_products_and_not_for_weights(toy: Toy, tmp_path: Path) 
     plain = make(tmp_path / "store", toy.request(tmp_path / "p", training_sizes=(10,), epochs=1)).told[0][0].folder
     name = "classifier.weight"
     assert not torch.equal(load_file(folder / "model.safetensors")[name], load_file(plain / "model.safetensors")[name])
+
+
+@pytest.mark.slow
+def test_sizes_differ_in_data_and_not_in_updates(toy: Toy, tmp_path: Path) -> None:
+    settings = {"training_sizes": (30, 100), "epochs": 0.5}
+    equal = make(tmp_path / "store", toy.request(tmp_path / "equal", steps_of=100, **settings))
+    # Half an epoch of 240 samples in batches of 8.
+    assert equal.scores.steps.values.tolist() == [[15, 15]]
+    assert equal.scores.train_samples.values.tolist() == [[72, 240]]
+    assert [(made.spec.epochs, made.spec.max_steps, made.steps()) for made, _ in equal.told] == [(None, 15, 15)] * 2
+    # At the size that is counted, it is the training by epochs; and steps may be said outright.
+    epochs = make(tmp_path / "store", toy.request(tmp_path / "epochs", **settings))
+    assert epochs.scores.steps.values.tolist() == [[5, 15]]
+    steps = make(tmp_path / "store", toy.request(tmp_path / "steps", max_steps=15, training_sizes=(30,)))
+    for one, other in ((equal.told[1], epochs.told[1]), (equal.told[0], steps.told[0])):
+        weights, others = (load_file(made.folder / "model.safetensors") for made, _ in (one, other))
+        assert weights.keys() == others.keys()
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+    # The same length, said in another way, is the same checkpoint.
+    again = make(tmp_path / "store", toy.request(tmp_path / "equal", max_steps=15, training_sizes=(30,)))
+    assert [found for _, found in again.told] == [True]
+
+
+def test_the_length_of_a_training_is_said_once(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^max_steps and steps_of both say how long to train; give one of them$"):
+        toy.request(tmp_path, max_steps=3, steps_of=100)
+
+
+@pytest.mark.slow
+def test_a_run_says_for_how_many_steps_its_model_was_fine_tuned(made: Made, toy: Toy, tmp_path: Path) -> None:
+    request = ExtractionRequest(
+        task="ner",
+        dataset=made.request.dataset,
+        models=made.request.models,
+        training_sizes=(0, 30, 100),
+        splits=("test",),
+        limit=3,
+        checkpoints=made.checkpoints,
+        device="cpu",
+    )
+    extract(tmp_path / "store", request)
+    store = Store.open(tmp_path / "store")
+    assert store.catalog()["training_steps"].fillna(-1).tolist() == [-1, 18, 60]
+    assert "fine-tuned for 60 optimiser steps" in repr(store.run(training_size=100))
+    assert "optimiser steps" not in repr(store.run(training_size=0))

@@ -229,6 +229,16 @@ def test_the_requests_of_the_steps_are_those_of_the_grid(material: tuple[Path, T
     ]
 
 
+def test_equal_updates_are_those_of_the_largest_size(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path, equal_updates=True, training_sizes=(0, 50, 80))
+    cell = cells(request)[0]
+    assert [request.finetune_request(cell, size).steps_of for size in (50, 80)] == [80, 80]
+    assert grid(material, tmp_path).finetune_request(cell, 50).steps_of is None
+    for settings in ({"max_steps": 3}, {"steps_of": 100}):
+        with pytest.raises(SettingError, match=r"^equal_updates says how long to train: leave out max_steps and"):
+            grid(material, tmp_path, equal_updates=True, finetuning=FinetuneRequest(task="ner", **settings))
+
+
 def test_one_size_has_nothing_to_be_compared_with(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     request = grid(material, tmp_path, training_sizes=(0,))
     assert {step.kind for step in steps(request)} == {"extract", "probe"}
