@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 from filelock import FileLock
@@ -28,19 +29,37 @@ TIERS = ("demo", "cluster", "browser")
 HEAVY = {"full", "written", "page", "ended", "made", "whole", "hub"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a machine run a share of the tests, so that several machines or days run all."""
+    parser.addoption("--share", metavar="K/N", help="run the K-th of N shares of the files of tests, from 1")
+
+
+def _is_of_share(file: str, share: str) -> bool:
+    """Return whether a file of tests is in a share K/N: by its name, so that other files change nothing."""
+    number, _, shares = share.partition("/")
+    if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
+        raise pytest.UsageError(f"--share {share} is not K/N with K from 1 to N")
+    return crc32(file.encode()) % int(shares) == int(number) - 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
-    """Mark tests by the tier that their fixtures need; leave out the whole zoo unless it is asked for."""
+    """Mark tests by the tier that their fixtures need; leave out what is of another share, and unasked the zoo."""
     for item in items:
         for tier in TIERS:
             if tier in item.fixturenames:
                 item.add_marker(tier)
         if HEAVY & set(item.fixturenames):
             item.add_marker("slow")
-    if "zoo" not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker("zoo")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    share = config.option.share
+    left_out = {
+        item
+        for item in items
+        if ("zoo" not in config.option.markexpr and item.get_closest_marker("zoo"))
+        or (share is not None and not _is_of_share(item.nodeid.partition("::")[0], share))
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish() -> None:
