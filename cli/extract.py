@@ -23,9 +23,10 @@ __all__ = ["corpus_notes", "extract", "phrase", "print_reports", "task_head_note
 
 # Parts of a key that runs of one plan of a model share.
 _OF_MODEL = ("model", "trained_on", "training_size")
-_ENCODING_NOTES = ("samples_truncated", "words_lost")
+_ENCODING_NOTES = ("samples_truncated", "samples_windowed", "words_lost")
 _PHRASES = {
     "samples_truncated": "samples truncated",
+    "samples_windowed": "samples cut into windows",
     "words_lost": "words lost",
     "repaired_tags": "tags repaired",
     "unlabelled": "samples without label",
@@ -138,8 +139,10 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         print_json({"runs": runs, "totals": _totals(plan)})
         return
     columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
+    # Windows are counted where some are asked for.
+    counted = [name for name in _ENCODING_NOTES if name != "samples_windowed" or plan.request.stride is not None]
     print_facts(
-        columns | {_PHRASES[name]: name for name in _ENCODING_NOTES},
+        columns | {_PHRASES[name]: name for name in counted},
         [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()

@@ -92,13 +92,13 @@ def recompute_samples(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(run.counts.samples, size=min(count, run.counts.samples), replace=False))
     forward = Forward(loaded.model, run.spec, token_table(run))
-    batches = [Batch(np.array([sample]), run.plan.tokens.count[[sample]]) for sample in chosen]
-    for activations in forward.run(batches):
-        sample = int(activations.batch.samples[0])
+    size = run.windows.plan.tokens.count
+    windows = [window for sample in chosen.tolist() for window in run.windows.of_sample(sample)]
+    for activations in forward.run(Batch(np.array([window]), size[[window]]) for window in windows):
+        window = int(activations.batch.samples[0])
         for kept, values in activations.arrays.items():
-            tokens = int(run.plan.tokens.count[sample])
-            dense = values if kept is HIDDEN else dense_maps(values, tokens, run.spec.causal)
-            yield from _differences(run, kept.name, sample, dense)
+            dense = values if kept is HIDDEN else dense_maps(values, int(size[window]), run.spec.causal)
+            yield from _differences(run, kept.name, window, dense)
 
 
 def _source_of(run: Run, model: str | None) -> ModelSource:
@@ -127,17 +127,19 @@ def _place_of(text: str) -> str:
     return str(resolved(place)) if place is not None and place.is_file() else parse_model(text)[1]
 
 
-def _differences(run: Run, name: str, sample: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
-    stored = run.read_sample(name, sample)
+def _differences(run: Run, name: str, window: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
+    stored, sample = run.read_window(name, window), int(run.windows.sample[window])
     for index, layer in enumerate(run.spec.variable_layers(name)):
         values = computed[index].astype(np.float64)
         off = np.abs(stored[index].astype(np.float64) - values)
         allowed = rounding_tolerance(values, run.spec.dtype, run.spec.compute_dtype)
         if not (off <= allowed).all():
             identifier = run.column("samples/sample_id")[sample]
+            number = window - int(run.windows.first[sample])
+            part = f" in window {number}" if run.windows.count[sample] > 1 else ""
             yield Problem(
                 str(run.key),
                 int(run.plan.sample_pack[sample]),
-                f"{name} of layer {layer} of sample {identifier!r} differs by up to {float(np.nanmax(off)):.3g} from "
-                "what the model gives now; extract the run again with --overwrite",
+                f"{name} of layer {layer} of sample {identifier!r}{part} differs by up to {float(np.nanmax(off)):.3g} "
+                "from what the model gives now; extract the run again with --overwrite",
             )

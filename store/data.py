@@ -1,5 +1,6 @@
 """The data of a run: its tables, its layout, and its activations pack by pack."""
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from biocache.store.label_sets import LabelPlace, find_labels
 from biocache.store.labels import Labels
 from biocache.store.packing import PackPlan
 from biocache.store.runs import StoredRun
+from biocache.store.windows import Context, Windows, context_of_words
 
 __all__ = ["RunData"]
 
@@ -40,7 +42,10 @@ class RunData(StoredRun):
             If it is missing or damaged.
         """
         if path not in self._columns:
-            self._columns[path] = read_column(self.sealed, path)
+            # Earlier releases wrote no windows.
+            lacks = path == schema.WINDOW and self.spec.stride is None and f"{path}/zarr.json" not in self.sealed.files
+            zeros = np.zeros(self.plan.tokens.length if lacks else 0, np.int32)
+            self._columns[path] = zeros if lacks else read_column(self.sealed, path)
         return self._columns[path]
 
     def token_column(self, path: str) -> NDArray[Any]:
@@ -76,7 +81,7 @@ class RunData(StoredRun):
     def _labels(self) -> dict[str, Labels]:
         return {}
 
-    @cached_property
+    @property
     def plan(self) -> PackPlan:
         """Layout of the run.
 
@@ -85,6 +90,20 @@ class RunData(StoredRun):
         IntegrityError
             If the tables that say where samples lie are missing, damaged, or do not agree.
         """
+        return self._layout[0]
+
+    @property
+    def windows(self) -> Windows:
+        """Windows of the run, each a sample or a part of a longer one; raises as `plan`."""
+        return self._layout[1]
+
+    @cached_property
+    def context(self) -> Context:
+        """The tokens by which words are read, as positions without fill; see `context_of_words`."""
+        return context_of_words(self.token_column("tokens/word"), self.windows.of_token, self.column("words/segment"))
+
+    @cached_property
+    def _layout(self) -> tuple[PackPlan, Windows]:
         counts = self.counts
         first = np.append(self.column("packs/first_sample"), counts.samples)
         plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/entry_count"), first)
@@ -93,14 +112,24 @@ class RunData(StoredRun):
             and len(first) == counts.packs + 1
             and first[0] == 0
             and bool((np.diff(first) > 0).all())
-            and np.array_equal(plan.entries.count, self.spec.entry_count(plan.tokens.count))
             and np.array_equal(self.column("samples/token_start"), plan.tokens.start)
             and np.array_equal(self.column("samples/entry_start"), plan.entries.start)
             and (plan.tokens.total, plan.entries.total) == (counts.tokens, counts.entries)
         )
-        if not sound:
-            raise IntegrityError(f"the tables of {self.group.where} do not agree on where its samples lie; {REMAKE}")
-        return plan
+        windows = self._windows(plan) if sound else None
+        if windows is not None and np.array_equal(plan.entries.count, windows.entries):
+            return plan, windows
+        raise IntegrityError(f"the tables of {self.group.where} do not agree on where its samples lie; {REMAKE}")
+
+    def _windows(self, plan: PackPlan) -> Windows | None:
+        """Return the windows of a layout; None where the tables have others."""
+        if self.spec.stride is None:
+            alike = np.array_equal(plan.entries.count, self.spec.entry_count(plan.tokens.count))
+            return Windows.whole(plan) if alike else None
+        with suppress(ValueError, IndexError):
+            number = self.column(schema.WINDOW)[plan.tokens.positions()]
+            return Windows.of(plan.tokens.count, number, plan.first_sample, self.spec.entry_count)
+        return None
 
     def chunks(self, name: str) -> Chunks:
         """Return the chunks of ``hidden`` or ``attention``, to be read one by one."""
@@ -150,16 +179,37 @@ class RunData(StoredRun):
         -------
         numpy.ndarray
             (layer, token, feature), or dense maps (layer, head, query, key); above the diagonal of a causal
-            model's map there are zeros.
+            model's map there are zeros. Of a sample of several windows the maps are blocks along the diagonal, and NaN
+            outside of them.
 
         Raises
         ------
         IntegrityError
             If its pack is not committed, or a chunk is missing or damaged.
         """
-        plan, chunks = self.plan, self.chunks(name)
+        plan, windows = self.plan, self.windows.of_sample(sample)
+        rows = self._read_rows(name, plan, sample)
+        if name != "attention":
+            return rows
+        if len(windows) == 1:
+            return dense_maps(rows, int(plan.tokens.count[sample]), self.spec.causal)
+        own = self.windows.plan
+        entry, token = (axis.dense_start[windows.start : windows.stop + 1] for axis in (own.entries, own.tokens))
+        maps = np.full((*rows.shape[:-1], token[-1] - token[0], token[-1] - token[0]), np.nan, rows.dtype)
+        for number in range(len(windows)):
+            part, of_map = (slice(*(at[number : number + 2] - at[0]).tolist()) for at in (token, entry))
+            maps[..., part, part] = dense_maps(rows[..., of_map], part.stop - part.start, self.spec.causal)
+        return maps
+
+    def read_window(self, name: str, window: int) -> NDArray[Any]:
+        """Read one window of ``hidden`` or ``attention``, by its position among all windows; see `read_sample`."""
+        plan = self.windows.plan
+        rows = self._read_rows(name, plan, window)
+        return rows if name != "attention" else dense_maps(rows, int(plan.tokens.count[window]), self.spec.causal)
+
+    def _read_rows(self, name: str, plan: PackPlan, sample: int) -> NDArray[Any]:
+        chunks = self.chunks(name)
         pack, part = int(plan.sample_pack[sample]), getattr(plan, chunks.kept.axis).part(sample)
         # Copied, so that only one pack of one layer is in memory at a time.
         blocks = (chunks.read_committed(index, pack) for index in range(len(chunks.layers)))
-        rows = np.stack([chunks.kept.part(block, part).copy() for block in blocks])
-        return rows if name != "attention" else dense_maps(rows, int(plan.tokens.count[sample]), self.spec.causal)
+        return np.stack([chunks.kept.part(block, part).copy() for block in blocks])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocache.store.schema import VIEW_TEXTS
+from biocache.store.schema import VIEW_TEXTS, WINDOW
 
 if TYPE_CHECKING:
     from biocache.store.data import RunData
@@ -46,7 +46,7 @@ def digest_encoding(columns: Iterable[NDArray[np.integer]]) -> str:
     ----------
     columns
         Tokens (sample), token ids (token), token types (token; none where the model gets none), words (sample), and
-        the word (token), -1 for special tokens.
+        the word (token), -1 for special tokens. Where a sample has several windows, the window (token) of each.
     """
     sha = hashlib.sha256()
     for column in columns:
@@ -57,13 +57,14 @@ def digest_encoding(columns: Iterable[NDArray[np.integer]]) -> str:
 
 def stored_encoding(run: "RunData") -> list[NDArray[Any]]:
     """Return the columns of `digest_encoding` as the tables of a run have them."""
-    segment = run.token_column("tokens/segment")
+    segment, window = run.token_column("tokens/segment"), run.token_column(WINDOW)
     return [
         run.column("samples/token_count"),
         run.token_column("tokens/token_id"),
         segment if run.spec.token_types else segment[:0],
         run.column("samples/word_count"),
         run.token_column("tokens/word"),
+        *([window] if window.any() else []),
     ]
 
 

@@ -234,10 +234,8 @@ def _table_faults(run: Run) -> Iterator[str]:
             yield f"{variable.path} has {len(columns[variable.path])} rows instead of {lengths[variable.dims[0]]}"
             return
     word, words, samples = columns["tokens/word"][positions], run.counts.words, run.counts.samples
-    inside = (word >= 0) & (word < words)
-    # Of several tokens of a word the last assignment stays, which is that of its first token.
-    word_start = np.full(words, -1)
-    word_start[word[inside][::-1]] = positions[inside][::-1]
+    context = run.context
+    word_start = np.where(context.start >= 0, positions[context.start], -1)
     ids = columns["samples/sample_id"]
     word_count = columns["samples/word_count"].astype(np.int64)
     checks = {
@@ -252,7 +250,7 @@ def _table_faults(run: Run) -> Iterator[str]:
         "tokens/word": bool(((word >= -1) & (word < words)).all()),
         "tokens/special": np.array_equal(word < 0, columns["tokens/special"][positions]),
         "words/token_start": np.array_equal(columns["words/token_start"], word_start),
-        "words/token_count": np.array_equal(np.bincount(word[inside], minlength=words), columns["words/token_count"]),
+        "words/token_count": np.array_equal(context.count, columns["words/token_count"]) and _is_whole(run),
     }
     yield from (f"table column {path} does not agree with the others" for path, sound in checks.items() if not sound)
     if not all(checks.values()):
@@ -261,6 +259,14 @@ def _table_faults(run: Run) -> Iterator[str]:
         yield f"the tokens in its tables are not those of its spec; {REMAKE}"
     if run.key.view in schema.WHOLE_VIEWS and digest_samples(sample_rows(run)) != run.spec.dataset_digest:
         yield f"the texts in its tables are not those of its spec; {REMAKE}"
+
+
+def _is_whole(run: Run) -> bool:
+    """Return whether a word has all its tokens in each window that has some, and these are together."""
+    word, window = run.token_column("tokens/word").astype(np.int64), run.windows.of_token
+    inside = (word >= 0) & (word < run.counts.words)
+    pairs, sizes = np.unique(window[inside] * (run.counts.words + 1) + word[inside], return_counts=True)
+    return np.array_equal(sizes, run.context.count[pairs % (run.counts.words + 1)])
 
 
 def _pack_faults(run: Run, pack: int) -> Iterator[str]:
@@ -290,9 +296,9 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
 
 
 def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iterator[str]:
-    plan = run.plan
-    samples = plan.samples_of(pack)
-    tokens = plan.tokens.count[samples.start : samples.stop]
+    plan = run.windows.plan
+    windows = plan.samples_of(pack)
+    tokens = plan.tokens.count[windows.start : windows.stop]
     # Keys of every row of every map of the pack: all tokens, or those up to the query.
     keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
     starts = np.cumsum(keys) - keys
@@ -303,7 +309,7 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
     off = (sums - 1.0 > allowed) | (sums <= 0) if run.spec.sink else np.abs(sums - 1.0) > allowed
     if off.any():
         head, row = (int(i) for i in np.argwhere(off)[0])
-        sample = samples[int(np.searchsorted(np.cumsum(tokens), row, side="right"))]
+        sample = run.windows.sample[windows[int(np.searchsorted(np.cumsum(tokens), row, side="right"))]]
         yield (
             f"{int(off.sum())} attention rows do not sum to 1, first head {head} of sample "
             f"{run.column('samples/sample_id')[sample]!r}: {float(sums[head, row]):.4f}"

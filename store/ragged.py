@@ -22,7 +22,7 @@ def reduce_segments(
         (token, feature), of any floating data type; float16 is widened before any arithmetic, and sums are rounded
         once.
     group
-        Group of every token (token), -1 for none; otherwise never decreasing.
+        Group of every token (token), -1 for none. The tokens of a group need not be together.
     group_count
         Number of groups.
     pooling
@@ -36,14 +36,15 @@ def reduce_segments(
     Raises
     ------
     ValueError
-        If the pooling is not known, the groups decrease, or there are more than `group_count`.
+        If the pooling is not known, or there are more groups than `group_count`.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling {pooling!r} is not one of {', '.join(POOLINGS)}")
     members = np.flatnonzero(group >= 0)
     owners = group[members]
-    if members.size and (np.diff(owners) < 0).any():
-        raise ValueError("the groups of the tokens decrease")
+    if (np.diff(owners) < 0).any():
+        order = np.argsort(owners, kind="stable")
+        members, owners = members[order], owners[order]
     if members.size and owners[-1] >= group_count:
         raise ValueError(f"group {owners[-1]} is not one of {group_count}")
     counts = np.bincount(owners, minlength=group_count)

@@ -12,8 +12,11 @@ from biocache.store.errors import SettingError
 from biocache.store.ragged import POOLINGS
 from biocache.store.spans import find_spans
 from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
+from biocache.store.text import shown
 from biocache.store.views import (
+    WINDOW_POOLINGS,
     attributes_of,
+    counted_once,
     described,
     encoding_of,
     hidden_dataset,
@@ -23,6 +26,10 @@ from biocache.store.views import (
     require_positive,
     sample_coordinates,
     sample_position,
+    window_coordinates,
+    window_position,
+    word_of_copies,
+    word_of_tokens,
 )
 
 __all__ = ["Run"]
@@ -59,8 +66,9 @@ class Run(RunData):
             ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
             the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
             (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special``, ``segment`` and labels. Files get float16 as
-            float32, unless an encoding says otherwise: netCDF has no float16.
+            special tokens), ``token_id``, ``token_text``, ``special``, ``segment``, ``window`` (its number in the
+            sample, whose tokens come once in each window that has them; 0 where it fits) and labels. Files get float16
+            as float32, unless an encoding says otherwise: netCDF has no float16.
 
         Raises
         ------
@@ -88,7 +96,12 @@ class Run(RunData):
         return hidden_dataset(self, "token", hidden, None, coordinates)
 
     def words(
-        self, pooling: str = "mean", *, labels: str | Sequence[str] | None = None, label_scheme: str = "type"
+        self,
+        pooling: str = "mean",
+        *,
+        windows: str = "context",
+        labels: str | Sequence[str] | None = None,
+        label_scheme: str = "type",
     ) -> xr.Dataset:
         """Return hidden states by word, each reduced over the word's tokens.
 
@@ -96,6 +109,10 @@ class Run(RunData):
         ----------
         pooling
             ``mean``, ``first`` or ``last``.
+        windows
+            Which windows of a sample that is longer than the model a word is read from: ``context``, the one in which
+            it is farthest from the nearer end of its text there, in tokens, of equal ones the first; or ``mean``, the
+            mean of what each window that has it gives.
         labels
             Name of a label set, whose coordinate is ``label``; or a list of several, each a coordinate of its own name.
             None for the corpus's own, ``gold``, where it labels words. A word has the label of its sample where a set
@@ -115,7 +132,7 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling or the label scheme is not one of these.
+            If the pooling, the windows or the label scheme is not one of these.
         RunNotFoundError
             If the run does not keep hidden states, was removed, or has no such label set.
         DataError
@@ -125,14 +142,17 @@ class Run(RunData):
         """
         if pooling not in _WORD_POOLINGS:
             raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(_WORD_POOLINGS)}")
+        if windows not in WINDOW_POOLINGS:
+            raise SettingError(f"windows {shown(windows)} of words is not one of {', '.join(WINDOW_POOLINGS)}")
         self.require("hidden")
-        word = self.token_column("tokens/word").astype(np.int64)
+        over_windows = windows == "mean" and self.spec.stride is not None
+        word = word_of_copies(self, pooling) if over_windows else word_of_tokens(self)
         kept = np.unique(word[word >= 0])
         sample = self.column("words/sample")[kept]
         # A word's rank among those that have tokens; the last entry is for tokens of no word.
         rank = np.full(self.counts.words + 1, -1)
         rank[kept] = np.arange(len(kept))
-        hidden = reduced(self, rank[word], self.plan.sample_pack[sample], pooling)
+        hidden = reduced(self, rank[word], self.plan.sample_pack[sample], "mean" if over_windows else pooling)
         coordinates: dict[str, Any] = {
             "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
             **{
@@ -141,7 +161,8 @@ class Run(RunData):
             },
             **label_coordinates(self, "word", labels, label_scheme, samples=sample, words=kept),
         }
-        dataset = hidden_dataset(self, "word", hidden, pooling, coordinates)
+        pooled = f"{pooling} window: mean" if over_windows else pooling
+        dataset = hidden_dataset(self, "word", hidden, pooled, coordinates)
         return dataset.assign_attrs(words_lost=self.counts.words - len(kept))
 
     def spans(self, labels: str = schema.GOLD, pooling: str = "mean") -> xr.Dataset:
@@ -153,7 +174,8 @@ class Run(RunData):
             Name of a label set of words: IOB2 tags spell spans; of classes, a stretch of words of one class but ``O``
             is one.
         pooling
-            ``mean``, ``first``, ``last`` or ``max`` over the tokens of all its words.
+            ``mean``, ``first``, ``last`` or ``max`` over the tokens of all its words, of each in the window in which it
+            has most context, as `words` reads it.
 
         Returns
         -------
@@ -174,7 +196,7 @@ class Run(RunData):
             raise SettingError(f"pooling {pooling!r} of spans is not one of {', '.join(POOLINGS)}")
         self.require("hidden")
         spans = find_spans(self, labels)
-        word = self.token_column("tokens/word").astype(np.int64)
+        word = word_of_tokens(self)
         owner = np.append(spans.of_words(self.counts.words), -1)[word]
         kept = np.unique(owner[owner >= 0])
         rank = np.full(len(spans) + 1, -1)
@@ -208,6 +230,11 @@ class Run(RunData):
             ``mean``, ``first``, ``last`` or ``max``.
         special_tokens
             Whether to include tokens that the tokenizer added. With them ``first`` of an encoder is its ``[CLS]``.
+
+            Of a sample of several windows each token of the text counts once: ``mean`` and ``max`` take it from the
+            window in which its word has most context, as `words` does; of special tokens they take those before the
+            text from the first window and the others from the last. ``first`` is that of the first window, ``last``
+            that of the last.
         labels, label_scheme
             As of `words`, of sets that label samples.
 
@@ -230,6 +257,8 @@ class Run(RunData):
         self.require("hidden")
         plan = self.plan
         group = np.repeat(np.arange(self.counts.samples), plan.tokens.count)
+        if self.spec.stride is not None:
+            group[~counted_once(self, pooling)] = -1
         if not special_tokens:
             group[self.token_column("tokens/special")] = -1
         hidden = reduced(self, group, plan.sample_pack, pooling)
@@ -251,6 +280,9 @@ class Run(RunData):
             ``row_size`` (sample), the entries of every sample's map; they follow each other along ``entry``. A map of T
             tokens is T x T entries, row-major (query, key), or for a causal model, whose attribute ``causal`` is 1, the
             T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along ``sample``, those of `samples`.
+            A run that was extracted with a stride has instead ``row_size`` (window), the entries of every window's map,
+            with the coordinates ``window_sample`` and ``window`` (its number in the sample) along it: a sample that
+            fits is one window, of a longer one there is a map for each.
 
         Raises
         ------
@@ -260,48 +292,60 @@ class Run(RunData):
         attributes = {"long_name": schema.ATTENTION.meaning, "units": "1", "causal": int(self.spec.causal)}
         maps = self.activations("attention")
         row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
+        unit = "sample" if self.spec.stride is None else "window"
         return xr.Dataset(
             {
                 "attention": (schema.ATTENTION.dims, maps, attributes, encoding_of(maps)),
-                "row_size": ("sample", self.plan.entries.count, row_size),
+                "row_size": (unit, self.windows.plan.entries.count, row_size),
             },
             {
                 "layer": layers_of(self, "attention"),
                 "head": ("head", np.arange(self.spec.head_count), {"long_name": "attention head, from 0"}),
                 **sample_coordinates(self, labels, label_scheme),
+                **({} if unit == "sample" else window_coordinates(self)),
             },
             attributes_of(self, "attention maps"),
         )
 
-    def attention_map(self, sample: int | str) -> xr.DataArray:
+    def attention_map(self, sample: int | str, window: int | None = None) -> xr.DataArray:
         """Read the attention maps of one sample.
 
         Parameters
         ----------
         sample
             Its position in the run, or its id.
+        window
+            Number of a window, from 0, of a sample that is longer than the model; None for all windows.
 
         Returns
         -------
         xarray.DataArray
-            float32 (layer, head, query, key), in memory; zeros above the diagonal of a causal model. Coordinates:
-            ``layer``, ``head``, ``query`` and ``key`` (positions), ``query_token`` and ``key_token`` (texts),
-            ``sample`` and ``sample_id``.
+            float32 (layer, head, query, key), in memory; zeros above the diagonal of a causal model. The maps of
+            several windows are blocks along the diagonal, in the order of the tokens of `tokens`; what no window sees
+            is NaN. Coordinates: ``layer``, ``head``, ``query`` and ``key`` (positions in the sample), ``query_token``
+            and ``key_token`` (texts), ``sample`` and ``sample_id``.
 
         Raises
         ------
         RunNotFoundError
-            If the run has no such sample or does not keep attention.
+            If the run has no such sample or window, or does not keep attention.
         IncompleteRunError, IntegrityError
             As `tokens`, but at once.
         """
         self.require("attention")
         place = sample_position(self, sample)
-        first, count = self.plan.tokens.start[place], self.plan.tokens.count[place]
+        tokens, begin = self.plan.tokens, 0
+        first, count = tokens.start[place], tokens.count[place]
+        if window is None:
+            maps = self.read_sample("attention", place)
+        else:
+            number = window_position(self, place, window)
+            own, maps = self.windows.plan.tokens, self.read_window("attention", number)
+            begin, first, count = int(own.start[number] - first), own.start[number], own.count[number]
         texts = self.column("tokens/token_text")[first : first + count]
-        index = np.arange(len(texts))
+        index = np.arange(begin, begin + len(texts))
         return xr.DataArray(
-            self.read_sample("attention", place).astype(np.float32),
+            maps.astype(np.float32),
             dims=("layer", "head", "query", "key"),
             coords={
                 "layer": layers_of(self, "attention"),

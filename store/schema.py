@@ -22,6 +22,7 @@ __all__ = [
     "VARIABLES",
     "VIEW_TEXTS",
     "WHOLE_VIEWS",
+    "WINDOW",
     "Activation",
     "Variable",
     "columns",
@@ -72,13 +73,14 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("samples", "word_start", _SAMPLE, "int64", "position of the first word along word"),
     Variable("samples", "word_count", _SAMPLE, "int32", "words of the sample, with those that lost all tokens"),
     Variable("samples", "entry_start", _SAMPLE, "int64", "position of the attention map's first entry along entry"),
-    Variable("samples", "entry_count", _SAMPLE, "int64", "entries of one head's attention map"),
+    Variable("samples", "entry_count", _SAMPLE, "int64", "entries of one head's attention map, of all windows"),
     Variable("samples", "truncated", _SAMPLE, "bool", "whether max_length cut tokens off", False),
     Variable("tokens", "token_id", _TOKEN, "int32", "id in the tokenizer's vocabulary", -1),
     Variable("tokens", "token_text", _TOKEN, "str", "the token as the tokenizer writes it", ""),
     Variable("tokens", "word", _TOKEN, "int32", "position of the token's word along word; -1: special", -1),
     Variable("tokens", "special", _TOKEN, "bool", "whether the tokenizer added the token", False),
     Variable("tokens", "segment", _TOKEN, "int8", "text the token belongs to: 0 first, 1 second", 0),
+    Variable("tokens", "window", _TOKEN, "int32", "number of the token's window in its sample; 0 where it fits", 0),
     Variable("words", "word_text", _WORD, "str", "the word as the corpus writes it", ""),
     Variable("words", "sample", _WORD, "int32", "position of the word's sample along sample"),
     Variable("words", "segment", _WORD, "int8", "text the word belongs to: 0 first, 1 second"),
@@ -155,6 +157,9 @@ ATTENTION = Activation(
     1,
 )
 ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
+
+#: Path of the column of windows.
+WINDOW = "tokens/window"
 
 #: What a row of a view of hidden states may be.
 LEVELS = ("tokens", "words", "samples")

@@ -48,7 +48,7 @@ class RunSpec:
     encoding_digest
         SHA-256 of the encoded token ids.
     max_length
-        Tokens after which a sample is cut, special tokens included.
+        Tokens after which a sample is cut, or most tokens of its windows, special tokens included.
     token_types
         Whether the model is fed the ``segment`` of a token as its token type.
     keep
@@ -74,6 +74,8 @@ class RunSpec:
         Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
     padded
         Whether samples of different lengths go through the model together, padded; else only samples of equal length.
+    stride
+        Tokens by which the windows of a longer sample overlap; None where it is cut at `max_length`.
     """
 
     key: RunKey
@@ -95,6 +97,7 @@ class RunSpec:
     without_maps: _MapLayers = ()
     sink: bool = False
     padded: bool = True
+    stride: Natural | None = None
 
     def __post_init__(self) -> None:
         ascending = all(before < after for before, after in pairwise(self.layers))
@@ -129,8 +132,12 @@ class RunSpec:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as plain JSON values, without the key, which is the group's path."""
-        return {name: value for name, value in asdict(self).items() if name != "key"}
+        """Return the spec as plain JSON values, without the key, which is the group's path.
+
+        A run without windows is the one that it was before there were any: its JSON has no stride.
+        """
+        left_out = {"key"} | ({"stride"} if self.stride is None else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod
     def from_json(cls, key: RunKey, values: Mapping[str, Any]) -> Self:
@@ -167,7 +174,7 @@ class Provenance:
     versions
         Versions of biocache, torch, transformers and tokenizers.
     notes
-        Counts: ``samples_truncated``, ``words_lost`` and the reader's repairs.
+        Counts: ``samples_truncated``, ``samples_windowed``, ``words_lost`` and the reader's repairs.
     task_head
         Class of a task head that the configuration of the weights names, such as ``BertForTokenClassification``; empty
         where it names none.

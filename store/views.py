@@ -16,7 +16,9 @@ from biocache.store.schema import GOLD, LABEL_SCHEMES
 from biocache.store.text import shown
 
 __all__ = [
+    "WINDOW_POOLINGS",
     "attributes_of",
+    "counted_once",
     "described",
     "encoding_of",
     "hidden_dataset",
@@ -26,7 +28,14 @@ __all__ = [
     "require_positive",
     "sample_coordinates",
     "sample_position",
+    "window_coordinates",
+    "window_position",
+    "word_of_copies",
+    "word_of_tokens",
 ]
+
+#: How a word that several windows have is read.
+WINDOW_POOLINGS = ("context", "mean")
 
 
 def attributes_of(run: RunData, level: str) -> dict[str, Any]:
@@ -41,6 +50,7 @@ def attributes_of(run: RunData, level: str) -> dict[str, Any]:
         "dataset_source": provenance.dataset_source,
         "dataset_digest": spec.dataset_digest,
         "max_length": spec.max_length,
+        **({} if spec.stride is None else {"stride": spec.stride}),
         "stored_dtype": spec.dtype,
         "compute_dtype": spec.compute_dtype,
         "created": provenance.created,
@@ -207,3 +217,56 @@ def sample_position(run: RunData, sample: int | str) -> int:
     if not 0 <= sample < run.counts.samples or sample != int(sample):
         raise RunNotFoundError(f"run {run.key} has no sample {sample}; it has 0 to {run.counts.samples - 1}")
     return int(sample)
+
+
+def window_position(run: RunData, sample: int, window: int) -> int:
+    """Return the position, among all windows of a run, of a window of a sample that is named by its number."""
+    windows = run.windows.of_sample(sample)
+    if not 0 <= window < len(windows) or window != int(window):
+        name = run.column("samples/sample_id")[sample]
+        raise RunNotFoundError(
+            f"sample {name!r} of run {run.key} has no window {window}; it has 0 to {len(windows) - 1}"
+        )
+    return windows.start + int(window)
+
+
+def window_coordinates(run: RunData) -> dict[str, Any]:
+    """Return the coordinates along ``window``: all windows of a run, one after another."""
+    windows = run.windows
+    number = np.arange(len(windows.sample)) - windows.first[windows.sample]
+    return {
+        "window": ("window", number, {"long_name": "number of the window in its sample"}),
+        "window_sample": ("window", windows.sample, {"long_name": "position of the window's sample along sample"}),
+    }
+
+
+def word_of_tokens(run: RunData) -> NDArray[np.int64]:
+    """Return the word of every token, -1 for special ones and those of windows in which a word has less context."""
+    word = run.token_column("tokens/word").astype(np.int64)
+    return word if run.spec.stride is None else np.where(run.context.kept, word, -1)
+
+
+def word_of_copies(run: RunData, pooling: str) -> NDArray[np.int64]:
+    """Return the word of every token whose mean over all windows is the mean over windows of a pooled word; else -1.
+
+    A window has all tokens of a word or none.
+    """
+    word = run.token_column("tokens/word").astype(np.int64)
+    if pooling == "mean":
+        return word
+    # A step in either is the border of a word in one window.
+    apart = (np.diff(word) != 0) | (np.diff(run.windows.of_token) != 0)
+    edge = np.concatenate(([True], apart) if pooling == "first" else (apart, [True]))
+    return np.where(edge, word, -1)
+
+
+def counted_once(run: RunData, pooling: str) -> NDArray[np.bool_]:
+    """Return which tokens a pooling of samples reads, special tokens included; see `Run.samples`."""
+    windows, number = run.windows, run.token_column(schema.WINDOW)
+    in_first, in_last = number == 0, number == windows.count[windows.sample[windows.of_token]] - 1
+    if pooling in {"first", "last"}:
+        return in_first if pooling == "first" else in_last
+    special = run.token_column("tokens/special").astype(bool)
+    text = np.concatenate(([0], np.cumsum(~special)))
+    before = text[1:] == text[windows.plan.tokens.dense_start[windows.of_token]]
+    return run.context.kept | (special & np.where(before, in_first, in_last))

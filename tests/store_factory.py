@@ -295,6 +295,7 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan, classes: i
         "tokens/word": on_axis(np.array(word), -1),
         "tokens/special": on_axis(special, fill=False),
         "tokens/segment": on_axis(rng.integers(0, 2, len(positions)), 0),
+        "tokens/window": on_axis(np.zeros(len(positions), np.int32), 0),
         "words/word_text": np.array([f"w{n}" for n in range(words)], dtype=object),
         "words/sample": np.repeat(np.arange(samples), word_count),
         "words/segment": _segments(spec.key.view, word_count),

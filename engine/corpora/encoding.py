@@ -1,29 +1,26 @@
 """Text to tokens with word ids, for every tokenizer family."""
 
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
+from biocache.engine.corpora.rows import Tokens, insert_separator, read_tokens
 from biocache.engine.corpora.task import Sample, Task
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
-from biocache.engine.corpora.words import Row, Way, running_rows, spaced, way_of
-from biocache.engine.models.shape import quiet_transformers
+from biocache.engine.corpora.windows import require_stride
 from biocache.store.digests import digest_encoding
 from biocache.store.errors import DataError, ModelError, SettingError
+from biocache.store.windows import context_of_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["CorpusEncoder", "Encoding", "encode"]
-
-# Samples tokenised at a time: the tokenizer's own objects take some hundred bytes a token, arrays 20.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +32,7 @@ class Encoding:
     Attributes
     ----------
     token_count
-        int32 (sample,). Tokens of a sample, special tokens included.
+        int32 (sample,). Tokens of a sample, special tokens included; of several windows the tokens of each.
     truncated
         bool (sample,). True where tokens were cut to fit `max_length`.
     word_count
@@ -51,13 +48,15 @@ class Encoding:
         closes, or of the first text where it opens one.
     word
         int32 (token,). Row of the word a token is part of; -1 for special tokens.
+    window
+        int32 (token,). Number of its window in its sample; 0 where that fits `max_length`.
     word_text
         object (word,).
     word_segment
         int8 (word,). Position of the word's text in the view.
     word_token_start
-        int64 (word,). Position of the first token of a word. Never decreases; for a word without tokens, a
-        position in its sample.
+        int64 (word,). Position of the first token of a word, of several windows in that of `context_of_words`; for a
+        word without tokens, a position in its sample. Never decreases where samples have one window.
     word_token_count
         int32 (word,). Tokens of a word; 0 where all were cut or the tokenizer's normaliser left nothing.
     """
@@ -70,6 +69,7 @@ class Encoding:
     token_text: NDArray[np.object_]
     segment: NDArray[np.int8]
     word: NDArray[np.int32]
+    window: NDArray[np.int32]
     word_text: NDArray[np.object_]
     word_segment: NDArray[np.int8]
     word_token_start: NDArray[np.int64]
@@ -82,36 +82,32 @@ class Encoding:
 
     @property
     def notes(self) -> dict[str, int]:
-        """Counts of ``samples_truncated``, which lost tokens to `max_length`, and ``words_lost``, without any token."""
+        """Counts of ``samples_truncated``, which lost tokens to `max_length`, and ``words_lost``, without any token.
+
+        Where samples have several windows also ``samples_windowed``, their number.
+        """
+        # Each of them has one second window, whose number begins once.
+        windowed = int(np.count_nonzero((self.window[1:] == 1) & (self.window[:-1] == 0)))
         return {
             "samples_truncated": int(np.count_nonzero(self.truncated)),
+            **({"samples_windowed": windowed} if windowed else {}),
             "words_lost": int(np.count_nonzero(self.word_token_count == 0)),
         }
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of what the model reads and of the word of every token."""
         types = np.zeros(0, np.int8) if self.token_type is None else self.token_type
-        return digest_encoding((self.token_count, self.token_id, types, self.word_count, self.word))
-
-
-@dataclass(frozen=True, eq=False)
-class _Tokens:
-    """Tokens of some samples; `text` and `word` (counted from the start of its text) are -1 for specials."""
-
-    count: NDArray[np.int32]
-    truncated: NDArray[np.bool_]
-    id: NDArray[np.int32]
-    type: NDArray[np.int8]
-    text: NDArray[np.int8]
-    word: NDArray[np.int32]
-
-
-# The samples of a chunk: for each, the words of its one or two texts.
-_Texts = list[list[list[str]]]
+        columns = (self.token_count, self.token_id, types, self.word_count, self.word)
+        return digest_encoding((*columns, self.window) if self.window.any() else columns)
 
 
 def encode(
-    tokenizer: "PreTrainedTokenizerBase", samples: Sequence[Sample], task: Task, view: str, max_length: int
+    tokenizer: "PreTrainedTokenizerBase",
+    samples: Sequence[Sample],
+    task: Task,
+    view: str,
+    max_length: int,
+    stride: int | None = None,
 ) -> Encoding:
     """Encode one view of some samples, keeping track of the word every token came from.
 
@@ -134,6 +130,9 @@ def encode(
     max_length
         Most tokens a sample may have, special tokens included; what is beyond is cut from the right, for
         pairs from the longer text first.
+    stride
+        Tokens by which the windows overlap into which longer samples are cut instead, at the borders of words; see
+        `biocache.engine.corpora.windows.windows_of`. None to cut them from the right.
 
     Returns
     -------
@@ -143,9 +142,9 @@ def encode(
     Raises
     ------
     SettingError
-        If the task has no such view, or `max_length` leaves no room beside the special tokens.
+        If the task has no such view, or `max_length` leaves no room beside the special tokens or for the stride.
     DataError
-        If a sample has no tokens but special ones.
+        If a sample has no tokens but special ones, or is a pair of which neither text leaves room for windows.
     ModelError
         If two texts need a separator and the tokenizer has none, or a token is of two words.
     """
@@ -163,14 +162,11 @@ def encode(
             f"{least - 1} special tokens are added; give {least} or more"
         )
 
-    # One chunk at least: without samples the columns are empty.
-    chunks = (samples[start : start + _CHUNK] for start in range(0, max(1, len(samples)), _CHUNK))
-    texts = ([[list(sample.texts[i]) for i in positions] for sample in chunk] for chunk in chunks)
-    read = _encode_fast if tokenizer.is_fast else _encode_slow
-    parts = [_columns_of(rows, limit) for rows in read(tokenizer, texts, limit)]
-    tokens = _Tokens(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Tokens)))
+    if stride is not None:
+        require_stride(stride, max_length, limit - overhead, view)
+    tokens = read_tokens(tokenizer, samples, positions, limit, stride, view)
     if separator is not None:
-        tokens = _insert_separator(tokens, separator)
+        tokens = insert_separator(tokens, separator)
     _refuse_empty(tokens, samples, view, tokenizer)
     return _assemble(tokenizer, tokens, samples, positions)
 
@@ -187,136 +183,56 @@ def _separator(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     )
 
 
-def _encode_fast(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
-    backend = tokenizer.backend_tokenizer
-    way = way_of(tokenizer)
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    # Otherwise truncation and padding saved in a tokenizer.json would apply silently.
-    backend.no_padding()
-    backend.enable_truncation(limit, stride=0, strategy="longest_first", direction="right")
-    try:
-        for chunk in chunks:
-            if way is Way.RUNNING:
-                yield list(running_rows(tokenizer, chunk))
-                continue
-            given = [[spaced(words) for words in texts] for texts in chunk] if way is Way.SPACED else chunk
-            inputs = [tuple(texts) if len(texts) > 1 else texts[0] for texts in given]
-            yield backend.encode_batch(inputs, is_pretokenized=True)
-    finally:
-        backend.no_truncation()
-
-
-def _encode_slow(tokenizer: "PreTrainedTokenizerBase", chunks: Iterator[_Texts], limit: int) -> Iterator[Sequence[Any]]:
-    ids = cache(lambda word: tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)))
-    given = spaced if way_of(tokenizer) is Way.SPACED else list[str]
-    for chunk in chunks:
-        # It warns of every pair that it cuts.
-        with quiet_transformers():
-            placed = (
-                [[(token, place) for place, word in enumerate(given(text)) for token in ids(word)] for text in texts]
-                for texts in chunk
-            )
-            rows = [_build_row(tokenizer, texts, limit) for texts in placed]
-        yield rows
-
-
-def _build_row(tokenizer: Any, texts: list[list[tuple[int, int]]], limit: int) -> Row:
-    """Cut texts of (token id, word of the text) to the limit and put the special tokens around them."""
-    excess = sum(map(len, texts)) + tokenizer.num_special_tokens_to_add(pair=len(texts) > 1) - limit
-    kept = tokenizer.truncate_sequences(*texts, num_tokens_to_remove=excess)[: len(texts)]
-    ids = [[token for token, _ in text] for text in kept]
-    row = tokenizer.build_inputs_with_special_tokens(*ids)
-    special = tokenizer.get_special_tokens_mask(*ids)
-    owners = [(number, place) for number, text in enumerate(kept) for _, place in text]
-    if len(special) != len(row) or special.count(0) != len(owners):
-        raise ModelError(
-            f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) does not say which of its "
-            "tokens are special: use a checkpoint that has a tokenizer.json"
-        )
-    following = iter(owners)
-    placed = [(None, None) if each else next(following) for each in special]
-    return Row(
-        ids=row,
-        type_ids=tokenizer.create_token_type_ids_from_sequences(*ids),
-        sequence_ids=[text for text, _ in placed],
-        word_ids=[word for _, word in placed],
-        overflowing=[None] * max(0, excess),
-    )
-
-
-def _columns_of(encoded: Sequence[Any], limit: int) -> _Tokens:
-    count = np.array([len(one) for one in encoded], np.int32)
-    size = int(count.sum())
-
-    def column(name: str, dtype: type[np.generic]) -> NDArray[Any]:
-        values = itertools.chain.from_iterable(getattr(one, name) for one in encoded)
-        return np.fromiter((-1 if value is None else value for value in values), dtype, size)
-
-    return _Tokens(
-        count=count,
-        # Only a sample of `limit` tokens can be truncated; reading the overflow is slow.
-        truncated=np.array([len(one) == limit and len(one.overflowing) > 0 for one in encoded], np.bool_),
-        id=column("ids", np.int32),
-        type=column("type_ids", np.int8),
-        text=column("sequence_ids", np.int8),
-        word=column("word_ids", np.int32),
-    )
-
-
-def _insert_separator(tokens: _Tokens, separator: int) -> _Tokens:
-    start = np.cumsum(tokens.count) - tokens.count
-    sample = np.repeat(np.arange(tokens.count.size), tokens.count)
-    place = start + np.bincount(sample[tokens.text == 0], minlength=tokens.count.size)
-    return _Tokens(
-        count=tokens.count + np.int32(1),
-        truncated=tokens.truncated,
-        id=np.insert(tokens.id, place, separator),
-        type=np.insert(tokens.type, place, 0),
-        text=np.insert(tokens.text, place, -1),
-        word=np.insert(tokens.word, place, -1),
-    )
-
-
 def _assemble(
-    tokenizer: "PreTrainedTokenizerBase", tokens: _Tokens, samples: Sequence[Sample], positions: tuple[int, ...]
+    tokenizer: "PreTrainedTokenizerBase", tokens: Tokens, samples: Sequence[Sample], positions: tuple[int, ...]
 ) -> Encoding:
     lengths = np.array([[len(s.texts[i]) for i in positions] for s in samples], np.int64)
     lengths = lengths.reshape(len(samples), len(positions))
     word_count = lengths.sum(axis=1)
     # Row of the first word of every (sample, text).
     first_word = (np.cumsum(lengths) - lengths.ravel()).reshape(lengths.shape)
-    sample = np.repeat(np.arange(len(samples)), tokens.count)
-    word = np.where(tokens.word < 0, -1, first_word[sample, tokens.text] + tokens.word).astype(np.int32)
+    rows = tokens.sample
+    row = np.repeat(np.arange(len(rows)), tokens.count)
+    word = np.where(tokens.word < 0, -1, first_word[rows[row], tokens.text] + tokens.word).astype(np.int32)
+    first_row = np.searchsorted(rows, np.arange(len(samples)))
+    token_count = np.bincount(rows, tokens.count, len(samples)).astype(np.int32)
     word_text = np.array([w for s in samples for i in positions for w in s.texts[i]], dtype=np.object_)
-    word_token_start, word_token_count = _tokens_of_words(word, word_count, tokens.count)
+    word_segment = np.repeat(np.tile(np.arange(len(positions), dtype=np.int8), len(samples)), lengths.ravel())
+    if len(rows) == len(samples):
+        word_token_start, word_token_count = _tokens_of_words(word, word_count, token_count)
+    else:
+        context = context_of_words(word, row, word_segment)
+        first_token = np.repeat(np.cumsum(token_count) - token_count, word_count)
+        word_token_start = np.where(context.count > 0, context.start, first_token)
+        word_token_count = context.count.astype(np.int32)
     distinct, inverse = np.unique(tokens.id, return_inverse=True)
     texts = np.array(tokenizer.convert_ids_to_tokens(distinct.tolist()), dtype=np.object_)
     takes_types = "token_type_ids" in tokenizer.model_input_names
-    word_segment = np.tile(np.arange(len(positions), dtype=np.int8), len(samples))
     return Encoding(
-        token_count=tokens.count,
-        truncated=tokens.truncated,
+        token_count=token_count,
+        truncated=np.bincount(rows, tokens.truncated, len(samples)) > 0,
         word_count=word_count.astype(np.int32),
         token_id=tokens.id,
         token_type=tokens.type if takes_types else None,
         token_text=texts[inverse],
-        segment=_segments(tokens, sample, takes_types and len(positions) > 1),
+        segment=_segments(tokens, row, takes_types and len(positions) > 1),
         word=word,
+        window=(np.arange(len(rows)) - first_row[rows])[row].astype(np.int32),
         word_text=word_text,
-        word_segment=np.repeat(word_segment, lengths.ravel()),
+        word_segment=word_segment,
         word_token_start=word_token_start,
         word_token_count=word_token_count,
     )
 
 
-def _segments(tokens: _Tokens, sample: NDArray[np.int64], takes_types: bool) -> NDArray[np.int8]:
+def _segments(tokens: Tokens, row: NDArray[np.int64], takes_types: bool) -> NDArray[np.int8]:
     known = tokens.text >= 0
     if takes_types and np.array_equal(tokens.type[known], tokens.text[known]):
         return (tokens.type > 0).astype(np.int8)
-    # Tokens of the second text before each position; those before the sample are subtracted.
+    # Tokens of the second text before each position; those before the row are subtracted.
     second = np.concatenate([[0], np.cumsum(tokens.text == 1)])
     start = np.cumsum(tokens.count) - tokens.count
-    segment: NDArray[np.int8] = (second[1:] > second[start][sample]).astype(np.int8)
+    segment: NDArray[np.int8] = (second[1:] > second[start][row]).astype(np.int8)
     return segment
 
 
@@ -331,8 +247,8 @@ def _tokens_of_words(
     return np.minimum(np.append(place, word.size)[left], last), (right - left).astype(np.int32)
 
 
-def _refuse_empty(tokens: _Tokens, samples: Sequence[Sample], view: str, tokenizer: "PreTrainedTokenizerBase") -> None:
-    sample = np.repeat(np.arange(len(samples)), tokens.count)
+def _refuse_empty(tokens: Tokens, samples: Sequence[Sample], view: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+    sample = np.repeat(tokens.sample, tokens.count)
     content = np.bincount(sample[tokens.word >= 0], minlength=len(samples))
     empty = np.flatnonzero(content == 0)
     if empty.size:
@@ -357,14 +273,15 @@ class CorpusEncoder:
         self.digest = cache(corpus.digest)
         #: Return the tokenizer in a folder or hub id, and its digest.
         self.tokenizer = cache(_tokenizer)
-        self._encodings: dict[tuple[str, str, str, int], Encoding] = {}
+        self._encodings: dict[tuple[str, str, str, int, int | None], Encoding] = {}
 
-    def encode(self, tokenizer: str, view: str, split: str, max_length: int) -> Encoding:
-        """Return the encoding of a view of a split, with the tokenizer in a folder or hub id."""
+    def encode(self, tokenizer: str, view: str, split: str, max_length: int, stride: int | None = None) -> Encoding:
+        """Return the encoding of a view of a split, with the tokenizer in a folder or hub id; see `encode`."""
         loaded, digest = self.tokenizer(tokenizer)
-        key = (digest, view, split, max_length)
+        key = (digest, view, split, max_length, stride)
         if key not in self._encodings:
-            self._encodings[key] = encode(loaded, self.corpus.splits[split], self.corpus.task, view, max_length)
+            samples = self.corpus.splits[split]
+            self._encodings[key] = encode(loaded, samples, self.corpus.task, view, max_length, stride)
         return self._encodings[key]
 
 

@@ -18,7 +18,7 @@ class Batch:
     Attributes
     ----------
     samples
-        Positions in the run, longest first, int64 (sample).
+        Positions in the run, longest first, int64 (sample). A window of a longer sample counts as one here.
     lengths
         Tokens of each, int64 (sample).
     """

@@ -30,7 +30,7 @@ AHEAD = 2
 
 @dataclass(frozen=True, eq=False)
 class TokenTable:
-    """Model inputs of all samples of a run.
+    """Model inputs of all samples of a run; a window of a longer sample counts as one here.
 
     Attributes
     ----------

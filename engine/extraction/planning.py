@@ -26,6 +26,7 @@ from biocache.store.labels import LabelSet
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
 from biocache.store.schema import ATTENTION
 from biocache.store.spec import RunSpec
+from biocache.store.windows import Windows
 
 __all__ = ["ExtractionPlan", "ModelPlan", "RunPlan", "plan_again", "plan_extraction"]
 
@@ -40,6 +41,8 @@ class RunPlan:
         Its spec; the model's digest is empty until the weights are loaded.
     layout
         Where its samples lie.
+    windows
+        Its windows, each a sample or a part of a longer one.
     columns
         The tables by variable path.
     notes
@@ -48,6 +51,7 @@ class RunPlan:
 
     spec: RunSpec
     layout: PackPlan
+    windows: Windows
     columns: dict[str, NDArray[Any]]
     notes: dict[str, int]
 
@@ -92,11 +96,12 @@ class ModelPlan:
         return tuple(f"model {self.source.name} {remark}" for remark in (*self.source.remarks, *self.shape.remarks))
 
     def trial_samples(self) -> list[TrialSample]:
-        """Return the longest, a middle and the shortest sample of all runs, to try the model on."""
+        """Return the longest, a middle and the shortest window of all runs, to try the model on."""
         found = [
             (size, run, start)
             for run in self.runs
-            for size, start in zip(run.layout.tokens.count.tolist(), run.layout.tokens.start.tolist(), strict=True)
+            for tokens in [run.windows.plan.tokens]
+            for size, start in zip(tokens.count.tolist(), tokens.start.tolist(), strict=True)
         ]
         found.sort(key=lambda one: -one[0])
         chosen = {found[place][0]: found[place] for place in (0, len(found) // 2, len(found) - 1)}
@@ -235,7 +240,7 @@ def _plan_model(
             f"{','.join(request.all_views)} and split {','.join(request.splits or ())}; add hidden to --keep, or the "
             "split to --attention-split"
         )
-    budget = choose_budget([(run.layout, run.sizes) for run in runs], shape, device, request)
+    budget = choose_budget([(run.windows.plan, run.sizes) for run in runs], shape, device, request)
     return ModelPlan(source, shape, runs, budget)
 
 
@@ -292,7 +297,7 @@ def _plan_runs(
             keep = _kept(request, view, split, layers, shape)
             if not keep:
                 continue
-            encoding = encoder.encode(source.tokenizer, view, split, max_length)
+            encoding = encoder.encode(source.tokenizer, view, split, max_length, request.stride)
             require_vocabulary(source, shape, encoding.token_id)
             spec = RunSpec(
                 key=RunKey(
@@ -313,12 +318,23 @@ def _plan_runs(
                 dtype=request.dtype,
                 compute_dtype=request.compute_dtype,
                 attention_implementation="eager",
+                stride=request.stride,
                 **shape.of_run(maps=ATTENTION.name in keep),
             )
-            lengths = encoding.token_count.astype(np.int64)
-            layout = plan_packs(lengths, spec.entry_count(lengths), capacity)
+            layout, windows = _lay_out(encoding, spec, capacity)
             notes = encoding.notes | dict(corpus.notes.get(split, {}))
-            yield RunPlan(spec, layout, _columns(corpus, split, encoding, layout), notes)
+            yield RunPlan(spec, layout, windows, _columns(corpus, split, encoding, layout), notes)
+
+
+def _lay_out(encoding: Encoding, spec: RunSpec, capacity: int) -> tuple[PackPlan, Windows]:
+    """Lay out the samples in packs, and their windows in the same."""
+    lengths = encoding.token_count.astype(np.int64)
+    # First as if there were one pack: a sample has the map entries of its windows.
+    windows = Windows.of(lengths, encoding.window, np.array([0, len(lengths)]), spec.entry_count)
+    layout = plan_packs(lengths, windows.entries, capacity)
+    if len(windows.sample) == len(lengths):
+        return layout, Windows.whole(layout)
+    return layout, Windows.of(lengths, encoding.window, layout.first_sample, spec.entry_count)
 
 
 def _feeds_segments(encoding: Encoding, source: ModelSource, shape: ModelShape) -> bool:
@@ -363,6 +379,7 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "tokens/word": on_axis(encoding.word, -1),
         "tokens/special": on_axis(encoding.special, fill=False),
         "tokens/segment": on_axis(encoding.segment, 0),
+        "tokens/window": on_axis(encoding.window, 0),
         "words/word_text": encoding.word_text,
         "words/sample": np.repeat(np.arange(len(samples), dtype=np.int32), words),
         "words/segment": encoding.word_segment,

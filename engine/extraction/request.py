@@ -91,6 +91,8 @@ class ExtractionRequest(CorpusRequest):
         Device name of torch; None for CUDA where there is one, else the CPU.
     max_length
         Tokens after which a sample is cut; None for 512 or what the model can read, if that is less.
+    stride
+        Tokens by which the windows overlap into which a longer sample is cut instead; None to lose what is beyond.
     limit
         Leading samples of each split to extract; None for all.
     batch_tokens
@@ -141,6 +143,13 @@ class ExtractionRequest(CorpusRequest):
         form="ranges",
         help="Layers to keep, such as 0,6,12 or 0-12; 0 is the embedding output.",
         unset="all",
+    )
+    stride: int | None = option(
+        None,
+        low=0,
+        help="Cut samples over the max length into windows that overlap by these tokens, or a word more (stride of "
+        "Hugging Face's return_overflowing_tokens), instead of losing their ends. Fine-tuning cuts them all the same.",
+        unset="cut them off",
     )
     attention_splits: tuple[str, ...] = option(
         ("test",), flag="--attention-split", choices=SPLITS, empty=True, help="Splits whose attention is kept."

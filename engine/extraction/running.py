@@ -88,7 +88,7 @@ class RunReport:
 
 def token_table(run: Run) -> TokenTable:
     """Read the model inputs from the run's own tables."""
-    counts = run.plan.tokens.count
+    counts = run.windows.plan.tokens.count
     return TokenTable(
         run.token_column("tokens/token_id"),
         run.token_column("tokens/segment"),
@@ -259,8 +259,9 @@ class _Filler:
         """
         if pending.isdisjoint(window):
             return
-        packs = self.run.plan.sample_pack
-        for batch in plan_batches(self.run.plan, window, self._budget.batch_tokens, padded=self.run.spec.padded):
+        plan = self.run.windows.plan
+        packs = plan.sample_pack
+        for batch in plan_batches(plan, window, self._budget.batch_tokens, padded=self.run.spec.padded):
             if not pending.isdisjoint(packs[batch.samples].tolist()):
                 yield batch
 
@@ -268,7 +269,7 @@ class _Filler:
         return self._free.pop() if self._free else PackBuffer.empty(self.run.spec, self.run.plan)
 
     def _take(self, activations: Activations, filling: _Filling) -> None:
-        place(activations, self.run.plan, filling.buffers, self.placers)
+        place(activations, self.run.windows.plan, filling.buffers, self.placers)
         filling.left -= 1
         self._tokens_computed += int(activations.batch.lengths.sum())
         self._tokens_padded += activations.batch.padded_tokens

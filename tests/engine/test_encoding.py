@@ -232,7 +232,7 @@ def test_saved_truncation_and_padding_do_not_leak(tokenizers, checkpoints, sampl
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chunks_do_not_show(tokenizers, samples, family, monkeypatch):
     whole = encode(tokenizers[family], samples["nli"], TASKS["nli"], "pair", 30)
-    monkeypatch.setattr("biocache.engine.corpora.encoding._CHUNK", 7)
+    monkeypatch.setattr("biocache.engine.corpora.rows._CHUNK", 7)
     parts = encode(tokenizers[family], samples["nli"], TASKS["nli"], "pair", 30)
     assert parts.digest() == whole.digest()
     assert parts.truncated.tolist() == whole.truncated.tolist()

@@ -22,6 +22,7 @@ _DATA = {
     "limit": "extract both with the same --limit",
     "dataset_digest": "extract both from the same data",
     "max_length": "extract both with the same --max-length",
+    "stride": "extract both with the same --stride, or both without",
 }
 _SHAPE = ("attention_layers", "head_count")
 

@@ -21,6 +21,7 @@ _SPACE = (
     "model_digest",
     "tokenizer_digest",
     "max_length",
+    "stride",
     "token_types",
     "layers",
     "feature_size",
