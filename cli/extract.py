@@ -140,9 +140,9 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         return
     columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
     # Windows are counted where some are asked for.
-    counted = [name for name in _ENCODING_NOTES if name != "samples_windowed" or plan.request.stride is not None]
+    kinds = [name for name in _ENCODING_NOTES if name != "samples_windowed" or plan.request.stride is not None]
     print_facts(
-        columns | {_PHRASES[name]: name for name in counted},
+        columns | {_PHRASES[name]: name for name in kinds},
         [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()

@@ -263,10 +263,12 @@ def word_of_copies(run: RunData, pooling: str) -> NDArray[np.int64]:
 def counted_once(run: RunData, pooling: str) -> NDArray[np.bool_]:
     """Return which tokens a pooling of samples reads, special tokens included; see `Run.samples`."""
     windows, number = run.windows, run.token_column(schema.WINDOW)
-    in_first, in_last = number == 0, number == windows.count[windows.sample[windows.of_token]] - 1
+    in_first: NDArray[np.bool_] = number == 0
+    in_last: NDArray[np.bool_] = number == windows.count[windows.sample[windows.of_token]] - 1
     if pooling in {"first", "last"}:
         return in_first if pooling == "first" else in_last
     special = run.token_column("tokens/special").astype(bool)
     text = np.concatenate(([0], np.cumsum(~special)))
     before = text[1:] == text[windows.plan.tokens.dense_start[windows.of_token]]
-    return run.context.kept | (special & np.where(before, in_first, in_last))
+    once: NDArray[np.bool_] = run.context.kept | (special & np.where(before, in_first, in_last))
+    return once

@@ -89,7 +89,7 @@ def read_tokens(
     tokens = replace(tokens, sample=np.arange(len(samples)))
     if stride is None or not tokens.truncated.any():
         return tokens
-    long = [samples[place] for place in np.flatnonzero(tokens.truncated)]
+    long = [samples[place] for place in np.flatnonzero(tokens.truncated).tolist()]
     whole = itertools.chain.from_iterable(_read(tokenizer, long, positions, None))
     cut = [windows_of(row, limit, stride, one.id, view) for row, one in zip(whole, long, strict=True)]
     return _with_windows(tokens, cut)

@@ -15,7 +15,7 @@ from biocache.engine.analyses.attention.alignment import align
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
 from biocache.store.chunks import dense_maps
-from biocache.store.errors import BiocacheError, RunNotFoundError
+from biocache.store.errors import BiocacheError, DataError, RunNotFoundError
 from biocache.store.labels import Labels
 
 __all__ = ["LEVELS", "ShownSample", "choose_samples", "find_shown", "read_maps"]
@@ -99,12 +99,25 @@ def choose_samples(run: Run, count: int) -> list[ShownSample]:
         The run.
     count
         Maximum number of samples.
+
+    Returns
+    -------
+    list of ShownSample
+        None that has several windows, since no map is of all its words.
+
+    Raises
+    ------
+    DataError
+        If all have several.
     """
     kept = run.column("words/token_count") > 0
     size = np.bincount(run.column("words/sample")[kept], minlength=run.counts.samples)
-    places = np.flatnonzero((size > 1) & (size <= _MAX_WORDS))
+    whole = np.flatnonzero(run.windows.count == 1)
+    if not whole.size:
+        raise DataError("each of its samples has several windows, and no map is of all words of one")
+    places = whole[(size[whole] > 1) & (size[whole] <= _MAX_WORDS)]
     if not places.size:
-        places = np.argsort(size, kind="stable")[:count]
+        places = whole[np.argsort(size[whole], kind="stable")[:count]]
     packs = run.plan.sample_pack[places]
     last = np.sort(packs)[min(count, len(places)) - 1]
     places = places[packs <= last]
@@ -158,9 +171,9 @@ def read_maps(run: Run, samples: Sequence[ShownSample]) -> list[NDArray[np.uint8
     IntegrityError
         If a chunk is missing or damaged.
     """
-    side = align(run, run, "word", exclude_special=False).first
+    side, window = align(run, run, "word", exclude_special=False).first, run.windows.first
     plan, chunks = run.plan, run.chunks("attention")
-    groups = [side.part(slice(shown.position, shown.position + 1)).group for shown in samples]
+    groups = [side.part(slice(*window[[at.position, at.position + 1]].tolist())).group for at in samples]
     maps: list[list[NDArray[np.uint8]]] = [[] for _ in samples]
     for index in range(len(run.spec.attention_layers)):
         # The samples are in the order of the packs: one pack of one layer is in memory at a time.

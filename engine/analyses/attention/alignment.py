@@ -19,14 +19,16 @@ __all__ = ["Alignment", "Side", "align"]
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The tokens of one run, sample after sample.
+    """The tokens of one run, map after map.
 
     Attributes
     ----------
     count
-        Tokens of every sample, int64 (sample).
+        Tokens of every map, int64 (map).
+    entry
+        First entry of every map in the chunk of its pack, int64 (map).
     group
-        Group of every token within its sample, -1 where it is left out, int32 (token).
+        Group of every token within its map, -1 where it is left out, int32 (token).
     special
         Whether a token is at a special position, bool (token).
     causal
@@ -34,31 +36,27 @@ class Side:
     """
 
     count: NDArray[np.int64]
+    entry: NDArray[np.int64]
     group: NDArray[np.int32]
     special: NDArray[np.bool_]
     causal: bool
 
     @cached_property
     def start(self) -> NDArray[np.int64]:
-        """First token of every sample, int64 (sample)."""
+        """First token of every map, int64 (map)."""
         return np.cumsum(self.count) - self.count
 
-    def part(self, samples: slice) -> "Side":
-        """Return the tokens of consecutive samples."""
-        begin = int(self.start[samples.start])
-        tokens = slice(begin, begin + int(self.count[samples].sum()))
+    def part(self, maps: slice) -> "Side":
+        """Return the tokens of consecutive maps."""
+        begin = int(self.start[maps.start])
+        tokens = slice(begin, begin + int(self.count[maps].sum()))
         # Copied, so that a task sent to a worker does not carry the whole run.
-        return Side(self.count[samples].copy(), self.group[tokens].copy(), self.special[tokens].copy(), self.causal)
+        columns = (self.count[maps], self.entry[maps], self.group[tokens], self.special[tokens])
+        return Side(*(column.copy() for column in columns), self.causal)
 
-    @property
-    def entries(self) -> NDArray[np.int64]:
-        """Stored entries of the map of every sample, int64 (sample)."""
-        return _map_entries(self.count, self.causal)
-
-    def tokens(self, pair_start: int) -> Tokens:
-        """Return the tokens as kernels take them, where the maps are stored one after another from an entry on."""
-        start = pair_start + np.cumsum(self.entries) - self.entries
-        return Tokens(start, self.start, self.count, self.group, self.special, self.causal)
+    def tokens(self) -> Tokens:
+        """Return the tokens as kernels take them."""
+        return Tokens(self.entry, self.start, self.count, self.group, self.special, self.causal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +69,18 @@ class Alignment:
         ``token`` or ``word``.
     first, second
         The tokens of either run.
+    sample
+        Sample of every map, never decreasing, int64 (map).
     size
-        Groups of every sample, int64 (sample).
+        Groups of every map, int64 (map).
     position
-        Position of each group in its sample, in tokens or words, float32 (group).
+        Position of each group, in tokens of its map or words of its sample, float32 (group).
     """
 
     level: str
     first: Side
     second: Side
+    sample: NDArray[np.int64]
     size: NDArray[np.int64]
     position: NDArray[np.float32]
 
@@ -96,23 +97,28 @@ class Alignment:
 
     @cached_property
     def start(self) -> NDArray[np.int64]:
-        """First group of every sample, int64 (sample)."""
+        """First group of every map, int64 (map)."""
         return np.cumsum(self.size) - self.size
 
-    def part(self, samples: slice) -> "Alignment":
-        """Return the alignment of consecutive samples."""
-        begin = int(self.start[samples.start])
-        groups = slice(begin, begin + int(self.size[samples].sum()))
+    def part(self, maps: slice) -> "Alignment":
+        """Return the alignment of consecutive maps."""
+        begin = int(self.start[maps.start])
+        groups = slice(begin, begin + int(self.size[maps].sum()))
         return Alignment(
             self.level,
-            self.first.part(samples),
-            self.second.part(samples),
-            self.size[samples].copy(),
+            self.first.part(maps),
+            self.second.part(maps),
+            self.sample[maps].copy(),
+            self.size[maps].copy(),
             self.position[groups].copy(),
         )
 
+    def of_samples(self, samples: slice) -> "Alignment":
+        """Return the alignment of consecutive samples, each with all its maps."""
+        return self.part(slice(*np.searchsorted(self.sample, (samples.start, samples.stop)).tolist()))
+
     def layout(self) -> Layout:
-        """Return where the prepared maps of the samples lie."""
+        """Return where the prepared maps lie."""
         entries = _map_entries(self.size, self.triangular)
         return Layout(self.size, self.start, np.cumsum(entries) - entries, self.position, self.triangular)
 
@@ -133,7 +139,7 @@ def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alig
 
 
 def _map_entries(size: NDArray[np.int64], triangular: bool) -> NDArray[np.int64]:
-    """Return the entries of maps (sample) of some sizes, whole or triangular."""
+    """Return the entries of maps (map) of some sizes, whole or triangular."""
     entries: NDArray[np.int64] = size * (size + 1) // 2 if triangular else size**2
     return entries
 
@@ -142,52 +148,113 @@ def _positions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _special(run: Run) -> NDArray[np.bool_]:
-    special = run.token_column("tokens/special").astype(bool)
-    return special | (_positions(run.plan.tokens.count) == 0) if run.spec.causal else special
+@dataclass(frozen=True, eq=False)
+class _Maps:
+    """Some maps of a run, one after another.
 
+    Attributes
+    ----------
+    count, entry
+        As of `Side`.
+    word, special
+        Word of every token, -1 for none, and whether it is at a special position (token).
+    """
 
-def _ranks(kept: NDArray[np.bool_], counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the rank of each kept member within its sample, else -1 (member), and the kept members (sample)."""
-    samples = np.repeat(np.arange(len(counts)), counts)
-    size = np.bincount(samples[kept], minlength=len(counts))
-    ranks = np.full(len(kept), -1, np.int32)
-    ranks[kept] = _positions(size)
-    return ranks, size
+    count: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    word: NDArray[np.int64]
+    special: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, run: Run, windows: NDArray[np.int64]) -> "_Maps":
+        """Return the maps of some windows, which may repeat, by position among all."""
+        tokens, entries = run.windows.plan.tokens, run.windows.plan.entries
+        count = tokens.count[windows]
+        place = np.repeat(tokens.dense_start[windows] - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        special = run.token_column("tokens/special").astype(bool)[place]
+        if run.spec.causal:
+            special |= _positions(count) == 0
+        word = run.token_column("tokens/word").astype(np.int64)[place]
+        return cls(count, entries.start[windows] % entries.chunk, word, special)
+
+    @property
+    def first_word(self) -> NDArray[np.int64]:
+        """Word of the first token of every map, -1 for none, int64 (map)."""
+        return self.word[np.cumsum(self.count) - self.count]
+
+    def keys(self, words: int) -> NDArray[np.int64]:
+        """Return a number of every token that stands for its map and word, -1 for no word, int64 (token)."""
+        maps = np.repeat(np.arange(len(self.count)), self.count)
+        return np.where(self.word < 0, -1, maps * words + self.word)
+
+    def side(self, group: NDArray[np.integer], run: Run) -> Side:
+        """Return the tokens in some groups."""
+        return Side(self.count, self.entry, group.astype(np.int32), self.special, run.spec.causal)
 
 
 def _by_token(first: Run, second: Run, exclude_special: bool) -> Alignment:
-    special, other_special = _special(first), _special(second)
-    counts = first.plan.tokens.count
-    kept = ~(special | other_special) if exclude_special else np.ones(len(special), bool)
-    group, size = _ranks(kept, counts)
+    every = np.arange(len(first.windows.sample))
+    own, other = _Maps.of(first, every), _Maps.of(second, every)
+    kept = ~(own.special | other.special) if exclude_special else np.ones(len(own.special), bool)
+    size = np.bincount(np.repeat(every, own.count)[kept], minlength=len(every))
+    group = np.full(len(kept), -1)
+    group[kept] = _positions(size)
     return Alignment(
         level="token",
-        first=Side(counts, group, special, first.spec.causal),
-        second=Side(counts, group, other_special, second.spec.causal),
+        first=own.side(group, first),
+        second=other.side(group, second),
+        sample=first.windows.sample,
         size=size,
-        position=_positions(counts)[kept].astype(np.float32),
+        position=_positions(own.count)[kept].astype(np.float32),
     )
 
 
 def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
-    kept = (first.column("words/token_count") > 0) & (second.column("words/token_count") > 0)
-    for run in (first, second):
+    words, sample = first.counts.words, first.windows.sample
+    own, other = _Maps.of(first, np.arange(len(sample))), _Maps.of(second, _partners(first, second))
+    keys = (own.keys(words), other.keys(words))
+    shared = np.intersect1d(*keys)
+    shared = shared[shared >= 0]
+    for run, maps in ((first, own), (second, other)):
         if exclude_special and run.spec.causal:
-            word = run.token_column("tokens/word")[np.cumsum(run.plan.tokens.count) - run.plan.tokens.count]
-            kept[word[word >= 0]] = False
-    counts = first.column("samples/word_count").astype(np.int64)
-    rank, size = _ranks(kept, counts)
+            shared = shared[shared % words != maps.first_word[shared // words]]
+    size = np.bincount(shared // words, minlength=len(sample))
+    # The last entry serves tokens whose word is not shared.
+    rank = np.append(_positions(size), -1)
+    place = [np.searchsorted(shared, key) for key in keys]
+    known = [np.append(shared, -1)[at] == key for at, key in zip(place, keys, strict=True)]
+    groups = [rank[np.where(there & (key >= 0), at, -1)] for there, at, key in zip(known, place, keys, strict=True)]
+    begin = first.column("samples/word_start")[sample[shared // words]]
     return Alignment(
         level="word",
-        first=_word_side(first, rank),
-        second=_word_side(second, rank),
+        first=own.side(groups[0], first),
+        second=other.side(groups[1], second),
+        sample=sample,
         size=size,
-        position=_positions(counts)[kept].astype(np.float32),
+        position=(shared % words - begin).astype(np.float32),
     )
 
 
-def _word_side(run: Run, rank: NDArray[np.int32]) -> Side:
-    # The last entry serves tokens without a word, whose word is -1.
-    group = np.append(rank, np.int32(-1))[run.token_column("tokens/word")]
-    return Side(run.plan.tokens.count, group, _special(run), run.spec.causal)
+def _partners(first: Run, second: Run) -> NDArray[np.int64]:
+    """Return, for every window of the first run, that of the second which shares most words; of equal ones the first.
+
+    A window that shares none has the first of its sample.
+    """
+    own, other = first.windows, second.windows
+    partners = other.first[own.sample]
+    if len(other.sample) == len(other.count):
+        return partners
+    pairs = []
+    for run in (first, second):
+        word = run.token_column("tokens/word").astype(np.int64)
+        there = word >= 0
+        pairs.append(np.unique(np.stack([word[there], run.windows.of_token[there]], axis=1), axis=0))
+    # Each window of the first that has a word meets each of the second that has it.
+    begin, end = (np.searchsorted(pairs[1][:, 0], pairs[0][:, 0], side=side) for side in ("left", "right"))
+    met = np.repeat(begin - (np.cumsum(end - begin) - (end - begin)), end - begin) + np.arange((end - begin).sum())
+    meetings = np.stack([np.repeat(pairs[0][:, 1], end - begin), pairs[1][met, 1]], axis=1)
+    unique, shared = np.unique(meetings, axis=0, return_counts=True)
+    order = np.lexsort((unique[:, 1], -shared, unique[:, 0]))
+    best = order[np.diff(unique[order, 0], prepend=-1) > 0]
+    partners[unique[best, 0]] = unique[best, 1]
+    return partners

@@ -16,6 +16,7 @@ from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, 
 from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
 from biocache.engine.analyses.attention.resampling import head_shifts
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
+from biocache.engine.statistics import ratio
 from biocache.store.chunks import Chunks, read_ahead
 
 __all__ = ["Measures", "PackPair", "compare_packs"]
@@ -77,20 +78,17 @@ class PackPair:
         Chunks of the runs.
     packs
         The two packs.
-    begins
-        First entry of the samples' maps in each of the two blocks.
     samples
         Positions of the samples in their runs, int64 (sample).
     group
         Group of every sample, int64 (sample).
     alignment
-        Alignment of the samples.
+        Alignment of the maps of the samples, of which a sample has one for each of its windows.
     """
 
     first: Chunks
     second: Chunks
     packs: tuple[int, int]
-    begins: tuple[int, int]
     samples: NDArray[np.int64]
     group: NDArray[np.int64]
     alignment: Alignment
@@ -134,7 +132,7 @@ def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[Block
 def _compare_pair(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
     """Compare two blocks on the samples that are in both."""
     sums = _zero(pair, measures)
-    values = rounded(_measured(block, other, pair, measures))
+    values = rounded(_over_windows(_measured(block, other, pair, measures), pair))
     own, mismatched, all_heads = _by_kind(values, pair, measures)
     if sums.pairs is not None:
         sums.pairs.add(all_heads)
@@ -181,32 +179,44 @@ def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) ->
     own = np.diagonal(square, axis1=2, axis2=3)
     if heads == 1:
         return own, own, square
-    mismatched = square[np.arange(len(square))[:, np.newaxis], :, np.arange(heads), _mismatched(pair, measures)]
+    mismatched = square[
+        np.arange(len(square))[:, np.newaxis], :, np.arange(heads), _mismatched(pair, measures, pair.samples)
+    ]
     return own, np.swapaxes(mismatched, 1, 2), square
 
 
-def _mismatched(pair: PackPair, measures: Measures) -> NDArray[np.int64]:
+def _over_windows(values: NDArray[np.float64], pair: PackPair) -> NDArray[np.float64]:
+    """Return the values of samples: the means, over the maps (map, metric, pair) of each, of what is known."""
+    if len(values) == len(pair.samples):
+        return values
+    begin = np.searchsorted(pair.alignment.sample, pair.samples)
+    known = ~np.isnan(values)
+    return ratio(np.add.reduceat(np.where(known, values, 0.0), begin), np.add.reduceat(known, begin, dtype=float))
+
+
+def _mismatched(pair: PackPair, measures: Measures, samples: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return another head for each sample and head: all heads of a sample are shifted by one drawn number."""
     heads = pair.first.width
-    shifts = head_shifts(measures.seed, heads, pair.samples)
+    shifts = head_shifts(measures.seed, heads, samples)
     return np.asarray((np.arange(heads) + shifts[:, np.newaxis]) % heads)
 
 
 def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
-    heads, other_heads, samples = pair.first.width, pair.second.width, len(pair.samples)
+    """Return the heads that are compared in each map; those of the windows of a sample are the same."""
+    heads, other_heads, maps = pair.first.width, pair.second.width, len(pair.alignment.sample)
     left, right = np.repeat(np.arange(heads), other_heads), np.tile(np.arange(other_heads), heads)
     if measures.all_heads:
-        return Pairs(np.tile(left, (samples, 1)), np.tile(right, (samples, 1)))
-    own = np.tile(np.arange(heads), (samples, 1))
+        return Pairs(np.tile(left, (maps, 1)), np.tile(right, (maps, 1)))
+    own = np.tile(np.arange(heads), (maps, 1))
     if heads == 1:
         return Pairs(own, own)
-    return Pairs(np.hstack([own, own]), np.hstack([own, _mismatched(pair, measures)]))
+    return Pairs(np.hstack([own, own]), np.hstack([own, _mismatched(pair, measures, pair.alignment.sample)]))
 
 
 def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) -> NDArray[np.float64]:
-    """Measure all samples, tile by tile: (sample, metric, pair of heads)."""
-    whole, begins = _head_pairs(pair, measures), list(pair.begins)
-    values = np.empty((len(pair.samples), len(measures.metrics), whole.left.shape[1]))
+    """Measure all maps, tile by tile: (map, metric, pair of heads)."""
+    whole = _head_pairs(pair, measures)
+    values = np.empty((*whole.left.shape[:1], len(measures.metrics), whole.left.shape[1]))
     rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
     for tile in _tiles(pair.alignment.layout(), max(block.heads, other.heads)):
         aligned = pair.alignment.part(tile)
@@ -214,9 +224,7 @@ def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) ->
         parts = []
         for place, (stored, side) in enumerate(((block, aligned.first), (other, aligned.second))):
             rooms[place] = _grown(rooms[place], stored.heads * _entries(layout))
-            tokens = side.tokens(begins[place])
-            parts.append(_prepared(stored, tokens, layout, rooms[place], whole=pair.alignment.whole))
-            begins[place] += int(side.entries.sum())
+            parts.append(_prepared(stored, side.tokens(), layout, rooms[place], whole=pair.alignment.whole))
         pairs = Pairs(whole.left[tile], whole.right[tile])
         for column, metric in enumerate(measures.found):
             values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
@@ -224,7 +232,7 @@ def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) ->
 
 
 def _tiles(layout: Layout, heads: int) -> Iterator[slice]:
-    """Cut a layout into tiles of consecutive samples whose maps fit the cache; a larger sample is its own tile."""
+    """Cut a layout into tiles of consecutive maps that fit the cache; a larger map is its own tile."""
     ends = np.append(layout.entry_start, _entries(layout)) * heads
     begin = 0
     while begin < len(layout.size):

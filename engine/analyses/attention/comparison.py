@@ -82,19 +82,14 @@ def _pack_pairs(
     for other in packs.tolist():
         own = second.plan.samples_of(other)
         part = slice(max(samples.start, own.start), min(samples.stop, own.stop))
-        begins = (
-            int(first.plan.entries.start[part.start]) - pack * first.plan.entries.chunk,
-            int(second.plan.entries.start[part.start]) - other * second.plan.entries.chunk,
-        )
         pairs.append(
             PackPair(
                 first=first.chunks("attention"),
                 second=second.chunks("attention"),
                 packs=(pack, other),
-                begins=begins,
                 samples=np.arange(part.start, part.stop),
                 group=group[part].copy(),
-                alignment=alignment.part(part),
+                alignment=alignment.of_samples(part),
             )
         )
     return tuple(pairs)
