@@ -122,7 +122,8 @@ def _losses(plan: "ExtractionPlan") -> Iterator[str]:
         # Training sizes of a model share their encoding, and their notes are written once.
         if counted := phrase({name: run.notes.get(name, 0) for name in _ENCODING_NOTES}):
             where = f"{run.key.dataset}, {run.key.model}, {run.key.view}, {run.key.split}"
-            yield f"{where}: {counted} (max length {run.spec.max_length} tokens)"
+            stride = "" if run.spec.stride is None else f", stride {run.spec.stride}"
+            yield f"{where}: {counted} (max length {run.spec.max_length} tokens{stride})"
 
 
 def phrase(notes: Mapping[str, int]) -> str:

@@ -175,11 +175,13 @@ class StoredRun:
             sizes = (layers, *kept.shape(spec.width(kept), getattr(counts, kept.axis)))
             text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
             arrays.append((kept.name, f"({text}) {spec.dtype}, in blocks of one layer of one pack, dimensionless"))
+        windowed = provenance.notes.get("samples_windowed", 0)
+        cut = f", {windowed:,} of them in windows that overlap by {spec.stride} tokens" if windowed else ""
         random = "random weights, " if provenance.random_weights else ""
         steps = provenance.training_steps
         trained = "" if steps is None else f", fine-tuned for {steps:,} optimiser steps"
         return [
-            ("samples", f"{counts.samples:,} with {counts.words:,} words and {counts.tokens:,} tokens"),
+            ("samples", f"{counts.samples:,} with {counts.words:,} words and {counts.tokens:,} tokens{cut}"),
             ("packs", f"{len(self.committed()):,} of {counts.packs:,} are there"),
             *arrays,
             ("layers", ", ".join(map(str, spec.layers))),

@@ -67,6 +67,8 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--compute-dtype bfloat16", {"compute_dtype": "bfloat16"}),
         ("--device cuda:1", {"device": "cuda:1"}),
         ("--max-length 64", {"max_length": 64}),
+        ("--max-length 64 --stride 16", {"max_length": 64, "stride": 16}),
+        ("--stride 0", {"stride": 0}),
         ("--limit 5", {"limit": 5}),
         ("--batch-tokens 256", {"batch_tokens": 256}),
         ("--window-tokens 4096", {"window_tokens": 4096}),
@@ -126,6 +128,7 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
         ("--task ner --layers 3-1", "'3-1' is not a range"),
         ("--task ner --model bert,,gpt2", "'bert,,gpt2' has an empty item"),
         ("--task ner --limit 0", "0 is not in the range x>=1"),
+        ("--task ner --stride -1", "-1 is not in the range x>=0"),
     ],
 )
 def test_values_that_cannot_be_are_usage_errors(command: Command, arguments: str, message: str) -> None:
