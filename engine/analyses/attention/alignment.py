@@ -51,8 +51,13 @@ class Side:
         begin = int(self.start[maps.start])
         tokens = slice(begin, begin + int(self.count[maps].sum()))
         # Copied, so that a task sent to a worker does not carry the whole run.
-        columns = (self.count[maps], self.entry[maps], self.group[tokens], self.special[tokens])
-        return Side(*(column.copy() for column in columns), self.causal)
+        return Side(
+            self.count[maps].copy(),
+            self.entry[maps].copy(),
+            self.group[tokens].copy(),
+            self.special[tokens].copy(),
+            self.causal,
+        )
 
     def tokens(self) -> Tokens:
         """Return the tokens as kernels take them."""
@@ -180,7 +185,8 @@ class _Maps:
     @property
     def first_word(self) -> NDArray[np.int64]:
         """Word of the first token of every map, -1 for none, int64 (map)."""
-        return self.word[np.cumsum(self.count) - self.count]
+        first: NDArray[np.int64] = self.word[np.cumsum(self.count) - self.count]
+        return first
 
     def keys(self, words: int) -> NDArray[np.int64]:
         """Return a number of every token that stands for its map and word, -1 for no word, int64 (token)."""
