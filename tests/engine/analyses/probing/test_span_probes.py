@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 from planted import ner_store, nli_store, split_runs, write
 from seqeval.metrics.sequence_labeling import get_entities
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, r2_score
 from sklearn.preprocessing import StandardScaler
 from store_factory import Synthetic
 
 from biocache.engine import ClassifierOptions, ProbeRequest, compare_probes, probe, write_report
-from biocache.engine.analyses.probing.controls import word_type_labels
+from biocache.engine.analyses.probing.controls import control_labels, word_type_labels
 from biocache.engine.analyses.probing.features import read_rows
 from biocache.engine.analyses.probing.grid import find_cells
+from biocache.engine.analyses.probing.planning import fit_shape
 from biocache.engine.analysis import find
 from biocache.store import Run, Store
 from biocache.store.errors import BiocacheError, SettingError
@@ -251,3 +252,118 @@ def test_labels_of_samples_have_no_spans(tmp_path: Path) -> None:
     nli_store(tmp_path)
     with pytest.raises(SettingError, match="level 'span', and labels of nli are of samples; leave it out"):
         probe(tmp_path, ProbeRequest(task="nli", level="span"))
+
+
+# Relations
+
+
+def related(store: Store, name: str = "rel", *, numbers: bool = False) -> dict[str, pd.DataFrame]:
+    """Add relations between words of each sample, whose label is whether both words have equal tags; return them."""
+    frames = {}
+    for split in SPLITS:
+        run, rng, rows = store.run(split=split), np.random.default_rng(7), []
+        begins, tags = run.column("samples/word_start"), run.labels().merged().texts
+        for sample, (begin, count) in enumerate(zip(begins, run.column("samples/word_count").tolist(), strict=True)):
+            for first, second in {tuple(rng.integers(0, count, 2).tolist()) for _ in range(min(4, count))}:
+                equal = tags[begin + first] == tags[begin + second]
+                ends = (min(first + rng.integers(1, 3), count), second + 1)
+                label = float(rng.normal()) + 3 * equal if numbers else ["other", "equal"][int(equal)]
+                rows.append((sample, first, int(ends[0]), second, ends[1], label))
+        frame = pd.DataFrame(rows, columns=["sample", "start1", "end1", "start2", "end2", "label"])
+        frame["sample_id"] = run.column("samples/sample_id")[frame["sample"]]
+        store.add_labels(name, frame, task="ner", dataset="corpus", split=split, level="relations")
+        frames[split] = frame.sort_values(["sample", "start1", "end1", "start2", "end2"]).reset_index(drop=True)
+    return frames
+
+
+def with_features(store: Store, frames: dict[str, pd.DataFrame], layer: int, *, full: bool = False) -> Any:
+    """Return the frames with the features of both spans side by side, and their texts."""
+    found = []
+    for split in SPLITS:
+        run, features, texts = store.run(split=split), [], []
+        words = run.column("words/word_text")
+        for row in frames[split].itertuples(index=False):
+            begin = int(run.column("samples/word_start")[row.sample])
+            places = [(begin + row.start1, begin + row.end1), (begin + row.start2, begin + row.end2)]
+            texts.append("\n".join(" ".join(words[slice(*place)]) for place in places))
+            u, v = (state_of(run, layer, *place) for place in places)
+            if u is None or v is None:
+                features.append(None)
+            else:
+                features.append(np.concatenate([u, v, np.abs(u - v), u * v] if full else [u, v]))
+        found.append(frames[split].assign(features=features, text=texts))
+    return found
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_relations_are_read_as_plain_scikit_learn_reads_them(tmp_path: Path, full: bool) -> None:
+    store = store_of(tmp_path)
+    train, test = with_features(store, related(store), 1, full=full)
+    combine = "full" if full else "concat"
+    request = ProbeRequest(
+        task="ner", labels="rel", layers=(1,), combine=combine, control=not full, mdl=True, resamples=50
+    )
+    result = probe(tmp_path, request)
+    own = result.sel(layer=1).squeeze()
+    assert test.features.isna().any()
+    known = train[train.features.notna()]
+    found = answers(train, test, LogisticRegression(max_iter=1000), known.label.mode()[0])
+    # States are pooled in single precision: a row at the boundary may fall on either side.
+    assert own.accuracy.item() == pytest.approx((found == test.label).mean(), abs=1.5 / len(test))
+    assert result.label.to_numpy().tolist() == ["equal", "other"]
+    assert own.train_rows.item() == len(known)
+    assert result.attrs["scored_rows"] == len(test)
+    assert result.attrs["title"] == "logistic probe of rel of ner on corpus"
+    if not full:
+        pool = np.sort(np.searchsorted(["equal", "other"], train.label))
+        made = word_type_labels(test.text.to_numpy(), pool, 0)
+        (cell,) = find_cells(store, request)
+        np.testing.assert_array_equal(control_labels(cell.target, cell.test[0], cell.train[0], 0), made)
+        assert own.selectivity.item() == pytest.approx(own.accuracy.item() - own.control_accuracy.item())
+
+
+def test_numbers_of_relations_are_regressed(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    train, test = with_features(store, related(store, numbers=True), 1)
+    own = probe(tmp_path, ProbeRequest(task="ner", labels="rel", layers=(1,), resamples=20)).sel(layer=1).squeeze()
+    known = train[train.features.notna()].label
+    mean, scale = known.mean(), known.std(ddof=0)
+    scaled = train.assign(label=(train.label - mean) / scale)
+    found = answers(scaled, test, Ridge(alpha=1.0), 0.0).astype(float) * scale + mean
+    assert own.r2.item() == pytest.approx(r2_score(test.label, found), abs=1e-4)
+
+
+def test_relations_of_layers_together_and_their_memory(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    related(store)
+    request = ProbeRequest(task="ner", labels="rel", layers=("0+1", "mix"), resamples=20)
+    result = probe(tmp_path, request)
+    assert result.layer.to_numpy().tolist() == ["0", "1", "2", "0+1", "mix"]
+    assert np.isfinite(result.accuracy).all()
+    (cell,) = find_cells(store, request)
+    rows, _ = read_rows(cell.train, cell.target, request, (0, 1), np.arange(60))
+    shape = fit_shape(cell, request)
+    assert (rows.features.shape[1], shape.features) == (2 * shape.features, 2 * cell.train[0].spec.feature_size)
+    assert shape.train_rows >= len(rows)
+    with pytest.raises(SettingError, match="of pairs, and the rows of labels 'rel' of ner are relations"):
+        probe(tmp_path, ProbeRequest(task="ner", labels="rel", features="pair"))
+
+
+def test_a_set_of_spans_is_typed_as_mentions_are(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    for split in SPLITS:
+        run = store.run(split=split)
+        spans, begins = run.spans(), run.column("samples/word_start")
+        frame = pd.DataFrame({"sample": spans["sample"], "end": spans.word_count, "label": spans.type})
+        frame["start"] = spans.word.to_numpy() - begins[frame["sample"]]
+        frame["end"] += frame["start"]
+        frame["sample_id"] = run.column("samples/sample_id")[frame["sample"]]
+        store.add_labels("mine", frame, task="ner", dataset="corpus", split=split, level="spans")
+    settings: dict[str, Any] = {"task": "ner", "layers": (1,), "resamples": 20, "max_train_samples": 50}
+    tagged = probe(tmp_path, ProbeRequest(level="span", **settings))
+    for level in (None, "span"):
+        own = probe(tmp_path, ProbeRequest(labels="mine", level=level, **settings))
+        np.testing.assert_array_equal(own.train_rows, tagged.train_rows)
+        assert own.accuracy.sel(layer=1).item() > 0.85
+    with pytest.raises(SettingError, match="level 'word', and labels 'mine' of ner are of spans; leave it out"):
+        probe(tmp_path, ProbeRequest(labels="mine", level="word", **settings))
