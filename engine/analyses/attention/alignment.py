@@ -75,6 +75,8 @@ class Alignment:
         Groups of every sample, int64 (sample).
     position
         Position of each group in its sample, in tokens or words, float32 (group).
+    label
+        Class of the word of each group, -1 for none, int64 (group); None where means are not split by words.
     """
 
     level: str
@@ -82,6 +84,7 @@ class Alignment:
     second: Side
     size: NDArray[np.int64]
     position: NDArray[np.float32]
+    label: NDArray[np.int64] | None = None
 
     @property
     def triangular(self) -> bool:
@@ -109,6 +112,7 @@ class Alignment:
             self.second.part(samples),
             self.size[samples].copy(),
             self.position[groups].copy(),
+            None if self.label is None else self.label[groups].copy(),
         )
 
     def layout(self) -> Layout:
@@ -117,7 +121,9 @@ class Alignment:
         return Layout(self.size, self.start, np.cumsum(entries) - entries, self.position, self.triangular)
 
 
-def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alignment:
+def align(
+    first: Run, second: Run, level: str, *, exclude_special: bool, labels: NDArray[np.int64] | None = None
+) -> Alignment:
     """Find the groups of tokens that two runs of the same samples share.
 
     Parameters
@@ -128,8 +134,12 @@ def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alig
         ``token``, for runs of the same tokens, or ``word``.
     exclude_special
         Whether special tokens and the first position of a causal model are left out; by word, the word that holds it.
+    labels
+        Class of each word of the runs, -1 for none (word); None where means are not split by words.
     """
-    return (_by_token if level == "token" else _by_word)(first, second, exclude_special)
+    if level == "token":
+        return _by_token(first, second, exclude_special)
+    return _by_word(first, second, exclude_special, labels)
 
 
 def _map_entries(size: NDArray[np.int64], triangular: bool) -> NDArray[np.int64]:
@@ -170,7 +180,7 @@ def _by_token(first: Run, second: Run, exclude_special: bool) -> Alignment:
     )
 
 
-def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
+def _by_word(first: Run, second: Run, exclude_special: bool, labels: NDArray[np.int64] | None) -> Alignment:
     kept = (first.column("words/token_count") > 0) & (second.column("words/token_count") > 0)
     for run in (first, second):
         if exclude_special and run.spec.causal:
@@ -184,6 +194,7 @@ def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
         second=_word_side(second, rank),
         size=size,
         position=_positions(counts)[kept].astype(np.float32),
+        label=None if labels is None else labels[kept],
     )
 
 

@@ -14,6 +14,7 @@ from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.executor import Task
 from biocache.store import Run
 from biocache.store.chunks import ahead
+from biocache.store.errors import SettingError
 
 __all__ = ["layer_pairs", "layer_tasks", "measures_of"]
 
@@ -29,6 +30,7 @@ def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
         metrics=tuple(map(str, request.metrics)),
         own=tuple(find_own(metric) for metric in request.metrics if metric not in METRICS),
         labels=None if runs.labels is None else len(runs.labels.names),
+        by_words=runs.by_words,
         resamples=request.resamples,
         seed=request.resampling_seed,
         diagonal=not request.all_pairs,
@@ -48,8 +50,18 @@ def layer_pairs(runs: ComparedRuns, request: AttentionRequest) -> list[tuple[int
 def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     """Return tasks whose results add, for each layer (or pair of layers) and some packs of the baseline."""
     baseline, measures = runs.baseline, measures_of(runs, request)
-    aligned = [align(baseline, other, runs.level, exclude_special=request.exclude_special) for other in runs.others]
-    group = np.zeros(baseline.counts.samples, np.int64) if runs.labels is None else runs.labels.values
+    if measures.by_words and not any(metric.of_rows for metric in measures.found):
+        raise SettingError(
+            f"--by={request.by} is of words, and {', '.join(measures.metrics)} of whole maps, not of rows of words; "
+            "name a metric of rows with --metric, such as js"
+        )
+    classes = None if runs.labels is None else runs.labels.values
+    words, group = (classes, None) if measures.by_words else (None, classes)
+    aligned = [
+        align(baseline, other, runs.level, exclude_special=request.exclude_special, labels=words)
+        for other in runs.others
+    ]
+    group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
     packs = [
         tuple(
             _pack_pairs(baseline, other, pack, alignment, group)
