@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from store_factory import Synthetic
 
 from biocache.engine import AttentionRequest, compare_attention
+from biocache.engine.analyses.attention import comparison
 from biocache.engine.analyses.attention.analysis import AttentionComparison
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.store import Store
+from biocache.store.errors import ResourceError
 
 OF_ROWS = tuple(name for name, metric in METRICS.items() if metric.of_rows)
 CLASSES = ("O", "DNA", "RNA")
@@ -208,3 +210,16 @@ def test_packs_and_workers_change_nothing(
     whole = compare_attention(other, request)
     for name in ("label_mean", "label_ci_low", "label_count", "mean"):
         np.testing.assert_array_equal(whole[name], here[name])
+
+
+def test_classes_that_take_too_much_memory_are_refused_before_anything_is_read(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = runs()
+    compare(first, second, metrics=("js",), resamples=50)
+    # Of 2 layers, 3 heads, 4 groups and 2000 resamples there are two sums in float64.
+    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * (2 * 3 * 4 * 2000 * 16 - 1))
+    with pytest.raises(ResourceError, match=r"by='kind' has 3 classes, whose resamples take .* pass fewer resamples"):
+        compare(first, second, metrics=("js",), resamples=2000)
+    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * 2 * 3 * 4 * 2000 * 16)
+    assert compare(first, second, metrics=("js",), resamples=2000).attrs["resamples"] == 2000
