@@ -9,7 +9,7 @@ import click
 from biocache.cli.options import run_selectors, store_option
 from biocache.cli.render import Bars, echo
 from biocache.cli.selection import selection
-from biocache.cli.values import FOLDER, LAYERS
+from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ Examples, in the folder that a demo made:
     help="Of the tokens of a row.  [default: mean]",
 )
 @click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to write, such as 0,4-8.  [default: all]")
+@click.option(
+    "--labels",
+    type=NAMES,
+    metavar="NAME,...",
+    help="Label sets to write, each a column of its name.  [default: gold, as the column label]",
+)
 def export(
     output: Path,
     store: "Storage",
@@ -49,6 +55,7 @@ def export(
     level: str,
     pooling: str | None,
     layers: tuple[int, ...] | None,
+    labels: tuple[str, ...] | None,
     **selectors: Any,
 ) -> None:
     """Write the hidden states of one run to FILE, with labels, texts and places beside: a row a token, word or sample.
@@ -68,6 +75,7 @@ def export(
             level=level,
             pooling=pooling,
             layers=layers,
+            labels=labels,
             on_block=partial(bars.update, str(opened.key)),
         )
     echo(f"{made.rows:,} {level}, {len(made.layers)} layers, {made.features} features", err=True)

@@ -41,8 +41,10 @@ def label(name: str, store: "Storage", *, as_json: bool, **settings: Any) -> Non
     """Add a label set NAME to the text that runs of the store have read, for `probe --labels NAME` and the views.
 
     Labels are read from a --file: tagged words of the same text, or a table with the columns sample_id and label, for
-    words also word, the position in the sample from 0. Or they are made on the spot. A file of another text is refused
-    with the first word that differs. Words or samples without label are left out of analyses. No model is needed.
+    words also word, the position in the sample from 0. With --level span it has start and end, the first word and the
+    one after the last; with --level relation start1, end1, start2 and end2 of two spans. Or labels are made on the
+    spot. A file of another text is refused with the first word that differs. What has no label is left out of analyses.
+    No model is needed.
     """
     from biocache.engine.labelling.label import label as run
 

@@ -1,7 +1,7 @@
 """Exporting hidden states with their labels: Parquet, Hugging Face datasets, safetensors, NumPy; pack by pack."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.exporting import check_target, replacing
+from biocache.engine.exporting import check_target, plain_value, replacing
 from biocache.store.errors import SettingError
 from biocache.store.reading import Run
 from biocache.store.stacking import view_options
+from biocache.store.text import shown
 
 __all__ = ["FORMATS", "Exported", "export_activations"]
 
@@ -47,6 +48,7 @@ def export_activations(
     level: str = "words",
     pooling: str | None = None,
     layers: tuple[int, ...] | None = None,
+    labels: Sequence[str] | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write the hidden states of a run by token, word or sample, with their labels and texts, for other tools.
@@ -68,6 +70,10 @@ def export_activations(
         As of `Run.words` and `Run.samples`; None for their default.
     layers
         The layers; None for all.
+    labels
+        Names of label sets, each a column of its own name, empty or NaN (in safetensors null) where a row has none; a
+        set of samples also labels their words and tokens. None for the corpus's own, as ``label``, where it labels such
+        rows.
     on_block
         Called after each pack with (rows done, rows to write).
 
@@ -79,18 +85,25 @@ def export_activations(
     Raises
     ------
     SettingError
-        If the suffix, the level or the pooling is not known, a layer is not stored, or the place cannot be written to.
-    IncompleteRunError, RunNotFoundError, IntegrityError
+        If the suffix, the level or the pooling is not known, a layer is not stored, the rows cannot have the labels of
+        a set, or the place cannot be written to.
+    IncompleteRunError, RunNotFoundError, DataError, IntegrityError
         As the views of a run.
     """
     check_target(output, tuple(FORMATS), "output")
-    options = view_options(level, pooling)
+    options: dict[str, Any] = {**view_options(level, pooling), "labels": labels if labels is None else list(labels)}
     view: xr.Dataset = getattr(run, level)(**options)
     chosen = tuple(int(layer) for layer in view.layer.values) if layers is None else layers
     missing = [layer for layer in chosen if layer not in view.layer]
     if missing:
         raise SettingError(
             f"layer {missing[0]} is not stored in run {run.key}; it has {', '.join(map(str, view.layer.values))}"
+        )
+    taken = next((name for name in labels or () if name in ("layers", *(f"layer_{layer}" for layer in chosen))), None)
+    if taken is not None:
+        raise SettingError(
+            f"--labels {shown(taken)} is the name of what else is written; add the labels under another name with "
+            "`biocache label`"
         )
     rows = _Rows(view.sel(layer=list(chosen)), level.removesuffix("s"), on_block or (lambda *_: None))
     with replacing(output) as made:
@@ -169,7 +182,7 @@ def _write_datasets(rows: _Rows, path: Path) -> None:
 def _write_safetensors(rows: _Rows, path: Path) -> None:
     shape = [rows.count, rows.features]
     size = 4 * rows.count * rows.features
-    columns = {name: json.dumps(values.tolist()) for name, values in rows.columns.items()}
+    columns = {name: json.dumps(plain_value(values.tolist())) for name, values in rows.columns.items()}
     header: dict[str, Any] = {"__metadata__": columns | {"layers": json.dumps(rows.layers)}}
     for place, layer in enumerate(rows.layers):
         header[f"layer_{layer}"] = {"dtype": "F32", "shape": shape, "data_offsets": [place * size, (place + 1) * size]}

@@ -29,6 +29,7 @@ __all__ = [
     "export_dataset",
     "export_frame",
     "plain_rows",
+    "plain_value",
     "replacing",
 ]
 
@@ -185,7 +186,7 @@ def export_frame(frame: "pd.DataFrame", path: Path) -> None:
 
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table as JSON values; NaN and infinity are null."""
-    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    return [{str(name): plain_value(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:
@@ -197,15 +198,16 @@ def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
 
 
 def _write_json(dataset: xr.Dataset, path: Path) -> None:
-    text = json.dumps(_plain(dataset.to_dict()), indent=2, allow_nan=False)
+    text = json.dumps(plain_value(dataset.to_dict()), indent=2, allow_nan=False)
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it: NaN and infinity are null."""
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain_value(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain_value(part) for part in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -24,6 +24,7 @@ from biocache.store.hierarchy import refuse_foreign
 from biocache.store.keys import RunKey, refuse_part
 from biocache.store.labels import LabelSet, refuse_name
 from biocache.store.metadata import MetadataError, as_type
+from biocache.store.schema import SPANS
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import one_line, shown
 
@@ -38,6 +39,10 @@ __all__ = [
     "list_labels",
     "read_labels",
 ]
+
+
+# Fields of a label set of spans -> their variables.
+_PLACES = {"places": "place", "row_counts": "row_count"}
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -184,6 +189,9 @@ def keep_labels(store: StorePlace, place: LabelPlace, labels: LabelSet, *, overw
             "word_count": (("sample", "text"), kept.word_counts),
         }
     )
+    if kept.places is not None and kept.row_counts is not None:
+        dataset["place"] = ("row", "span", "bound"), kept.places
+        dataset["row_count"] = "sample", kept.row_counts
     data = encode_bundle(dataset, attributes, place.file)
     put_bundle(storage, place.file, data, f"keeping label set {place}")
     return kept
@@ -300,6 +308,9 @@ def _opened(storage: Storage, file: str, data: bytes) -> StoredLabels:
             text_digests=dataset["text_digest"].to_numpy().astype(np.uint64),
             word_counts=dataset["word_count"].to_numpy().astype(np.int64),
             source=own.source,
+            **{name: dataset[variable].to_numpy().astype(np.int64) for name, variable in _PLACES.items()}
+            if own.level in SPANS
+            else {},
         )
     except NewerFormatError:
         raise

@@ -1,4 +1,4 @@
-"""Adding labels to the text of a split: by sample, by word, or in the order of the corpus."""
+"""Adding labels to the text of a split: by sample, word, span or relation, or in the order of the corpus."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,8 @@ from biocache.store.errors import DataError, RunNotFoundError, SettingError
 from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.labels import LabelSet
 from biocache.store.reading import Run
-from biocache.store.schema import VIEW_TEXTS, WHOLE_VIEWS
+from biocache.store.schema import GOLD, SPANS, VIEW_TEXTS, WHOLE_VIEWS
+from biocache.store.span_rows import SPAN_COLUMNS, SpanRows
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.text import shown
 
@@ -123,7 +124,7 @@ def plain_label(value: Any) -> Label:
 def add_labels(
     store: StorePlace,
     name: str,
-    labels: "pd.DataFrame | Mapping[str, Any] | Iterable[Any]",
+    labels: "pd.DataFrame | Mapping[str, Any] | Iterable[Any] | SpanRows",
     *,
     task: str,
     dataset: str,
@@ -145,11 +146,14 @@ def add_labels(
         By sample: a mapping of ids to a label, or to a label for each word; or a frame with the columns ``sample_id``
         and ``label``, and for labels of words ``word``, the position in the sample from 0. In the order of the corpus:
         a label for each word or sample, or a sequence of the labels of its words for each sample. A label is text, a
-        number, or None (NaN, empty) for none; a sample or word that is not named has none.
+        number, or None (NaN, empty) for none; a sample or word that is not named has none. Labels of spans are a frame
+        with the columns ``sample_id``, ``start``, ``end`` and ``label``, those of relations between two spans with
+        ``sample_id``, ``start1``, ``end1``, ``start2``, ``end2`` and ``label``: the first word of a span, and the one
+        after its last, positions in the sample from 0.
     task, dataset, split
         Of the runs.
     level
-        ``words`` or ``samples``; None where the labels tell it.
+        ``words``, ``samples``, ``spans`` or ``relations``; None for words or samples, as the labels tell.
     iob2
         Whether labels are IOB2 tags.
     overwrite
@@ -167,7 +171,7 @@ def add_labels(
     SettingError
         If the name or the level cannot be used.
     DataError
-        If labels are not of the words or samples of this text, or are neither text nor numbers.
+        If labels are not of what this text has, or are neither text nor numbers.
     RunNotFoundError
         If the store has no run of the split.
     SpecMismatchError
@@ -175,14 +179,47 @@ def add_labels(
     """
     storage = open_storage(store)
     place = LabelPlace(task, dataset, split, name)
-    if level not in (None, *_LEVELS):
-        raise SettingError(f"level {shown(level)} of labels is not one of {', '.join(_LEVELS)}")
+    if level not in (None, *_LEVELS, *SPANS):
+        raise SettingError(f"level {shown(level)} of labels is not one of {', '.join((*_LEVELS, *SPANS))}")
     text = split_text(storage, task, dataset, split)
-    found, values = _arranged(text, labels, level)
-    made = LabelSet.make(name, found, values, text.samples, iob2=iob2, source=source)
-    if not any(value is not None for value in values):
-        raise DataError(f"label set {shown(name)} labels no {found.removesuffix('s')} of {text.name}; check its ids")
+    if level in SPANS:
+        made = _of_spans(name, _span_rows(text, labels, level, iob2=iob2), source)
+    else:
+        found, values = _arranged(text, labels, level)
+        made = LabelSet.make(name, found, values, text.samples, iob2=iob2, source=source)
+    if not made.known.any():
+        raise DataError(
+            f"label set {shown(name)} labels no {made.level.removesuffix('s')} of {text.name}; check its ids"
+        )
     return keep_labels(storage, place, made, overwrite=overwrite)
+
+
+def _of_spans(name: str, rows: SpanRows, source: str) -> LabelSet:
+    if name == GOLD:
+        raise SettingError(f"label set {GOLD} is the corpus's own; give a set of {rows.level} another name")
+    labels, places, counts = rows.arranged()
+    return LabelSet.make(name, rows.level, labels, rows.text.samples, source=source, places=places, row_counts=counts)
+
+
+def _span_rows(text: SplitText, labels: Any, level: str, *, iob2: bool) -> SpanRows:
+    """Return the labels of spans or relations, each row checked."""
+    if iob2:
+        raise SettingError(f"IOB2 tags are of words, and level says {level}; leave iob2 out")
+    if isinstance(labels, SpanRows):
+        return labels
+    wanted = ("sample_id", *SPAN_COLUMNS[level], "label")
+    missing = [name for name in wanted if name not in getattr(labels, "columns", ())]
+    if missing:
+        has = f"it has {', '.join(map(str, labels.columns))}" if hasattr(labels, "columns") else "it is no frame"
+        raise DataError(
+            f"the frame of labels of {level} has no column {missing[0]!r} ({has}); name its columns {', '.join(wanted)}"
+        )
+    rows = SpanRows(text, level)
+    for number, (identifier, *bounds, label) in enumerate(
+        zip(*(labels[name].tolist() for name in wanted), strict=True)
+    ):
+        rows.add(f"row {number}", identifier, bounds, plain_label(label))
+    return rows
 
 
 def _arranged(text: SplitText, labels: Any, level: str | None) -> tuple[str, list[Label]]:

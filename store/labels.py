@@ -1,4 +1,7 @@
-"""Label sets: named labels of the words or samples of a split, joined to the runs that read the same text."""
+"""Label sets: named labels of what a split holds, joined to the runs that read the same text.
+
+They are of its words or samples, or of spans of words: entity mentions, or relations between two of them.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -12,7 +15,8 @@ from numpy.typing import NDArray
 
 from biocache.store.digests import text_digests
 from biocache.store.errors import DataError, SettingError
-from biocache.store.schema import KINDS, OUTSIDE, VIEW_TEXTS, entity_type
+from biocache.store.placed import places_in_run, places_problem
+from biocache.store.schema import KINDS, OUTSIDE, SPANS, VIEW_TEXTS, entity_type
 from biocache.store.text import shown
 
 if TYPE_CHECKING:
@@ -33,20 +37,23 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of the words or samples of one run, in their order.
+    """Labels of the words, samples, spans or relations of one run, in their order.
 
     Attributes
     ----------
     name
         Name of the label set.
     level
-        What a row is: ``words`` or ``samples``.
+        What a row is: ``words``, ``samples``, ``spans`` or ``relations``.
     kind
         One of `KINDS`.
     names
         Names of the classes; none where labels are numbers.
     values
         int64 (row), positions in `names`, -1 for a row without label; or float64 (row), NaN for one.
+    places
+        Where the spans of a row lie: first word, and the word after the last, among all words of the run; int64
+        (row, span, bound). None for words and samples.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Labels:
     kind: str
     names: tuple[str, ...]
     values: NDArray[Any]
+    places: NDArray[np.int64] | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -82,19 +90,21 @@ class Labels:
         """SHA-256 (hexadecimal) of the labels of these rows: what decides the numbers that are computed from them."""
         sha = hashlib.sha256("\0".join((self.level, self.kind, *self.names)).encode("utf-8", "surrogatepass"))
         sha.update(self.values.astype("<f8" if self.kind == "number" else "<i8").tobytes())
+        if self.places is not None:
+            sha.update(self.places.astype("<i8").tobytes())
         return sha.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class LabelSet:
-    """Named labels of the words or samples of a split, whatever runs there are.
+    """Named labels of the words, samples, spans or relations of a split, whatever runs there are.
 
     Attributes
     ----------
     name
         Its name.
     level, kind, names, values
-        As of `Labels`, for all words or samples of the split; a sample's words are those of its texts in their order.
+        As of `Labels`, for all rows of the split; a sample's words are those of its texts in their order.
     sample_ids
         object (sample).
     text_digests
@@ -103,6 +113,10 @@ class LabelSet:
         int64 (sample, text).
     source
         Where they came from, for people.
+    places
+        As of `Labels`, but among the words of the sample; the rows of a sample are in their order.
+    row_counts
+        Spans or relations of every sample, int64 (sample); None for words and samples.
     """
 
     name: str
@@ -114,11 +128,21 @@ class LabelSet:
     text_digests: NDArray[np.uint64]
     word_counts: NDArray[np.int64]
     source: str
+    places: NDArray[np.int64] | None = None
+    row_counts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        rows = len(self.sample_ids) if self.level == "samples" else int(self.word_counts.sum())
-        if self.kind not in KINDS or self.level not in ("words", "samples") or self.values.shape != (rows,):
+        rows = int(self.sample_rows.sum())
+        known = self.level in ("words", "samples", *SPANS) and self.kind in KINDS
+        if not known or self.values.shape != (rows,) or len(self.sample_rows) != len(self.sample_ids):
             raise ValueError(f"label set {self.name} has {self.values.shape} labels of {rows:,} {self.level}")
+        if (self.level in SPANS) != (self.places is not None):
+            raise ValueError(f"label set {self.name} of {self.level} does not say where they lie")
+        if self.places is not None:
+            counts = np.repeat(self.word_counts, self.sample_rows, axis=0)
+            problem = places_problem(self.level, self.places, counts)
+            if problem:
+                raise ValueError(f"label set {self.name}: {problem}")
         if self.kind != "number" and self.values.size and not -1 <= self.values.min() <= self.values.max() < self.size:
             raise ValueError(f"label set {self.name} has labels without a name")
         if len(set(self.sample_ids)) < len(self.sample_ids):
@@ -134,6 +158,14 @@ class LabelSet:
         """Number of classes."""
         return len(self.names)
 
+    @property
+    def sample_rows(self) -> NDArray[np.int64]:
+        """Rows of every sample, int64 (sample)."""
+        if self.row_counts is not None:
+            return self.row_counts
+        words: NDArray[np.int64] = self.word_counts.sum(axis=1)
+        return np.ones(len(self.sample_ids), np.int64) if self.level == "samples" else words
+
     @classmethod
     def make(
         cls,
@@ -144,15 +176,17 @@ class LabelSet:
         *,
         iob2: bool = False,
         source: str = "",
+        places: NDArray[np.int64] | None = None,
+        row_counts: NDArray[np.int64] | None = None,
     ) -> Self:
         """Make a label set.
 
         Parameters
         ----------
-        name, level, source
+        name, level, source, places, row_counts
             As the attributes.
         labels
-            Label of every word or sample; None for none. Texts are classes; whole and other numbers are numbers.
+            Label of every row; None for none. Texts are classes; whole and other numbers are numbers.
         samples
             Id and words of each text of every sample.
         iob2
@@ -177,10 +211,14 @@ class LabelSet:
             text_digests=text_digests(parts for _, parts in rows).reshape(len(rows), texts),
             word_counts=counts,
             source=source,
+            places=places,
+            row_counts=row_counts,
         )
 
     def of_run(self, run: "RunData") -> Labels:
-        """Return the labels of the words or samples of a run; rows that the set does not have are without label.
+        """Return the labels of a run; words and samples that the set does not have are without label.
+
+        Of spans and relations there are those whose words are all in the run.
 
         Raises
         ------
@@ -202,6 +240,8 @@ class LabelSet:
                     f"text than run {run.key}: sample {shown(sample)} differs; make the label set again for this text "
                     "with `biocache label`, or extract the run again"
                 )
+        if self.places is not None:
+            return self._placed(run, self.places, place)
         empty = np.nan if self.kind == "number" else -1
         if self.level == "samples":
             values = np.append(self.values, empty)[place]
@@ -234,6 +274,16 @@ class LabelSet:
         rows = np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
         return np.where(missing, -1, rows)
 
+    def _placed(self, run: "RunData", places: NDArray[np.int64], place: NDArray[np.int64]) -> Labels:
+        """Return the spans or relations of a run, in the order of its samples."""
+        known = np.flatnonzero(place >= 0)
+        own = self._rows_of_samples()
+        parts = [np.arange(own[at].start, own[at].stop) for at in place[known].tolist()]
+        rows = np.concatenate([np.empty(0, np.int64), *parts])
+        sample = np.repeat(known, [len(part) for part in parts])
+        found, held = places_in_run(places[rows], self.word_counts[place[sample]], sample, run)
+        return Labels(self.name, self.level, self.kind, self.names, self.values[rows][held], found[held])
+
     def joined(self, other: Self) -> Self | None:
         """Return the set with the samples of another that it lacks; None where the two disagree on a sample."""
         if (self.level, self.kind) != (other.level, other.kind) or self.word_counts.shape[1:] != (
@@ -248,19 +298,28 @@ class LabelSet:
             return None
         own, their = self._rows_of_samples(), other._rows_of_samples()
         for at, (here, old) in enumerate(zip(shared, place, strict=True)):
-            if here and not np.array_equal(mine[own[old]], theirs[their[at]], equal_nan=self.kind == "number"):
+            if here and not (
+                np.array_equal(mine[own[old]], theirs[their[at]], equal_nan=self.kind == "number")
+                and _same_places(self.places, other.places, own[old], their[at])
+            ):
                 return None
         new = np.flatnonzero(~shared)
         if not new.size:
             return self
-        added = [theirs[their[at]] for at in new]
+        added = [their[at] for at in new]
+
+        def both(mine: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: list[Any]) -> Any:
+            return None if mine is None or theirs is None else np.concatenate([mine, *(theirs[each] for each in rows)])
+
         return replace(
             self,
             names=names,
-            values=np.concatenate([mine, *added]),
-            sample_ids=np.concatenate([self.sample_ids, other.sample_ids[new]]),
-            text_digests=np.concatenate([self.text_digests, other.text_digests[new]]),
-            word_counts=np.concatenate([self.word_counts, other.word_counts[new]]),
+            values=both(mine, theirs, added),
+            sample_ids=both(self.sample_ids, other.sample_ids, [new]),
+            text_digests=both(self.text_digests, other.text_digests, [new]),
+            word_counts=both(self.word_counts, other.word_counts, [new]),
+            places=both(self.places, other.places, added),
+            row_counts=both(self.row_counts, other.row_counts, [new]),
         )
 
     def _values_in(self, names: tuple[str, ...]) -> NDArray[Any]:
@@ -270,8 +329,12 @@ class LabelSet:
 
     def _rows_of_samples(self) -> list[slice]:
         """Return where the labels of each sample lie."""
-        sizes = [1] * len(self.sample_ids) if self.level == "samples" else self.word_counts.sum(axis=1).tolist()
+        sizes = self.sample_rows.tolist()
         return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _same_places(first: Any, second: Any, own: slice, their: slice) -> bool:
+    return first is None or np.array_equal(first[own], second[their])
 
 
 def _coded(name: str, labels: Sequence[str | float | None], *, iob2: bool) -> tuple[str, tuple[str, ...], NDArray[Any]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POOLINGS", "reduce_segments"]
+__all__ = ["POOLINGS", "reduce_members", "reduce_segments"]
 
 POOLINGS = ("mean", "first", "last", "max")
 
@@ -47,9 +47,32 @@ def reduce_segments(
         members, owners = members[order], owners[order]
     if members.size and owners[-1] >= group_count:
         raise ValueError(f"group {owners[-1]} is not one of {group_count}")
-    counts = np.bincount(owners, minlength=group_count)
+    return reduce_members(values, members, np.bincount(owners, minlength=group_count), pooling)
+
+
+def reduce_members(
+    values: NDArray[np.floating], members: NDArray[np.int64], counts: NDArray[np.int64], pooling: str
+) -> NDArray[np.float32]:
+    """Reduce the tokens of every group to one row, where a token may be of several groups; see `reduce_segments`.
+
+    Parameters
+    ----------
+    values
+        (token, feature), of any floating data type.
+    members
+        Tokens (member): those of the first group, then those of the second, and so on.
+    counts
+        Members of every group (group).
+    pooling
+        ``mean``, ``first``, ``last`` or ``max``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (group, feature). NaN where a group has no token.
+    """
     filled = counts > 0
-    reduced = np.full((group_count, *values.shape[1:]), np.nan, np.float32)
+    reduced = np.full((len(counts), *values.shape[1:]), np.nan, np.float32)
     if not members.size:
         return reduced
     ends = np.cumsum(counts)[filled]

@@ -10,7 +10,7 @@ from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError
 from biocache.store.ragged import POOLINGS
-from biocache.store.spans import find_spans
+from biocache.store.spans import relation_view, span_view
 from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
 from biocache.store.text import shown
 from biocache.store.views import (
@@ -171,8 +171,8 @@ class Run(RunData):
         Parameters
         ----------
         labels
-            Name of a label set of words: IOB2 tags spell spans; of classes, a stretch of words of one class but ``O``
-            is one.
+            Name of a label set of spans, or of words: IOB2 tags spell spans; of classes, a stretch of words of one
+            class but ``O`` is one.
         pooling
             ``mean``, ``first``, ``last`` or ``max`` over the tokens of all its words, of each in the window in which it
             has most context, as `words` reads it.
@@ -188,31 +188,42 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling is not one of these, or the set labels samples or with numbers.
+            If the pooling is not one of these, or the set labels samples, relations, or words with numbers.
         IncompleteRunError, RunNotFoundError, DataError, IntegrityError
             As `words`.
         """
-        if pooling not in POOLINGS:
-            raise SettingError(f"pooling {pooling!r} of spans is not one of {', '.join(POOLINGS)}")
-        self.require("hidden")
-        spans = find_spans(self, labels)
-        word = word_of_tokens(self)
-        owner = np.append(spans.of_words(self.counts.words), -1)[word]
-        kept = np.unique(owner[owner >= 0])
-        rank = np.full(len(spans) + 1, -1)
-        rank[kept] = np.arange(len(kept))
-        sample = spans.sample[kept]
-        hidden = reduced(self, rank[owner], self.plan.sample_pack[sample], pooling)
-        coordinates: dict[str, Any] = {
-            "span": ("span", kept, {"long_name": "position among all spans of the run, lost ones counted"}),
-            "sample": ("span", sample, {"long_name": "position of the span's sample along sample"}),
-            "word": ("span", spans.first[kept], {"long_name": "position of the span's first word along word"}),
-            "word_count": ("span", spans.count[kept], {"long_name": "words of the span"}),
-            "type": ("span", spans.type[kept], {"long_name": f"type of the span in label set {labels}"}),
-            "text": ("span", spans.text[kept], {"long_name": "words of the span, joined by blanks"}),
-        }
-        dataset = hidden_dataset(self, "span", hidden, pooling, coordinates)
-        return dataset.assign_attrs(spans_lost=len(spans) - len(kept))
+        return span_view(self, labels, pooling)
+
+    def relations(self, labels: str, pooling: str = "mean", *, layers: Sequence[int] | None = None) -> xr.Dataset:
+        """Return hidden states by relation: those of its two spans of words side by side, each reduced over its tokens.
+
+        Parameters
+        ----------
+        labels
+            Name of a label set of relations.
+        pooling
+            ``mean``, ``first``, ``last`` or ``max`` over the tokens of all words of a span.
+        layers
+            The layers; None for all.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``hidden`` (layer, relation, feature), lazy, float32, a block a layer of a pack; the features of the first
+            span, then those of the second, are twice the length of a hidden state. Coordinates along ``relation``:
+            ``relation`` (position among all relations of the run), ``sample``, ``label``, and of each span
+            ``first_word`` and ``second_word`` (position of its first word), ``first_word_count`` and so on, and
+            ``first_text`` and so on. Relations with a span that lost all its tokens to ``max_length`` are left out; the
+            attribute ``relations_lost`` counts them.
+
+        Raises
+        ------
+        SettingError
+            If the pooling is not one of these, a layer is not stored, or the set labels something else.
+        IncompleteRunError, RunNotFoundError, DataError, IntegrityError
+            As `words`.
+        """
+        return relation_view(self, labels, layers, pooling)
 
     def samples(
         self,

@@ -19,6 +19,7 @@ __all__ = [
     "LABEL_SCHEMES",
     "LEVELS",
     "OUTSIDE",
+    "SPANS",
     "VARIABLES",
     "VIEW_TEXTS",
     "WHOLE_VIEWS",
@@ -170,6 +171,9 @@ VIEW_TEXTS = {"sentence": (0,), "text": (0,), "premise": (0,), "hypothesis": (1,
 #: View of all texts of a sample -> their number.
 WHOLE_VIEWS = {"sentence": 1, "text": 1, "pair": 2}
 
+
+#: What a row of a label set of spans may be, to the number of its spans.
+SPANS = {"spans": 1, "relations": 2}
 
 #: Name of the label set that a corpus brings along.
 GOLD = "gold"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
-from biocache.store.ragged import reduce_segments
+from biocache.store.ragged import reduce_members, reduce_segments
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 from biocache.store.text import shown
 
@@ -25,6 +25,7 @@ __all__ = [
     "label_coordinates",
     "layers_of",
     "reduced",
+    "reduced_spans",
     "require_positive",
     "sample_coordinates",
     "sample_position",
@@ -132,6 +133,11 @@ def label_coordinates(
             raise
         if wanted is None and (labels.level == "words") != (words is not None):
             continue
+        if labels.level in schema.SPANS:
+            raise SettingError(
+                f"label set {shown(name)} labels {labels.level}, which have a view of their own: "
+                f"run.{labels.level}({name!r})"
+            )
         places = samples if labels.level == "samples" else words
         if places is None:
             raise SettingError(
@@ -205,6 +211,72 @@ def reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
     )
+
+
+def _reduce_spans_block(
+    hidden: NDArray[np.floating],
+    members: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    pooling: str,
+    spans: int,
+) -> NDArray[np.float32]:
+    rows = reduce_members(hidden[0], members[0, :, 0], counts[0, :, 0], pooling)
+    return rows.reshape(1, len(rows) // spans, spans * hidden.shape[2])
+
+
+def reduced_spans(
+    run: RunData, places: NDArray[np.int64], row_pack: NDArray[np.int64], pooling: str
+) -> tuple[da.Array, NDArray[np.int64]]:
+    """Reduce hidden states to rows of one or more spans of words, side by side, a block of rows for each of tokens.
+
+    Parameters
+    ----------
+    run
+        The run.
+    places
+        First word and the one after the last of each span, among all words of the run (row, span, bound).
+    row_pack
+        Pack of every row (row); it never decreases.
+    pooling
+        How the tokens of a span are reduced.
+
+    Returns
+    -------
+    hidden
+        float32 (layer, kept row, span and feature).
+    kept
+        Rows whose spans all have tokens, ascending, int64 (kept row).
+    """
+    hidden = run.activations("hidden")
+    word = word_of_tokens(run)
+    # The words of a window may come before those of an earlier one, of another text.
+    token = np.argsort(word, kind="stable")[np.count_nonzero(word < 0) :]
+    begin, end = (np.searchsorted(word[token], places[..., bound]) for bound in (0, 1))
+    kept = np.flatnonzero((end > begin).all(axis=1))
+    first, counts = begin[kept].ravel(), (end - begin)[kept].ravel()
+    members = token[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
+    spans, packs = places.shape[1], run.plan.pack_count
+    span_pack = np.repeat(row_pack[kept], spans)
+    # Positions in the pack, so that blocks are independent.
+    members = members - np.repeat((np.cumsum(hidden.chunks[1]) - hidden.chunks[1])[span_pack], counts)
+    member_sizes = np.bincount(np.repeat(span_pack, counts), minlength=packs)
+    span_sizes = np.bincount(span_pack, minlength=packs)
+    parts = [
+        da.from_array(values[np.newaxis, :, np.newaxis], chunks=(1, tuple(sizes.tolist()), 1), name=False)
+        for values, sizes in ((members, member_sizes), (counts, span_sizes))
+    ]
+    width = spans * run.spec.feature_size
+    reduced_rows = da.map_blocks(
+        _reduce_spans_block,
+        hidden,
+        *parts,
+        pooling=pooling,
+        spans=spans,
+        chunks=(hidden.chunks[0], tuple((span_sizes // spans).tolist()), (width,)),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    return reduced_rows, kept
 
 
 def sample_position(run: RunData, sample: int | str) -> int:

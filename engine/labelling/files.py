@@ -1,4 +1,4 @@
-"""Labels of a file, joined to the text of a split by sample id, by position of the word, or by the words themselves."""
+"""Labels of a file, joined to the text of a split by sample id, by positions of words, or by the words themselves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from biocache.engine.corpora.task import Place
 from biocache.engine.labelling.request import LabelRequest
 from biocache.store.errors import DataError, SettingError
 from biocache.store.labelling import SplitText
+from biocache.store.span_rows import SPAN_COLUMNS, SpanRows
 from biocache.store.text import shown
 
 __all__ = ["files_of_splits", "labels_of_file"]
@@ -71,8 +72,8 @@ def files_of_splits(request: LabelRequest, splits: Sequence[str]) -> dict[str, P
     return {told: place}
 
 
-def labels_of_file(text: SplitText, path: Path, name: str, request: LabelRequest) -> tuple[str, list[Any]]:
-    """Return the level and the label of each word or sample of a split, from a file.
+def labels_of_file(text: SplitText, path: Path, name: str, request: LabelRequest) -> tuple[str, list[Any] | SpanRows]:
+    """Return the level and the label of each word or sample of a split, or its spans or relations, from a file.
 
     Parameters
     ----------
@@ -90,6 +91,9 @@ def labels_of_file(text: SplitText, path: Path, name: str, request: LabelRequest
     DataError
         If the file is malformed, or is of another text; the message names the line and the first word that differs.
     """
+    if f"{request.level}s" in SPAN_COLUMNS:
+        rows = _by_span(text, path, name, request)
+        return rows.level, rows
     words = request.level == "word" or (request.level is None and not _is_table(path))
     table = open_table(path, TASKS["tokens" if words else "text"], ReadingRequest())
     columns = _columns(table, name, request)
@@ -129,7 +133,7 @@ def _has(table: Table) -> str:
     return ", ".join(column for column in table.columns if column != GROUP) or "none"
 
 
-def _columns(table: Table, name: str, request: LabelRequest) -> _Columns:
+def _columns(table: Table, name: str, request: LabelRequest, taken: Sequence[str] = ()) -> _Columns:
     own = [column for column in table.columns if column != GROUP]
 
     def named(given: str, flag: str) -> str:
@@ -149,7 +153,7 @@ def _columns(table: Table, name: str, request: LabelRequest) -> _Columns:
         label = named(request.column, "--column")
     else:
         found = usual((normalised(name), *_LABELS)) or table.fixed.get("tags")
-        rest = [column for column in own if column not in (identifier, words, position)]
+        rest = [column for column in own if column not in (identifier, words, position, *taken)]
         if found is None and len(rest) != 1:
             raise DataError(f"{table.place}: which of {_has(table)} holds the labels? name it in --column")
         label = found or rest[0]
@@ -255,6 +259,26 @@ def _by_position(text: SplitText, table: Table, columns: _Columns) -> Iterator[A
         seen.add((sample, word))
         labels[sample][word] = _label(value, table, columns.label, place)
     yield from (label for own in labels for label in own)
+
+
+def _by_span(text: SplitText, path: Path, name: str, request: LabelRequest) -> SpanRows:
+    """Return labels of spans or relations, from rows with a sample id and the words where the spans begin and end."""
+    table = open_table(path, TASKS["text"], ReadingRequest())
+    rows = SpanRows(text, f"{request.level}s")
+    known = {normalised(column): column for column in table.columns if column != GROUP}
+    missing = [column for column in SPAN_COLUMNS[rows.level] if column not in known]
+    if missing:
+        raise DataError(
+            f"{table.place}: no column {missing[0]} (it has {_has(table)}); --level={request.level} needs "
+            f"sample_id, {', '.join(SPAN_COLUMNS[rows.level])} and label"
+        )
+    bounds = [known[column] for column in SPAN_COLUMNS[rows.level]]
+    columns = _columns(table, name, request, bounds)
+    if columns.id is None:
+        raise DataError(f"{table.place}: no column of sample ids (it has {_has(table)}); name it in --id-column")
+    for place, (identifier, label, *own) in _read(table, columns.id, columns.label, *bounds):
+        rows.add(place.at(), str(identifier), own, _label(label, table, columns.label, place))
+    return rows
 
 
 def _place_of(text: SplitText, identifier: str, place: Place) -> int:

@@ -1,7 +1,7 @@
 """`label`: add a label set to the text of a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from biocache.engine.corpora.labels import is_number
@@ -17,6 +17,7 @@ from biocache.store.label_sets import LabelPlace
 from biocache.store.labelling import SplitText, add_labels, split_text
 from biocache.store.labels import LabelSet
 from biocache.store.schema import OUTSIDE
+from biocache.store.span_rows import SpanRows
 from biocache.store.storage import StorePlace
 from biocache.store.text import shown
 
@@ -72,7 +73,7 @@ def label(store: StorePlace, name: str, request: LabelRequest) -> list[Labelled]
     for split in splits:
         LabelPlace(task, dataset, split, name)
     made = _made(opened, name, request, task, dataset, splits)
-    kinds = {_kind_of(values, request, level) for _, level, values, _ in made}
+    kinds = {_kind_of(_labels_in(values), request, level) for _, level, values, _ in made}
     if len(kinds) > 1:
         raise DataError(
             f"the labels are {' in one split and '.join(sorted(kinds))} in another; give all splits labels of one kind"
@@ -80,7 +81,7 @@ def label(store: StorePlace, name: str, request: LabelRequest) -> list[Labelled]
     (kind,) = kinds
     found = []
     for text, level, values, source in made:
-        own = [None if value is None else float(value) for value in values] if kind == "numbers" else values
+        own = _as_numbers(values) if kind == "numbers" else values
         kept = add_labels(
             opened.storage,
             name,
@@ -95,6 +96,16 @@ def label(store: StorePlace, name: str, request: LabelRequest) -> list[Labelled]
         )
         found.append(Labelled(LabelPlace(task, dataset, text.split, name), kept, tuple(_remarks(kept, kind))))
     return found
+
+
+def _labels_in(values: Any) -> Sequence[Any]:
+    found: Sequence[Any] = values.labels if isinstance(values, SpanRows) else values
+    return found
+
+
+def _as_numbers(values: Any) -> Any:
+    numbers: list[Any] = [None if value is None else float(value) for value in _labels_in(values)]
+    return replace(values, labels=numbers) if isinstance(values, SpanRows) else numbers
 
 
 def _text_of(store: Store, request: LabelRequest) -> tuple[str, str, list[str]]:
@@ -120,7 +131,7 @@ def _text_of(store: Store, request: LabelRequest) -> tuple[str, str, list[str]]:
 
 def _made(
     store: Store, name: str, request: LabelRequest, task: str, dataset: str, splits: Sequence[str]
-) -> list[tuple[SplitText, str, list[Any], str]]:
+) -> list[tuple[SplitText, str, list[Any] | SpanRows, str]]:
     """Return the text of each split, the level of its labels, the labels, and where they are from."""
     if request.file is not None:
         files = files_of_splits(request, splits)

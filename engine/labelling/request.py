@@ -10,7 +10,7 @@ from biocache.store.errors import SettingError
 
 __all__ = ["LEVELS", "PROPERTIES", "LabelRequest"]
 
-LEVELS = ("word", "sample")
+LEVELS = ("word", "sample", "span", "relation")
 #: What words are like without anybody's annotation.
 PROPERTIES = ("length", "position", "frequency", "capitals")
 _SOURCES = ("file", "from_words", "from_python", "property")
@@ -27,9 +27,11 @@ class LabelRequest(Request):
         has. A file that is one split's needs that split.
     file
         A file, or a folder with a file for each split: tagged words of the same text; or a table with labels by sample
-        id, by sample id and position of the word, or beside the texts themselves.
+        id, by sample id and position of the word, or beside the texts themselves. Of spans a table with the columns
+        ``sample_id``, ``start``, ``end`` and ``label``, of relations between two spans with ``sample_id``, ``start1``,
+        ``end1``, ``start2``, ``end2`` and ``label``: first word, and the one after the last, in the sample from 0.
     level
-        ``word`` or ``sample``; None where the file tells it.
+        ``word``, ``sample``, ``span`` or ``relation``; None for words or samples, as the file tells.
     column
         Column of the labels: its name, or its number from 1; None for its usual name, or the last.
     id_column
@@ -58,7 +60,12 @@ class LabelRequest(Request):
     dataset: str | None = selector(metavar="NAME", help="Dataset of the runs.", unset="the only one")
     splits: tuple[str, ...] | None = selector(flag="--split", choices=SPLITS, help="Splits.", unset="all in the store")
     file: Path | None = option(None, help="File of labels, or a folder with a file for each split.")
-    level: str | None = option(None, choices=LEVELS, help="What a label is of.", unset="as the labels tell")
+    level: str | None = option(
+        None,
+        choices=LEVELS,
+        help="What a label is of; spans and relations are of a --file.",
+        unset="word or sample, as the labels tell",
+    )
     column: str | None = option(None, metavar="NAME|N", help="Column of the labels.", unset="by its name")
     id_column: str | None = option(None, metavar="NAME|N", help="Column of the samples' ids.", unset="by its name")
     from_words: str | None = option(
@@ -80,5 +87,9 @@ class LabelRequest(Request):
         for name in ("column", "id_column"):
             if getattr(self, name) is not None and self.file is None:
                 raise SettingError(f"--{name.replace('_', '-')} is of a --file; leave it out")
-        if self.level == "sample" and (self.from_words or self.property):
-            raise SettingError(f"{given[0]} labels words, and --level is sample; leave it out")
+        if self.level not in (None, "word") and (self.from_words or self.property):
+            raise SettingError(f"{given[0]} labels words, and --level is {self.level}; leave it out")
+        if self.level in ("span", "relation") and self.from_python:
+            raise SettingError(
+                f"{given[0]} labels words or samples, and --level is {self.level}; give a --file of them"
+            )

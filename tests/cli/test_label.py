@@ -72,3 +72,40 @@ def test_mistakes_are_one_line(command: Command, store: Path, arguments: tuple[s
     assert says in told
     assert told.splitlines()[-1].startswith("Error: ")
     assert [each.place.name for each in Store.open(store).labels()] == ["gold", "gold"]
+
+
+def test_relations_are_labelled_listed_probed_verified_copied_and_removed(
+    command: Command, store: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rel"
+    folder.mkdir()
+    for split in ("train", "test"):
+        run = Store.open(store).run(split=split)
+        rows = ["sample_id,start1,end1,start2,end2,label"]
+        for name, count in zip(run.column("samples/sample_id"), run.column("samples/word_count"), strict=True):
+            rows += [f"{name},0,{end},{end - 1},{end},{'ab'[end % 2]}" for end in range(1, count + 1)]
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    made = json.loads(
+        command("label", "rel", "--store", store, "--file", folder, "--level", "relation", "--json").stdout
+    )
+    assert [(each["split"], each["level"], each["classes"]) for each in made] == [
+        ("train", "relations", ["a", "b"]),
+        ("test", "relations", ["a", "b"]),
+    ]
+    assert "relations" in command("ls", "--store", store, "--labels").stdout
+    shown = command("probe", "--store", store, "--task", "ner", "--labels", "rel", "--layers", "0", "--json").stdout
+    assert json.loads(shown)["rows"]
+    command("verify", "--store", store)
+    command("copy", store, tmp_path / "t.zarr")
+    assert [each.labels.level for each in Store.open(tmp_path / "t.zarr").labels(name="rel")] == ["relations"] * 2
+    told = command("probe", "--store", store, "--task", "ner", "--labels", "rel", "--probe", "bilstm-crf", code=1)
+    assert "a row of labels 'rel' of ner is a relation; use svc" in told.stderr
+    assert "2 label sets removed" in command("rm", "--store", store, "--labels", "rel", "--yes").stdout
+
+
+def test_entities_are_typed_on_the_command_line(command: Command, store: Path) -> None:
+    told = command("probe", "--store", store, "--task", "ner", "--level", "span", "--layers", "0")
+    assert "accuracy" in told.stdout
+    assert "entity F1" not in told.stdout
+    told = command("probe", "--store", store, "--task", "ner", "--level", "span", "--probe", "bilstm-crf", code=1)
+    assert "a row of labels of ner is a span; use svc" in told.stderr

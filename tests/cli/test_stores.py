@@ -108,6 +108,22 @@ def test_export_writes_a_file_for_other_tools(command: Command, extracted: Path,
     assert "runs match" in command("export", tmp_path / "x.npz", "--store", extracted, "--model", "bert", code=1).stderr
 
 
+def test_export_writes_the_label_sets_that_are_asked_for(command: Command, store: Path, tmp_path: Path) -> None:
+    command("label", "long", "--store", store, "--from-words", ".{7,}")
+    command("label", "size", "--store", store, "--property", "length")
+    arguments = ("--store", store, "--run", TEST, "--layers", "2")
+    command("export", tmp_path / "words.npz", *arguments, "--labels", "gold,long,size")
+    with np.load(tmp_path / "words.npz") as arrays:
+        sizes = [len(text) for text in arrays["text"].tolist()]
+        assert arrays["size"].tolist() == sizes
+        assert arrays["long"].tolist() == ["yes" if size > 6 else "no" for size in sizes]
+        assert "label" not in arrays
+        assert "O" in arrays["gold"].tolist()
+    told = command("export", tmp_path / "x.npz", *arguments, "--labels", "gold,short", code=1).stderr
+    assert "has no label set 'short'" in told
+    assert not (tmp_path / "x.npz").exists()
+
+
 def test_verify_repairs_what_can_be_made_again(command: Command, store: Path) -> None:
     chunk = chunk_file(Store.open(store).run(model="bert", split="test"), "hidden", 1, 0)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")

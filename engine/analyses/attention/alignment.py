@@ -80,6 +80,8 @@ class Alignment:
         Groups of every map, int64 (map).
     position
         Position of each group, in tokens of its map or words of its sample, float32 (group).
+    label
+        Class of the word of each group, -1 for none, int64 (group); None where means are not split by words.
     """
 
     level: str
@@ -88,6 +90,7 @@ class Alignment:
     sample: NDArray[np.int64]
     size: NDArray[np.int64]
     position: NDArray[np.float32]
+    label: NDArray[np.int64] | None = None
 
     @property
     def triangular(self) -> bool:
@@ -116,6 +119,7 @@ class Alignment:
             self.sample[maps].copy(),
             self.size[maps].copy(),
             self.position[groups].copy(),
+            None if self.label is None else self.label[groups].copy(),
         )
 
     def of_samples(self, samples: slice) -> "Alignment":
@@ -128,7 +132,9 @@ class Alignment:
         return Layout(self.size, self.start, np.cumsum(entries) - entries, self.position, self.triangular)
 
 
-def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alignment:
+def align(
+    first: Run, second: Run, level: str, *, exclude_special: bool, labels: NDArray[np.int64] | None = None
+) -> Alignment:
     """Find the groups of tokens that two runs of the same samples share.
 
     Parameters
@@ -139,8 +145,12 @@ def align(first: Run, second: Run, level: str, *, exclude_special: bool) -> Alig
         ``token``, for runs of the same tokens, or ``word``.
     exclude_special
         Whether special tokens and the first position of a causal model are left out; by word, the word that holds it.
+    labels
+        Class of each word of the runs, -1 for none (word); None where means are not split by words.
     """
-    return (_by_token if level == "token" else _by_word)(first, second, exclude_special)
+    if level == "token":
+        return _by_token(first, second, exclude_special)
+    return _by_word(first, second, exclude_special, labels)
 
 
 def _map_entries(size: NDArray[np.int64], triangular: bool) -> NDArray[np.int64]:
@@ -215,7 +225,7 @@ def _by_token(first: Run, second: Run, exclude_special: bool) -> Alignment:
     )
 
 
-def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
+def _by_word(first: Run, second: Run, exclude_special: bool, labels: NDArray[np.int64] | None) -> Alignment:
     words, sample = first.counts.words, first.windows.sample
     own, other = _Maps.of(first, np.arange(len(sample))), _Maps.of(second, _partners(first, second))
     keys = (own.keys(words), other.keys(words))
@@ -238,6 +248,7 @@ def _by_word(first: Run, second: Run, exclude_special: bool) -> Alignment:
         sample=sample,
         size=size,
         position=(shared % words - begin).astype(np.float32),
+        label=None if labels is None else labels[shared % words],
     )
 
 

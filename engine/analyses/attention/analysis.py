@@ -79,6 +79,12 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         samples = int(result.attrs["samples"])
         if int(counts.min()) < samples:
             yield (f"up to {samples - int(counts.min()):,} of {samples:,} samples have nothing to measure in a head")
+        if result.attrs.get("split_by") == "words":
+            yield "means are split by words: all of them compare runs word by word, not token by token"
+        if result.attrs.get("unlabelled_words"):
+            yield f"{result.attrs['unlabelled_words']:,} words have no label of {request.by}: they are of no class"
+        if result.attrs.get("not_split"):
+            yield f"{result.attrs['not_split']} is of whole maps, and not split by the classes of words"
 
     def draw(self, name: str, result: "xr.Dataset", request: AttentionRequest) -> "Figure | None":
         """Draw means, or how far they are above the chance level."""
@@ -130,9 +136,10 @@ def compare_attention(
         for changes), ``above_chance`` (0 at the chance level, 1 for identical maps) and ``count``; and (metric,
         training_size, layer): ``layer_mean``, ``layer_ci_low`` and ``layer_ci_high`` of the mean over heads. By label
         also ``label_mean``, ``label_std``, ``label_ci_low``, ``label_ci_high`` and ``label_count``, with the dimension
-        label; matched, ``matched_head``, ``matched_mean`` and ``matched_std``; per sample, ``value`` with the dimension
-        sample. With all pairs only ``pair_mean``, ``pair_std`` and ``pair_count`` (metric, training_size,
-        layer, head, other_layer, other_head).
+        label; of words these are of each sample's mean over the rows of its words of the label, and NaN for metrics of
+        whole maps, which the attribute ``not_split`` names. Matched, ``matched_head``, ``matched_mean`` and
+        ``matched_std``; per sample, ``value`` with the dimension sample. With all pairs only ``pair_mean``,
+        ``pair_std`` and ``pair_count`` (metric, training_size, layer, head, other_layer, other_head).
 
     Raises
     ------

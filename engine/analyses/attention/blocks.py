@@ -34,7 +34,7 @@ class Measures:
     metrics
         Names of metrics.
     labels
-        Number of labels that samples are split by; None: they are not.
+        Number of classes that means are split by; None: they are not.
     resamples, seed
         Resamples and seed of the bootstrap; the seed also pairs mismatched heads.
     diagonal
@@ -45,6 +45,8 @@ class Measures:
         Whether the values of every sample are kept.
     own
         Those of the metrics that are the user's own.
+    by_words
+        Whether the classes are of the words that attend, the rows of maps; else of samples.
     """
 
     metrics: tuple[str, ...]
@@ -55,6 +57,7 @@ class Measures:
     all_heads: bool
     per_sample: bool
     own: tuple[Metric, ...] = ()
+    by_words: bool = False
 
     @property
     def found(self) -> tuple[Metric, ...]:
@@ -64,8 +67,10 @@ class Measures:
 
     @property
     def groups(self) -> int:
-        """Number of groups that samples fall into."""
-        return 1 if self.labels is None else self.labels
+        """Number of groups of values: those of all samples, or of each class; of words also, as the last, of all."""
+        if self.labels is None:
+            return 1
+        return self.labels + 1 if self.by_words else self.labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +137,10 @@ def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[Block
 def _compare_pair(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
     """Compare two blocks on the samples that are in both."""
     sums = _zero(pair, measures)
-    values = rounded(_over_windows(_measured(block, other, pair, measures), pair))
+    measured, by_class = _measured(block, other, pair, measures)
+    values = rounded(_over_windows(measured, pair))
+    if by_class is not None:
+        by_class = np.stack([_over_windows(own, pair) for own in by_class])
     own, mismatched, all_heads = _by_kind(values, pair, measures)
     if sums.pairs is not None:
         sums.pairs.add(all_heads)
@@ -140,10 +148,17 @@ def _compare_pair(block: Block, other: Block, pair: PackPair, measures: Measures
         sums.chance.add(mismatched)
     if sums.own is None or sums.resamples is None:
         return sums
-    for group in range(measures.groups):
-        members = pair.group == group
-        Moments(sums.own.count[group], sums.own.total[group], sums.own.square[group]).add(own[members])
-    sums.resamples.add(own, pair.samples, pair.group, measures.seed)
+    grouped, samples, groups = own, pair.samples, pair.group
+    if by_class is not None:
+        # Each class has the samples with such words; all words are the last group.
+        group, sample = np.nonzero(~np.isnan(by_class).all(axis=(2, 3)))
+        grouped = np.concatenate([rounded(by_class[group, sample]), own])
+        samples = np.concatenate([pair.samples[sample], pair.samples])
+        groups = np.concatenate([group, np.full(len(own), len(by_class))])
+    for place in range(measures.groups):
+        members = groups == place
+        Moments(sums.own.count[place], sums.own.total[place], sums.own.square[place]).add(grouped[members])
+    sums.resamples.add(grouped, samples, groups, measures.seed)
     if measures.per_sample:
         return replace(sums, samples=((pair.samples, own.astype(np.float32)),))
     return sums
@@ -213,10 +228,23 @@ def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
     return Pairs(np.hstack([own, own]), np.hstack([own, _mismatched(pair, measures, pair.alignment.sample)]))
 
 
-def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) -> NDArray[np.float64]:
-    """Measure all maps, tile by tile: (map, metric, pair of heads)."""
+def _measured(
+    block: Block, other: Block, pair: PackPair, measures: Measures
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Measure all maps, tile by tile.
+
+    Returns
+    -------
+    values
+        (map, metric, pair of heads).
+    by_class
+        Of the rows of words of a class, NaN for none, (class, map, metric, head); None where not split by words.
+    """
     whole = _head_pairs(pair, measures)
     values = np.empty((*whole.left.shape[:1], len(measures.metrics), whole.left.shape[1]))
+    by_class = None
+    if measures.by_words and measures.labels is not None:
+        by_class = np.full((measures.labels, *values.shape[:2], pair.first.width), np.nan)
     rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
     for tile in _tiles(pair.alignment.layout(), max(block.heads, other.heads)):
         aligned = pair.alignment.part(tile)
@@ -228,7 +256,38 @@ def _measured(block: Block, other: Block, pair: PackPair, measures: Measures) ->
         pairs = Pairs(whole.left[tile], whole.right[tile])
         for column, metric in enumerate(measures.found):
             values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
-    return values
+        if by_class is not None and aligned.label is not None:
+            _measure_classes(by_class[:, tile], (parts[0], parts[1]), layout, aligned.label, measures)
+    return values, by_class
+
+
+def _measure_classes(
+    out: NDArray[np.float64],
+    parts: tuple[Part, Part],
+    layout: Layout,
+    label: NDArray[np.int64],
+    measures: Measures,
+) -> None:
+    """Measure the rows of words of each class of the samples that have some: what has no mass is not measured."""
+    sample = np.repeat(np.arange(len(layout.size)), layout.size)
+    for own in np.unique(label[label >= 0]).tolist():
+        chosen = np.unique(sample[label == own])
+        first, second = (_rows_only(part, layout, chosen, label == own) for part in parts)
+        held = layout._replace(**{name: getattr(layout, name)[chosen] for name in ("size", "row_start", "entry_start")})
+        heads = np.tile(np.arange(out.shape[3]), (len(chosen), 1))
+        for column, metric in enumerate(measures.found):
+            if metric.of_rows:
+                out[own, chosen, column] = metric.measure(first, second, held, Pairs(heads, heads))
+
+
+def _rows_only(part: Part, layout: Layout, chosen: NDArray[np.int64], kept: NDArray[np.bool_]) -> Part:
+    """Return some samples of a part, whose other rows than those kept (row) have no mass."""
+    tokens = part.tokens
+    row = np.repeat(layout.row_start, tokens.length) + tokens.group
+    group = np.where((tokens.group >= 0) & kept[row.clip(0)], tokens.group, np.int32(-1))
+    own = {name: getattr(tokens, name)[chosen] for name in ("pair_start", "start", "length")}
+    mass = np.where(kept, part.maps.mass, np.float32(0))
+    return Part(part.stored, tokens._replace(group=group, **own), part.maps._replace(mass=mass))
 
 
 def _tiles(layout: Layout, heads: int) -> Iterator[slice]:

@@ -12,8 +12,11 @@ from biocache.engine.analyses.attention.own import find_own
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.executor import Task
+from biocache.engine.machine import machine_memory
 from biocache.store import Run
 from biocache.store.chunks import ahead
+from biocache.store.errors import ResourceError, SettingError
+from biocache.store.text import format_bytes
 
 __all__ = ["layer_pairs", "layer_tasks", "measures_of"]
 
@@ -29,6 +32,7 @@ def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
         metrics=tuple(map(str, request.metrics)),
         own=tuple(find_own(metric) for metric in request.metrics if metric not in METRICS),
         labels=None if runs.labels is None else len(runs.labels.names),
+        by_words=runs.by_words,
         resamples=request.resamples,
         seed=request.resampling_seed,
         diagonal=not request.all_pairs,
@@ -48,8 +52,19 @@ def layer_pairs(runs: ComparedRuns, request: AttentionRequest) -> list[tuple[int
 def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     """Return tasks whose results add, for each layer (or pair of layers) and some packs of the baseline."""
     baseline, measures = runs.baseline, measures_of(runs, request)
-    aligned = [align(baseline, other, runs.level, exclude_special=request.exclude_special) for other in runs.others]
-    group = np.zeros(baseline.counts.samples, np.int64) if runs.labels is None else runs.labels.values
+    if measures.by_words and not any(metric.of_rows for metric in measures.found):
+        raise SettingError(
+            f"--by={request.by} is of words, and {', '.join(measures.metrics)} of whole maps, not of rows of words; "
+            "name a metric of rows with --metric, such as js"
+        )
+    sums = _resample_bytes(runs, request, measures)
+    classes = None if runs.labels is None else runs.labels.values
+    words, group = (classes, None) if measures.by_words else (None, classes)
+    aligned = [
+        align(baseline, other, runs.level, exclude_special=request.exclude_special, labels=words)
+        for other in runs.others
+    ]
+    group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
     packs = [
         tuple(
             _pack_pairs(baseline, other, pack, alignment, group)
@@ -60,12 +75,28 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     size = -(-len(packs) // _MOST_TASKS)
     parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
     sizes = [_block_bytes(run) for run in (baseline, *runs.others)]
-    memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes)
+    memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes) + sums
     return [
         Task(key=pair, call=compare_packs, args=(part, *pair, measures), memory=memory)
         for pair in layer_pairs(runs, request)
         for part in parts
     ]
+
+
+def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> int:
+    """Return the bytes of the resampled sums of a layer; refuse a label set whose classes take too many."""
+    if not measures.diagonal:
+        return 0
+    heads = len(runs.others) * len(measures.metrics) * runs.baseline.spec.head_count
+    # Totals and weights, in float64.
+    own = 2 * 8 * measures.groups * measures.resamples * heads
+    whole, limit = own * len(layer_pairs(runs, request)), machine_memory() // 2
+    if runs.labels is not None and whole > limit:
+        raise ResourceError(
+            f"--by={request.by} has {measures.labels:,} classes, whose resamples take {format_bytes(whole)}, and half "
+            f"of the machine is {format_bytes(limit)}; pass fewer --resamples, or name a set of fewer classes with --by"
+        )
+    return own
 
 
 def _block_bytes(run: Run) -> int:

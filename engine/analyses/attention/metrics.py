@@ -55,6 +55,8 @@ class Metric(ABC):
         Its value for identical maps.
     has_chance
         Whether mismatched heads give a chance level to read values against. A change is read against 0.
+    of_rows
+        Whether it is a mean over the rows of a map that have mass, and so splits by the words that attend.
     """
 
     name: ClassVar[str]
@@ -64,6 +66,7 @@ class Metric(ABC):
     highest: ClassVar[float] = 1.0
     identity: ClassVar[float] = 0.0
     has_chance: ClassVar[bool] = True
+    of_rows: ClassVar[bool] = True
 
     @abstractmethod
     def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
@@ -131,6 +134,7 @@ class Cosine(_PairMetric):
 
     name, title = "cosine", "cosine similarity of maps"
     identity = 1.0
+    of_rows = False
     kernel = kernels.cosine
 
 

@@ -33,7 +33,7 @@ class OwnMetric(Metric):
         The folder whose modules are found.
     source
         All that tells it from other functions, as JSON.
-    name, title, unit, identity
+    name, title, unit, identity, of_rows
         As in `Metric`.
     """
 
@@ -44,6 +44,7 @@ class OwnMetric(Metric):
     title: str  # type: ignore[misc]
     unit: str  # type: ignore[misc]
     identity: float  # type: ignore[misc]
+    of_rows: bool  # type: ignore[misc]
 
     lowest = -np.inf
     highest = np.inf
@@ -109,7 +110,8 @@ def find_own(code: str | Given) -> OwnMetric:
         )
     identity = round(float(np.mean(tried)), 6) if found is None else float(found)
     title, unit = str(getattr(function, "title", name)), str(getattr(function, "unit", "1"))
-    return OwnMetric(code, folder, _source(function, name), name, title, unit, identity)
+    of_rows = np.ndim(function(_made_up(_TRIED[0]), _made_up(_TRIED[0]))) > 0
+    return OwnMetric(code, folder, _source(function, name), name, title, unit, identity, of_rows)
 
 
 def _source(function: Any, name: str) -> str:

@@ -44,7 +44,9 @@ class AttentionRequest(Request):
     exclude_special
         Whether special tokens and the first position of causal models are left out, and rows scaled to the sum 1.
     by
-        Name of a label set of samples, such as ``gold``: means are also split by its classes.
+        Name of a label set, such as ``gold``: means are also split by its classes. Of samples, or of words (IOB2 tags
+        merged by type): then runs are compared by word, and metrics that are means over the rows of a map are means
+        over the rows of the words of a class; a word without label is of none.
     match_heads
         Whether heads of a layer are also matched one to one.
     all_pairs
@@ -88,7 +90,9 @@ class AttentionRequest(Request):
     )
     exclude_special: bool = option(False, help="Leave out special tokens and the first position of causal models.")
     by: str | None = option(
-        None, metavar="NAME", help="Also split means by the classes of this label set, such as gold, of samples."
+        None,
+        metavar="NAME",
+        help="Also split means by the classes of this label set, such as gold: of samples, or of words that attend.",
     )
     match_heads: bool = option(False, help="Also match the heads of each layer one to one.")
     all_pairs: bool = option(False, help="Compare every head of every layer with every other.")

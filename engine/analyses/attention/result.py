@@ -31,11 +31,11 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "layer_mean": ((), "mean over samples and heads"),
     "layer_ci_low": ((), "lower end of the 95 % bootstrap interval of the mean over heads"),
     "layer_ci_high": ((), "upper end of the 95 % bootstrap interval of the mean over heads"),
-    "label_mean": (("label", "head"), "mean over the samples of a label"),
-    "label_std": (("label", "head"), "standard deviation over the samples of a label"),
+    "label_mean": (("label", "head"), "mean over the samples of a label, or over those with words of it of these"),
+    "label_std": (("label", "head"), "standard deviation over these samples"),
     "label_ci_low": (("label", "head"), "lower end of the 95 % bootstrap interval of a label's mean"),
     "label_ci_high": (("label", "head"), "upper end of the 95 % bootstrap interval of a label's mean"),
-    "label_count": (("label", "head"), "samples of a label that were measured"),
+    "label_count": (("label", "head"), "samples of a label, or with words of it, that were measured"),
     "matched_head": (("head",), "head of the other run that is matched with the baseline's"),
     "matched_mean": (("head",), "mean over samples of matched heads"),
     "matched_std": (("head",), "standard deviation over samples of matched heads"),
@@ -94,9 +94,14 @@ def finish(sums: Sums, measures: Measures) -> dict[str, NDArray[Any]]:
     """
     numbers: dict[str, NDArray[Any]] = {}
     if sums.own is not None and sums.resamples is not None:
-        numbers |= _of_equal_heads(sums.own.over_groups(), sums.chance, sums.resamples.over_groups(), measures)
+        own, resamples = sums.own.over_groups(), sums.resamples.over_groups()
+        if measures.by_words:
+            # A sample is in the groups of several classes, and the last group is of all its words.
+            own, resamples = sums.own.of_groups(slice(-1, None)), sums.resamples.of_groups(slice(-1, None))
+        numbers |= _of_equal_heads(own, sums.chance, resamples, measures)
         if measures.labels is not None:
-            by_label, _ = _by_group(sums.own, sums.resamples, measures)
+            classes = slice(measures.labels)
+            by_label, _ = _by_group(sums.own.of_groups(classes), sums.resamples.of_groups(classes), measures)
             numbers |= {f"label_{name}": values for name, values in by_label.items()}
         if sums.pairs is not None:
             numbers |= _matched(sums.pairs, measures)
@@ -213,6 +218,13 @@ def _unit(unit: str, runs: ComparedRuns) -> str:
     return runs.level if unit == "token" else unit
 
 
+def _of_words(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
+    """Describe a split by the words that attend: how many have no label, and what is not split."""
+    whole = [metric.name for metric in measures_of(runs, request).found if not metric.of_rows]
+    unlabelled = 0 if runs.labels is None else int((~runs.labels.known).sum())
+    return {"split_by": "words", "unlabelled_words": unlabelled, "not_split": ", ".join(whole)}
+
+
 def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
     key, other = runs.baseline.key, runs.others[0].key
     elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
@@ -231,6 +243,7 @@ def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]
         "level": runs.level,
         "samples": runs.baseline.counts.samples,
         "special_positions": "excluded" if request.exclude_special else "included",
+        **(_of_words(runs, request) if runs.by_words else {}),
         "resamples": request.resamples,
         "resampling_seed": request.resampling_seed,
     }

@@ -36,7 +36,7 @@ class ComparedRuns:
     baseline, others
         The runs.
     labels
-        Classes of the samples that means are split by; None where they are not split.
+        Classes of the samples, or of the words that attend, that means are split by; None where they are not split.
     """
 
     baseline: Run
@@ -44,8 +44,15 @@ class ComparedRuns:
     labels: Labels | None = None
 
     @property
+    def by_words(self) -> bool:
+        """Whether means are split by the words that attend."""
+        return self.labels is not None and self.labels.level == "words"
+
+    @property
     def level(self) -> str:
-        """Level of the alignment: ``token`` where all runs have the same tokens, else ``word``."""
+        """Level of the alignment: ``word`` where tokens differ, or means are split by words; else ``token``."""
+        if self.by_words:
+            return "word"
         digests = {run.spec.encoding_digest for run in (self.baseline, *self.others)}
         return "token" if len(digests) == 1 else "word"
 
@@ -71,7 +78,7 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     SpecMismatchError
         If runs read other samples, or were cut at another length, or have other layers or heads.
     SettingError
-        If labels are asked for that samples do not have, or `against` comes without a model.
+        If labels are neither classes of samples nor of words, or `against` comes without a model.
     """
     if request.against is not None and request.model is None:
         raise SettingError(f"--against={request.against} is compared with a model: name it with --model")
@@ -94,14 +101,16 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
 
 
 def _classes(run: Run, name: str) -> Labels:
-    """Return the classes of a run's samples; those without label are a class of their own, the last."""
+    """Return the classes of a run's words, or of its samples; samples without label are the last class."""
     labels = run.labels(name)
-    if labels.level != "samples" or labels.kind == "number":
-        what = "words" if labels.level == "words" else "samples with numbers"
+    if labels.level not in ("words", "samples") or labels.kind == "number":
+        what = f"{labels.level} with numbers" if labels.kind == "number" else labels.level
         raise SettingError(
-            f"label set {name!r} labels {what}, and means of maps are split by classes of samples; name such a set "
-            "with --by"
+            f"label set {name!r} labels {what}, and means of maps are split by classes of samples or words; name such "
+            "a set with --by"
         )
+    if labels.level == "words":
+        return labels.merged()
     if labels.known.all():
         return labels
     unknown = len(labels.names)

@@ -59,6 +59,10 @@ class Moments:
         """Return the moments of all samples, as of one group: the first axis."""
         return Moments(*(part.sum(axis=0, keepdims=True) for part in (self.count, self.total, self.square)))
 
+    def of_groups(self, groups: slice) -> "Moments":
+        """Return the moments of some groups."""
+        return Moments(self.count[groups], self.total[groups], self.square[groups])
+
     def mean(self) -> Values:
         """Return the mean; NaN where nothing counted."""
         return ratio(self.total, self.count)
@@ -106,6 +110,10 @@ class Resamples:
     def over_groups(self) -> "Resamples":
         """Return the sums of all samples, as of one group."""
         return Resamples(self.total.sum(axis=0, keepdims=True), self.weight.sum(axis=0, keepdims=True))
+
+    def of_groups(self, groups: slice) -> "Resamples":
+        """Return the sums of some groups."""
+        return Resamples(self.total[groups], self.weight[groups])
 
     def means(self) -> Values:
         """Return the resamples' means (group, resample, metric, head); NaN where a resample drew no sample."""

@@ -43,7 +43,7 @@ def _cells(own: xr.Dataset, result: xr.Dataset, metric: str) -> dict[str, Any]:
     cells |= {f"{name}_{bound}": own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high")}
     if result["chance"].sel(metric=metric).notnull().any():
         cells[f"{metric} by chance"] = own["chance"].mean().item()
-    if "label_mean" in own:
+    if "label_mean" in own and metric not in own.attrs.get("not_split", "").split(", "):
         means = own["label_mean"].mean("head")
         cells |= {f"{metric}, {label}": mean for label, mean in zip(own["label"].values, means.values, strict=True)}
     change = np.abs(own["mean"].to_numpy() - float(own["identity"]))

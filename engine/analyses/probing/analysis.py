@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.request import (
 )
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.request import settings_of
+from biocache.store.schema import SPANS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 for cell, layers in runs.items()
             ],
             "backend": backend_of(first.target.fitted),
+            **({"level": first.target.level} if first.target.level in SPANS else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
@@ -145,11 +147,11 @@ def _memo(places: "tuple[Storage, ...]", fit: "Fit", runs: "list[Run]") -> "Memo
 class Probing(ProbeAnalysis):
     """Fit a classifier to the labels on the features of each layer, and score it on the test split.
 
-    It needs the train and test runs of a store, and no model. A row is a word or a sample, as the labels are; numbers
-    are predicted by regression. The table has the 95 %
-    interval of each score over the test samples, the majority baseline and, with several --seeds, the standard
-    deviation over them; the best layer is marked. --labels names a label set that `biocache label` added. Results that
-    the store has are not computed again.
+    It needs the train and test runs of a store, and no model. A row is a word, sample, span or relation, as the labels
+    are; with --level span each entity mention, whose type is predicted. Numbers are predicted by regression. The table
+    has the 95 % interval of each score over the test samples, the majority baseline and, with several --seeds, the
+    standard deviation over them; the best layer is marked. --labels names a label set that `biocache label` added.
+    Results that the store has are not computed again.
     """
 
     name = "probe"
@@ -362,7 +364,7 @@ def probe(
 
     Notes
     -----
-    Every word or sample of the test corpus that has a label is scored, so that models whose tokenizers or
+    Every row of the test corpus that has a label is scored, so that models whose tokenizers or
     ``max_length`` lose different words are scored on the same ones. Test rows without tokens are predicted as the most
     frequent class, or the mean, of the train rows; train rows without tokens or label are left out.
 

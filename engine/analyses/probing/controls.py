@@ -8,17 +8,23 @@ from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
+from biocache.store.spans import span_texts
 
 __all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
 
-#: What is labelled, words or samples, to the name of its control. The labels of samples are permuted in each split, so
+#: What is labelled to the name of its control. The labels of samples are permuted in each split, so
 #: that nothing learned in train holds in test: the control accuracy is at chance by construction, and does not show
 #: what a probe memorises.
-CONTROLS = {"words": "random label of each word type", "samples": "permuted labels, at chance in test by construction"}
+CONTROLS = {
+    "words": "random label of each word type",
+    "samples": "permuted labels, at chance in test by construction",
+    "spans": "random label of each mention text",
+    "relations": "random label of each pair of mention texts",
+}
 
 
 def control_labels(target: Target, run: Run, train: Run, seed: int) -> NDArray[Any]:
-    """Return the control's label of every word or sample of a run (row); rows without label have none.
+    """Return the control's label of every row of a run (row); rows without label have none.
 
     Parameters
     ----------
@@ -38,9 +44,14 @@ def control_labels(target: Target, run: Run, train: Run, seed: int) -> NDArray[A
         made[own.known] = permuted_labels(own.values[own.known], [seed, run.key.split != "train"])
         return made
     labels = target.aligned(train)
-    words = run.column("words/word_text")[own.known]
-    made[own.known] = word_type_labels(words, np.sort(labels.values[labels.known]), seed)
+    texts = run.column("words/word_text") if own.places is None else _keys(span_texts(run, own))
+    made[own.known] = word_type_labels(texts[own.known], np.sort(labels.values[labels.known]), seed)
     return made
+
+
+def _keys(texts: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return one text for the texts of the spans of each row (row, span)."""
+    return np.array(["\n".join(row) for row in texts.tolist()], dtype=object)
 
 
 def word_type_labels(words: NDArray[np.object_], pool: NDArray[Any], seed: int) -> NDArray[Any]:
@@ -49,7 +60,7 @@ def word_type_labels(words: NDArray[np.object_], pool: NDArray[Any], seed: int) 
     Parameters
     ----------
     words
-        Texts (word).
+        Texts, of words or mentions (word).
     pool
         The labels to draw from, ascending, each as often as it is (label).
     seed

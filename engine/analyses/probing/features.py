@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
+from biocache.store.schema import SPANS
 
 __all__ = ["Rows", "drawn_samples", "feature_size", "read_rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Words or samples as a classifier sees them.
+    """Words, samples, spans or relations as a classifier sees them.
 
     Attributes
     ----------
@@ -71,9 +72,20 @@ def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
-def feature_size(runs: Sequence[Run], request: ProbeRequest) -> int:
+def feature_size(runs: Sequence[Run], target: Target, request: ProbeRequest) -> int:
     """Return the length of a row's features of one layer."""
-    return runs[0].spec.feature_size * len(runs) * (2 if request.combine == "full" else 1)
+    parts = len(runs) * SPANS.get(target.level, 1)
+    return runs[0].spec.feature_size * parts * (2 if request.combine == "full" else 1)
+
+
+def _view(run: Run, target: Target, request: ProbeRequest) -> xr.Dataset:
+    """Return the view of a run whose rows are those of a target."""
+    if target.level == "spans":
+        return run.spans(target.labels, request.pooling)
+    if target.level == "relations":
+        return run.relations(target.labels, request.pooling)
+    view: xr.Dataset = getattr(run, target.level)(request.pooling, labels=())
+    return view
 
 
 def read_rows(
@@ -97,22 +109,23 @@ def read_rows(
     Returns
     -------
     rows
-        Words or samples that have tokens and a label; ``max_length`` or the tokenizer may have left no token.
+        Rows that have tokens and a label; ``max_length`` or the tokenizer may have left no token.
     position
-        Position of every row among all words or samples of the corpus (row).
+        Position of every row among all rows of the corpus (row).
     """
-    views = [getattr(run, target.level)(request.pooling, labels=()) for run in runs]
+    views = [_view(run, target, request) for run in runs]
     labels = target.aligned(runs[0])
-    place = views[0][target.level.removesuffix("s")].to_numpy()
-    kept = np.isin(views[0]["sample"].to_numpy(), samples) & labels.known[place]
-    position = place[kept].astype(np.int64)
+    row = views[0][target.level.removesuffix("s")].to_numpy()
+    kept = np.isin(views[0]["sample"].to_numpy(), samples) & labels.known[row]
+    position = row[kept].astype(np.int64)
     size = runs[0].spec.feature_size
-    width = feature_size(runs, request)
+    width = feature_size(runs, target, request)
     features = np.empty((len(position), width * len(layers)), np.float32)
     for number, layer in enumerate(layers):
         own = features[:, number * width : (number + 1) * width]
         for place, view in enumerate(views):
-            columns = own[:, place * size : (place + 1) * size]
+            seen = view.sizes["feature"]
+            columns = own[:, place * seen : (place + 1) * seen]
             _fill(columns, view.hidden.sel(layer=layer), kept, runs[place].group.storage.at_once)
         if request.combine == "full":
             first, second, apart = (own[:, part * size : (part + 1) * size] for part in range(3))

@@ -108,7 +108,7 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every word or sample of
+        For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every row of
         the scored corpus; rows without tokens are predicted as the most frequent class, or the mean, of the rows that
         were fitted on, as are rows without label, which are not scored; of mixed layers also ``weight``
         (mixed_layer), and the attribute ``gamma``. For ``code``:

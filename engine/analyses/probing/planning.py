@@ -14,6 +14,8 @@ from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
 from biocache.store.errors import ResourceError
+from biocache.store.reading import Run
+from biocache.store.schema import SPANS
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class FitShape:
     Attributes
     ----------
     train_rows, test_rows
-        Words or samples.
+        Words, samples, spans or relations.
     features
         Length of a row, that of all layers that a probe sees.
     classes
@@ -176,16 +178,25 @@ def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
     return FitShape(
         train_rows=max(_drawn_rows(cell, request, seed) for seed in range(request.seeds)),
         test_rows=cell.target.rows(cell.test[0]),
-        features=feature_size(cell.train, request),
+        features=feature_size(cell.train, cell.target, request),
         classes=max(1, len(cell.target.names)),
-        block=max(run.plan.tokens.chunk for run in (*cell.train, *cell.test)) * run.spec.feature_size,
+        block=max(_block_rows(run, cell.target) for run in (*cell.train, *cell.test)) * run.spec.feature_size,
     )
+
+
+def _block_rows(run: Run, target: Target) -> int:
+    """Return the rows of hidden states that a block has, or that it is reduced to: spans may share words."""
+    rows = run.plan.tokens.chunk
+    if target.level not in SPANS:
+        return rows
+    spans = np.bincount(run.plan.sample_pack[target.samples(run)], minlength=1)
+    return max(rows, int(spans.max()) * SPANS[target.level])
 
 
 def _drawn_rows(cell: Cell, request: ProbeRequest, seed: int) -> int:
     run = cell.train[0]
     samples = drawn_samples(run.counts.samples, request.max_train_samples, seed)
-    return int(run.column("samples/word_count")[samples].sum()) if cell.target.level == "words" else len(samples)
+    return int(np.bincount(cell.target.samples(run), minlength=run.counts.samples)[samples].sum())
 
 
 def _refuse_kernel(rows: int, request: ProbeRequest, allowed: int, target: Target) -> None:

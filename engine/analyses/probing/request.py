@@ -117,6 +117,9 @@ class ProbeRequest(Request):
         Seeds of the runs; None for all.
     labels
         Name of the label set that is predicted: ``gold``, the corpus's own, or one that was added.
+    level
+        What a row is: ``word``, ``sample``, ``span`` or ``relation``. None for what the labels are of; of tags or
+        classes of words, ``span`` predicts the type of each entity mention.
     label_scheme
         ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect on other labels.
     score_on
@@ -133,12 +136,14 @@ class ProbeRequest(Request):
         0 and 6 side by side; ``"mix"`` is a mean of all stored layers with learnt weights, for ``logistic`` and
         ``mlp``. Both come beside each of their layers alone.
     pooling
-        How the tokens of a word (``mean``, ``first`` or ``last``) or of a text (``max`` as well) become one row.
+        How the tokens of a word (``mean``, ``first`` or ``last``), or of a span or a text (``max`` as well), become one
+        row.
     features
         For labels of pairs: ``separate``, premise u and hypothesis v encoded each alone, or ``pair``, both encoded
         together. None for ``separate``.
     combine
-        For separate texts: ``concat``, the features (u, v), or ``full``, (u, v, |u - v|, u * v).
+        For separate texts, and the two spans of a relation: ``concat``, the features (u, v), or ``full``,
+        (u, v, |u - v|, u * v).
     seeds
         Seeds of the probe, 0 to `seeds` - 1: of its initial weights, of the draw of train samples, of the control's
         labels and of the order of the online code.
@@ -174,6 +179,13 @@ class ProbeRequest(Request):
     )
     run_seeds: tuple[int, ...] | None = seed_selector(help="Seeds of the runs.", unset="all")
     labels: str = option(GOLD, metavar="NAME", help="Label set to predict; gold is the corpus's own.")
+    level: str | None = option(
+        None,
+        choices=("word", "sample", "span", "relation"),
+        decides=False,
+        help="What a row is; span predicts the type of each entity mention that labels of words spell.",
+        unset="what the labels are of",
+    )
     label_scheme: str = option("type", choices=LABEL_SCHEMES, help="IOB2 tags merged by entity type, or as they are.")
     score_on: str = option("test", choices=("validation", "test"), decides=False, help="Split to score.")
     probe: str | Any | None = option(
@@ -191,7 +203,7 @@ class ProbeRequest(Request):
         "all with learnt weights.",
         unset="all, each alone",
     )
-    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word or text become one row.")
+    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word, span or text become one row.")
     features: str | None = option(
         None,
         choices=FEATURES,
@@ -199,7 +211,11 @@ class ProbeRequest(Request):
         help="Premise and hypothesis encoded alone, or as a pair.",
         unset="separate",
     )
-    combine: str = option("concat", choices=COMBINES, help="(u, v) of premise and hypothesis, or (u, v, |u-v|, u*v).")
+    combine: str = option(
+        "concat",
+        choices=COMBINES,
+        help="(u, v) of premise and hypothesis, or of the spans of a relation; or (u, v, |u-v|, u*v).",
+    )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
     control: bool = option(False, help="Also fit a control task: selectivity.")

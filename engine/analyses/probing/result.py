@@ -16,7 +16,7 @@ from biocache.engine.metrics import SCORE_TITLES
 from biocache.engine.statistics import interval_of_known
 from biocache.store.schema import GOLD
 
-__all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers", "places_of"]
+__all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers", "places_of", "predicted_of"]
 
 
 class Place(NamedTuple):
@@ -136,6 +136,12 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], fi
     return _described(dataset, request, first, test, fits)
 
 
+def predicted_of(task: str, labels: str, level: str) -> str:
+    """Return what is predicted, as titles name it."""
+    what = task if labels == GOLD else f"{labels} of {task}"
+    return f"{what} by span" if level == "spans" else what
+
+
 def best_layers(dataset: xr.Dataset, score: str) -> xr.DataArray:
     """Return the layer of the highest score, the mean over the seeds of the probe (model, ..., training_size, seed).
 
@@ -244,7 +250,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         "control": CONTROLS[target.level] if request.control else None,
         **request.options.used_by(target.probe),
     }
-    what = request.task if request.labels == GOLD else f"{request.labels} of {request.task}"
+    what = predicted_of(request.task, request.labels, target.level)
     return dataset.assign_attrs(
         title=f"{target.probe} probe of {what} on {run.key.dataset}",
         task=request.task,

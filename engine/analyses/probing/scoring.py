@@ -45,7 +45,7 @@ class ScoredRows(ABC):
     sample
         Number of every row's sample among those that have a row (row).
     position
-        Position of every row among all words or samples of the split (row).
+        Position of every row among all rows of the split (row).
     """
 
     target: Target

@@ -8,6 +8,7 @@ import numpy as np
 
 from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.result import predicted_of
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
@@ -15,7 +16,6 @@ from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.store.keys import RunKey
-from biocache.store.schema import GOLD
 from biocache.store.sealing import digest_of
 
 __all__ = ["ProbeSection"]
@@ -40,6 +40,10 @@ _SELECTIVITY = {
     "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
     "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
     "frequent label, little was memorised, whatever the selectivity.",
+    "spans": " Selectivity is the accuracy minus the accuracy on a control task, in which each mention text has a "
+    "random label: only memorising mentions helps there.",
+    "relations": " Selectivity is the accuracy minus the accuracy on a control task, in which each pair of mention "
+    "texts has a random label: only memorising pairs helps there.",
     "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
     "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
 }
@@ -122,9 +126,10 @@ def _settings(kept: Kept) -> dict[str, Any]:
 def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int, Key]) -> Figure:
     main = main_score(settings["scores"])
     scores = [main, *(score for score in settings["scores"] if score != main)]
+    what = predicted_of(settings["task"], settings["labels"], settings["level"])
     selectivity, weights = list(_selectivity(rows, keys)), list(_weights(rows, keys))
     return Figure(
-        title=f"Probe of {_what(settings)} on {settings['dataset']}: {settings['probe']}",
+        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
@@ -144,10 +149,6 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         ],
         findings=list(_findings(settings, rows, main)),
     )
-
-
-def _what(settings: Mapping[str, Any]) -> str:
-    return settings["task"] if settings["labels"] == GOLD else f"{settings['labels']} of {settings['task']}"
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:
@@ -191,7 +192,11 @@ def _written_rows(rows: Sequence[Row]) -> list[Row]:
 
 def _written(settings: Mapping[str, Any]) -> str:
     of_pairs = f"views {settings['views']} ({settings['combine']})"
-    rows = "words" if settings["level"] == "words" else of_pairs if "," in settings["views"] else settings["views"]
+    rows = of_pairs if "," in settings["views"] else settings["views"]
+    if settings["level"] != "samples":
+        rows = settings["level"]
+    if settings["level"] == "relations":
+        rows = f"relations ({settings['combine']})"
     known = {
         "C": settings.get("c"),
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},

@@ -21,7 +21,8 @@ from biocache.store.errors import BusyError, DataError, SettingError
 from biocache.store.label_sets import LabelPlace, find_labels
 from biocache.store.labels import Labels, LabelSet, ordered
 from biocache.store.reading import Run
-from biocache.store.schema import GOLD, entity_type
+from biocache.store.schema import GOLD, OUTSIDE, SPANS, entity_type
+from biocache.store.spans import sample_of, span_labels
 from biocache.store.storage import Storage
 from biocache.store.text import shown
 
@@ -40,7 +41,7 @@ class Target:
     labels
         Name of the label set.
     level
-        What a row is: ``words`` or ``samples``.
+        What a row is: ``words``, ``samples``, ``spans`` or ``relations``.
     numeric
         Whether labels are numbers.
     scheme
@@ -76,21 +77,25 @@ class Target:
 
     def aligned(self, run: Run) -> Labels:
         """Return the labels of the rows of a run, with the names of this target."""
-        labels = run.labels(self.labels)
+        labels = span_labels(run, self.labels) if self.level == "spans" else run.labels(self.labels)
         if self.scheme == "type":
             labels = labels.merged()
         return labels if self.numeric else labels.recoded(self.names)
 
     def of(self, run: Run) -> NDArray[Any]:
-        """Return the label of every word or sample of the corpus: int64, -1 for none; or float64, NaN for none."""
+        """Return the label of every row of the corpus: int64, -1 for none; or float64, NaN for none."""
         return self.aligned(run).values
 
     def rows(self, run: Run) -> int:
-        """Return the number of words or samples of a run."""
+        """Return the number of rows of a run, those without label and those without tokens among them."""
+        if self.level in SPANS:
+            return len(self.aligned(run).values)
         return int(getattr(run.counts, self.level))
 
     def samples(self, run: Run) -> NDArray[np.int64]:
-        """Return the position of the sample of every word or sample of a run (row)."""
+        """Return the position of the sample of every row of a run (row)."""
+        if self.level in SPANS:
+            return sample_of(run, self.aligned(run))
         if self.level == "words":
             return run.column("words/sample").astype(np.int64)
         return np.arange(run.counts.samples)
@@ -139,10 +144,18 @@ def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target
             f"label set {shown(request.labels)} labels {_what(train)} in the train split and {_what(scored)} in the "
             f"{request.score_on} split; add both in one way with `biocache label`"
         )
-    level, numeric, iob2 = kinds[0]
-    scheme = request.label_scheme if iob2 else None
-    tags = {name for each in (train, scored) for name in each.names}
-    names = ordered(map(entity_type, tags) if scheme == "type" else tags)
+    (own_level, numeric, iob2), tags = kinds[0], {name for each in (train, scored) for name in each.names}
+    level = _level(request, own_level, numeric=numeric)
+    typed = level != own_level
+    scheme = request.label_scheme if iob2 and not typed else None
+    names = ordered(map(entity_type, tags) if iob2 and scheme != "bio" else tags)
+    if typed:
+        names = tuple(name for name in names if name != OUTSIDE)
+    if typed and not names:
+        raise DataError(
+            f"label set {shown(request.labels)} of {request.task} has no entity: all its words are {OUTSIDE}; name "
+            "another set with --labels, or leave --level out"
+        )
     _refuse_rows(request, level)
     _refuse_mix(request, numeric=numeric)
     probe, own = request.probe or ("ridge" if numeric else "logistic"), None
@@ -155,6 +168,22 @@ def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target
     return Target(request.labels, level, numeric, scheme, names, _views(request, level), str(probe), own)
 
 
+def _level(request: ProbeRequest, own: str, *, numeric: bool) -> str:
+    """Return what a row is: what the labels are of, or a span of the words that they are of."""
+    if request.level is None or f"{request.level}s" == own:
+        return own
+    if (request.level, own) != ("span", "words"):
+        raise SettingError(
+            f"--level {request.level!r}, and labels{_named(request)} of {request.task} are of {own}; leave it out"
+        )
+    if numeric:
+        raise SettingError(
+            f"--level 'span' is of tags or classes of words, and labels{_named(request)} of {request.task} are "
+            "numbers; leave it out"
+        )
+    return "spans"
+
+
 def _what(labels: LabelSet) -> str:
     kinds = {"number": "with numbers", "iob2": "with IOB2 tags", "class": "with classes"}
     return f"{labels.level} {kinds[labels.kind]}"
@@ -164,7 +193,7 @@ def _views(request: ProbeRequest, level: str) -> tuple[str, ...]:
     """Return the views whose features make a row: those of single texts, or that of all."""
     views = TASKS[request.task].views
     whole = TASKS[request.task].whole_view
-    if level == "words" or request.features == "pair" or len(views) == 1:
+    if level != "samples" or request.features == "pair" or len(views) == 1:
         return (whole,)
     return tuple(view for view, texts in views.items() if len(texts) == 1)
 
@@ -178,8 +207,9 @@ def _refuse_rows(request: ProbeRequest, level: str) -> None:
     pairs = any(len(texts) > 1 for texts in TASKS[request.task].views.values())
     if level == "words" and request.pooling == "max":
         raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
-    if (level == "words" or not pairs) and (request.features, request.combine) != (None, "concat"):
-        rows = "words" if level == "words" else "single texts"
+    combine = "concat" if level == "relations" else request.combine
+    if (level != "samples" or not pairs) and (request.features, combine) != (None, "concat"):
+        rows = level if level != "samples" else "single texts"
         raise SettingError(
             f"--features {request.features or 'separate'!r} and --combine {request.combine!r} are for labels of pairs, "
             f"and the rows of labels{_named(request)} of {request.task} are {rows}; leave both out"
@@ -200,10 +230,10 @@ def _refuse_mix(request: ProbeRequest, *, numeric: bool) -> None:
 def _refuse_unfit(request: ProbeRequest, probe: str, level: str, *, numeric: bool) -> None:
     """Refuse a probe that does not fit the labels."""
     name = _named(request)
-    if probe == "bilstm-crf" and level == "samples":
+    if probe == "bilstm-crf" and level != "words":
         raise SettingError(
             f"--probe 'bilstm-crf' reads the words of a sentence, and a row of labels{name} of {request.task} is a "
-            "sample; use svc, logistic, linear-svc or mlp"
+            f"{level.removesuffix('s')}; use svc, logistic, linear-svc or mlp"
         )
     fitting = NUMBER_PROBES if numeric else PROBES
     if probe not in fitting:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from attention_factory import source
 from store_factory import chunk_file
 
 from biocache.engine import AttentionRequest, compare_attention
+from biocache.store import Store
 from biocache.store.errors import (
     AmbiguousRunError,
     BiocacheError,
@@ -136,8 +138,21 @@ def test_labels_that_samples_do_not_have(refused: Refused, tmp_path: Path) -> No
     write(tmp_path)
     write(tmp_path, 30)
     assert "has no label set 'gold' for ner corpus test (it has none)" in refused(RunNotFoundError, by="gold")
+    words = len(source().columns["words/word_text"])
+    where = {"task": "ner", "dataset": "corpus", "split": "test"}
+    store = Store.open(tmp_path)
+    store.add_labels("length", list(range(words)), **where, level="words")
+    assert (
+        "label set 'length' labels words with numbers, and means of maps are split by classes of samples or words"
+        in (refused(SettingError, by="length"))
+    )
+    spans = pd.DataFrame([("s0", 0, 1, "a")], columns=["sample_id", "start", "end", "label"])
+    store.add_labels("spans", spans, **where, level="spans")
+    assert "label set 'spans' labels spans, and means of maps" in refused(SettingError, by="spans")
     source().keep_labels(tmp_path)
-    assert "label set 'gold' labels words, and means of maps are split by" in refused(SettingError, by="gold")
+    told = refused(SettingError, by="gold", metrics=("cosine",))
+    assert "by='gold' is of words, and cosine of whole maps, not of rows of words" in told
+    assert "name a metric of rows with metrics, such as js" in told
 
 
 def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
