@@ -3,14 +3,17 @@
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from attention_factory import PLAIN, DenseMap
 from extractions import forget, holdings, only_run, request, small_packs
+from numpy.typing import NDArray
 from plain_windows import Window, context, plain_windows
 from reference import assert_equals_plain, read_rows
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
@@ -386,25 +389,23 @@ def maps_of(run: Any, window: int, groups: list[list[int]], positions: list[int]
     return found
 
 
-@pytest.mark.parametrize("other", ["bert", "gpt2", "biogpt"])
-def test_attention_is_compared_window_by_window(models, corpus_folder, tmp_path, other):
-    """Two models of one tokenizer token by token, of others word by word on what both windows hold."""
-    for name, folder, seed in (("a", models["bert"], {}), ("b", models[other], {"random_weights": True})):
-        asked = request(corpus_folder, folder, limit=25, dtype="float32", **seed, **SMALL)
-        extract(tmp_path, type(asked)(**{**vars(asked), "models": (f"{name}={folder}",)}))
-    first, second = (Store.open(tmp_path).run(model=name) for name in ("a", "b-random"))
-    assert (first.windows.count > 1).sum() > 5
-    values: dict[str, list[Any]] = {name: [] for name in ("cosine", "js", "distance")}
+def plain_comparison(
+    first: Any, second: Any, metrics: tuple[str, ...], *, by_token: bool = False, labels: list[str] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Compare maps window by window, in loops: (sample, head) by metric, or by class where words have labels."""
+    words = [run.token_column("tokens/word") for run in (first, second)]
+    of_token = [run.windows.of_token for run in (first, second)]
+    classes = sorted(set(labels)) if labels is not None else [""]
+    values: dict[str, list[Any]] = {name: [] for name in (metrics if labels is None else classes)}
     for sample in range(first.counts.samples):
         of_windows: dict[str, list[Any]] = {name: [] for name in values}
+        begin = int(first.column("samples/word_start")[sample])
         for window in first.windows.of_sample(sample):
-            words = [run.token_column("tokens/word") for run in (first, second)]
-            of_token = [run.windows.of_token for run in (first, second)]
             own = words[0][of_token[0] == window].tolist()
             others = {one: words[1][of_token[1] == one].tolist() for one in second.windows.of_sample(sample)}
             shared = {one: sorted(set(own) & set(theirs) - {-1}) for one, theirs in others.items()}
             partner = max(shared, key=lambda one, shared=shared: len(shared[one]))
-            if other == "bert":
+            if by_token:
                 assert partner == window
                 groups = [[[token] for token in range(len(own))]] * 2
                 place = list(range(len(own)))
@@ -413,15 +414,84 @@ def test_attention_is_compared_window_by_window(models, corpus_folder, tmp_path,
                     [[t for t, w in enumerate(row) if w == word] for word in shared[partner]]
                     for row in (own, others[partner])
                 ]
-                place = [word - int(first.column("samples/word_start")[sample]) for word in shared[partner]]
-            left = maps_of(first, window, groups[0], place)
-            right = maps_of(second, partner, groups[1], place)
+                place = [word - begin for word in shared[partner]]
+            sides = [
+                maps_of(run, at, one, place)
+                for run, at, one in ((first, window, groups[0]), (second, partner, groups[1]))
+            ]
             for name, found in of_windows.items():
-                found.append([PLAIN[name](a, b) for a, b in zip(left, right, strict=True)])
+                if labels is None:
+                    found.append([PLAIN[name](a, b) for a, b in zip(*sides, strict=True)])
+                    continue
+                kept = np.array([labels[begin + word] == name for word in place])
+                rows = [
+                    [replace(one, rows=np.where(kept[:, np.newaxis], one.rows, 0.0)) for one in side] for side in sides
+                ]
+                if kept.any():
+                    found.append([PLAIN[metrics[0]](a, b) for a, b in zip(*rows, strict=True)])
         for name, found in of_windows.items():
-            values[name].append(np.mean(found, axis=0))
-    asked = AttentionRequest(model="b-random", against="a", metrics=tuple(values), exclude_special=False)
+            values[name].append(np.nanmean(found, axis=0) if found else np.full(first.spec.head_count, np.nan))
+    return {name: np.array(found) for name, found in values.items()}
+
+
+def two_models(models: Any, corpus: Path, store: Path, other: str) -> tuple[Any, Any]:
+    for name, folder, seed in (("a", models["bert"], {}), ("b", models[other], {"random_weights": True})):
+        asked = request(corpus, folder, limit=25, dtype="float32", **seed, **SMALL)
+        extract(store, type(asked)(**{**vars(asked), "models": (f"{name}={folder}",)}))
+    first, second = (Store.open(store).run(model=name) for name in ("a", "b-random"))
+    assert (first.windows.count > 1).sum() > 5
+    return first, second
+
+
+@pytest.mark.parametrize("other", ["bert", "gpt2", "biogpt"])
+def test_attention_is_compared_window_by_window(models, corpus_folder, tmp_path, other):
+    """Two models of one tokenizer token by token, of others word by word on what both windows hold."""
+    first, second = two_models(models, corpus_folder, tmp_path, other)
+    metrics = ("cosine", "js", "distance")
+    values = plain_comparison(first, second, metrics, by_token=other == "bert")
+    asked = AttentionRequest(model="b-random", against="a", metrics=metrics, exclude_special=False)
     result = compare_attention(tmp_path, asked)
     for name, found in values.items():
         measured = result["mean"].sel(metric=name).isel(layer=0).squeeze().values
         np.testing.assert_allclose(measured, np.mean(found, axis=0), rtol=1e-3, atol=2e-4)
+
+
+def test_classes_of_words_are_compared_window_by_window(models, corpus_folder, tmp_path):
+    first, second = two_models(models, corpus_folder, tmp_path, "gpt2")
+    labels = first.labels("gold").merged().texts.tolist()
+    values = plain_comparison(first, second, ("js",), labels=labels)
+    asked = AttentionRequest(model="b-random", against="a", metrics=("js",), exclude_special=False, by="gold")
+    result = compare_attention(tmp_path, asked)
+    assert len(values) > 2
+    for name, found in values.items():
+        measured = result["label_mean"].sel(metric="js", label=name).isel(layer=0).squeeze().values
+        np.testing.assert_allclose(measured, np.nanmean(found, axis=0), rtol=1e-3, atol=2e-4)
+
+
+def test_relations_read_the_windows_that_their_words_are_read_in(runs, tmp_path):
+    """Of pairs of texts, too, whose windows repeat the shorter text before parts of the longer one."""
+    for case in (("bert", "ner", "sentence"), ("gpt2", "nli", "pair")):
+        run = runs[case][0]
+        copy_run(run, tmp_path / case[0])
+        store = Store.open(tmp_path / case[0])
+        counts, begins = (run.column(f"samples/word_{name}") for name in ("count", "start"))
+        segment = run.column("words/segment")
+        kept = np.flatnonzero(counts > 4)
+        # Two words at the end, where they are of one text.
+        wide = 1 + (segment[begins + counts - 2] == segment[begins + counts - 1])
+        rows = [
+            {"sample_id": name, "start1": 0, "end1": 1, "start2": count - size, "end2": count, "label": "x"}
+            for name, count, size in zip(run.column("samples/sample_id")[kept], counts[kept], wide[kept], strict=True)
+        ]
+        where = {part: getattr(run.key, part) for part in ("task", "dataset", "split")}
+        store.add_labels("ends", pd.DataFrame(rows), level="relations", **where)
+        found = store.run().relations("ends").hidden.values
+        words = run.words("mean")
+        hidden, size = words.hidden.values.astype(np.float64), words.token_count.values
+        assert found.shape[1] == len(kept) > 5
+        for row, sample in enumerate(kept.tolist()):
+            end = int(begins[sample] + counts[sample])
+            own = slice(end - int(wide[sample]), end)
+            second = (hidden[:, own] * size[own, np.newaxis]).sum(axis=1) / size[own].sum()
+            expected = np.concatenate([hidden[:, begins[sample]], second], axis=-1)
+            np.testing.assert_allclose(found[:, row], expected, rtol=1e-4, atol=1e-5)
