@@ -56,11 +56,11 @@ class Run(RunData):
         Returns
         -------
         xarray.Dataset
-            ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
-            the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
-            (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special``, ``segment`` and labels. Files get float16 as
-            float32, unless an encoding says otherwise: netCDF has no float16.
+            ``hidden`` (layer, token, feature), lazy, in the data type of the store or float32 for codes, a block a
+            layer of a pack, with the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens
+            of the run), ``sample`` (position among the samples), ``position`` (in the sample), ``word`` (position among
+            words, -1 for special tokens), ``token_id``, ``token_text``, ``special``, ``segment`` and labels. Files get
+            float16 as float32, unless an encoding says otherwise: netCDF has no float16.
 
         Raises
         ------
@@ -247,10 +247,11 @@ class Run(RunData):
         Returns
         -------
         xarray.Dataset
-            ``attention`` (layer, head, entry), lazy, in the data type of the store, a block a layer of a pack, and
-            ``row_size`` (sample), the entries of every sample's map; they follow each other along ``entry``. A map of T
-            tokens is T x T entries, row-major (query, key), or for a causal model, whose attribute ``causal`` is 1, the
-            T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along ``sample``, those of `samples`.
+            ``attention`` (layer, head, entry), lazy, in the data type of the store or float32 for codes, a block a
+            layer of a pack, and ``row_size`` (sample), the entries of every sample's map; they follow each other along
+            ``entry``. A map of T tokens is T x T entries, row-major (query, key), or for a causal model, whose
+            attribute ``causal`` is 1, the T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along
+            ``sample``, those of `samples`.
 
         Raises
         ------
@@ -270,7 +271,7 @@ class Run(RunData):
                 "head": ("head", np.arange(self.spec.head_count), {"long_name": "attention head, from 0"}),
                 **sample_coordinates(self, labels, label_scheme),
             },
-            attributes_of(self, "attention maps"),
+            attributes_of(self, "attention maps", schema.ATTENTION),
         )
 
     def attention_map(self, sample: int | str) -> xr.DataArray:
@@ -314,7 +315,11 @@ class Run(RunData):
                 "sample_id": ((), np.array(self.column("samples/sample_id")[place], dtype=object)),
             },
             name="attention",
-            attrs={"long_name": "attention probability", "units": "1", **attributes_of(self, "attention map")},
+            attrs={
+                "long_name": "attention probability",
+                "units": "1",
+                **attributes_of(self, "attention map", schema.ATTENTION),
+            },
         )
 
     def iter_batches(

@@ -174,7 +174,9 @@ class StoredRun:
             layers = len(spec.variable_layers(kept.name))
             sizes = (layers, *kept.shape(spec.width(kept), getattr(counts, kept.axis)))
             text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
-            arrays.append((kept.name, f"({text}) {spec.dtype}, in blocks of one layer of one pack, dimensionless"))
+            arrays.append(
+                (kept.name, f"({text}) {spec.stored_dtype(kept)}, in blocks of one layer of one pack, dimensionless")
+            )
         random = "random weights, " if provenance.random_weights else ""
         return [
             ("samples", f"{counts.samples:,} with {counts.words:,} words and {counts.tokens:,} tokens"),

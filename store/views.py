@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def attributes_of(run: RunData, level: str) -> dict[str, Any]:
+def attributes_of(run: RunData, level: str, kept: schema.Activation = schema.HIDDEN) -> dict[str, Any]:
     """Return the provenance of a view, in types that every file format of xarray can hold."""
     spec, provenance = run.spec, run.provenance
     return {
@@ -41,7 +41,7 @@ def attributes_of(run: RunData, level: str) -> dict[str, Any]:
         "dataset_source": provenance.dataset_source,
         "dataset_digest": spec.dataset_digest,
         "max_length": spec.max_length,
-        "stored_dtype": spec.dtype,
+        "stored_dtype": spec.stored_dtype(kept),
         "compute_dtype": spec.compute_dtype,
         "created": provenance.created,
         **{f"{name}_version": version for name, version in provenance.versions.items()},

@@ -69,7 +69,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
 
 
 def _block_bytes(run: Run) -> int:
-    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.spec.dtype).itemsize
+    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.chunks("attention").value_dtype).itemsize
 
 
 def _pack_pairs(
