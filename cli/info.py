@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import cell_text, print_fields, print_json
+from biocache.cli.render import cell_text, described_certificate, print_fields, print_json
 from biocache.cli.selection import selection
 from biocache.store.text import format_bytes
 
@@ -40,7 +40,7 @@ def info(run: str | None, store: "Storage", *, as_json: bool, **selectors: Any) 
     if as_json:
         print_json(facts)
     else:
-        print_fields(_fields(facts))
+        print_fields(_fields(facts | {"rounding": described_certificate(facts["rounding"])}))
 
 
 def _facts(run: "Run") -> dict[str, Any]:
@@ -62,22 +62,15 @@ def _facts(run: "Run") -> dict[str, Any]:
             "activation_bytes_before_compression": raw,
             "compression_ratio": raw / chunks if chunks else None,
         },
+        "rounding": run.certificate(records) if records else {},
         "spec": run.spec.to_json(),
         "provenance": asdict(run.provenance),
     }
 
 
 def _raw_bytes(run: "Run", packs: list[int]) -> int:
-    import numpy as np
-
-    spec = run.spec
-    values = [
-        len(spec.variable_layers(kept.name))
-        * spec.width(kept)
-        * int(getattr(run.plan, kept.axis).pack_sizes[packs].sum())
-        for kept in spec.kept
-    ]
-    return np.dtype(spec.dtype).itemsize * sum(values)
+    tokens, entries = (int(axis.pack_sizes[packs].sum()) for axis in (run.plan.tokens, run.plan.entries))
+    return run.spec.activation_bytes(tokens, entries, len(packs))
 
 
 def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
