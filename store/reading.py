@@ -22,12 +22,11 @@ from biocache.store.views import (
     hidden_dataset,
     label_coordinates,
     layers_of,
+    map_of_sample,
     reduced,
     require_positive,
     sample_coordinates,
-    sample_position,
     window_coordinates,
-    window_position,
     word_of_copies,
     word_of_tokens,
 )
@@ -344,37 +343,7 @@ class Run(RunData):
             As `tokens`, but at once.
         """
         self.require("attention")
-        place = sample_position(self, sample)
-        tokens, begin = self.plan.tokens, 0
-        first, count = tokens.start[place], tokens.count[place]
-        if window is None:
-            maps = self.read_sample("attention", place)
-        else:
-            number = window_position(self, place, window)
-            own, maps = self.windows.plan.tokens, self.read_window("attention", number)
-            begin, first, count = int(own.start[number] - first), own.start[number], own.count[number]
-        texts = self.column("tokens/token_text")[first : first + count]
-        index = np.arange(begin, begin + len(texts))
-        return xr.DataArray(
-            maps.astype(np.float32),
-            dims=("layer", "head", "query", "key"),
-            coords={
-                "layer": layers_of(self, "attention"),
-                "head": ("head", np.arange(self.spec.head_count)),
-                "query": ("query", index, {"long_name": "position of the attending token"}),
-                "key": ("key", index, {"long_name": "position of the token attended to"}),
-                "query_token": ("query", texts),
-                "key_token": ("key", texts),
-                "sample": place,
-                "sample_id": ((), np.array(self.column("samples/sample_id")[place], dtype=object)),
-            },
-            name="attention",
-            attrs={
-                "long_name": "attention probability",
-                "units": "1",
-                **attributes_of(self, "attention map", schema.ATTENTION),
-            },
-        )
+        return map_of_sample(self, sample, window)
 
     def iter_batches(
         self, layer: int, batch_tokens: int = 4096, *, shuffle: bool = False, seed: int = 0, window_packs: int = 2

@@ -24,13 +24,12 @@ __all__ = [
     "hidden_dataset",
     "label_coordinates",
     "layers_of",
+    "map_of_sample",
     "reduced",
     "reduced_spans",
     "require_positive",
     "sample_coordinates",
-    "sample_position",
     "window_coordinates",
-    "window_position",
     "word_of_copies",
     "word_of_tokens",
 ]
@@ -279,7 +278,42 @@ def reduced_spans(
     return reduced_rows, kept
 
 
-def sample_position(run: RunData, sample: int | str) -> int:
+def map_of_sample(run: RunData, sample: int | str, window: int | None) -> xr.DataArray:
+    """Return the attention maps of a sample, or of one of its windows; see `Run.attention_map`."""
+    place = _sample_position(run, sample)
+    tokens, begin = run.plan.tokens, 0
+    first, count = tokens.start[place], tokens.count[place]
+    if window is None:
+        maps = run.read_sample("attention", place)
+    else:
+        number = _window_position(run, place, window)
+        own, maps = run.windows.plan.tokens, run.read_window("attention", number)
+        begin, first, count = int(own.start[number] - first), own.start[number], own.count[number]
+    texts = run.column("tokens/token_text")[first : first + count]
+    index = np.arange(begin, begin + len(texts))
+    return xr.DataArray(
+        maps.astype(np.float32),
+        dims=("layer", "head", "query", "key"),
+        coords={
+            "layer": layers_of(run, "attention"),
+            "head": ("head", np.arange(run.spec.head_count)),
+            "query": ("query", index, {"long_name": "position of the attending token"}),
+            "key": ("key", index, {"long_name": "position of the token attended to"}),
+            "query_token": ("query", texts),
+            "key_token": ("key", texts),
+            "sample": place,
+            "sample_id": ((), np.array(run.column("samples/sample_id")[place], dtype=object)),
+        },
+        name="attention",
+        attrs={
+            "long_name": "attention probability",
+            "units": "1",
+            **attributes_of(run, "attention map", schema.ATTENTION),
+        },
+    )
+
+
+def _sample_position(run: RunData, sample: int | str) -> int:
     """Return the position of a sample that is named by its position or id."""
     if isinstance(sample, str):
         found = np.flatnonzero(run.column("samples/sample_id") == sample)
@@ -291,7 +325,7 @@ def sample_position(run: RunData, sample: int | str) -> int:
     return int(sample)
 
 
-def window_position(run: RunData, sample: int, window: int) -> int:
+def _window_position(run: RunData, sample: int, window: int) -> int:
     """Return the position, among all windows of a run, of a window of a sample that is named by its number."""
     windows = run.windows.of_sample(sample)
     if not 0 <= window < len(windows) or window != int(window):
