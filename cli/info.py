@@ -62,22 +62,15 @@ def _facts(run: "Run") -> dict[str, Any]:
             "activation_bytes_before_compression": raw,
             "compression_ratio": raw / chunks if chunks else None,
         },
+        "rounding": run.certificate(records) if records else {},
         "spec": run.spec.to_json(),
         "provenance": asdict(run.provenance),
     }
 
 
 def _raw_bytes(run: "Run", packs: list[int]) -> int:
-    import numpy as np
-
-    spec = run.spec
-    values = [
-        len(spec.variable_layers(kept.name))
-        * spec.width(kept)
-        * int(getattr(run.plan, kept.axis).pack_sizes[packs].sum())
-        for kept in spec.kept
-    ]
-    return np.dtype(spec.dtype).itemsize * sum(values)
+    tokens, entries = (int(axis.pack_sizes[packs].sum()) for axis in (run.plan.tokens, run.plan.entries))
+    return run.spec.activation_bytes(tokens, entries, len(packs))
 
 
 def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

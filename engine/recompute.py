@@ -16,11 +16,12 @@ from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import COMPUTE_STEP
 from biocache.engine.sources import folder_of
 from biocache.store.chunks import dense_maps
+from biocache.store.coding import HALF_LEVEL
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
 from biocache.store.paths import resolved
 from biocache.store.reading import Run
-from biocache.store.schema import HIDDEN
+from biocache.store.schema import ACTIVATIONS, HIDDEN
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
@@ -29,7 +30,14 @@ __all__ = ["recompute_samples", "rounding_tolerance"]
 _COMPUTE_STEPS = 64
 
 
-def rounding_tolerance(values: NDArray[np.floating], dtype: str, compute_dtype: str) -> NDArray[np.float64]:
+def rounding_tolerance(
+    values: NDArray[np.floating],
+    dtype: str,
+    compute_dtype: str,
+    *,
+    steps: NDArray[np.float64] | None = None,
+    certified: float = np.inf,
+) -> NDArray[np.float64]:
     """Return the largest difference by rounding between stored values and values computed again.
 
     Parameters
@@ -40,11 +48,21 @@ def rounding_tolerance(values: NDArray[np.floating], dtype: str, compute_dtype: 
         Data type of the store, which rounds by at most half a step, or half its smallest number.
     compute_dtype
         Data type that the model computes in: other batches change a layer by some steps of its largest value.
+    steps
+        Distance between neighbouring codes of each value (...), for ``int8``.
+    certified
+        Largest error of the layer in the pack, as it was measured when the pack was written.
     """
-    info = np.finfo(dtype)
-    stored = np.abs(values.astype(np.float64)) * float(info.eps) + float(info.smallest_subnormal)
-    largest = float(np.abs(values).max(initial=0.0))
-    return np.asarray(stored + _COMPUTE_STEPS * COMPUTE_STEP[compute_dtype] * largest)
+    size = np.abs(values.astype(np.float64))
+    if dtype == "int8":
+        stored = 0.5 * np.asarray(steps) + size * float(np.finfo(np.float32).eps)
+    elif dtype == "uint8":
+        stored = 2 * HALF_LEVEL * np.sqrt(size) + HALF_LEVEL**2
+    else:
+        info = np.finfo(dtype)
+        stored = size * float(info.eps) + float(info.smallest_subnormal)
+    largest = float(size.max(initial=0.0))
+    return np.asarray(np.minimum(stored, certified) + _COMPUTE_STEPS * COMPUTE_STEP[compute_dtype] * largest)
 
 
 def recompute_samples(
@@ -128,18 +146,26 @@ def _place_of(text: str) -> str:
 
 
 def _differences(run: Run, name: str, window: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
-    stored, sample = run.read_window(name, window), int(run.windows.sample[window])
+    stored, steps = run.read_window(name, window), run.read_steps(name, window)
+    sample, pack = int(run.windows.sample[window]), int(run.windows.plan.sample_pack[window])
+    certified = run.records_of([pack])[pack].errors.get(name, {}).get("absolute")
     for index, layer in enumerate(run.spec.variable_layers(name)):
         values = computed[index].astype(np.float64)
         off = np.abs(stored[index].astype(np.float64) - values)
-        allowed = rounding_tolerance(values, run.spec.dtype, run.spec.compute_dtype)
+        allowed = rounding_tolerance(
+            values,
+            run.spec.stored_dtype(ACTIVATIONS[name]),
+            run.spec.compute_dtype,
+            steps=None if steps is None else steps[index],
+            certified=np.inf if certified is None else certified[index],
+        )
         if not (off <= allowed).all():
             identifier = run.column("samples/sample_id")[sample]
             number = window - int(run.windows.first[sample])
             part = f" in window {number}" if run.windows.count[sample] > 1 else ""
             yield Problem(
                 str(run.key),
-                int(run.plan.sample_pack[sample]),
+                pack,
                 f"{name} of layer {layer} of sample {identifier!r}{part} differs by up to {float(np.nanmax(off)):.3g} "
                 "from what the model gives now; extract the run again with --overwrite",
             )

@@ -12,7 +12,7 @@ from zarr.storage import MemoryStore
 
 from biocache.store.chunks import CODEC, CODEC_LEVEL
 from biocache.store.errors import REMAKE, IntegrityError
-from biocache.store.schema import Activation, Variable
+from biocache.store.schema import STORED_TYPES, Activation, Scale, Variable
 from biocache.store.sealing import Sealed
 from biocache.store.text import one_line
 
@@ -21,6 +21,7 @@ __all__ = [
     "create_activations",
     "create_column",
     "create_records",
+    "create_scale",
     "files_of",
     "read_column",
     "zarr_store",
@@ -80,22 +81,43 @@ def create_activations(
 ) -> None:
     """Create the array of hidden states or attention maps, without data.
 
-    The fill value is NaN and every chunk is written, so that a missing chunk differs from data. The codecs are those of
-    `biocache.store.chunks.encode_chunk`.
+    The fill value is NaN, or of hidden states a code that none has, and every chunk is written, so that a missing chunk
+    differs from data. The codecs are those of `biocache.store.chunks.encode_chunk`.
     """
+    stored = STORED_TYPES[dtype]
+    attributes = {"long_name": kept.meaning, "units": "1"} | ({"coding": stored.coding} if stored.coding else {})
+    _create_chunked(group, kept.path, shape, chunks, dtype, stored.fill, kept.dims, attributes)
+
+
+def create_scale(group: zarr.Group, scale: Scale, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+    """Create the array of the scales of codes, without data; see `create_activations`."""
+    attributes = {"long_name": scale.meaning, "units": "1"}
+    _create_chunked(group, scale.path, shape, chunks, "float32", float("nan"), scale.dims, attributes)
+
+
+def _create_chunked(
+    group: zarr.Group,
+    path: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: str,
+    fill: float,
+    dims: tuple[str, ...],
+    attributes: dict[str, str],
+) -> None:
     typesize = np.dtype(dtype).itemsize
     group.create_array(
-        kept.path,
+        path,
         shape=shape,
         chunks=chunks,
         dtype=dtype,
-        fill_value=float("nan"),
+        fill_value=fill,
         compressors=[
             BloscCodec(cname=CODEC, clevel=CODEC_LEVEL, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
             Crc32cCodec(),
         ],
-        dimension_names=kept.dims,
-        attributes={"long_name": kept.meaning, "units": "1"},
+        dimension_names=dims,
+        attributes={**attributes},
         config={"write_empty_chunks": True},
     )
 

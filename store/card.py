@@ -131,7 +131,7 @@ def _cells(run: StoredRun) -> tuple[str, ...]:
         f"{_source(origin.dataset_source)}, SHA-256 {spec.dataset_digest[:12]}",
         ", ".join(spec.keep),
         ", ".join(map(str, spec.layers)),
-        spec.dtype,
+        ", ".join(dict.fromkeys(spec.stored_dtype(kept) for kept in spec.kept)),
         f"{counts.samples:,}",
         f"{counts.tokens:,}",
         f"{done:,} of {counts.packs:,}",

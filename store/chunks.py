@@ -7,7 +7,7 @@ settings, and CRC-32C.
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ import numcodecs.blosc
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.store.coding import Arrays, decode
 from biocache.store.errors import IntegrityError
 from biocache.store.records import PackRecord, Records
-from biocache.store.schema import Activation
+from biocache.store.schema import STORED_TYPES, Activation, Scale
 from biocache.store.sealing import Group
 from biocache.store.storage import Storage, below
 
@@ -62,7 +63,9 @@ class Chunks:
     used
         Length of the part that is not fill, of every pack.
     dtype
-        Data type of the store.
+        Data type on disk.
+    scales
+        Scales of its codes.
     """
 
     run: Group
@@ -73,13 +76,38 @@ class Chunks:
     length: int
     used: tuple[int, ...]
     dtype: str
+    scales: tuple[Scale, ...] = ()
+
+    @property
+    def value_dtype(self) -> str:
+        """Data type of values as they are read."""
+        return STORED_TYPES[self.dtype].values
 
     def path(self, index: int, pack: int) -> str:
         """Return the path, below the run, of the chunk of a layer, by position, and a pack."""
-        return "/".join((self.kept.path, "c", *map(str, self.kept.index(index, pack))))
+        return self.paths(index, pack)[self.kept.name]
+
+    def paths(self, index: int, pack: int) -> dict[str, str]:
+        """Return the paths of the chunk of a layer of a pack and of the chunks of its scales, by the arrays' names."""
+        arrays: tuple[Activation | Scale, ...] = (self.kept, *self.scales)
+        return {array.name: "/".join((array.path, "c", *map(str, array.index(index, pack)))) for array in arrays}
+
+    def encoded(self, arrays: Arrays) -> dict[str, bytes]:
+        """Return what is stored of a layer of a pack, from `biocache.store.coding.encode`, as chunks with fill."""
+        chunk = np.full(self.kept.shape(self.width, self.length), STORED_TYPES[self.dtype].fill, self.dtype)
+        self.kept.part(chunk, slice(arrays[self.kept.name].shape[self.kept.ragged]))[...] = arrays[self.kept.name]
+        found = {self.kept.name: encode_chunk(chunk)}
+        for scale in self.scales:
+            factors = np.full(self._scale_shape(scale), np.nan, np.float32)
+            factors[: len(arrays[scale.name])] = arrays[scale.name]
+            found[scale.name] = encode_chunk(factors)
+        return found
+
+    def _scale_shape(self, scale: Scale) -> tuple[int, ...]:
+        return (self.length if scale.of == "token" else self.width,)
 
     def read(self, index: int, pack: int) -> NDArray[Any]:
-        """Read one chunk without fill.
+        """Read the values of a layer of a pack without fill.
 
         Parameters
         ----------
@@ -91,7 +119,7 @@ class Chunks:
         Returns
         -------
         numpy.ndarray
-            (token, feature) or (head, entry), in the data type of the store.
+            (token, feature) or (head, entry): float16 or float32 as stored, float32 of codes.
 
         Raises
         ------
@@ -100,48 +128,74 @@ class Chunks:
         RunNotFoundError
             If the run was removed or replaced.
         """
-        return self._decoded(index, pack, self._stored(index, pack))
+        return self.decoded(self.read_arrays(index, pack))
 
-    def _stored(self, index: int, pack: int) -> bytes:
-        try:
-            return self.run.storage.get(below(self.run.folder, self.path(index, pack)))
-        except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            raise self._unsound(index, pack, "is missing" if missing else f"cannot be read ({error})") from error
+    def decoded(self, arrays: Arrays) -> NDArray[Any]:
+        """Return the values of what is stored of a layer of a pack."""
+        return decode(self.kept, arrays, self.dtype)
 
-    def _decoded(self, index: int, pack: int, stored: bytes) -> NDArray[Any]:
+    def read_arrays(self, index: int, pack: int) -> dict[str, NDArray[Any]]:
+        """Read what is stored of a layer of a pack, values or codes with their scales, without fill; see `read`."""
+        return self._arrays(index, pack, self._stored(index, pack))
+
+    def _stored(self, index: int, pack: int) -> dict[str, bytes]:
+        """Read the chunk of a layer of a pack and those of its scales, by the arrays' names."""
+        found = {}
+        for name, path in self.paths(index, pack).items():
+            try:
+                found[name] = self.run.storage.get(below(self.run.folder, path))
+            except OSError as error:
+                missing = isinstance(error, FileNotFoundError)
+                fault = "is missing" if missing else f"cannot be read ({error})"
+                raise self._unsound(index, pack, fault, name) from error
+        return found
+
+    def _arrays(self, index: int, pack: int, stored: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
+        kept, used = self.kept, slice(self.used[pack])
+        chunk = np.empty(kept.shape(self.width, self.length), self.dtype)
+        found = {kept.name: kept.part(self._fill(index, pack, kept.name, stored[kept.name], chunk), used)}
+        for scale in self.scales:
+            factors = np.empty(self._scale_shape(scale), np.float32)
+            self._fill(index, pack, scale.name, stored[scale.name], factors)
+            found[scale.name] = factors[used] if scale.of == "token" else factors
+        return found
+
+    def _fill(self, index: int, pack: int, name: str, stored: bytes, values: NDArray[Any]) -> NDArray[Any]:
+        """Fill an array from its chunk."""
         data = np.frombuffer(stored, np.uint8)
         body, crc = data[:-4], data[-4:].tobytes()
         if google_crc32c.value(body) != int.from_bytes(crc, "little"):
-            raise self._unsound(index, pack, "cannot be read (its checksum does not match)")
-        values = np.empty(self.kept.shape(self.width, self.length), self.dtype)
+            raise self._unsound(index, pack, "cannot be read (its checksum does not match)", name)
         try:
             # The header has the bytes of the values at this place: fewer would leave the rest as the memory was.
             if int.from_bytes(body[4:8].tobytes(), "little") != values.nbytes:
                 raise ValueError("it holds another number of values")
             numcodecs.blosc.decompress(body, values)
         except (RuntimeError, ValueError) as error:
-            raise self._unsound(index, pack, f"cannot be read ({' '.join(str(error).split())})") from error
-        return self.kept.part(values, slice(self.used[pack]))
-
-    def read_committed(self, index: int, pack: int) -> NDArray[Any]:
-        """Read one chunk without fill, and refuse values that differ from the pack's record; see `read`."""
-        values = self.read(index, pack)
-        self._require_committed(index, pack, values)
+            raise self._unsound(index, pack, f"cannot be read ({' '.join(str(error).split())})", name) from error
         return values
 
-    def read_encoded(self, index: int, pack: int) -> tuple[bytes, int]:
-        """Read one chunk as it is stored, and its checksum in the pack's record; see `read_committed`."""
-        stored = self._stored(index, pack)
-        record = self._require_committed(index, pack, self._decoded(index, pack, stored))
-        return stored, record.checksums[self.kept.name][index]
+    def read_committed(self, index: int, pack: int) -> NDArray[Any]:
+        """Read the values of a layer of a pack, and refuse what differs from the pack's record; see `read`."""
+        return self.decoded(self.read_committed_arrays(index, pack))
 
-    def _require_committed(self, index: int, pack: int, values: NDArray[Any]) -> PackRecord:
-        """Return the record that commits some values: it may have been written after the run was opened."""
+    def read_committed_arrays(self, index: int, pack: int) -> dict[str, NDArray[Any]]:
+        """Read what is stored of a layer of a pack; see `read_arrays` and `read_committed`."""
+        arrays = self.read_arrays(index, pack)
+        self._require_committed(index, pack, arrays)
+        return arrays
+
+    def read_encoded(self, index: int, pack: int) -> tuple[dict[str, bytes], PackRecord]:
+        """Read the chunks of a layer of a pack as they are stored, and the record that commits them."""
+        stored = self._stored(index, pack)
+        return stored, self._require_committed(index, pack, self._arrays(index, pack, stored))
+
+    def _require_committed(self, index: int, pack: int, arrays: Arrays) -> PackRecord:
+        """Return the record that commits what is stored: it may have been written after the run was opened."""
         try:
             for read in (self.records.known, self.records.read):
                 record = read(pack)
-                if record.matches(self.kept.name, index, values):
+                if all(record.matches(name, index, array) for name, array in arrays.items()):
                     return record
         except IntegrityError:
             self.run.require_same()
@@ -160,15 +214,15 @@ class Chunks:
             _read_block,
             self,
             chunks=((1,) * len(self.layers), *self.kept.shape((self.width,), self.used)),
-            dtype=self.dtype,
-            meta=np.empty((0, 0, 0), self.dtype),
+            dtype=self.value_dtype,
+            meta=np.empty((0, 0, 0), self.value_dtype),
         )
 
-    def _unsound(self, index: int, pack: int, fault: str) -> IntegrityError:
+    def _unsound(self, index: int, pack: int, fault: str, name: str = "") -> IntegrityError:
         """Return the error of a chunk; raise that of the run where it is another one by now."""
         self.run.require_same()
         return IntegrityError(
-            f"layer {self.layers[index]} of {self.kept.name} in pack {pack} of {self.run.where} {fault}; run "
+            f"layer {self.layers[index]} of {name or self.kept.name} in pack {pack} of {self.run.where} {fault}; run "
             "`biocache verify --repair` and then the same `biocache extract` again to compute this pack anew"
         )
 

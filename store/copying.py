@@ -14,7 +14,7 @@ from biocache.store.reading import Run
 from biocache.store.results import copy_result, runs_in
 from biocache.store.spec import RunSpec
 from biocache.store.storage import StorePlace, open_storage
-from biocache.store.writing import RunWriter
+from biocache.store.writing import EncodedLayer, RunWriter
 
 __all__ = ["CopyReport", "copy_results", "copy_run", "thinned"]
 
@@ -169,10 +169,13 @@ def copy_results(source: Store, target: StorePlace) -> tuple[int, int]:
     return copied, left
 
 
-def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[tuple[str, int, bytes, int]]:
-    """Yield variable, position of the layer in the copy, chunk as stored, and checksum, of a pack."""
+def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[EncodedLayer]:
+    """Yield the layers of a pack that are copied, as they are stored."""
     for kept in spec.kept:
         chunks = run.chunks(kept.name)
         for index, layer in enumerate(spec.variable_layers(kept.name)):
-            data, checksum = chunks.read_encoded(chunks.layers.index(layer), pack)
-            yield kept.name, index, data, checksum
+            place = chunks.layers.index(layer)
+            stored, record = chunks.read_encoded(place, pack)
+            checksums = {name: record.checksums[name][place] for name in stored}
+            errors = {name: values[place] for name, values in record.errors.get(kept.name, {}).items()}
+            yield EncodedLayer(kept, index, stored, checksums, errors)

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from biocache.store import schema
-from biocache.store.arrays import create_activations, create_column, create_records, files_of, zarr_store
+from biocache.store.arrays import create_activations, create_column, create_records, create_scale, files_of, zarr_store
 from biocache.store.atomic import write_error
 from biocache.store.claims import Claims, is_claimed
 from biocache.store.errors import (
@@ -89,7 +89,9 @@ def _skeleton(
         layers, axis, width = spec.variable_layers(kept.name), getattr(plan, kept.axis), spec.width(kept)
         create_column(group, schema.variable_at(f"{kept.name}/layer"), np.asarray(layers))
         shape, chunks = (len(layers), *kept.shape(width, axis.length)), (1, *kept.shape(width, axis.chunk))
-        create_activations(group, kept, shape, chunks, spec.dtype)
+        create_activations(group, kept, shape, chunks, spec.stored_dtype(kept))
+        for scale in spec.scales(kept):
+            create_scale(group, scale, *scale.shapes(len(layers), plan.pack_count, axis.chunk, width))
     return seal(files_of(kept_files), attributes, spec.key.path)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from biocache.store import schema
 from biocache.store.checks import all_finite
+from biocache.store.coding import HALF_LEVEL
 from biocache.store.digests import digest_encoding, digest_samples, sample_rows, stored_encoding
 from biocache.store.errors import REMAKE, BiocacheError, IntegrityError, NewerFormatError, StoreFormatError
 from biocache.store.groups import RESULTS, check_store, read_group_attributes, subfolders
@@ -55,21 +56,25 @@ def row_sum_tolerance(tokens: NDArray[np.integer], dtype: str, compute_dtype: st
 
     Rounding moves a probability p by at most p * eps / 2 and, below the smallest normal number, by half of the smallest
     subnormal; the probabilities sum to 1, so that a row of n keys moves by at most eps / 2 plus n halves. The tolerance
-    is twice that, and as much again for the rounding of the model's own softmax.
+    is twice that, and as much again for the rounding of the model's own softmax. A code of a square root is at most
+    h = 1 / 510 off, which moves p by at most 2 h sqrt(p) + h * h; the roots of a row sum to at most sqrt(n).
 
     Parameters
     ----------
     tokens
         Keys of the row (...).
     dtype
-        Data type of the store, ``float16`` or ``float32``.
+        Data type of stored maps: ``float16``, ``float32`` or ``uint8``.
     compute_dtype
         Data type that the model computes in.
     """
-    info = np.finfo(dtype)
-    granted: NDArray[np.float64] = (
-        float(info.eps) + _COMPUTE_STEP[compute_dtype] + np.asarray(tokens) * float(info.smallest_subnormal) + 1e-5
-    )
+    keys = np.asarray(tokens)
+    if dtype == "uint8":
+        rounding = 2 * HALF_LEVEL * np.sqrt(keys) + keys * HALF_LEVEL**2
+    else:
+        info = np.finfo(dtype)
+        rounding = float(info.eps) + keys * float(info.smallest_subnormal)
+    granted: NDArray[np.float64] = rounding + _COMPUTE_STEP[compute_dtype] + 1e-5
     return granted
 
 
@@ -279,12 +284,13 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
         chunks = run.chunks(kept.name)
         for index, layer in enumerate(chunks.layers):
             try:
-                values = chunks.read(index, pack)
+                arrays = chunks.read_arrays(index, pack)
+                values = chunks.decoded(arrays)
             except IntegrityError as error:
                 yield error.message
                 continue
             where = f"layer {layer} of {kept.name}"
-            if not record.matches(kept.name, index, values):
+            if not all(record.matches(name, index, array) for name, array in arrays.items()):
                 yield (
                     f"{where}: values are not those that were committed; run `biocache verify --repair` and extract "
                     "the run again"
@@ -299,12 +305,12 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
     plan = run.windows.plan
     windows = plan.samples_of(pack)
     tokens = plan.tokens.count[windows.start : windows.stop]
-    # Keys of every row of every map of the pack: all tokens, or those up to the query.
-    keys = np.concatenate([np.arange(1, n + 1) if run.spec.causal else np.full(n, n) for n in tokens])
+    keys = run.map_rows(pack)
     starts = np.cumsum(keys) - keys
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(values.astype(np.float32), starts, axis=1)
-    allowed = row_sum_tolerance(keys, run.spec.dtype, run.spec.compute_dtype)
+    dtype = run.spec.stored_dtype(ATTENTION)
+    allowed = row_sum_tolerance(keys, dtype, run.spec.compute_dtype)
     # With a sink a part of the attention, from none to nearly all, goes to no token.
     off = (sums - 1.0 > allowed) | (sums <= 0) if run.spec.sink else np.abs(sums - 1.0) > allowed
     if off.any():
@@ -314,5 +320,5 @@ def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iter
             f"{int(off.sum())} attention rows do not sum to 1, first head {head} of sample "
             f"{run.column('samples/sample_id')[sample]!r}: {float(sums[head, row]):.4f}"
         )
-    if values.min() < 0 or values.max() > 1 + float(np.finfo(run.spec.dtype).eps):
+    if values.min() < 0 or values.max() > 1 + float(np.finfo(values.dtype).eps):
         yield "attention probabilities lie outside [0, 1]"

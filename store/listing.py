@@ -24,6 +24,7 @@ COLUMNS = {
     "features": "spec.feature_size",
     "heads": "spec.head_count",
     "dtype": "spec.dtype",
+    "attention_dtype": "spec.map_dtype",
     "stored_bytes": "",
     "model_source": "provenance.model_source",
     "dataset_source": "provenance.dataset_source",

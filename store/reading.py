@@ -63,12 +63,12 @@ class Run(RunData):
         Returns
         -------
         xarray.Dataset
-            ``hidden`` (layer, token, feature), lazy, in the data type of the store, a block a layer of a pack, with
-            the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens of the run), ``sample``
-            (position among the samples), ``position`` (in the sample), ``word`` (position among words, -1 for
-            special tokens), ``token_id``, ``token_text``, ``special``, ``segment``, ``window`` (its number in the
-            sample, whose tokens come once in each window that has them; 0 where it fits) and labels. Files get float16
-            as float32, unless an encoding says otherwise: netCDF has no float16.
+            ``hidden`` (layer, token, feature), lazy, in the data type of the store or float32 for codes, a block a
+            layer of a pack, with the coordinates ``layer`` and, along ``token``: ``token`` (position among the tokens
+            of the run), ``sample`` (position among the samples), ``position`` (in the sample), ``word`` (position among
+            words, -1 for special tokens), ``token_id``, ``token_text``, ``special``, ``segment``, ``window`` (its
+            number in the sample, whose tokens come once in each window that has them; 0 where it fits) and labels.
+            Files get float16 as float32, unless an encoding says otherwise: netCDF has no float16.
 
         Raises
         ------
@@ -287,13 +287,13 @@ class Run(RunData):
         Returns
         -------
         xarray.Dataset
-            ``attention`` (layer, head, entry), lazy, in the data type of the store, a block a layer of a pack, and
-            ``row_size`` (sample), the entries of every sample's map; they follow each other along ``entry``. A map of T
-            tokens is T x T entries, row-major (query, key), or for a causal model, whose attribute ``causal`` is 1, the
-            T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along ``sample``, those of `samples`.
-            A run that was extracted with a stride has instead ``row_size`` (window), the entries of every window's map,
-            with the coordinates ``window_sample`` and ``window`` (its number in the sample) along it: a sample that
-            fits is one window, of a longer one there is a map for each.
+            ``attention`` (layer, head, entry), lazy, in the data type of the store or float32 for codes, a block a
+            layer of a pack, and ``row_size`` (sample), the entries of every sample's map; they follow each other along
+            ``entry``. A map of T tokens is T x T entries, row-major (query, key), or for a causal model, whose
+            attribute ``causal`` is 1, the T(T+1)/2 of the lower triangle. Coordinates: ``layer``, ``head`` and, along
+            ``sample``, those of `samples`. A run that was extracted with a stride has instead ``row_size`` (window),
+            the entries of every window's map, with the coordinates ``window_sample`` and ``window`` (its number in the
+            sample) along it: a sample that fits is one window, of a longer one there is a map for each.
 
         Raises
         ------
@@ -315,7 +315,7 @@ class Run(RunData):
                 **sample_coordinates(self, labels, label_scheme),
                 **({} if unit == "sample" else window_coordinates(self)),
             },
-            attributes_of(self, "attention maps"),
+            attributes_of(self, "attention maps", schema.ATTENTION),
         )
 
     def attention_map(self, sample: int | str, window: int | None = None) -> xr.DataArray:
@@ -369,7 +369,11 @@ class Run(RunData):
                 "sample_id": ((), np.array(self.column("samples/sample_id")[place], dtype=object)),
             },
             name="attention",
-            attrs={"long_name": "attention probability", "units": "1", **attributes_of(self, "attention map")},
+            attrs={
+                "long_name": "attention probability",
+                "units": "1",
+                **attributes_of(self, "attention map", schema.ATTENTION),
+            },
         )
 
     def iter_batches(

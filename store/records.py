@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -40,14 +40,17 @@ class PackRecord:
     pack
         The pack.
     checksums
-        CRC-32C of the valid entries of every layer's chunk, little-endian and in row-major order, by
-        variable.
+        CRC-32C of the valid entries of every layer's chunk, little-endian and in row-major order, by variable; those
+        of its scales under their names.
     stored_bytes
         Bytes of the pack's chunks on disk.
     time
         UTC time of the commit, ISO 8601.
     host
         Name of the machine that committed it.
+    errors
+        What the data type cost: a number for each layer, by variable and measure (`biocache.store.certificate`); empty
+        where it was not measured.
     """
 
     run: str
@@ -56,6 +59,7 @@ class PackRecord:
     stored_bytes: Natural
     time: str
     host: str
+    errors: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def matches(self, name: str, index: int, values: "NDArray[Any]") -> bool:
         """Return whether values are those that were committed.
@@ -63,11 +67,11 @@ class PackRecord:
         Parameters
         ----------
         name
-            ``hidden`` or ``attention``.
+            ``hidden``, ``attention``, or the name of a scale.
         index
             Position along ``layer``.
         values
-            (token, feature) or (head, entry), without fill.
+            What is stored, without fill.
         """
         from biocache.store.checks import checksum
 

@@ -174,7 +174,9 @@ class StoredRun:
             layers = len(spec.variable_layers(kept.name))
             sizes = (layers, *kept.shape(spec.width(kept), getattr(counts, kept.axis)))
             text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
-            arrays.append((kept.name, f"({text}) {spec.dtype}, in blocks of one layer of one pack, dimensionless"))
+            arrays.append(
+                (kept.name, f"({text}) {spec.stored_dtype(kept)}, in blocks of one layer of one pack, dimensionless")
+            )
         windowed = provenance.notes.get("samples_windowed", 0)
         cut = f", {windowed:,} of them in windows that overlap by {spec.stride} tokens" if windowed else ""
         random = "random weights, " if provenance.random_weights else ""

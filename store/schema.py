@@ -19,12 +19,17 @@ __all__ = [
     "LABEL_SCHEMES",
     "LEVELS",
     "OUTSIDE",
+    "SCALES",
+    "SCALE_BYTES",
     "SPANS",
+    "STORED_TYPES",
     "VARIABLES",
     "VIEW_TEXTS",
     "WHOLE_VIEWS",
     "WINDOW",
     "Activation",
+    "Scale",
+    "StoredType",
     "Variable",
     "columns",
     "entity_type",
@@ -112,6 +117,8 @@ class Activation:
         Place of the ragged axis in the chunk of a layer: hidden states are (token, feature), maps (head, entry).
     first_layer
         First layer that has it.
+    dtype
+        Attribute of `RunSpec` with its data type on disk.
     """
 
     name: str
@@ -120,6 +127,7 @@ class Activation:
     width: Literal["feature_size", "head_count"]
     ragged: int
     first_layer: int
+    dtype: Literal["dtype", "attention_dtype"]
 
     @property
     def path(self) -> str:
@@ -148,7 +156,7 @@ class Activation:
         return (layer, pack, 0) if self.ragged == 0 else (layer, 0, pack)
 
 
-HIDDEN = Activation("hidden", "hidden state, dimensionless", "tokens", "feature_size", 0, 0)
+HIDDEN = Activation("hidden", "hidden state, dimensionless", "tokens", "feature_size", 0, 0, "dtype")
 ATTENTION = Activation(
     "attention",
     "attention probability in [0, 1]; a sample's map is row-major (query, key)",
@@ -156,11 +164,89 @@ ATTENTION = Activation(
     "head_count",
     1,
     1,
+    "attention_dtype",
 )
 ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
 
 #: Path of the column of windows.
 WINDOW = "tokens/window"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredType:
+    """A data type of activations on disk.
+
+    Attributes
+    ----------
+    itemsize
+        Bytes of a value.
+    fill
+        Value of the unused end of a pack, and of a chunk that is missing.
+    values
+        Data type of values as they are read.
+    coding
+        How values follow from what is stored; empty where they are stored as they are.
+    """
+
+    itemsize: int
+    fill: float | int
+    values: str
+    coding: str = ""
+
+
+#: Code that no hidden state has: the unused end of a pack.
+_NO_CODE = -128
+STORED_TYPES: dict[str, StoredType] = {
+    "float16": StoredType(2, float("nan"), "float16"),
+    "float32": StoredType(4, float("nan"), "float32"),
+    "int8": StoredType(1, _NO_CODE, "float32", "value = code * token_scale * feature_scale of the token's pack"),
+    "uint8": StoredType(1, 0, "float32", "value = (code / 255) ** 2"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Factors of the codes of hidden states, float32: a chunk for each layer of each pack.
+
+    Attributes
+    ----------
+    name
+        Name of its array in the group of hidden states.
+    meaning
+        What a value says.
+    of
+        What has a factor: ``token``, or ``feature`` in each pack.
+    dims
+        Names of its dimensions.
+    """
+
+    name: str
+    meaning: str
+    of: Literal["token", "feature"]
+    dims: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Path of the array below the run's group."""
+        return f"{HIDDEN.name}/{self.name}"
+
+    def index(self, layer: int, pack: int) -> tuple[int, ...]:
+        """Return the index of the chunk of a layer, by position, and a pack."""
+        return (layer, pack) if self.of == "token" else (layer, pack, 0)
+
+    def shapes(self, layers: int, packs: int, chunk: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shape of the array and that of its chunks, of packs of `chunk` tokens and `width` features."""
+        if self.of == "token":
+            return (layers, packs * chunk), (1, chunk)
+        return (layers, packs, width), (1, 1, width)
+
+
+#: Bytes of a scale.
+SCALE_BYTES = 4
+SCALES = (
+    Scale("token_scale", "factor of the codes of a token; at most 1", "token", ("layer", "token")),
+    Scale("feature_scale", "factor of the codes of a feature in a pack", "feature", ("layer", "pack", "feature")),
+)
 
 #: What a row of a view of hidden states may be.
 LEVELS = ("tokens", "words", "samples")

@@ -9,7 +9,7 @@ import msgspec
 
 from biocache.store.keys import RunKey
 from biocache.store.metadata import Natural, as_type
-from biocache.store.schema import ACTIVATIONS, ATTENTION, Activation
+from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN, SCALE_BYTES, SCALES, STORED_TYPES, Activation, Scale
 from biocache.store.text import shortened
 
 __all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
@@ -23,7 +23,8 @@ _Variables = Annotated[
 ]
 _Layers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**15)], ...], msgspec.Meta(min_length=1)]
 _MapLayers = tuple[Annotated[int, msgspec.Meta(ge=1, lt=2**15)], ...]
-_StoredType = Annotated[str, msgspec.Meta(pattern="^(float16|float32)$")]
+_StoredType = Annotated[str, msgspec.Meta(pattern="^(float16|float32|int8)$")]
+_MapType = Annotated[str, msgspec.Meta(pattern="^(float16|float32|uint8)$")]
 _ComputeType = Annotated[str, msgspec.Meta(pattern="^(float16|bfloat16|float32)$")]
 
 
@@ -62,7 +63,7 @@ class RunSpec:
     causal
         Whether a query sees only keys up to itself; then only the lower triangle of a map is stored.
     dtype
-        Data type of stored activations, ``float16`` or ``float32``.
+        Data type of stored hidden states: ``float16``, ``float32`` or ``int8`` (codes with scales).
     compute_dtype
         Data type the model computes in, ``float32``, ``bfloat16`` or ``float16``.
     attention_implementation
@@ -76,6 +77,9 @@ class RunSpec:
         Whether samples of different lengths go through the model together, padded; else only samples of equal length.
     stride
         Tokens by which the windows of a longer sample overlap; None where it is cut at `max_length`.
+    attention_dtype
+        Data type of stored maps: ``float16``, ``float32`` or ``uint8`` (codes of square roots). None for that of
+        hidden states, and where maps are not kept.
     """
 
     key: RunKey
@@ -98,11 +102,16 @@ class RunSpec:
     sink: bool = False
     padded: bool = True
     stride: Natural | None = None
+    attention_dtype: _MapType | None = None
 
     def __post_init__(self) -> None:
+        if self.attention_dtype == self.dtype or ATTENTION.name not in self.keep:
+            object.__setattr__(self, "attention_dtype", None)
         ascending = all(before < after for before, after in pairwise(self.layers))
         if not ascending or len(set(self.keep)) < len(self.keep) or not all(map(self.variable_layers, self.keep)):
             raise ValueError(f"layers {shortened(self.layers)} cannot be those of {', '.join(self.keep)}")
+        if self.map_dtype == "int8":
+            raise ValueError("maps cannot be int8: attention_dtype must be float16, float32 or uint8")
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
@@ -122,6 +131,30 @@ class RunSpec:
         """Return the length of a variable's third axis: that beside layers and the ragged one."""
         return int(getattr(self, activation.width))
 
+    @property
+    def map_dtype(self) -> str | None:
+        """Data type of stored maps; None where maps are not kept."""
+        return (self.attention_dtype or self.dtype) if ATTENTION.name in self.keep else None
+
+    def stored_dtype(self, activation: Activation) -> str:
+        """Return the data type on disk of a variable that is kept."""
+        return str(getattr(self, activation.dtype) or self.dtype)
+
+    def scales(self, activation: Activation) -> tuple[Scale, ...]:
+        """Return the scales that are stored beside the codes of a variable; none where values are no codes of it."""
+        return SCALES if activation is HIDDEN and self.dtype == "int8" else ()
+
+    def activation_bytes(self, tokens: int, entries: int, packs: int) -> int:
+        """Return the bytes of the activations of some tokens, map entries and packs, before compression."""
+        lengths = {HIDDEN: tokens, ATTENTION: entries}
+        total = 0
+        for kept in self.kept:
+            layers, width = len(self.variable_layers(kept.name)), self.width(kept)
+            total += layers * lengths[kept] * width * STORED_TYPES[self.stored_dtype(kept)].itemsize
+            scales = {"token": tokens, "feature": packs * width}
+            total += layers * sum(SCALE_BYTES * scales[scale.of] for scale in self.scales(kept))
+        return total
+
     def entry_count(self, tokens: Any) -> Any:
         """Return the stored entries of one head's map for a number (or array of numbers) of tokens."""
         return tokens * (tokens + 1) // 2 if self.causal else tokens * tokens
@@ -129,14 +162,18 @@ class RunSpec:
     def difference(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Return the fields in which two specs differ, as name -> (own value, the other's value)."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        pairs["attention_dtype"] = (self.map_dtype, other.map_dtype)
+        both = self.map_dtype and other.map_dtype and self.attention_dtype != other.attention_dtype
+        named = pairs if both else {name: pair for name, pair in pairs.items() if name != "attention_dtype"}
+        return {name: pair for name, pair in named.items() if pair[0] != pair[1]}
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, without the key, which is the group's path.
 
-        A run without windows is the one that it was before there were any: its JSON has no stride.
+        A run without windows, or of one data type, is what it was before there were any: its JSON has no stride, and
+        names the data type of maps where it is another one.
         """
-        left_out = {"key"} | ({"stride"} if self.stride is None else set())
+        left_out = {"key"} | {name for name in ("stride", "attention_dtype") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod

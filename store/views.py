@@ -39,7 +39,7 @@ __all__ = [
 WINDOW_POOLINGS = ("context", "mean")
 
 
-def attributes_of(run: RunData, level: str) -> dict[str, Any]:
+def attributes_of(run: RunData, level: str, kept: schema.Activation = schema.HIDDEN) -> dict[str, Any]:
     """Return the provenance of a view, in types that every file format of xarray can hold."""
     spec, provenance = run.spec, run.provenance
     return {
@@ -52,7 +52,7 @@ def attributes_of(run: RunData, level: str) -> dict[str, Any]:
         "dataset_digest": spec.dataset_digest,
         "max_length": spec.max_length,
         **({} if spec.stride is None else {"stride": spec.stride}),
-        "stored_dtype": spec.dtype,
+        "stored_dtype": spec.stored_dtype(kept),
         "compute_dtype": spec.compute_dtype,
         "created": provenance.created,
         **{f"{name}_version": version for name, version in provenance.versions.items()},

@@ -5,24 +5,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.atomic import write_error
-from biocache.store.checks import all_finite, checksum
-from biocache.store.chunks import encode_chunk
+from biocache.store.certificate import measure
+from biocache.store.checks import checksum
 from biocache.store.claims import Claims
+from biocache.store.coding import encode
 from biocache.store.errors import BiocacheError, IntegrityError, SettingError
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, encode_record, record_path
-from biocache.store.schema import ACTIVATIONS, Activation
+from biocache.store.schema import ACTIVATIONS, HIDDEN, Activation
 from biocache.store.spec import RunSpec
 from biocache.store.storage import below
 
-__all__ = ["PackBuffer", "RunWriter"]
+__all__ = ["EncodedLayer", "PackBuffer", "RunWriter"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +32,48 @@ class PackBuffer:
     Attributes
     ----------
     hidden
-        (layer, token, feature), as long along ``token`` as a chunk; None where hidden states are not kept.
+        float32 (layer, token, feature), as long along ``token`` as a chunk; None where hidden states are not kept.
     attention
-        (layer, head, entry), as long along ``entry`` as a chunk; None where attention is not kept.
+        float32 (layer, head, entry), as long along ``entry`` as a chunk; None where attention is not kept.
     """
 
-    hidden: NDArray[np.floating] | None = None
-    attention: NDArray[np.floating] | None = None
+    hidden: NDArray[np.float32] | None = None
+    attention: NDArray[np.float32] | None = None
 
     @classmethod
     def empty(cls, spec: RunSpec, plan: PackPlan) -> "PackBuffer":
         """Allocate the buffer of one pack, uninitialised."""
-        return cls(**{kept.name: np.empty(_pack_shape(spec, plan, kept), spec.dtype) for kept in spec.kept})
+        return cls(**{kept.name: np.empty(_pack_shape(spec, plan, kept), np.float32) for kept in spec.kept})
 
-    def items(self) -> list[tuple[Activation, NDArray[np.floating]]]:
+    def items(self) -> list[tuple[Activation, NDArray[np.float32]]]:
         """Return the kept variables with their arrays."""
         named = ((activation, getattr(self, name)) for name, activation in ACTIVATIONS.items())
         return [(activation, array) for activation, array in named if array is not None]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EncodedLayer:
+    """A layer of a pack as it is stored.
+
+    Attributes
+    ----------
+    kept
+        The variable.
+    index
+        Position along ``layer``.
+    chunks
+        Its chunk and those of its scales, by the arrays' names.
+    checksums
+        The checksums of what they hold, by the arrays' names.
+    errors
+        What its data type cost, by measure; empty where it was not measured.
+    """
+
+    kept: Activation
+    index: int
+    chunks: Mapping[str, bytes]
+    checksums: Mapping[str, int]
+    errors: Mapping[str, float]
 
 
 def _pack_shape(spec: RunSpec, plan: PackPlan, kept: Activation) -> tuple[int, int, int]:
@@ -96,9 +121,10 @@ class RunWriter:
     def _size(self, pack: int) -> int:
         """Return the bytes of the chunks of a pack."""
         return sum(
-            self._storage.size(below(self._folder, chunks.path(index, pack)))
+            self._storage.size(below(self._folder, path))
             for chunks in self._chunks.values()
             for index in range(len(chunks.layers))
+            for path in chunks.paths(index, pack).values()
         )
 
     def claim(self, packs: Iterable[int], *, wait: bool) -> AbstractContextManager[bool]:
@@ -113,7 +139,7 @@ class RunWriter:
         pack
             The pack.
         buffer
-            Its activations; the unused tail is overwritten with fill.
+            Its activations; the unused tail is not looked at.
 
         Returns
         -------
@@ -125,7 +151,7 @@ class RunWriter:
         ValueError
             If the buffer's variables, shapes or data type are not those of a pack of this run.
         SettingError
-            If a value is not finite in the data type of the store; names the layer and the sample.
+            If the data type of the store cannot hold a value; names the layer and the sample.
         RunNotFoundError
             If the run was removed or replaced meanwhile.
         ResourceError
@@ -134,49 +160,61 @@ class RunWriter:
         self._check_buffer(buffer)
         return self._write(pack, self._encoded(pack, buffer))
 
-    def copy_pack(self, pack: int, chunks: Iterable[tuple[str, int, bytes, int]]) -> PackRecord:
+    def copy_pack(self, pack: int, layers: Iterable[EncodedLayer]) -> PackRecord:
         """Write the chunks of a pack as another run has them, then commit it.
 
         Parameters
         ----------
         pack
             The pack.
-        chunks
-            Variable, layer by position, chunk as it is stored, and checksum of its values; all of the pack.
+        layers
+            All that is kept of the pack.
 
         Raises
         ------
         RunNotFoundError, ResourceError
             As `write_pack`.
         """
-        return self._write(pack, chunks)
+        return self._write(pack, layers)
 
-    def _encoded(self, pack: int, buffer: PackBuffer) -> Iterator[tuple[str, int, bytes, int]]:
-        """Yield the chunks of a pack as of `copy_pack`."""
+    def _encoded(self, pack: int, buffer: PackBuffer) -> Iterator[EncodedLayer]:
+        """Yield the layers of a pack as they are stored, with their certificate."""
+        spec, keys = self.run.spec, self.run.map_rows(pack)
         for kept, blocks in buffer.items():
             used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
-            # The unused end is fill.
-            kept.part(blocks, slice(used, None))[...] = np.nan
+            dtype = spec.stored_dtype(kept)
             for index, block in enumerate(blocks):
                 values = kept.part(block, slice(used))
-                self._check_finite(kept, index, pack, values)
-                yield kept.name, index, encode_chunk(block), checksum(values)
+                try:
+                    arrays = encode(kept, values, dtype)
+                    errors = measure(kept, values, arrays, dtype, keys)
+                    if not np.isfinite(list(errors.values())).all():
+                        raise ValueError("not finite")
+                except ValueError as error:
+                    raise self._refused(kept, index, pack, values) from error
+                checksums = {name: checksum(array) for name, array in arrays.items()}
+                yield EncodedLayer(kept, index, self._chunks[kept.name].encoded(arrays), checksums, errors)
 
-    def _write(self, pack: int, chunks: Iterable[tuple[str, int, bytes, int]]) -> PackRecord:
+    def _write(self, pack: int, layers: Iterable[EncodedLayer]) -> PackRecord:
         """Write the chunks of a pack, then commit it; see `copy_pack`."""
         checksums: dict[str, list[int]] = {}
+        errors: dict[str, dict[str, list[float]]] = {}
         sizes: dict[str, int] = {}
 
         def objects() -> Iterator[tuple[str, bytes]]:
-            for name, index, data, checked in chunks:
-                path = self._chunks[name].path(index, pack)
-                checksums.setdefault(name, []).append(checked)
-                sizes[path] = len(data)
-                yield self._cleared(path), data
+            for layer in layers:
+                for name, checked in layer.checksums.items():
+                    checksums.setdefault(name, []).append(checked)
+                measures = errors.setdefault(layer.kept.name, {}) if layer.errors else {}
+                for name, error in layer.errors.items():
+                    measures.setdefault(name, []).append(error)
+                for name, path in self._chunks[layer.kept.name].paths(layer.index, pack).items():
+                    sizes[path] = len(layer.chunks[name])
+                    yield self._cleared(path), layer.chunks[name]
 
         try:
             self._storage.put_all(objects())
-            return self._commit(pack, checksums, sizes)
+            return self._commit(pack, checksums, sizes, errors)
         except OSError as error:
             raise self._failed(error, pack) from error
 
@@ -185,12 +223,19 @@ class RunWriter:
             self.run.in_place().group.require_same()
         return write_error(error, f"writing pack {pack} of run {self.run.key}")
 
-    def _commit(self, pack: int, checksums: dict[str, list[int]], sizes: Mapping[str, int]) -> PackRecord:
+    def _commit(
+        self,
+        pack: int,
+        checksums: dict[str, list[int]],
+        sizes: Mapping[str, int],
+        errors: dict[str, dict[str, list[float]]],
+    ) -> PackRecord:
         """Commit a pack, all of whose chunks were written."""
         self._storage.sync(below(self._folder, path) for path in sizes)
         self.run.in_place().group.require_same()
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        record = PackRecord(self.run.group.digest, pack, checksums, sum(sizes.values()), time, socket.gethostname())
+        host, stored = socket.gethostname(), sum(sizes.values())
+        record = PackRecord(self.run.group.digest, pack, checksums, stored, time, host, errors)
         path = record_path(pack)
         self._storage.put(self._cleared(path), encode_record(record))
         self._storage.sync([below(self._folder, path)])
@@ -205,22 +250,37 @@ class RunWriter:
     def _check_buffer(self, buffer: PackBuffer) -> None:
         spec = self.run.spec
         found = {kept.name: (array.shape, str(array.dtype)) for kept, array in buffer.items()}
-        wanted = {kept.name: (_pack_shape(spec, self.run.plan, kept), spec.dtype) for kept in spec.kept}
+        wanted = {kept.name: (_pack_shape(spec, self.run.plan, kept), "float32") for kept in spec.kept}
         if found != wanted:
             raise ValueError(f"buffer {found} is not one of a pack of run {self.run.key}, {wanted}")
 
-    def _check_finite(self, kept: Activation, index: int, pack: int, values: NDArray[Any]) -> None:
-        if all_finite(values):
-            return
+    def _refused(self, kept: Activation, index: int, pack: int, values: NDArray[np.float32]) -> SettingError:
+        """Return the error of values that the data type of the store cannot hold."""
         run = self.run
         axis = getattr(run.plan, kept.axis)
-        position = int(np.argwhere(~np.isfinite(values))[:, kept.ragged].min())
+        dtype = run.spec.stored_dtype(kept)
+        wrong, fault, remedy = _unfit(kept, values, dtype)
+        position = int(np.argwhere(wrong)[:, kept.ragged].min())
         samples = run.plan.samples_of(pack)
         ends = np.cumsum(axis.count[samples.start : samples.stop])
         sample = samples[int(np.searchsorted(ends, position, side="right"))]
         layer = run.spec.variable_layers(kept.name)[index]
-        raise SettingError(
-            f"{kept.name} of layer {layer} is not finite in {run.spec.dtype} for sample "
-            f"{run.column('samples/sample_id')[sample]!r} of run {run.key}; pass --dtype=float32, and if that fails "
-            "too the model itself gives NaN or infinity"
+        return SettingError(
+            f"{kept.name} of layer {layer} is {fault} for sample {run.column('samples/sample_id')[sample]!r} of run "
+            f"{run.key}; {remedy}"
         )
+
+
+def _unfit(kept: Activation, values: NDArray[np.float32], dtype: str) -> tuple[NDArray[np.bool_], str, str]:
+    """Return which values a data type cannot hold, what is wrong with them, and the next step."""
+    option = "--dtype" if kept is HIDDEN else "--attention-dtype"
+    with np.errstate(over="ignore"):
+        wrong = ~np.isfinite(values.astype("float16") if dtype == "float16" else values)
+    if not wrong.any() and dtype == "uint8":
+        return ~((values >= 0) & (values <= 1)), "outside of [0, 1], which uint8 cannot hold,", f"pass {option}=float16"
+    others = f"pass {option}=float32" + (" or int8" if kept is HIDDEN and dtype == "float16" else "")
+    return (
+        wrong if wrong.any() else np.abs(values) == np.abs(values).max(),
+        f"not finite in {dtype}",
+        f"{others}, and if that fails too the model itself gives NaN or infinity",
+    )

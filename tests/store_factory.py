@@ -36,7 +36,7 @@ from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.labels import LabelSet
 from biocache.store.packing import PackPlan, plan_packs
 from biocache.store.records import PackRecord, encode_record, read_record, record_path
-from biocache.store.schema import WHOLE_VIEWS
+from biocache.store.schema import ATTENTION, STORED_TYPES, WHOLE_VIEWS
 from biocache.store.sealing import seal
 from biocache.store.spec import Provenance, RunSpec
 from biocache.store.writing import PackBuffer, RunWriter
@@ -92,9 +92,9 @@ class Synthetic:
     label_names, iob2
         What the codes stand for, and whether they are IOB2 tags: the label set ``gold`` of the run.
     hidden
-        For each sample (layer, token, feature), in the data type of the store.
+        For each sample (layer, token, feature), in the data type of the store; of codes what they are of, float32.
     maps
-        For each sample (layer, head, query, key), in the data type of the store; rows sum to 1.
+        For each sample (layer, head, query, key), likewise; rows sum to 1.
     """
 
     spec: RunSpec
@@ -201,7 +201,8 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     tokens = np.asarray(list(lengths), dtype=np.int64)
     plan = plan_packs(tokens, spec.entry_count(tokens), capacity)
     rng = np.random.default_rng(seed)
-    hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(spec.dtype) for count in tokens]
+    dtype = STORED_TYPES[spec.dtype].values
+    hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
     # Runs of one corpus have the same tables, whatever the seed of their activations.
     columns = _columns(np.random.default_rng(0), spec, plan, len(labels.get("label_names", Synthetic.label_names)))
@@ -247,7 +248,7 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
     weights = rng.uniform(0.01, 1, (len(spec.attention_layers), spec.head_count, tokens, tokens))
     if spec.causal:
         weights = np.tril(weights)
-    return (weights / weights.sum(axis=-1, keepdims=True)).astype(spec.dtype)
+    return (weights / weights.sum(axis=-1, keepdims=True)).astype(STORED_TYPES[spec.stored_dtype(ATTENTION)].values)
 
 
 def _segments(view: str, word_count: list[int]) -> NDArray[np.int8]:

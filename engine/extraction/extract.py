@@ -243,7 +243,7 @@ def bytes_left(store: StorePlace, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(open_storage(store), run)
     tokens, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.tokens, run.layout.entries))
-    return run.activation_bytes - run.sizes.total(tokens, entries)
+    return run.activation_bytes - run.spec.activation_bytes(tokens, entries, len(done))
 
 
 def _packs_that_stay(root: Storage, run: RunPlan) -> list[int]:

@@ -56,12 +56,12 @@ class Activations:
     batch
         The batch.
     arrays
-        Each kept variable with its values in the data type of the store, without padding: hidden states
-        (layer, token, feature), attention (layer, head, entry).
+        Each kept variable with its values in float32, without padding: hidden states (layer, token, feature),
+        attention (layer, head, entry).
     """
 
     batch: Batch
-    arrays: Mapping[Activation, NDArray[np.floating]]
+    arrays: Mapping[Activation, NDArray[np.float32]]
 
 
 class Forward:
@@ -72,7 +72,7 @@ class Forward:
     model
         The encoder, from `load_model`.
     spec
-        What is kept, in which layers and data type.
+        What is kept, in which layers.
     tokens
         The run's tokens.
     lanes
@@ -165,14 +165,14 @@ class Forward:
         return model_inputs(self._model, [tokens.token_id[part] for part in parts], segments)
 
     def _gather(self, kept: Activation, outputs: Any, batch: Batch) -> "torch.Tensor":
-        """Copy what is kept of a variable, without padding, in the data type of the store."""
+        """Copy what is kept of a variable, without padding, in float32."""
         import torch
 
         spec, width = self._spec, self._spec.width(kept)
         values, layers = self._layers(kept, outputs), spec.variable_layers(kept.name)
         length = int((batch.lengths if kept is HIDDEN else spec.entry_count(batch.lengths)).sum())
         gathered = torch.empty(
-            (len(layers), *kept.shape(width, length)), dtype=getattr(torch, spec.dtype), device=self._model.device
+            (len(layers), *kept.shape(width, length)), dtype=torch.float32, device=self._model.device
         )
         for row, layer in enumerate(layers):
             done = 0

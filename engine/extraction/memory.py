@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.forward import AHEAD
 from biocache.engine.extraction.request import ExtractionRequest
@@ -31,7 +29,7 @@ _MOST_LANES = 8
 _INNER_COPIES = 4
 # The same for each entry of an attention map: scores, mask sum, softmax and its float32 copy.
 _MAP_COPIES = 4
-# Chunks alive in a writer thread: the chunk, its contiguous copy for the codec, the compressed bytes.
+# Chunks alive in a writer thread, at most float32: what is stored, with fill, and compressed.
 _CHUNK_COPIES = 3
 # Other growth of a process: thread stacks, allocator slack, code paged in at the first forward pass.
 _SLACK = 160 * 2**20
@@ -76,7 +74,7 @@ def cpu_lanes() -> int:
 
 @dataclass(frozen=True, slots=True)
 class KeptSizes:
-    """Bytes kept of a run.
+    """Bytes in memory of what is kept of a run: float32, until a pack is written.
 
     Attributes
     ----------
@@ -92,8 +90,7 @@ class KeptSizes:
     @classmethod
     def of(cls, spec: RunSpec) -> "KeptSizes":
         """Derive the sizes from what a run keeps."""
-        itemsize = np.dtype(spec.dtype).itemsize
-        rows = {kept: len(spec.variable_layers(kept.name)) * spec.width(kept) * itemsize for kept in spec.kept}
+        rows = {kept: len(spec.variable_layers(kept.name)) * spec.width(kept) * 4 for kept in spec.kept}
         return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0))
 
     def total(self, tokens: int, entries: int) -> int:

@@ -62,7 +62,7 @@ class RunPlan:
 
     @property
     def sizes(self) -> KeptSizes:
-        """Bytes kept of it."""
+        """Bytes in memory of what is kept of it."""
         return KeptSizes.of(self.spec)
 
     @property
@@ -73,7 +73,7 @@ class RunPlan:
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        return self.sizes.total(self.tokens, self.layout.entries.total)
+        return self.spec.activation_bytes(self.tokens, self.layout.entries.total, self.layout.pack_count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +291,8 @@ def _plan_runs(
     tokenizer, digest = encoder.tokenizer(source.tokenizer)
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
-    capacity = token_capacity(shape.features, np.dtype(request.dtype).itemsize)
+    # Codes have the packs of float16: larger ones would take more memory, and share the scale of a feature.
+    capacity = token_capacity(shape.features, 4 if request.dtype == "float32" else 2)
     for view in request.all_views:
         for split in request.splits or ():
             keep = _kept(request, view, split, layers, shape)
@@ -319,6 +320,7 @@ def _plan_runs(
                 compute_dtype=request.compute_dtype,
                 attention_implementation="eager",
                 stride=request.stride,
+                attention_dtype=request.map_dtype,
                 **shape.of_run(maps=ATTENTION.name in keep),
             )
             layout, windows = _lay_out(encoding, spec, capacity)

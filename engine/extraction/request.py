@@ -10,10 +10,11 @@ from biocache.store.errors import SettingError
 from biocache.store.schema import ACTIVATIONS, HIDDEN
 from biocache.store.text import shown
 
-__all__ = ["DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
+__all__ = ["ATTENTION_DTYPES", "DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
 
 KEEP = tuple(ACTIVATIONS)
-DTYPES = ("float16", "float32")
+DTYPES = ("float16", "float32", "int8")
+ATTENTION_DTYPES = ("float16", "float32", "uint8")
 #: Splits that are extracted where none is named.
 DEFAULT_SPLITS = ("train", "test")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
@@ -84,7 +85,11 @@ class ExtractionRequest(CorpusRequest):
     attention_views
         Views whose attention is kept; None for ``sentence`` or ``pair``.
     dtype
-        Data type on disk, ``float16`` or ``float32``.
+        Data type of hidden states on disk: ``float16``, ``float32``, or ``int8``, codes with a scale a token and one a
+        feature of each pack.
+    attention_dtype
+        Data type of attention on disk: ``float16``, ``float32``, or ``uint8``, codes of square roots; None for
+        ``float32`` where hidden states are, else ``float16``.
     compute_dtype
         Data type the model computes in: ``float32``, ``bfloat16`` or ``float16``.
     device
@@ -161,7 +166,13 @@ class ExtractionRequest(CorpusRequest):
         help="Views whose attention is kept.",
         unset=", ".join(f"{task.whole_view} for {task.name}" for task in TASKS.values()),
     )
-    dtype: str = option("float16", choices=DTYPES, help="Data type on disk.")
+    dtype: str = option("float16", choices=DTYPES, help="Data type of hidden states on disk.")
+    attention_dtype: str | None = option(
+        None,
+        choices=ATTENTION_DTYPES,
+        help="Data type of attention on disk.",
+        unset="float16; float32 with --dtype float32",
+    )
     compute_dtype: str = option("float32", choices=COMPUTE_DTYPES, help="Data type the model computes in.")
     device: str | None = option(None, help="Device of torch, such as cpu or cuda:1.", unset="cuda where there is one")
     batch_tokens: int | None = option(
@@ -210,6 +221,11 @@ class ExtractionRequest(CorpusRequest):
             for view in views or ():
                 if view not in own:
                     raise SettingError(f"{flag} {view!r} is not one of {', '.join(own)}, those of {self.task}")
+
+    @property
+    def map_dtype(self) -> str:
+        """Data type of attention on disk."""
+        return self.attention_dtype or ("float32" if self.dtype == "float32" else "float16")
 
     @property
     def all_views(self) -> tuple[str, ...]:

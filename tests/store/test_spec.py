@@ -30,6 +30,7 @@ OTHER = {
     "without_maps": (2,),
     "sink": True,
     "padded": False,
+    "attention_dtype": "uint8",
 }
 
 
@@ -39,14 +40,36 @@ def test_spec_survives_json() -> None:
 
 
 def test_the_key_is_not_stored_twice() -> None:
-    assert set(SPEC.to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
+    assert set(replace(SPEC, attention_dtype="uint8").to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
+
+
+def test_a_spec_of_one_data_type_is_the_json_that_it_was_before_there_were_two() -> None:
+    before = {field.name for field in fields(RunSpec)} - {"key", "attention_dtype"}
+    for spec in (
+        SPEC,
+        replace(SPEC, attention_dtype="float16"),
+        replace(SPEC, keep=("hidden",), attention_dtype="uint8"),
+    ):
+        assert set(spec.to_json()) == before
+        assert spec.difference(replace(spec, attention_dtype=None)) == {}
+
+
+def test_hidden_states_and_maps_have_data_types_of_their_own() -> None:
+    spec = replace(SPEC, dtype="int8", attention_dtype="uint8")
+    assert [spec.stored_dtype(kept) for kept in spec.kept] == ["int8", "uint8"]
+    assert replace(SPEC, dtype="float32").map_dtype == "float32"
+    assert replace(SPEC, dtype="float32", attention_dtype="float16").map_dtype == "float16"
+    assert replace(SPEC, keep=("hidden",)).map_dtype is None
+    with pytest.raises(ValueError, match="maps cannot be int8"):
+        replace(SPEC, dtype="int8")
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(RunSpec)])
 def test_every_field_tells_specs_apart(field: str) -> None:
     other = replace(SPEC, **{field: OTHER[field]})
-    assert SPEC.difference(other) == {field: (getattr(SPEC, field), OTHER[field])}
-    assert other.difference(SPEC) == {field: (OTHER[field], getattr(SPEC, field))}
+    own = SPEC.map_dtype if field == "attention_dtype" else getattr(SPEC, field)
+    assert SPEC.difference(other) == {field: (own, OTHER[field])}
+    assert other.difference(SPEC) == {field: (OTHER[field], own)}
 
 
 def test_equal_specs_do_not_differ() -> None:

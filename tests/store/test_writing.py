@@ -421,7 +421,7 @@ def test_two_runs_of_one_spec_are_told_apart(source: Synthetic, tmp_path: Path) 
         lambda hidden, attention: PackBuffer(hidden, None),
         lambda hidden, attention: PackBuffer(None, attention),
         lambda hidden, attention: PackBuffer(None, None),
-        lambda hidden, attention: PackBuffer(hidden.astype(np.float32), attention),
+        lambda hidden, attention: PackBuffer(hidden.astype(np.float16), attention),
         lambda hidden, attention: PackBuffer(hidden, attention.astype(np.float64)),
         lambda hidden, attention: PackBuffer(hidden[:2], attention),
         lambda hidden, attention: PackBuffer(hidden[:, :-1], attention),

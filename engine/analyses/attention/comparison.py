@@ -100,7 +100,7 @@ def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Mea
 
 
 def _block_bytes(run: Run) -> int:
-    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.spec.dtype).itemsize
+    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.chunks("attention").value_dtype).itemsize
 
 
 def _pack_pairs(

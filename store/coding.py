@@ -1,0 +1,132 @@
+"""Coding: activations in float32 to what is stored of them, and back.
+
+| stored as | value |
+| --- | --- |
+| float16, float32 | as it is |
+| int8 | code x scale of the token x scale of the feature in the pack, in this order, in float32 |
+| uint8 | (code / 255) squared, in float32: the codes are of square roots, so that small probabilities keep digits |
+
+Transformers have a few features, and a few tokens, whose values are hundreds of times larger than the others. The scale
+of a feature is its largest value in the pack, divided by 127; that of a token is its largest value relative to the
+scales of the features, at most 1. No scale can be made smaller without another one becoming larger.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocache.store.schema import SCALES, STORED_TYPES, Activation
+
+__all__ = ["HALF_LEVEL", "LARGEST_CODE", "Arrays", "code_steps", "decode", "encode"]
+
+#: What is stored of a variable in a layer of a pack, by the names of the arrays: the values or codes, and their scales.
+Arrays = Mapping[str, NDArray[Any]]
+
+LARGEST_CODE: Final = 127
+_LEVELS: Final = 255
+#: How far the square root of a probability is from its code, at most.
+HALF_LEVEL: Final = 0.5 / _LEVELS
+_SQUARES: Final = (np.arange(_LEVELS + 1, dtype=np.float32) / np.float32(_LEVELS)) ** 2
+# What the rounding of a model's own softmax may add to 1.
+_SLACK: Final = 2.0**-7
+
+
+def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[str, NDArray[Any]]:
+    """Return what is stored of a variable in a layer of a pack.
+
+    Parameters
+    ----------
+    kept
+        The variable.
+    values
+        float32 (token, feature) or (head, entry), without fill.
+    dtype
+        A name in `STORED_TYPES`.
+
+    Raises
+    ------
+    ValueError
+        If values are not finite, or become infinite, or maps have values outside [0, 1] and the codes are of these.
+    """
+    from biocache.store.checks import all_finite
+
+    if dtype in ("float16", "float32"):
+        with np.errstate(over="ignore"):
+            stored = np.asarray(values, dtype)
+        if not all_finite(stored):
+            raise ValueError("not finite")
+        return {kept.name: stored}
+    if not all_finite(values):
+        raise ValueError("not finite")
+    if dtype == "int8":
+        return dict(zip((kept.name, *(scale.name for scale in SCALES)), _scaled(values), strict=True))
+    if values.size and (values.min() < 0 or values.max() > 1 + _SLACK):
+        raise ValueError("outside of [0, 1]")
+    return {kept.name: _roots(values)}
+
+
+def _scaled(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the codes of hidden states, the scales of the tokens and those of the features."""
+    from biocache.store.rounding import largest_of_features, largest_of_tokens, write_codes
+
+    rows = np.ascontiguousarray(values)
+    largest = np.zeros(rows.shape[1], np.float32)
+    largest_of_features(rows, largest)
+    feature = _at_least(largest.astype(np.float64) / LARGEST_CODE)
+    token = np.zeros(len(rows), np.float64)
+    largest_of_tokens(rows, _inverse(feature) / LARGEST_CODE, token)
+    token_scale = _at_least(token)
+    codes = np.empty(rows.shape, np.int8)
+    write_codes(rows, _inverse(token_scale), _inverse(feature), codes)
+    return codes, token_scale, feature
+
+
+def _at_least(scales: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return scales as float32, rounded up, so that no code is beyond the largest."""
+    rounded = scales.astype(np.float32)
+    return np.where(rounded < scales, np.nextafter(rounded, np.float32(np.inf)), rounded)
+
+
+def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return 1 / scale, and 0 for a scale of 0, which is that of zeros alone."""
+    wide = scales.astype(np.float64)
+    return np.divide(1.0, wide, out=np.zeros_like(wide), where=wide > 0)
+
+
+def _roots(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    codes = np.empty(values.shape, np.uint8)
+    # Head after head, so that what is computed stays in the cache.
+    for head, row in enumerate(values):
+        root = np.sqrt(row)
+        root *= np.float32(_LEVELS)
+        codes[head] = np.minimum(np.rint(root, out=root), np.float32(_LEVELS), out=root)
+    return codes
+
+
+def decode(kept: Activation, arrays: Arrays, dtype: str) -> NDArray[Any]:
+    """Return the values of what is stored; see `encode`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (token, feature) or (head, entry): float16 or float32 as stored, float32 of codes.
+    """
+    stored = arrays[kept.name]
+    if not STORED_TYPES[dtype].coding:
+        return stored
+    if dtype == "uint8":
+        return _SQUARES[stored]
+    token, feature = (arrays[scale.name] for scale in SCALES)
+    values = stored.astype(np.float32)
+    values *= token[:, np.newaxis]
+    with np.errstate(over="ignore"):
+        values *= feature
+    return values
+
+
+def code_steps(arrays: Arrays) -> NDArray[np.float64]:
+    """Return the distance between neighbouring codes of hidden states, float64 (token, feature)."""
+    token, feature = (arrays[scale.name].astype(np.float64) for scale in SCALES)
+    return np.asarray(token[:, np.newaxis] * feature)
