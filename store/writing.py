@@ -278,7 +278,7 @@ def _unfit(kept: Activation, values: NDArray[np.float32], dtype: str) -> tuple[N
         wrong = ~np.isfinite(values.astype("float16") if dtype == "float16" else values)
     if not wrong.any() and dtype == "uint8":
         return ~((values >= 0) & (values <= 1)), "outside of [0, 1], which uint8 cannot hold,", f"pass {option}=float16"
-    others = f"pass {option}=float32" + (" or int8" if kept is HIDDEN and dtype == "float16" else "")
+    others = f"pass {option}=float32" + (f" or {option}=int8" if kept is HIDDEN and dtype == "float16" else "")
     return (
         wrong if wrong.any() else np.abs(values) == np.abs(values).max(),
         f"not finite in {dtype}",

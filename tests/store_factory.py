@@ -248,7 +248,10 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
     weights = rng.uniform(0.01, 1, (len(spec.attention_layers), spec.head_count, tokens, tokens))
     if spec.causal:
         weights = np.tril(weights)
-    return (weights / weights.sum(axis=-1, keepdims=True)).astype(STORED_TYPES[spec.stored_dtype(ATTENTION)].values)
+    maps = weights / weights.sum(axis=-1, keepdims=True)
+    if spec.map_dtype == "uint8":  # Probabilities that codes stand for exactly.
+        return (np.rint(np.sqrt(maps) * 255).astype(np.float32) / np.float32(255)) ** 2
+    return maps.astype(spec.stored_dtype(ATTENTION))
 
 
 def _segments(view: str, word_count: list[int]) -> NDArray[np.int8]:

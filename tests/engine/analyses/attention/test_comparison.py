@@ -71,9 +71,9 @@ def test_the_plain_computation_knows_every_metric() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
 def test_metrics_are_those_of_dense_maps(compare: Compare, causal: bool, dtype: str) -> None:
-    first, second = base(causal=causal, dtype=dtype), tuned(causal=causal, dtype=dtype)
+    first, second = base(causal=causal, attention_dtype=dtype), tuned(causal=causal, attention_dtype=dtype)
     result = compare(first, second)
     assert result.attrs["level"] == "token"
     assert_means(result, first, second)
