@@ -147,8 +147,14 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()
+    from biocache.engine.extraction.extract import bytes_by_dtype
+
     fields = [
         ("bytes, before compression", format_bytes(plan.activation_bytes)),
+        *(
+            (f"{name} as", ", ".join(f"{dtype} {format_bytes(size)}" for dtype, size in sizes.items()))
+            for name, sizes in bytes_by_dtype(plan).items()
+        ),
         ("peak memory", format_bytes(plan.peak_bytes)),
         ("device", plan.device),
     ]
@@ -174,11 +180,14 @@ def _planned(run: "RunPlan") -> dict[str, Any]:
 
 
 def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
+    from biocache.engine.extraction.extract import bytes_by_dtype
+
     budgets = [
         {name: getattr(model.runs[0].key, name) for name in _OF_MODEL} | asdict(model.budget) for model in plan.models
     ]
     return {
         "activation_bytes": plan.activation_bytes,
+        "activation_bytes_by_dtype": bytes_by_dtype(plan),
         "peak_bytes": plan.peak_bytes,
         "device": plan.device,
         "models": budgets,

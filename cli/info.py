@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import cell_text, print_fields, print_json
+from biocache.cli.render import cell_text, described_certificate, print_fields, print_json
 from biocache.cli.selection import selection
 from biocache.store.text import format_bytes
 
@@ -40,7 +40,7 @@ def info(run: str | None, store: "Storage", *, as_json: bool, **selectors: Any) 
     if as_json:
         print_json(facts)
     else:
-        print_fields(_fields(facts))
+        print_fields(_fields(facts | {"rounding": described_certificate(facts["rounding"])}))
 
 
 def _facts(run: "Run") -> dict[str, Any]:

@@ -18,6 +18,7 @@ __all__ = [
     "Bars",
     "cell_text",
     "counted",
+    "described_certificate",
     "echo",
     "note",
     "print_facts",
@@ -56,6 +57,13 @@ def note(text: str) -> None:
 def counted(count: int, noun: str) -> str:
     """Write a number of things, such as ``1 run`` or ``2,000 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def described_certificate(certificate: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Write what the data types of a run cost, by variable; see `Run.certificate`."""
+    from biocache.store.certificate import described_errors
+
+    return {name: described_errors(name, errors) for name, errors in certificate.items()}
 
 
 def print_json(value: Any) -> None:

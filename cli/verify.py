@@ -1,6 +1,6 @@
 """`biocache verify`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import Bars, counted, echo, print_json
+from biocache.cli.render import Bars, counted, described_certificate, echo, print_json
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import FOLDER
 
@@ -76,8 +76,8 @@ def verify(
     if recompute is None and (weights or device):
         raise click.UsageError("--from and --device say how to --recompute; give it the number of samples")
     from biocache.store import Store
+    from biocache.store.integrity import certificates, repair_groups
     from biocache.store.integrity import repair as repaired
-    from biocache.store.integrity import repair_groups
     from biocache.store.label_sets import label_files
     from biocache.store.results import result_files
 
@@ -119,10 +119,13 @@ def verify(
         "label_sets": len(labels),
         "checkpoints": len(folders),
     }
+    rounding = certificates(store, chosen)
     if as_json:
-        print_json(checked | {"problems": [asdict(problem) for problem in problems], "repaired": done})
+        told = {"rounding": rounding, "problems": [asdict(problem) for problem in problems], "repaired": done}
+        print_json(checked | told)
     else:
         _conclude(checked, problems, done, recompute)
+        _show_rounding({} if problems else rounding)
     if problems:
         raise click.exceptions.Exit(1)
 
@@ -135,6 +138,20 @@ def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str
     told = {name: count for name, count in checked.items() if count or name in ("runs", "packs")}
     what = [counted(count, name.removesuffix("s").replace("_", " ")) for name, count in told.items()]
     echo(f"{', '.join(what)} checked{again}: {found}")
+
+
+def _show_rounding(rounding: "Mapping[str, Mapping[str, Mapping[str, float]]]") -> None:
+    """Write what the data types cost, the worst and the mean of all runs; the JSON has each run."""
+    errors: dict[str, list[Mapping[str, float]]] = {}
+    for certificate in rounding.values():
+        for name, one in certificate.items():
+            errors.setdefault(name, []).append(one)
+    overall = {
+        name: {"worst": max(one["worst"] for one in all_), "mean": sum(one["mean"] for one in all_) / len(all_)}
+        for name, all_ in errors.items()
+    }
+    if overall:
+        echo("rounding: " + "; ".join(f"{name} {text}" for name, text in described_certificate(overall).items()))
 
 
 def _refuse_several_models(keys: "list[RunKey]", weights: str | None) -> None:

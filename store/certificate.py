@@ -138,5 +138,5 @@ def _weighted(parts: Iterable[tuple[Any, int]]) -> float:
 
 
 def described_errors(name: str, errors: Mapping[str, float]) -> str:
-    """Write the worst and the mean error of a variable, such as ``0.012 of a feature's spread, mean 0.004``."""
-    return f"{errors['worst']:.2g}{_UNITS[name]}, mean {errors['mean']:.2g}"
+    """Write the worst and the mean error of a variable, such as ``0.012 of a feature's spread at most, mean 0.004``."""
+    return f"{errors['worst']:.2g}{_UNITS[name]} at most, mean {errors['mean']:.2g}"

@@ -25,7 +25,16 @@ from biocache.store.schema import ATTENTION
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
-__all__ = ["Problem", "repair", "repair_groups", "row_sum_tolerance", "verify_bundles", "verify_key", "verify_run"]
+__all__ = [
+    "Problem",
+    "certificates",
+    "repair",
+    "repair_groups",
+    "row_sum_tolerance",
+    "verify_bundles",
+    "verify_key",
+    "verify_run",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,15 @@ def verify_key(storage: Storage, key: RunKey, on_pack: Callable[[int, int], None
         yield Problem(str(key), None, error.message)
         return
     yield from verify_run(run, on_pack)
+
+
+def certificates(storage: Storage, keys: Iterable[RunKey]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what the data types of runs cost, by their paths; see `Run.certificate`. Damaged runs are left out."""
+    found = {}
+    for key in keys:
+        with suppress(BiocacheError):
+            found[str(key)] = Run.open(storage, key).certificate()
+    return found
 
 
 def verify_bundles(storage: Storage, files: Iterable[str]) -> Iterator[Problem]:

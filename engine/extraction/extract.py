@@ -9,7 +9,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import ATTENTION_DTYPES, DTYPES, ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
 from biocache.engine.machine import origin
@@ -30,6 +30,7 @@ from biocache.store.hierarchy import refuse_foreign
 from biocache.store.keys import RunKey
 from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.reading import Run
+from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN
 from biocache.store.spec import Provenance
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import sweep
@@ -38,7 +39,7 @@ from biocache.store.text import format_bytes
 # Parts of a spec that are unknown until the weights are loaded and tried.
 _MEASURED = {"model_digest", "without_maps", "causal", "sink", "padded", "feature_size", "head_count", "layers", "keep"}
 
-__all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
+__all__ = ["bytes_by_dtype", "bytes_left", "check_disk", "extract", "run_plan"]
 
 
 @in_words_of(ExtractionRequest)
@@ -237,6 +238,22 @@ def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
             "--layers, drop attention from --keep, or raise --max-disk"
         )
+
+
+def bytes_by_dtype(plan: ExtractionPlan) -> dict[str, dict[str, int]]:
+    """Return the bytes of all activations in every data type, before compression, by variable and data type."""
+    found: dict[str, dict[str, int]] = {}
+    for name, dtypes in ((HIDDEN.name, DTYPES), (ATTENTION.name, ATTENTION_DTYPES)):
+        runs = [run for run in plan.runs if name in run.spec.keep]
+        for dtype in dtypes if runs else ():
+            as_stored: dict[str, Any] = {ACTIVATIONS[name].dtype: dtype}
+            found.setdefault(name, {})[dtype] = sum(
+                replace(run.spec, keep=(name,), **as_stored).activation_bytes(
+                    run.tokens, run.layout.entries.total, run.layout.pack_count
+                )
+                for run in runs
+            )
+    return found
 
 
 def bytes_left(store: StorePlace, run: RunPlan) -> int:

@@ -1,6 +1,7 @@
 """The catalog of a store, as the page shows it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.report.request import ReportRequest
 from biocache.store import Run, Store
+from biocache.store.certificate import described_errors
 from biocache.store.errors import BiocacheError
 from biocache.store.keys import RunKey
 from biocache.store.text import format_bytes
@@ -128,7 +130,7 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
         key = RunKey(**{name: facts[name] for name in RunKey.names()})
         try:
             run = Run.open(store.storage, key)
-            provenance = run.facts()
+            provenance = [*run.facts(), *_rounding(run)]
         except BiocacheError:
             provenance = []
         else:
@@ -141,3 +143,10 @@ def take_inventory(store: Store, request: ReportRequest) -> Inventory:
                 versions.setdefault(library, {})[version] = None
         listed.append(ListedRun(key, facts, facts["state"], provenance))
     return Inventory(listed, sources, {library: list(found) for library, found in versions.items()}, task_heads)
+
+
+def _rounding(run: Run) -> list[tuple[str, str]]:
+    """Describe what the data types of a run cost; nothing where it is not known."""
+    with suppress(BiocacheError):
+        return [(f"rounding of {name}", described_errors(name, one)) for name, one in run.certificate().items()]
+    return []

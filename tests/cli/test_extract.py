@@ -17,6 +17,7 @@ from biocache.engine.request import settings_of
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.folders import Folder
+from biocache.store.text import format_bytes
 
 Command = Callable[..., Result]
 
@@ -64,6 +65,7 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--attention-split train --attention-split test", {"attention_splits": ("train", "test")}),
         ("--attention-view premise", {"attention_views": ("premise",)}),
         ("--dtype float32", {"dtype": "float32"}),
+        ("--dtype int8 --attention-dtype uint8", {"dtype": "int8", "attention_dtype": "uint8"}),
         ("--compute-dtype bfloat16", {"compute_dtype": "bfloat16"}),
         ("--device cuda:1", {"device": "cuda:1"}),
         ("--max-length 64", {"max_length": 64}),
@@ -123,7 +125,8 @@ def test_plan_store_and_scheduler_are_handed_on(command: Command, monkeypatch: p
         ("--task pos", "'pos' is not one of 'ner', 'tokens', 'nli', 'text'"),
         ("--task ner --split dev", "'dev' is not one of"),
         ("--task ner --keep logits", "'logits' is not one of"),
-        ("--task ner --dtype int8", "'int8' is not one of"),
+        ("--task ner --dtype int4", "'int4' is not one of"),
+        ("--task ner --attention-dtype int8", "'int8' is not one of"),
         ("--task ner --max-memory 8apples", "'8apples' is not a size"),
         ("--task ner --layers 3-1", "'3-1' is not a range"),
         ("--task ner --model bert,,gpt2", "'bert,,gpt2' has an empty item"),
@@ -181,6 +184,13 @@ def test_a_dry_run_shows_what_the_run_then_does(
     runs = json.loads(planned.stdout)["runs"]
     shown = command(*asked, "--dry-run").stdout
     assert "bytes, before compression" in shown
+    sizes = json.loads(planned.stdout)["totals"]["activation_bytes_by_dtype"]
+    assert sizes["hidden"]["float32"] == 2 * sizes["hidden"]["float16"]
+    assert sizes["hidden"]["float16"] + sizes["attention"]["float16"] == sum(run["activation_bytes"] for run in runs)
+    for name, dtype, option in (("hidden", "int8", "--dtype"), ("attention", "uint8", "--attention-dtype")):
+        codes = command(*asked, "--dry-run", "--json", "--keep", name, option, dtype)
+        assert json.loads(codes.stdout)["totals"]["activation_bytes"] == sizes[name][dtype] < sizes[name]["float16"]
+        assert f"{dtype} {format_bytes(sizes[name][dtype])}" in shown
     assert "peak memory" in shown
     for run in runs:
         assert run["run"] in shown

@@ -25,6 +25,7 @@ BERT_TEST = "ner/demo/bert/size-000/seed-42/sentence/test"
 BERT_TRAIN = "ner/demo/bert/size-000/seed-42/sentence/train"
 GPT2_TEST = "ner/demo/gpt2/size-000/seed-42/sentence/test"
 GPT2_TRAIN = "ner/demo/gpt2/size-000/seed-42/sentence/train"
+KEPT = ("hidden", "attention")
 ALL = [BERT_TEST, BERT_TRAIN, GPT2_TEST, GPT2_TRAIN]
 
 
@@ -98,6 +99,10 @@ def test_info_names_one_run_by_path_or_selectors(command: Command, extracted: Pa
     shown = command("info", BERT_TEST, "--store", extracted).stdout
     assert run.spec.model_digest in shown
     assert "0-2" in shown
+    certificate = run.certificate()
+    assert facts["rounding"] == certificate
+    assert set(certificate) == set(KEPT)
+    assert f"{certificate['attention']['worst']:.2g} bit at most" in shown
 
 
 def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path) -> None:
@@ -111,10 +116,19 @@ def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path
 
 
 def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
-    assert command("verify", "--store", extracted).stdout == "4 runs, 4 packs, 2 label sets checked: no problems\n"
+    runs = Store.open(extracted).select()
+    hidden, attention = ([run.certificate()[name] for run in runs if name in run.spec.keep] for name in KEPT)
+    shown = [max(one["worst"] for one in part) for part in (hidden, attention)]
+    means = [sum(one["mean"] for one in part) / len(part) for part in (hidden, attention)]
+    assert command("verify", "--store", extracted).stdout == (
+        "4 runs, 4 packs, 2 label sets checked: no problems\n"
+        f"rounding: hidden {shown[0]:.2g} of a feature's spread at most, mean {means[0]:.2g}; "
+        f"attention {shown[1]:.2g} bit at most, mean {means[1]:.2g}\n"
+    )
     some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
     checked = {"runs": 2, "packs": 2, "results": 0, "label_sets": 0, "checkpoints": 0}
-    assert json.loads(some) == checked | {"problems": [], "repaired": []}
+    certificates = {str(run.key): run.certificate() for run in runs if str(run.key) in (BERT_TEST, GPT2_TEST)}
+    assert json.loads(some) == checked | {"rounding": certificates, "problems": [], "repaired": []}
 
 
 def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> None:
@@ -138,7 +152,7 @@ def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
 def test_verify_recomputes(command: Command, extracted: Path, checkpoints: Mapping[str, Path]) -> None:
     options = ("--store", extracted, "--model", "bert", "--recompute", 2, "--device", "cpu")
     stdout = command("verify", *options, "--from", checkpoints["bert"]).stdout
-    assert stdout == "2 runs, 2 packs checked, up to 2 samples of each run recomputed: no problems\n"
+    assert stdout.startswith("2 runs, 2 packs checked, up to 2 samples of each run recomputed: no problems\nrounding: ")
 
 
 def test_what_recomputing_is_handed(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +283,7 @@ def test_a_damaged_run_can_be_removed_and_is_one_line_elsewhere(command: Command
     command("rm", BERT_TEST, "--store", store, "--yes")
     assert runs(store) == ALL[1:]
     assert not (store / BERT_TEST).exists()
-    assert command("verify", "--store", store).stdout == "3 runs, 3 packs, 2 label sets checked: no problems\n"
+    assert command("verify", "--store", store).stdout.startswith("3 runs, 3 packs, 2 label sets checked: no problems\n")
 
 
 @pytest.mark.slow

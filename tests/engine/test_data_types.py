@@ -26,7 +26,7 @@ from biocache.store.writing import PackBuffer, RunWriter
 FAMILIES = ("bert", "gpt2", "biogpt")
 TYPES = [("float16", "float16"), ("float32", "float32"), ("int8", "uint8"), ("int8", "float32"), ("float16", "uint8")]
 # The largest root mean square error of hidden states that a type may cost, of a feature's spread; and bits.
-COSTS = {"float16": 4e-4, "float32": 0.0, "int8": 0.015}
+COSTS = {"float16": 2.0**-10, "float32": 0.0, "int8": 0.015}
 BITS = {"float16": 1e-6, "float32": 1e-12, "uint8": 1e-3}
 
 pytestmark = pytest.mark.slow

@@ -97,6 +97,8 @@ def test_every_control_has_a_name(page: Page) -> None:
 def test_the_catalog_lists_runs_with_their_provenance(page: Page, full: Path) -> None:
     for run in Store.open(full).select():
         assert str(run.key) in page.text
+        for errors in run.certificate().values():
+            assert f"{errors['worst']:.2g}" in page.text
     assert page.text.count("complete") >= 14
     assert "biocache 0.1.0" in page.text
     assert "0 %" in page.text
