@@ -70,7 +70,7 @@ def _of_states(values: NDArray[np.float32], arrays: Arrays, dtype: str) -> dict[
     for begin in range(0, tokens, step):
         where = slice(begin, begin + step)
         part = {name: array if name == "feature_scale" else array[where] for name, array in arrays.items()}
-        stored = decode(HIDDEN, part, dtype).astype(np.float32, copy=False)
+        stored = _wide(decode(HIDDEN, part, dtype))
         add_states(values[where], stored, shift, total, square, largest, wrong)
     mean = total / tokens
     spread = np.sqrt(np.maximum(square / tokens - mean**2, 0.0))
@@ -84,6 +84,18 @@ def _of_states(values: NDArray[np.float32], arrays: Arrays, dtype: str) -> dict[
     }
 
 
+def _wide(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return values in float32; NumPy widens halves one by one."""
+    if values.dtype != np.float16:
+        return values
+    from biocache.store.rounding import widen_halves
+
+    wide = np.empty(values.shape, np.float32)
+    flat = wide.reshape(-1)
+    widen_halves(np.ascontiguousarray(values).view(np.uint16).reshape(-1), flat.view(np.uint32), flat)
+    return wide
+
+
 def _of_maps(
     values: NDArray[np.float32], stored: NDArray[Any], dtype: str, keys: NDArray[np.int64]
 ) -> dict[str, float]:
@@ -91,7 +103,7 @@ def _of_maps(
 
     total = largest = absolute = 0.0
     for exact, head in zip(values, stored, strict=True):
-        kept = decode(ATTENTION, {ATTENTION.name: head[np.newaxis]}, dtype)[0].astype(np.float32, copy=False)
+        kept = _wide(decode(ATTENTION, {ATTENTION.name: head[np.newaxis]}, dtype)[0])
         bits, most, error = row_divergences(np.ascontiguousarray(exact), np.ascontiguousarray(kept), keys)
         total, largest, absolute = total + bits, max(largest, most), max(absolute, error)
     return {"absolute": absolute, "divergence": largest, "mean_divergence": total / (len(values) * len(keys))}

@@ -53,8 +53,7 @@ def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[st
     from biocache.store.checks import all_finite
 
     if dtype in ("float16", "float32"):
-        with np.errstate(over="ignore"):
-            stored = np.asarray(values, dtype)
+        stored = _halves(values) if dtype == "float16" else values
         if not all_finite(stored):
             raise ValueError("not finite")
         return {kept.name: stored}
@@ -65,6 +64,15 @@ def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[st
     if values.size and (values.min() < 0 or values.max() > 1 + _SLACK):
         raise ValueError("outside of [0, 1]")
     return {kept.name: _roots(values)}
+
+
+def _halves(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    from biocache.store.rounding import write_halves
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    halves = np.empty(flat.size, np.uint16)
+    write_halves(flat, flat.view(np.uint32), halves)
+    return halves.view(np.float16).reshape(values.shape)
 
 
 def _scaled(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:

@@ -22,6 +22,7 @@ from biocache.store.coding import decode, encode
 from biocache.store.copying import copy_run
 from biocache.store.errors import IntegrityError, SettingError
 from biocache.store.integrity import repair, verify_run
+from biocache.store.rounding import write_halves
 from biocache.store.schema import ATTENTION, HIDDEN
 from biocache.store.storage import open_storage
 
@@ -393,3 +394,35 @@ def test_float16_that_overflows_names_the_other_types(tmp_path: Path) -> None:
     wide = synthetic(dtype="int8", attention_dtype="float32")
     run = replace(wide, hidden=held).write_all(tmp_path / "wide.zarr")
     assert run.read_sample("hidden", 3)[0, 0, 0] == pytest.approx(1e6, rel=1e-6)
+
+
+def test_halves_are_those_of_numpy() -> None:
+    """Every float16 and what is halfway to the next, nearly so, and beyond; NaN and infinity too."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    finite = halves[np.isfinite(halves)]
+    with np.errstate(over="ignore"):
+        after = np.nextafter(finite.astype(np.float16), np.float16(np.inf)).astype(np.float32)
+        middle = (finite.astype(np.float64) + np.where(np.isfinite(after), after, 65536)) / 2
+    exact = middle.astype(np.float32)
+    near = [np.nextafter(exact, np.float32(side)) for side in (-np.inf, np.inf)]
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 2**32, 300_000, dtype=np.uint32).view(np.float32)
+    values = np.concatenate([halves, exact, *near, drawn])
+    out = np.empty(values.size, np.uint16)
+    write_halves(values, values.view(np.uint32), out)
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = values.astype(np.float16)
+    known = ~np.isnan(values)
+    np.testing.assert_array_equal(out[known], expected.view(np.uint16)[known])
+    assert np.isnan(out.view(np.float16)[~known]).all()
+
+
+def test_widened_halves_are_those_of_numpy() -> None:
+    """The certificate of halves that are exact is 0, and of others what they are off."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    exact = halves[np.isfinite(halves)].astype(np.float32)[:, np.newaxis]
+    found = measure(HIDDEN, exact, {"hidden": exact.astype(np.float16)}, "float16", NO_ROWS)
+    assert found == {"absolute": 0, "largest": 0, "rms": 0}
+    moved = exact + np.float32(2.0**-25)
+    found = measure(HIDDEN, moved, {"hidden": exact.astype(np.float16)}, "float16", NO_ROWS)
+    assert found["absolute"] == np.abs(exact.astype(np.float64) - moved).max() > 0
