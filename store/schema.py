@@ -244,7 +244,7 @@ class Scale:
 #: Bytes of a scale.
 SCALE_BYTES = 4
 SCALES = (
-    Scale("token_scale", "factor of the codes of a token; at most 1", "token", ("layer", "token")),
+    Scale("token_scale", "factor of the codes of a token", "token", ("layer", "token")),
     Scale("feature_scale", "factor of the codes of a feature in a pack", "feature", ("layer", "pack", "feature")),
 )
 
