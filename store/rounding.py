@@ -26,13 +26,18 @@ _ALL = 2.0 * np.log(2.0)
 
 
 @compiled
-def largest_of_features(values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Write the largest absolute value of each feature: (token, feature) to zeros (feature)."""
+def largest_of_features(values: NDArray[np.float32], inverse: _Floats, out: _Floats, squares: _Floats) -> None:
+    """Add to the largest absolute value, and to the sum of squares, of each feature: (token, feature) to (feature).
+
+    Tokens are weighted in the first by `inverse` (token), and not in the second.
+    """
     for token in range(values.shape[0]):
-        row = values[token]
+        row, factor = values[token], inverse[token]
         for f in range(out.size):
-            size = abs(row[f])
+            value = np.float64(row[f])
+            size = abs(value) * factor
             out[f] = size if size > out[f] else out[f]
+            squares[f] += value * value
 
 
 @compiled

@@ -19,9 +19,9 @@ __all__ = [
     "LABEL_SCHEMES",
     "LEVELS",
     "OUTSIDE",
-    "SPANS",
     "SCALES",
     "SCALE_BYTES",
+    "SPANS",
     "STORED_TYPES",
     "VARIABLES",
     "VIEW_TEXTS",
@@ -241,7 +241,7 @@ class Scale:
 #: Bytes of a scale.
 SCALE_BYTES = 4
 SCALES = (
-    Scale("token_scale", "factor of the codes of a token; at most 1", "token", ("layer", "token")),
+    Scale("token_scale", "factor of the codes of a token", "token", ("layer", "token")),
     Scale("feature_scale", "factor of the codes of a feature in a pack", "feature", ("layer", "pack", "feature")),
 )
 

@@ -170,9 +170,10 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, without the key, which is the group's path.
 
-        What is left out at its default is that of runs from before there was a choice: their JSON is the same.
+        A run without windows, or of one data type, is what it was before there were any: its JSON has no stride, and
+        names the data type of maps where it is another one.
         """
-        left_out = {"key", *(name for name in ("stride", "attention_dtype") if getattr(self, name) is None)}
+        left_out = {"key"} | {name for name in ("stride", "attention_dtype") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod

@@ -296,3 +296,32 @@ def test_codes_have_the_packs_of_float16_and_half_their_bytes(
     assert stored["int8", "uint8"] < 0.6 * stored["float16", "float16"]
     copy_run(plans["int8", "uint8"], tmp_path / "copy")
     assert holdings(tmp_path / "copy") == holdings(tmp_path / "int8-uint8")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_windows_of_long_samples_are_coded_and_certified(
+    checkpoints: Mapping[str, Path], corpus_folder: Path, tmp_path: Path, family: str
+) -> None:
+    stores = {}
+    for dtype, attention_dtype in (("float32", "float32"), ("int8", "uint8")):
+        settings = {"dtype": dtype, "attention_dtype": attention_dtype, "max_length": 16, "stride": 4, "limit": 6}
+        extract(tmp_path / dtype, request(corpus_folder, checkpoints[family], **settings))
+        run = stores[dtype] = only_run(tmp_path / dtype)
+        assert run.windows.count.max() > 1
+        assert list(verify_run(run)) == []
+        assert list(recompute_samples(run, 3, device="cpu")) == []
+    exact, coded = stores["float32"], stores["int8"]
+    (errors,) = [record.errors for record in coded.records().values()]
+    for name in ("hidden", "attention"):
+        values, kept = (run.activations(name).compute(scheduler="synchronous") for run in (exact, coded))
+        off = np.abs(kept.astype(np.float64) - values).max(axis=(1, 2))
+        np.testing.assert_allclose(errors[name]["absolute"], off, rtol=1e-12)
+    counts = exact.windows.plan.tokens.count
+    keys = [key for n in counts for key in (range(1, n + 1) if exact.spec.causal else [n] * n)]
+    maps = [run.activations("attention").compute(scheduler="synchronous")[0] for run in (exact, coded)]
+    bits = [
+        np.nan_to_num(jensenshannon(a.astype(np.float64), b.astype(np.float64), base=2)) ** 2
+        for head in range(coded.spec.head_count)
+        for a, b in zip(*(np.split(run[head], np.cumsum(keys)[:-1]) for run in maps), strict=True)
+    ]
+    assert errors["attention"]["mean_divergence"][0] == pytest.approx(np.mean(bits), rel=1e-5)

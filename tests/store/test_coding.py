@@ -83,8 +83,10 @@ def test_every_feature_keeps_its_own_precision_beside_outliers() -> None:
 def test_the_codes_are_those_of_the_documented_scales() -> None:
     values = outliers(50, 8)
     found = encode(HIDDEN, values, "int8")
-    feature = np.abs(values).max(axis=0).astype(np.float64)
-    token = (np.abs(values) / feature).max(axis=1)
+    sizes = np.abs(values).astype(np.float64)
+    token = (sizes / np.sqrt(sizes.max(axis=0) * np.sqrt((sizes**2).mean(axis=0)))).max(axis=1)
+    feature = (sizes / token[:, np.newaxis]).max(axis=0)
+    token = (sizes / feature).max(axis=1)
     np.testing.assert_allclose(found["feature_scale"], feature / 127, rtol=1e-6)
     np.testing.assert_allclose(found["token_scale"], token, rtol=1e-6)
     exact = values / (token[:, np.newaxis] * feature / 127)

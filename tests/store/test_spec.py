@@ -30,6 +30,7 @@ OTHER = {
     "without_maps": (2,),
     "sink": True,
     "padded": False,
+    "stride": 8,
     "attention_dtype": "uint8",
 }
 
@@ -40,11 +41,12 @@ def test_spec_survives_json() -> None:
 
 
 def test_the_key_is_not_stored_twice() -> None:
-    assert set(replace(SPEC, attention_dtype="uint8").to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
+    spec = replace(SPEC, attention_dtype="uint8", stride=8)
+    assert set(spec.to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
 
 
 def test_a_spec_of_one_data_type_is_the_json_that_it_was_before_there_were_two() -> None:
-    before = {field.name for field in fields(RunSpec)} - {"key", "attention_dtype"}
+    before = {field.name for field in fields(RunSpec)} - {"key", "attention_dtype", "stride"}
     for spec in (
         SPEC,
         replace(SPEC, attention_dtype="float16"),
