@@ -112,7 +112,7 @@ class RunData(StoredRun):
         first = np.append(self.column("packs/first_sample"), counts.samples)
         plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/entry_count"), first)
         sound = (
-            len(plan.tokens.count) == counts.samples
+            len(plan.tokens.count) == len(plan.entries.count) == counts.samples
             and len(first) == counts.packs + 1
             and first[0] == 0
             and bool((np.diff(first) > 0).all())
