@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import run_selectors, store_option
-from biocache.cli.render import Bars, echo
+from biocache.cli.render import Bars, counted, echo
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS
@@ -20,7 +20,7 @@ __all__ = ["export"]
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
   biocache export words.parquet --model bert --training-size 0 --task ner --split test
-  biocache export pairs.npz --model gpt2 --training-size 100 --task nli --split test --level samples --layers 3"""
+  biocache export pairs.npz --model gpt2 --training-size 100 --task nli --split test --level sample --layers 3"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Write hidden states of one run for other tools.")
@@ -30,8 +30,8 @@ Examples, in the folder that a demo made:
 @run_selectors
 @click.option(
     "--level",
-    type=click.Choice(LEVELS),
-    default="words",
+    type=click.Choice([level.removesuffix("s") for level in LEVELS]),
+    default="word",
     show_default=True,
     help="What a row is.",
 )
@@ -72,11 +72,11 @@ def export(
         made = export_activations(
             opened,
             output,
-            level=level,
+            level=f"{level}s",
             pooling=pooling,
             layers=layers,
             labels=labels,
             on_block=partial(bars.update, str(opened.key)),
         )
-    echo(f"{made.rows:,} {level}, {len(made.layers)} layers, {made.features} features", err=True)
+    echo(f"{counted(made.rows, level)}, {counted(len(made.layers), "layer")}, {made.features} features", err=True)
     echo(str(made.path))

@@ -174,11 +174,11 @@ def _level(request: ProbeRequest, own: str, *, numeric: bool) -> str:
         return own
     if (request.level, own) != ("span", "words"):
         raise SettingError(
-            f"--level {request.level!r}, and labels{_named(request)} of {request.task} are of {own}; leave it out"
+            f"--level {request.level}, and labels{_named(request)} of {request.task} are of {own}; leave it out"
         )
     if numeric:
         raise SettingError(
-            f"--level 'span' is of tags or classes of words, and labels{_named(request)} of {request.task} are "
+            f"--level span is of tags or classes of words, and labels{_named(request)} of {request.task} are "
             "numbers; leave it out"
         )
     return "spans"
