@@ -78,5 +78,6 @@ def export(
             labels=labels,
             on_block=partial(bars.update, str(opened.key)),
         )
-    echo(f"{counted(made.rows, level)}, {counted(len(made.layers), "layer")}, {made.features} features", err=True)
+    sizes = {level: made.rows, "layer": len(made.layers), "feature": made.features}
+    echo(", ".join(counted(count, what) for what, count in sizes.items()), err=True)
     echo(str(made.path))
