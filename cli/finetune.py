@@ -10,6 +10,7 @@ from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.render import Bars, counted, note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import build
+from biocache.engine.selection import unequal_steps
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
@@ -112,12 +113,11 @@ def _unequal_updates(checkpoints: "Sequence[Checkpoint]") -> Iterator[str]:
     for checkpoint in checkpoints:
         by_model.setdefault(f"{checkpoint.spec.dataset}, {checkpoint.spec.model}", []).append(checkpoint)
     for model, own in by_model.items():
-        steps = {made.spec.training_size: made.steps() for made in own}
-        if len(set(steps.values())) > 1:
-            shown = ", ".join(f"{size} %: {'unknown' if n is None else f'{n:,}'}" for size, n in sorted(steps.items()))
-            line = f"{model}: the training sizes differ in optimiser steps ({shown}), and steps alone change a model"
+        line = unequal_steps({made.spec.training_size: made.steps() for made in own})
+        if line:
+            largest = max(made.spec.training_size for made in own)
             stopped = any(made.spec.patience is not None for made in own)
-            yield line if stopped else f"{line}; --steps-of {max(steps)} trains all of them equally long"
+            yield f"{model}: {line}" + ("" if stopped else f"; --steps-of {largest} trains all of them equally long")
 
 
 def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.attention.request import METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
+from biocache.engine.selection import unequal_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,9 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         samples = int(result.attrs["samples"])
         if int(counts.min()) < samples:
             yield (f"up to {samples - int(counts.min()):,} of {samples:,} samples have nothing to measure in a head")
+        if "training_steps" in result.coords:
+            steps = dict(zip(result.training_size.values.tolist(), result.training_steps.values.tolist(), strict=True))
+            yield from filter(None, [unequal_steps(steps)])
         if result.attrs.get("split_by") == "words":
             yield "means are split by words: all of them compare runs word by word, not token by token"
         if result.attrs.get("unlabelled_words"):

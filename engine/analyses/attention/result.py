@@ -13,6 +13,7 @@ from biocache.engine.analyses.attention.comparison import layer_pairs, measures_
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
+from biocache.engine.selection import training_steps
 from biocache.engine.statistics import interval_of_known, ratio
 
 __all__ = ["finish", "make_dataset"]
@@ -194,6 +195,11 @@ def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measur
             "training_size",
             [run.key.training_size for run in runs.others],
             {"long_name": "percent of the train split that the model was fine-tuned on"},
+        ),
+        "training_steps": (
+            "training_size",
+            [training_steps(run) for run in runs.others],
+            {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
         ),
         "layer": ("layer", list(baseline.spec.attention_layers), {"long_name": "block that computes the maps"}),
         "head": ("head", np.arange(baseline.spec.head_count), {"long_name": "attention head, from 0"}),

@@ -185,7 +185,7 @@ class Probing(ProbeAnalysis):
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Yield what a reader of the scores must know."""
-        from biocache.engine.analyses.probing.table import mix_notes
+        from biocache.engine.analyses.probing.table import mix_notes, steps_notes
 
         if request.seeds > 1 and not result.attrs.get("random", 1):
             yield (
@@ -208,6 +208,7 @@ class Probing(ProbeAnalysis):
                 "takes more, pass a smaller --max-memory than the machine has, or --max-train-samples"
             )
         yield from mix_notes(result)
+        yield from steps_notes(result)
         unfinished = int((result.converged == 0).sum())
         if unfinished:
             yield (

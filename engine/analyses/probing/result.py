@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labe
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.selection import training_steps
 from biocache.engine.statistics import interval_of_known
 from biocache.store.schema import GOLD
 
@@ -81,6 +82,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "compression": (DIMS, "uniform code length over online code length"),
     "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
     "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
+    "training_steps": (Place._fields[:-1], "optimiser steps of the fine-tuning; 0 of a pre-trained model"),
 }
 _UNITS = {"fit_seconds": "s", "code_length": "bit", "uniform_code_length": "bit"}
 # Variables of predicted classes.
@@ -218,7 +220,8 @@ def _numbers(
     for cell in cells:
         where = Place.of(cell, 0)._asdict()
         del where["layer"]
-        yield where, {"majority": [baseline[name] for name in test.score_names]}
+        majority = [baseline[name] for name in test.score_names]
+        yield where, {"majority": majority, "training_steps": training_steps(cell.test[0])}
     controls = {seed: control_labels(target, first.test[0], first.train[0], seed)[test.position] for seed in seeds}
     main = "r2" if target.numeric else "accuracy"
     for (place, seed), fit in fits.get("control", {}).items():

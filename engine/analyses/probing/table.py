@@ -8,8 +8,9 @@ import xarray as xr
 from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.selection import unequal_steps
 
-__all__ = ["EXTRAS", "PLACE", "layer_rows", "mix_notes", "with_baselines"]
+__all__ = ["EXTRAS", "PLACE", "layer_rows", "mix_notes", "steps_notes", "with_baselines"]
 
 #: Columns of the place of a row; `seed` is that of the run. `trained_on` is there where a model is trained elsewhere.
 PLACE = ("model", "trained_on", "training_size", "seed", "layer")
@@ -77,6 +78,19 @@ def mix_notes(result: xr.Dataset) -> Iterator[str]:
             f"{place['seed']} has its centre at layer {centre:.1f} "
             f"and most weight, {float(own.max()):.3f}, on layer {most}"
         )
+
+
+def steps_notes(result: xr.Dataset) -> Iterator[str]:
+    """Yield which models' training sizes differ in optimiser steps."""
+    if "training_steps" not in result:
+        return
+    dims = [name for name in result.training_steps.dims if name != "training_size"]
+    for row in result.training_steps.stack(place=dims).transpose("place", "training_size"):
+        place = dict(zip(dims, row.place.item(), strict=True))
+        line = unequal_steps(dict(zip(row.training_size.values.tolist(), row.values.tolist(), strict=True)))
+        if line:
+            where = f", trained on {place['trained_on']}" if place.get("trained_on") else ""
+            yield f"{place['model']}{where}, seed {place['seed']}: {line}"
 
 
 def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
