@@ -10,7 +10,7 @@ from biocache.cli.options import json_option, run_selectors, storage_options
 from biocache.cli.render import Bars, counted, echo, note, print_json, print_table
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import LAYERS, STORAGE_OPTIONS, STORE, ListOf
-from biocache.store.schema import ACTIVATIONS
+from biocache.store.schema import ACTIVATIONS, ROW_DIMS
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["copy"]
 _EXAMPLES = """\b
 Examples, in the folder that a demo made:
   biocache copy biocache.zarr thin.zarr --model bert --layers 1-3 --keep hidden
-  biocache copy biocache.zarr tests.zarr --task ner --split test"""
+  biocache copy biocache.zarr words.zarr --level word --task ner --split test"""
 
 
 @click.command(epilog=_EXAMPLES, short_help="Copy runs to another store, or less of them.")
@@ -35,6 +35,12 @@ Examples, in the folder that a demo made:
     "--keep", type=ListOf(click.Choice(list(ACTIVATIONS))), help="What to copy: hidden, attention.  [default: both]"
 )
 @click.option(
+    "--level",
+    type=click.Choice(list(ROW_DIMS)),
+    help="What the copy keeps hidden states of: word or sample, of runs of tokens in float16 or float32.  [default: as "
+    "they are]",
+)
+@click.option(
     "--results", "with_results", is_flag=True, help="Copy results as well, all of whose runs are then in TARGET."
 )
 @json_option
@@ -45,6 +51,7 @@ def copy(
     *,
     layers: tuple[int, ...] | None,
     keep: tuple[str, ...] | None,
+    level: str | None,
     with_results: bool,
     as_json: bool,
     **selectors: Any,
@@ -68,10 +75,10 @@ def copy(
     chosen = [Run.open(source, key) for key in chosen_keys(opened, wanted)]
     for run in chosen:
         # Before the first of them is copied.
-        thinned(run.spec, layers, keep)
+        thinned(run.spec, layers, keep, level)
     with Bars("packs") as bars:
         reports = [
-            copy_run(run, target, layers=layers, keep=keep, on_pack=partial(bars.update, str(run.key)))
+            copy_run(run, target, layers=layers, keep=keep, level=level, on_pack=partial(bars.update, str(run.key)))
             for run in chosen
         ]
     results, left = copy_results(opened, target) if with_results else (0, 0)

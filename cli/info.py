@@ -55,7 +55,7 @@ def _facts(run: "Run") -> dict[str, Any]:
         "packs_done": len(records),
         "complete": len(records) == run.counts.packs,
         "key": dict(run.key.items()),
-        "counts": asdict(run.counts),
+        "counts": {name: count for name, count in asdict(run.counts).items() if count is not None},
         "sizes": {
             "disk_bytes": stored_bytes(run.group.storage, run.group.folder),
             "activation_bytes": chunks,
@@ -69,8 +69,8 @@ def _facts(run: "Run") -> dict[str, Any]:
 
 
 def _raw_bytes(run: "Run", packs: list[int]) -> int:
-    tokens, entries = (int(axis.pack_sizes[packs].sum()) for axis in (run.plan.tokens, run.plan.entries))
-    return run.spec.activation_bytes(tokens, entries, len(packs))
+    rows, entries = (int(axis.pack_sizes[packs].sum()) for axis in (run.plan.rows, run.plan.entries))
+    return run.spec.activation_bytes(rows, entries, len(packs))
 
 
 def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ _COLUMNS = {
     "packs": "done",
     "keep": "keep",
     "layers": "layers",
+    "level": "level",
     "dtype": "dtype",
     "bytes": "stored_bytes",
 }

@@ -23,7 +23,7 @@ __all__ = ["study"]
 
 _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-attention": "blocks"}
 # Settings of the extraction alone; the others are those of the grid, or shared with the fine-tuning.
-_EXTRACTION = ("splits", "keep", "layers", "attention_splits", "dtype", "max_memory")
+_EXTRACTION = ("splits", "keep", "layers", "attention_splits", "level", "dtype", "max_memory")
 _BOTH = ("max_length", "limit", "device", "overwrite")
 _GRID = tuple(setting.name for setting in settings_of(StudyRequest))
 

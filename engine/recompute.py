@@ -19,9 +19,10 @@ from biocache.store.chunks import dense_maps
 from biocache.store.coding import HALF_LEVEL
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.integrity import Problem
+from biocache.store.levels import reduction
 from biocache.store.paths import resolved
 from biocache.store.reading import Run
-from biocache.store.schema import ACTIVATIONS, HIDDEN
+from biocache.store.schema import HIDDEN, Activation
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
@@ -112,11 +113,20 @@ def recompute_samples(
     forward = Forward(loaded.model, run.spec, token_table(run))
     size = run.windows.plan.tokens.count
     windows = [window for sample in chosen.tolist() for window in run.windows.of_sample(sample)]
+    states: list[NDArray[np.float32]] = []
     for activations in forward.run(Batch(np.array([window]), size[[window]]) for window in windows):
         window = int(activations.batch.samples[0])
+        sample = int(run.windows.sample[window])
         for kept, values in activations.arrays.items():
-            dense = values if kept is HIDDEN else dense_maps(values, int(size[window]), run.spec.causal)
-            yield from _differences(run, kept.name, window, dense)
+            if kept is not HIDDEN:
+                yield from _of_window(run, kept, window, dense_maps(values, int(size[window]), run.spec.causal))
+            elif run.spec.level == "token":
+                yield from _of_window(run, kept, window, values)
+            else:
+                states.append(values)
+                if len(states) == run.windows.count[sample]:
+                    yield from _of_rows(run, sample, np.concatenate(states, axis=1))
+                    states.clear()
 
 
 def _source_of(run: Run, model: str | None) -> ModelSource:
@@ -145,27 +155,54 @@ def _place_of(text: str) -> str:
     return str(resolved(place)) if place is not None and place.is_file() else parse_model(text)[1]
 
 
-def _differences(run: Run, name: str, window: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
-    stored, steps = run.read_window(name, window), run.read_steps(name, window)
-    sample, pack = int(run.windows.sample[window]), int(run.windows.plan.sample_pack[window])
-    certified = run.records_of([pack])[pack].errors.get(name, {}).get("absolute")
-    for index, layer in enumerate(run.spec.variable_layers(name)):
-        values = computed[index].astype(np.float64)
-        off = np.abs(stored[index].astype(np.float64) - values)
+def _of_window(run: Run, kept: Activation, window: int, computed: NDArray[np.floating]) -> Iterator[Problem]:
+    sample = int(run.windows.sample[window])
+    number = window - int(run.windows.first[sample])
+    part = f" in window {number}" if run.windows.count[sample] > 1 else ""
+    stored, steps = run.read_window(kept.name, window), run.read_steps(kept.name, window)
+    yield from _differences(run, kept, sample, stored, computed, np.abs(computed), steps=steps, part=part)
+
+
+def _of_rows(run: Run, sample: int, states: NDArray[np.float32]) -> Iterator[Problem]:
+    """Compare the rows of a sample, in a run of words or samples, with its tokens (layer, token, feature)."""
+    rows = reduction(run, range(sample, sample + 1))
+    if rows is None:
+        raise ValueError(f"run {run.key} keeps tokens")
+    # Each token was rounded, by no more than a step of its size.
+    computed, size = (np.stack([rows.of(layer, "float32") for layer in values]) for values in (states, np.abs(states)))
+    stored, steps = run.read_sample(HIDDEN.name, sample), run.read_steps(HIDDEN.name, sample)
+    yield from _differences(run, HIDDEN, sample, stored, computed, size, steps=steps)
+
+
+def _differences(
+    run: Run,
+    kept: Activation,
+    sample: int,
+    stored: NDArray[np.floating],
+    computed: NDArray[np.floating],
+    size: NDArray[np.floating],
+    *,
+    steps: NDArray[np.float64] | None,
+    part: str = "",
+) -> Iterator[Problem]:
+    pack, dtype = int(run.plan.sample_pack[sample]), run.spec.stored_dtype(kept)
+    certified = run.records_of([pack])[pack].errors.get(kept.name, {}).get("absolute")
+    if run.spec.level != "token" and kept is HIDDEN and dtype == "float16":
+        certified = None  # Of the rows alone; their tokens were rounded before.
+    for index, layer in enumerate(run.spec.variable_layers(kept.name)):
+        off = np.abs(stored[index].astype(np.float64) - computed[index].astype(np.float64))
         allowed = rounding_tolerance(
-            values,
-            run.spec.stored_dtype(ACTIVATIONS[name]),
+            size[index],
+            dtype,
             run.spec.compute_dtype,
             steps=None if steps is None else steps[index],
             certified=np.inf if certified is None else certified[index],
         )
         if not (off <= allowed).all():
             identifier = run.column("samples/sample_id")[sample]
-            number = window - int(run.windows.first[sample])
-            part = f" in window {number}" if run.windows.count[sample] > 1 else ""
             yield Problem(
                 str(run.key),
                 pack,
-                f"{name} of layer {layer} of sample {identifier!r}{part} differs by up to {float(np.nanmax(off)):.3g} "
-                "from what the model gives now; extract the run again with --overwrite",
+                f"{kept.name} of layer {layer} of sample {identifier!r}{part} differs by up to "
+                f"{float(np.nanmax(off)):.3g} from what the model gives now; extract the run again with --overwrite",
             )

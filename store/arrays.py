@@ -78,21 +78,22 @@ def create_activations(
     shape: tuple[int, int, int],
     chunks: tuple[int, int, int],
     dtype: str,
+    level: str,
 ) -> None:
-    """Create the array of hidden states or attention maps, without data.
+    """Create the array of hidden states or attention maps of a run of a level, without data.
 
     The fill value is NaN, or of hidden states a code that none has, and every chunk is written, so that a missing chunk
     differs from data. The codecs are those of `biocache.store.chunks.encode_chunk`.
     """
     stored = STORED_TYPES[dtype]
     attributes = {"long_name": kept.meaning, "units": "1"} | ({"coding": stored.coding} if stored.coding else {})
-    _create_chunked(group, kept.path, shape, chunks, dtype, stored.fill, kept.dims, attributes)
+    _create_chunked(group, kept.path, shape, chunks, dtype, stored.fill, kept.dims(level), attributes)
 
 
-def create_scale(group: zarr.Group, scale: Scale, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+def create_scale(group: zarr.Group, scale: Scale, shape: tuple[int, ...], chunks: tuple[int, ...], level: str) -> None:
     """Create the array of the scales of codes, without data; see `create_activations`."""
     attributes = {"long_name": scale.meaning, "units": "1"}
-    _create_chunked(group, scale.path, shape, chunks, "float32", float("nan"), scale.dims, attributes)
+    _create_chunked(group, scale.path, shape, chunks, "float32", float("nan"), scale.dims(level), attributes)
 
 
 def _create_chunked(

@@ -64,6 +64,8 @@ def _of_states(values: NDArray[np.float32], arrays: Arrays, dtype: str) -> dict[
     from biocache.store.rounding import add_states
 
     tokens, features = values.shape
+    if not tokens:
+        return dict.fromkeys(("absolute", "largest", "rms"), 0.0)
     shift = values[0].astype(np.float64)
     total, square, largest, wrong = np.zeros((4, features))
     step = max(1, _SLICE_BYTES // (4 * features))
@@ -110,7 +112,7 @@ def _of_maps(
 
 
 def summary(
-    kept_variables: Iterable[Activation], records: Mapping[int, PackRecord], tokens: Sequence[int]
+    kept_variables: Iterable[Activation], records: Mapping[int, PackRecord], sizes: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, float]]:
     """Return the worst and the mean of what the data types cost a run, over its layers and some of its packs.
 
@@ -120,23 +122,22 @@ def summary(
         What the run keeps.
     records
         Records of packs of it, by pack.
-    tokens
-        Tokens of every pack of the run.
+    sizes
+        Rows of every pack of the run, of hidden states and of maps, by variable.
 
     Returns
     -------
     dict of str to dict
-        By variable: ``worst``, and ``mean``: the root mean square over all tokens, features and layers, or the mean
+        By variable: ``worst``, and ``mean``: the root mean square over all rows, features and layers, or the mean
         over all rows, heads and layers. A variable that is not measured in all of the packs is left out.
     """
     found: dict[str, dict[str, float]] = {}
     for kept in kept_variables:
         most, mean = MEASURES[kept.name]
-        parts = [(record.errors.get(kept.name), int(tokens[pack])) for pack, record in records.items()]
+        parts = [(record.errors.get(kept.name), int(sizes[kept.name][pack])) for pack, record in records.items()]
         known = [(errors, weight) for errors, weight in parts if errors]
         if not known or len(known) < len(parts):
             continue
-        # Each token is a row of a map, too.
         power = 2 if kept is HIDDEN else 1
         means = _weighted((np.mean(np.power(errors[mean], power)), weight) for errors, weight in known)
         worst = max(max(errors[most]) for errors, _ in known)
@@ -146,7 +147,7 @@ def summary(
 
 def _weighted(parts: Iterable[tuple[Any, int]]) -> float:
     values, weights = zip(*parts, strict=True)
-    return float(np.average(values, weights=weights))
+    return float(np.average(values, weights=weights)) if any(weights) else 0.0
 
 
 def described_errors(name: str, errors: Mapping[str, float]) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from biocache.store.schema import SCALES, STORED_TYPES, Activation
 
-__all__ = ["HALF_LEVEL", "LARGEST_CODE", "Arrays", "code_steps", "decode", "encode"]
+__all__ = ["HALF_LEVEL", "LARGEST_CODE", "Arrays", "as_halves", "code_steps", "decode", "encode"]
 
 #: What is stored of a variable in a layer of a pack, by the names of the arrays: the values or codes, and their scales.
 Arrays = Mapping[str, NDArray[Any]]
@@ -56,7 +56,7 @@ def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[st
     from biocache.store.checks import all_finite
 
     if dtype in ("float16", "float32"):
-        stored = _halves(values) if dtype == "float16" else values
+        stored = as_halves(values) if dtype == "float16" else values
         if not all_finite(stored):
             raise ValueError("not finite")
         return {kept.name: stored}
@@ -69,7 +69,8 @@ def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[st
     return {kept.name: _roots(values)}
 
 
-def _halves(values: NDArray[np.float32]) -> NDArray[np.float16]:
+def as_halves(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round values to float16; those that are too large become infinite."""
     from biocache.store.rounding import write_halves
 
     flat = np.ascontiguousarray(values).reshape(-1)

@@ -10,10 +10,12 @@ from biocache.store.creating import create_run, described_difference
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError, SpecMismatchError
 from biocache.store.label_sets import copy_labels
+from biocache.store.levels import row_counts
 from biocache.store.reading import Run
 from biocache.store.results import copy_result, runs_in
 from biocache.store.spec import RunSpec
 from biocache.store.storage import StorePlace, open_storage
+from biocache.store.text import shown
 from biocache.store.writing import EncodedLayer, RunWriter
 
 __all__ = ["CopyReport", "copy_results", "copy_run", "thinned"]
@@ -44,13 +46,15 @@ class CopyReport:
     bytes_copied: int
 
 
-def thinned(spec: RunSpec, layers: Iterable[int] | None, keep: Iterable[str] | None) -> RunSpec:
-    """Return the spec of a run of which only some layers and variables are kept.
+def thinned(
+    spec: RunSpec, layers: Iterable[int] | None, keep: Iterable[str] | None, level: str | None = None
+) -> RunSpec:
+    """Return the spec of a run of which only some layers and variables are kept, hidden states of some level.
 
     Raises
     ------
     SettingError
-        If the run lacks one of them, or nothing is left.
+        If the run lacks one of them, nothing is left, or another level cannot be made of it exactly.
     """
     chosen = spec.layers if layers is None else tuple(sorted(set(layers)))
     named = spec.keep if keep is None else tuple(name for name in schema.ACTIVATIONS if name in set(keep))
@@ -68,7 +72,26 @@ def thinned(spec: RunSpec, layers: Iterable[int] | None, keep: Iterable[str] | N
         raise SettingError(
             f"nothing of run {spec.key} is left: its layers {have} have attention; add one of them to --layers"
         )
-    return replace(spec, layers=chosen, keep=kept)
+    return replace(spec, layers=chosen, keep=kept, level=_level(spec, kept, level))
+
+
+def _level(spec: RunSpec, kept: tuple[str, ...], level: str | None) -> str:
+    """Return the level of a copy."""
+    if level is None or level == spec.level or schema.HIDDEN.name not in kept:
+        return spec.level
+    if level not in schema.ROW_DIMS:
+        raise SettingError(f"level {shown(level)} is not one of {', '.join(schema.ROW_DIMS)}")
+    if spec.level != "token":
+        raise SettingError(
+            f"run {spec.key} keeps hidden states of each {spec.level}, and those of each {level} are made of tokens; "
+            f"extract it with --level={level} into the other store"
+        )
+    if schema.STORED_TYPES[spec.dtype].coding:
+        raise SettingError(
+            f"run {spec.key} holds {spec.dtype} codes, and words and samples are made of values that are no codes; "
+            f"extract it with --level={level} into the other store"
+        )
+    return level
 
 
 def copy_run(
@@ -77,6 +100,7 @@ def copy_run(
     *,
     layers: Iterable[int] | None = None,
     keep: Iterable[str] | None = None,
+    level: str | None = None,
     on_pack: Callable[[int, int], None] | None = None,
 ) -> CopyReport:
     """Copy a run, or the part of it that is there, to another store.
@@ -93,6 +117,9 @@ def copy_run(
         The other store; made where it is missing, on the hub as a private dataset repository.
     layers, keep
         Layers and variables (``hidden``, ``attention``) to copy; None for all.
+    level
+        What the copy keeps a hidden state of, ``word`` or ``sample`` of a run of tokens in float16 or float32: exactly
+        what extraction at that level gives; None for that of the run.
     on_pack
         Called after each pack with (packs done, packs to copy).
 
@@ -104,7 +131,7 @@ def copy_run(
     Raises
     ------
     SettingError
-        If the run lacks a layer or variable.
+        If the run lacks a layer or variable, or the other level cannot be made of it.
     SpecMismatchError
         If the other store has another run of this key.
     IntegrityError
@@ -112,11 +139,13 @@ def copy_run(
     ReadOnlyError, StorageError
         If the other store may not be written to or does not answer; the same call goes on.
     """
-    spec = thinned(run.spec, layers, keep)
+    spec = thinned(run.spec, layers, keep, level)
     columns = {variable.path: run.column(variable.path) for variable in schema.columns()}
+    words = (columns["words/sample"], columns["words/token_count"])
+    plan = run.plan.with_rows(row_counts(spec.level, run.counts.samples, *words))
     storage = open_storage(target).receiving()
     try:
-        made = create_run(storage, spec, run.provenance, run.plan, columns)
+        made = create_run(storage, spec, run.provenance, plan, columns)
     except SpecMismatchError as error:
         differences = described_difference(Run.open(storage, run.key).spec, spec)
         raise SpecMismatchError(
@@ -132,7 +161,7 @@ def copy_run(
             with writer.claim([pack], wait=True):
                 # Another process may have copied it meanwhile.
                 if writer.pending([pack]):
-                    stored += writer.copy_pack(pack, _encoded(run, spec, pack)).stored_bytes
+                    stored += writer.copy_pack(pack, _encoded(run, writer, pack)).stored_bytes
                     copied += 1
             if on_pack is not None:
                 on_pack(place, len(todo))
@@ -169,10 +198,15 @@ def copy_results(source: Store, target: StorePlace) -> tuple[int, int]:
     return copied, left
 
 
-def _encoded(run: RunData, spec: RunSpec, pack: int) -> Iterable[EncodedLayer]:
+def _encoded(run: RunData, writer: RunWriter, pack: int) -> Iterable[EncodedLayer]:
     """Yield the layers of a pack that are copied, as they are stored."""
+    spec = writer.run.spec
     for kept in spec.kept:
         chunks = run.chunks(kept.name)
+        if kept is schema.HIDDEN and spec.level != run.spec.level:
+            places = map(chunks.layers.index, spec.layers)
+            yield from writer.encoded(pack, kept, (chunks.read_committed(place, pack) for place in places))
+            continue
         for index, layer in enumerate(spec.variable_layers(kept.name)):
             place = chunks.layers.index(layer)
             stored, record = chunks.read_encoded(place, pack)

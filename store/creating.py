@@ -75,6 +75,7 @@ def _skeleton(
             "words": len(columns["words/word_text"]),
             "entries": plan.entries.total,
             "packs": plan.pack_count,
+            **({} if spec.level == "token" else {"rows": plan.rows.total}),
         },
     }
     store, kept_files = zarr_store()
@@ -89,9 +90,9 @@ def _skeleton(
         layers, axis, width = spec.variable_layers(kept.name), getattr(plan, kept.axis), spec.width(kept)
         create_column(group, schema.variable_at(f"{kept.name}/layer"), np.asarray(layers))
         shape, chunks = (len(layers), *kept.shape(width, axis.length)), (1, *kept.shape(width, axis.chunk))
-        create_activations(group, kept, shape, chunks, spec.stored_dtype(kept))
+        create_activations(group, kept, shape, chunks, spec.stored_dtype(kept), spec.level)
         for scale in spec.scales(kept):
-            create_scale(group, scale, *scale.shapes(len(layers), plan.pack_count, axis.chunk, width))
+            create_scale(group, scale, *scale.shapes(len(layers), plan.pack_count, axis.chunk, width), spec.level)
     return seal(files_of(kept_files), attributes, spec.key.path)
 
 

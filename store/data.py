@@ -18,9 +18,11 @@ from biocache.store.digests import sample_rows, text_digests
 from biocache.store.errors import REMAKE, IntegrityError
 from biocache.store.label_sets import LabelPlace, find_labels
 from biocache.store.labels import Labels
+from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan
 from biocache.store.records import PackRecord
 from biocache.store.runs import StoredRun
+from biocache.store.schema import ATTENTION, HIDDEN
 from biocache.store.windows import Context, Windows, context_of_words
 
 __all__ = ["RunData"]
@@ -111,6 +113,9 @@ class RunData(StoredRun):
         counts = self.counts
         first = np.append(self.column("packs/first_sample"), counts.samples)
         plan = PackPlan.of(self.column("samples/token_count"), self.column("samples/entry_count"), first)
+        if self.spec.level != "token":
+            words = (self.column("words/sample"), self.column("words/token_count"))
+            plan = plan.with_rows(row_counts(self.spec.level, counts.samples, *words))
         sound = (
             len(plan.tokens.count) == len(plan.entries.count) == counts.samples
             and len(first) == counts.packs + 1
@@ -119,6 +124,7 @@ class RunData(StoredRun):
             and np.array_equal(self.column("samples/token_start"), plan.tokens.start)
             and np.array_equal(self.column("samples/entry_start"), plan.entries.start)
             and (plan.tokens.total, plan.entries.total) == (counts.tokens, counts.entries)
+            and plan.rows.total == counts.kept_rows
         )
         windows = self._windows(plan) if sound else None
         if windows is not None and np.array_equal(plan.entries.count, windows.entries):
@@ -165,7 +171,8 @@ class RunData(StoredRun):
         -------
         dask.array.Array
             (layer, token, feature) or (layer, head, entry), a block a layer of a pack: float16 or float32 as
-            stored, float32 of codes.
+            stored, float32 of codes. A run of words or samples has their rows instead of tokens
+            (`biocache.store.levels`).
 
         Raises
         ------
@@ -190,7 +197,10 @@ class RunData(StoredRun):
             Records of the packs that count, where they were read before.
         """
         chosen = self.records() if records is None else records
-        return summary(self.spec.kept, chosen, self.plan.tokens.pack_sizes.tolist())
+        plan = self.plan
+        # Each token is a row of a map.
+        rows = {HIDDEN.name: plan.rows.pack_sizes.tolist(), ATTENTION.name: plan.tokens.pack_sizes.tolist()}
+        return summary(self.spec.kept, chosen, rows)
 
     def read_sample(self, name: str, sample: int) -> NDArray[Any]:
         """Read one sample of ``hidden`` or ``attention``, all layers.
@@ -205,9 +215,9 @@ class RunData(StoredRun):
         Returns
         -------
         numpy.ndarray
-            (layer, token, feature), or dense maps (layer, head, query, key); above the diagonal of a causal
-            model's map there are zeros. Of a sample of several windows the maps are blocks along the diagonal, and NaN
-            outside of them.
+            (layer, token, feature), or of a run of words or samples the sample's rows (layer, row, feature); or dense
+            maps (layer, head, query, key); above the diagonal of a causal model's map there are zeros. Of a sample of
+            several windows the maps are blocks along the diagonal, and NaN outside of them.
 
         Raises
         ------
@@ -229,7 +239,10 @@ class RunData(StoredRun):
         return maps
 
     def read_window(self, name: str, window: int) -> NDArray[Any]:
-        """Read one window of ``hidden`` or ``attention``, by its position among all windows; see `read_sample`."""
+        """Read one window of ``hidden`` or ``attention``, by its position among all windows; see `read_sample`.
+
+        A run of words or samples has no hidden states of a window.
+        """
         plan = self.windows.plan
         rows = self._read_rows(name, plan, window)
         return rows if name != "attention" else dense_maps(rows, int(plan.tokens.count[window]), self.spec.causal)
@@ -244,14 +257,16 @@ class RunData(StoredRun):
     def read_steps(self, name: str, window: int) -> NDArray[np.float64] | None:
         """Return the distance between neighbouring codes of one window's values, all layers; None for other types.
 
+        Of a run of words or samples it is that of a sample's rows, by the position of the sample.
+
         Returns
         -------
         numpy.ndarray or None
-            float64 (layer, token, feature).
+            float64 (layer, token or row, feature).
         """
-        plan, chunks = self.windows.plan, self.chunks(name)
+        plan, chunks = self.windows.plan if self.spec.level == "token" else self.plan, self.chunks(name)
         if not chunks.scales:
             return None
-        pack, part = int(plan.sample_pack[window]), plan.tokens.part(window)
+        pack, part = int(plan.sample_pack[window]), plan.rows.part(window)
         layers = range(len(chunks.layers))
         return np.stack([code_steps(chunks.read_committed_arrays(index, pack))[part] for index in layers])

@@ -23,6 +23,7 @@ COLUMNS = {
     "layers": "",
     "features": "spec.feature_size",
     "heads": "spec.head_count",
+    "level": "spec.level",
     "dtype": "spec.dtype",
     "attention_dtype": "spec.map_dtype",
     "stored_bytes": "",

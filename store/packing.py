@@ -1,6 +1,6 @@
 """Packs: the layout of a run, computed from the lengths of its samples before any activation exists."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -94,12 +94,15 @@ class PackPlan:
         The axis of tokens.
     entries
         The axis of the stored entries of one head's attention maps.
+    rows
+        The axis of the rows of hidden states that are kept: that of tokens, or of rows that tokens were reduced to.
     first_sample
         First sample of every pack and, last, the number of samples, int64 (pack + 1).
     """
 
     tokens: Axis
     entries: Axis
+    rows: Axis
     first_sample: NDArray[np.int64]
 
     @classmethod
@@ -109,7 +112,13 @@ class PackPlan:
         """Lay out samples of some tokens and map entries (sample) in packs that begin with some samples (pack + 1)."""
         first = np.asarray(first_sample, np.int64)
         tokens, entries = (Axis(np.asarray(count, np.int64), first) for count in (token_count, entry_count))
-        return cls(tokens, entries, first)
+        return cls(tokens, entries, tokens, first)
+
+    def with_rows(self, row_count: NDArray[np.integer] | None) -> Self:
+        """Return this layout with some rows of hidden states of every sample (sample); None for its tokens."""
+        if row_count is None:
+            return replace(self, rows=self.tokens)
+        return replace(self, rows=Axis(np.asarray(row_count, np.int64), self.first_sample))
 
     @property
     def pack_count(self) -> int:

@@ -9,31 +9,28 @@ import xarray as xr
 from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError
+from biocache.store.levels import WORD_POOLINGS, require_tokens
 from biocache.store.ragged import POOLINGS
+from biocache.store.reducing import reduced_samples, reduced_words
 from biocache.store.spans import relation_view, span_view
 from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
 from biocache.store.text import shown
 from biocache.store.views import (
     WINDOW_POOLINGS,
     attributes_of,
-    counted_once,
     described,
     encoding_of,
     hidden_dataset,
     label_coordinates,
     layers_of,
     map_of_sample,
-    reduced,
     require_positive,
     sample_coordinates,
     window_coordinates,
-    word_of_copies,
-    word_of_tokens,
 )
 
 __all__ = ["Run"]
 
-_WORD_POOLINGS = ("mean", "first", "last")
 # Coordinate of the view of words -> its column of the table.
 _WORD_COLUMNS = {"sample": "sample", "text": "word_text", "segment": "segment", "token_count": "token_count"}
 
@@ -75,9 +72,13 @@ class Run(RunData):
             If packs are missing.
         RunNotFoundError
             If the run does not keep hidden states, or was removed.
+        SettingError
+            If it keeps those of words or samples.
         IntegrityError
             If a table cannot be read; reading activations raises it later, when they are computed.
         """
+        self.require_kept("hidden")
+        require_tokens(self, "tokens")
         hidden = self.activations("hidden")
         tokens = self.plan.tokens
         sample = np.repeat(np.arange(self.counts.samples), tokens.count)
@@ -131,7 +132,8 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling, the windows or the label scheme is not one of these.
+            If the pooling, the windows or the label scheme is not one of these, or the run keeps samples, or words and
+            windows are ``mean``.
         RunNotFoundError
             If the run does not keep hidden states, was removed, or has no such label set.
         DataError
@@ -139,19 +141,14 @@ class Run(RunData):
         IncompleteRunError, IntegrityError
             As `tokens`.
         """
-        if pooling not in _WORD_POOLINGS:
-            raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(_WORD_POOLINGS)}")
+        if pooling not in WORD_POOLINGS:
+            raise SettingError(f"pooling {pooling!r} of words is not one of {', '.join(WORD_POOLINGS)}")
         if windows not in WINDOW_POOLINGS:
             raise SettingError(f"windows {shown(windows)} of words is not one of {', '.join(WINDOW_POOLINGS)}")
         self.require("hidden")
         over_windows = windows == "mean" and self.spec.stride is not None
-        word = word_of_copies(self, pooling) if over_windows else word_of_tokens(self)
-        kept = np.unique(word[word >= 0])
+        kept, hidden = reduced_words(self, pooling, over_windows=over_windows)
         sample = self.column("words/sample")[kept]
-        # A word's rank among those that have tokens; the last entry is for tokens of no word.
-        rank = np.full(self.counts.words + 1, -1)
-        rank[kept] = np.arange(len(kept))
-        hidden = reduced(self, rank[word], self.plan.sample_pack[sample], "mean" if over_windows else pooling)
         coordinates: dict[str, Any] = {
             "word": ("word", kept, {"long_name": "position among all words of the run, lost ones counted"}),
             **{
@@ -187,7 +184,8 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling is not one of these, or the set labels samples, relations, or words with numbers.
+            If the pooling is not one of these, or the set labels samples, relations, or words with numbers, or the run
+            keeps samples, or words and the pooling is ``max``.
         IncompleteRunError, RunNotFoundError, DataError, IntegrityError
             As `words`.
         """
@@ -218,7 +216,8 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling is not one of these, a layer is not stored, or the set labels something else.
+            If the pooling is not one of these, a layer is not stored, the set labels something else, or the run keeps
+            samples, or words and the pooling is ``max``.
         IncompleteRunError, RunNotFoundError, DataError, IntegrityError
             As `words`.
         """
@@ -258,20 +257,15 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the pooling or the label scheme is not one of these, or a set labels words.
+            If the pooling or the label scheme is not one of these, or a set labels words, or the run keeps words and
+            special tokens or ``max`` are asked for.
         IncompleteRunError, RunNotFoundError, DataError, IntegrityError
             As `words`.
         """
         if pooling not in POOLINGS:
             raise SettingError(f"pooling {pooling!r} of samples is not one of {', '.join(POOLINGS)}")
         self.require("hidden")
-        plan = self.plan
-        group = np.repeat(np.arange(self.counts.samples), plan.tokens.count)
-        if self.spec.stride is not None:
-            group[~counted_once(self, pooling)] = -1
-        if not special_tokens:
-            group[self.token_column("tokens/special")] = -1
-        hidden = reduced(self, group, plan.sample_pack, pooling)
+        hidden = reduced_samples(self, pooling, special_tokens=special_tokens)
         coordinates = sample_coordinates(self, labels, label_scheme)
         return hidden_dataset(self, "sample", hidden, pooling, coordinates)
 
@@ -305,7 +299,7 @@ class Run(RunData):
         unit = "sample" if self.spec.stride is None else "window"
         return xr.Dataset(
             {
-                "attention": (schema.ATTENTION.dims, maps, attributes, encoding_of(maps)),
+                "attention": (schema.ATTENTION.dims(), maps, attributes, encoding_of(maps)),
                 "row_size": (unit, self.windows.plan.entries.count, row_size),
             },
             {
@@ -374,7 +368,8 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If the layer is not stored, a number is not positive or the seed is negative.
+            If the layer is not stored, a number is not positive, the seed is negative, or the run keeps words or
+            samples.
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
@@ -385,6 +380,7 @@ class Run(RunData):
         if seed < 0:
             raise SettingError(f"seed {seed} is negative")
         self.require("hidden")
+        require_tokens(self, "batches of tokens")
         return generate_batches(self, layers.index(layer), batch_tokens, seed if shuffle else None, window_packs)
 
     def torch_dataset(
@@ -419,7 +415,8 @@ class Run(RunData):
         Raises
         ------
         SettingError
-            If a layer is not stored, a number is not positive, the seed is negative, or torch is not imported.
+            If a layer is not stored, a number is not positive, the seed is negative, torch is not imported, or the run
+            keeps words or samples.
         IncompleteRunError, RunNotFoundError
             As `tokens`.
         """
@@ -435,5 +432,6 @@ class Run(RunData):
         if seed < 0:
             raise SettingError(f"seed {seed} is negative")
         self.require("hidden")
+        require_tokens(self, "batches of tokens")
         places = tuple(stored.index(layer) for layer in chosen)
         return torch_dataset(self, places, batch_tokens, seed if shuffle else None, window_packs)

@@ -20,6 +20,7 @@ from biocache.store.groups import subfolders
 from biocache.store.keys import RUN_DEPTH, RunKey
 from biocache.store.metadata import MetadataError, Natural, as_type
 from biocache.store.records import PackRecord, Records, record_path, recorded_packs
+from biocache.store.schema import HIDDEN
 from biocache.store.sealing import Group, Sealed, digest_of, read_sealed
 from biocache.store.spec import Provenance, RunSpec
 from biocache.store.storage import Storage, StorePlace, below, open_storage
@@ -52,13 +53,19 @@ def successors(storage: Storage) -> Iterator[RunKey]:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sizes of a run: samples, tokens, words, entries of one head's maps, packs."""
+    """Sizes of a run: samples, tokens, words, entries of one head's maps, packs, and rows that are no tokens."""
 
     samples: Natural
     tokens: Natural
     words: Natural
     entries: Natural
     packs: Natural
+    rows: Natural | None = None
+
+    @property
+    def kept_rows(self) -> int:
+        """Rows of hidden states: tokens, or what they were reduced to."""
+        return self.tokens if self.rows is None else self.rows
 
 
 @dataclass(frozen=True)
@@ -172,8 +179,9 @@ class StoredRun:
         arrays = []
         for kept in spec.kept:
             layers = len(spec.variable_layers(kept.name))
-            sizes = (layers, *kept.shape(spec.width(kept), getattr(counts, kept.axis)))
-            text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims, sizes, strict=True))
+            length = counts.kept_rows if kept is HIDDEN else counts.entries
+            sizes = (layers, *kept.shape(spec.width(kept), length))
+            text = ", ".join(f"{dim}: {size}" for dim, size in zip(kept.dims(spec.level), sizes, strict=True))
             arrays.append(
                 (kept.name, f"({text}) {spec.stored_dtype(kept)}, in blocks of one layer of one pack, dimensionless")
             )

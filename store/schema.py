@@ -19,6 +19,7 @@ __all__ = [
     "LABEL_SCHEMES",
     "LEVELS",
     "OUTSIDE",
+    "ROW_DIMS",
     "SCALES",
     "SCALE_BYTES",
     "SPANS",
@@ -99,6 +100,10 @@ VARIABLES: tuple[Variable, ...] = (
 )
 
 
+#: Level, what a run keeps a hidden state of -> name of the dimension of its rows (`biocache.store.levels`).
+ROW_DIMS = {"token": "token", "word": "word_row", "sample": "sample_row"}
+
+
 @dataclass(frozen=True, slots=True)
 class Activation:
     """A variable that a model computes, and the layout of its chunks: one for each layer of each pack.
@@ -111,6 +116,8 @@ class Activation:
         What a value says.
     axis
         Attribute of `PackPlan` with its ragged axis, along which a pack is a chunk.
+    computed
+        Attribute of `PackPlan` with the ragged axis along which a model computes it.
     width
         Attribute of `RunSpec` with the length of its other axis.
     ragged
@@ -123,7 +130,8 @@ class Activation:
 
     name: str
     meaning: str
-    axis: Literal["tokens", "entries"]
+    axis: Literal["rows", "entries"]
+    computed: Literal["tokens", "entries"]
     width: Literal["feature_size", "head_count"]
     ragged: int
     first_layer: int
@@ -134,10 +142,9 @@ class Activation:
         """Path of the array below the run's group."""
         return f"{self.name}/{self.name}"
 
-    @property
-    def dims(self) -> tuple[str, str, str]:
-        """Names of its dimensions."""
-        return ("layer", "token", "feature") if self.ragged == 0 else ("layer", "head", "entry")
+    def dims(self, level: str = "token") -> tuple[str, str, str]:
+        """Return the names of its dimensions, in a run of a level of `ROW_DIMS`."""
+        return ("layer", ROW_DIMS[level], "feature") if self.ragged == 0 else ("layer", "head", "entry")
 
     def layers(self, layers: Iterable[int]) -> tuple[int, ...]:
         """Return the layers, of those given, that have it."""
@@ -156,10 +163,11 @@ class Activation:
         return (layer, pack, 0) if self.ragged == 0 else (layer, 0, pack)
 
 
-HIDDEN = Activation("hidden", "hidden state, dimensionless", "tokens", "feature_size", 0, 0, "dtype")
+HIDDEN = Activation("hidden", "hidden state, dimensionless", "rows", "tokens", "feature_size", 0, 0, "dtype")
 ATTENTION = Activation(
     "attention",
     "attention probability in [0, 1]; a sample's map is row-major (query, key)",
+    "entries",
     "entries",
     "head_count",
     1,
@@ -212,15 +220,16 @@ class Scale:
     meaning
         What a value says.
     of
-        What has a factor: ``token``, or ``feature`` in each pack.
-    dims
-        Names of its dimensions.
+        What has a factor: ``token``, or the row that a run keeps instead, or ``feature`` in each pack.
     """
 
     name: str
     meaning: str
     of: Literal["token", "feature"]
-    dims: tuple[str, ...]
+
+    def dims(self, level: str = "token") -> tuple[str, ...]:
+        """Return the names of its dimensions, in a run of a level of `ROW_DIMS`."""
+        return ("layer", ROW_DIMS[level]) if self.of == "token" else ("layer", "pack", "feature")
 
     @property
     def path(self) -> str:
@@ -232,7 +241,7 @@ class Scale:
         return (layer, pack) if self.of == "token" else (layer, pack, 0)
 
     def shapes(self, layers: int, packs: int, chunk: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the shape of the array and that of its chunks, of packs of `chunk` tokens and `width` features."""
+        """Return the shape of the array and that of its chunks, of packs of `chunk` rows and `width` features."""
         if self.of == "token":
             return (layers, packs * chunk), (1, chunk)
         return (layers, packs, width), (1, 1, width)
@@ -241,8 +250,8 @@ class Scale:
 #: Bytes of a scale.
 SCALE_BYTES = 4
 SCALES = (
-    Scale("token_scale", "factor of the codes of a token", "token", ("layer", "token")),
-    Scale("feature_scale", "factor of the codes of a feature in a pack", "feature", ("layer", "pack", "feature")),
+    Scale("token_scale", "factor of the codes of a token", "token"),
+    Scale("feature_scale", "factor of the codes of a feature in a pack", "feature"),
 )
 
 #: Path of the column of windows.

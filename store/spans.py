@@ -12,9 +12,10 @@ from biocache.store.data import RunData
 from biocache.store.errors import SettingError
 from biocache.store.labels import Labels
 from biocache.store.ragged import POOLINGS
+from biocache.store.reducing import reduced_spans
 from biocache.store.schema import OUTSIDE, entity_type
 from biocache.store.text import shown
-from biocache.store.views import hidden_dataset, reduced_spans
+from biocache.store.views import hidden_dataset
 
 __all__ = ["Spans", "relation_labels", "relation_view", "sample_of", "span_labels", "span_texts", "span_view"]
 

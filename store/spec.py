@@ -25,6 +25,7 @@ _Layers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**15)], ...], ms
 _MapLayers = tuple[Annotated[int, msgspec.Meta(ge=1, lt=2**15)], ...]
 _StoredType = Annotated[str, msgspec.Meta(pattern="^(float16|float32|int8)$")]
 _MapType = Annotated[str, msgspec.Meta(pattern="^(float16|float32|uint8)$")]
+_Level = Annotated[str, msgspec.Meta(pattern="^(token|word|sample)$")]
 _ComputeType = Annotated[str, msgspec.Meta(pattern="^(float16|bfloat16|float32)$")]
 
 
@@ -80,6 +81,8 @@ class RunSpec:
     attention_dtype
         Data type of stored maps: ``float16``, ``float32`` or ``uint8`` (codes of square roots). None for that of
         hidden states, and where maps are not kept.
+    level
+        What a hidden state is kept of: ``token``, ``word`` or ``sample``; ``token`` where none are kept.
     """
 
     key: RunKey
@@ -103,10 +106,13 @@ class RunSpec:
     padded: bool = True
     stride: Natural | None = None
     attention_dtype: _MapType | None = None
+    level: _Level = "token"
 
     def __post_init__(self) -> None:
         if self.attention_dtype == self.dtype or ATTENTION.name not in self.keep:
             object.__setattr__(self, "attention_dtype", None)
+        if HIDDEN.name not in self.keep:
+            object.__setattr__(self, "level", "token")
         ascending = all(before < after for before, after in pairwise(self.layers))
         if not ascending or len(set(self.keep)) < len(self.keep) or not all(map(self.variable_layers, self.keep)):
             raise ValueError(f"layers {shortened(self.layers)} cannot be those of {', '.join(self.keep)}")
@@ -144,14 +150,14 @@ class RunSpec:
         """Return the scales that are stored beside the codes of a variable; none where values are no codes of it."""
         return SCALES if activation is HIDDEN and self.dtype == "int8" else ()
 
-    def activation_bytes(self, tokens: int, entries: int, packs: int) -> int:
-        """Return the bytes of the activations of some tokens, map entries and packs, before compression."""
-        lengths = {HIDDEN: tokens, ATTENTION: entries}
+    def activation_bytes(self, rows: int, entries: int, packs: int) -> int:
+        """Return the bytes of the activations of some rows, map entries and packs, before compression."""
+        lengths = {HIDDEN: rows, ATTENTION: entries}
         total = 0
         for kept in self.kept:
             layers, width = len(self.variable_layers(kept.name)), self.width(kept)
             total += layers * lengths[kept] * width * STORED_TYPES[self.stored_dtype(kept)].itemsize
-            scales = {"token": tokens, "feature": packs * width}
+            scales = {"token": rows, "feature": packs * width}
             total += layers * sum(SCALE_BYTES * scales[scale.of] for scale in self.scales(kept))
         return total
 
@@ -170,10 +176,11 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, without the key, which is the group's path.
 
-        A run without windows, or of one data type, is what it was before there were any: its JSON has no stride, and
-        names the data type of maps where it is another one.
+        A run without windows, of tokens, or of one data type, is what it was before there were others: its JSON has no
+        stride and no level, and names the data type of maps where it is another one.
         """
         left_out = {"key"} | {name for name in ("stride", "attention_dtype") if getattr(self, name) is None}
+        left_out |= {"level"} if self.level == "token" else set()
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What the views of a run are made of: reduced hidden states, coordinates, attributes."""
+"""What the views of a run are made of: coordinates, attributes, and the map of a sample."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,27 +11,21 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
-from biocache.store.ragged import reduce_members, reduce_segments
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 from biocache.store.text import shown
 
 __all__ = [
     "WINDOW_POOLINGS",
     "attributes_of",
-    "counted_once",
     "described",
     "encoding_of",
     "hidden_dataset",
     "label_coordinates",
     "layers_of",
     "map_of_sample",
-    "reduced",
-    "reduced_spans",
     "require_positive",
     "sample_coordinates",
     "window_coordinates",
-    "word_of_copies",
-    "word_of_tokens",
 ]
 
 #: How a word that several windows have is read.
@@ -170,114 +164,6 @@ def hidden_dataset(
     )
 
 
-def _reduce_block(
-    hidden: NDArray[np.floating],
-    group: NDArray[np.integer],
-    pooling: str,
-    group_counts: tuple[int, ...],
-    block_id: tuple[int, ...],
-) -> NDArray[np.float32]:
-    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
-
-
-def reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
-    """Reduce hidden states to groups, a block of groups for each block of tokens.
-
-    Parameters
-    ----------
-    run
-        The run.
-    group
-        Group of every token (token), -1 for none.
-    group_pack
-        Pack of every group (group); it never decreases.
-    pooling
-        How a group is reduced.
-    """
-    hidden = run.activations("hidden")
-    group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
-    first = np.cumsum(group_counts) - group_counts
-    # Positions in the pack, so that blocks are independent. The last entry is for tokens of no group.
-    within = np.append(np.arange(len(group_pack)) - first[group_pack], -1)[group]
-    counts = tuple(group_counts.tolist())
-    return da.map_blocks(
-        _reduce_block,
-        hidden,
-        da.from_array(within[np.newaxis, :, np.newaxis], chunks=(1, hidden.chunks[1], 1), name=False),
-        pooling=pooling,
-        group_counts=counts,
-        chunks=(hidden.chunks[0], counts, hidden.chunks[2]),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
-
-
-def _reduce_spans_block(
-    hidden: NDArray[np.floating],
-    members: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    pooling: str,
-    spans: int,
-) -> NDArray[np.float32]:
-    rows = reduce_members(hidden[0], members[0, :, 0], counts[0, :, 0], pooling)
-    return rows.reshape(1, len(rows) // spans, spans * hidden.shape[2])
-
-
-def reduced_spans(
-    run: RunData, places: NDArray[np.int64], row_pack: NDArray[np.int64], pooling: str
-) -> tuple[da.Array, NDArray[np.int64]]:
-    """Reduce hidden states to rows of one or more spans of words, side by side, a block of rows for each of tokens.
-
-    Parameters
-    ----------
-    run
-        The run.
-    places
-        First word and the one after the last of each span, among all words of the run (row, span, bound).
-    row_pack
-        Pack of every row (row); it never decreases.
-    pooling
-        How the tokens of a span are reduced.
-
-    Returns
-    -------
-    hidden
-        float32 (layer, kept row, span and feature).
-    kept
-        Rows whose spans all have tokens, ascending, int64 (kept row).
-    """
-    hidden = run.activations("hidden")
-    word = word_of_tokens(run)
-    # The words of a window may come before those of an earlier one, of another text.
-    token = np.argsort(word, kind="stable")[np.count_nonzero(word < 0) :]
-    begin, end = (np.searchsorted(word[token], places[..., bound]) for bound in (0, 1))
-    kept = np.flatnonzero((end > begin).all(axis=1))
-    first, counts = begin[kept].ravel(), (end - begin)[kept].ravel()
-    members = token[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
-    spans, packs = places.shape[1], run.plan.pack_count
-    span_pack = np.repeat(row_pack[kept], spans)
-    # Positions in the pack, so that blocks are independent.
-    members = members - np.repeat((np.cumsum(hidden.chunks[1]) - hidden.chunks[1])[span_pack], counts)
-    member_sizes = np.bincount(np.repeat(span_pack, counts), minlength=packs)
-    span_sizes = np.bincount(span_pack, minlength=packs)
-    parts = [
-        da.from_array(values[np.newaxis, :, np.newaxis], chunks=(1, tuple(sizes.tolist()), 1), name=False)
-        for values, sizes in ((members, member_sizes), (counts, span_sizes))
-    ]
-    width = spans * run.spec.feature_size
-    reduced_rows = da.map_blocks(
-        _reduce_spans_block,
-        hidden,
-        *parts,
-        pooling=pooling,
-        spans=spans,
-        chunks=(hidden.chunks[0], tuple((span_sizes // spans).tolist()), (width,)),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
-    return reduced_rows, kept
-
-
 def map_of_sample(run: RunData, sample: int | str, window: int | None) -> xr.DataArray:
     """Return the attention maps of a sample, or of one of its windows; see `Run.attention_map`."""
     place = _sample_position(run, sample)
@@ -344,37 +230,3 @@ def window_coordinates(run: RunData) -> dict[str, Any]:
         "window": ("window", number, {"long_name": "number of the window in its sample"}),
         "window_sample": ("window", windows.sample, {"long_name": "position of the window's sample along sample"}),
     }
-
-
-def word_of_tokens(run: RunData) -> NDArray[np.int64]:
-    """Return the word of every token, -1 for special ones and those of windows in which a word has less context."""
-    word = run.token_column("tokens/word").astype(np.int64)
-    return word if run.spec.stride is None else np.where(run.context.kept, word, -1)
-
-
-def word_of_copies(run: RunData, pooling: str) -> NDArray[np.int64]:
-    """Return the word of every token whose mean over all windows is the mean over windows of a pooled word; else -1.
-
-    A window has all tokens of a word or none.
-    """
-    word = run.token_column("tokens/word").astype(np.int64)
-    if pooling == "mean":
-        return word
-    # A step in either is the border of a word in one window.
-    apart = (np.diff(word) != 0) | (np.diff(run.windows.of_token) != 0)
-    edge = np.concatenate(([True], apart) if pooling == "first" else (apart, [True]))
-    return np.where(edge, word, -1)
-
-
-def counted_once(run: RunData, pooling: str) -> NDArray[np.bool_]:
-    """Return which tokens a pooling of samples reads, special tokens included; see `Run.samples`."""
-    windows, number = run.windows, run.token_column(schema.WINDOW)
-    in_first: NDArray[np.bool_] = number == 0
-    in_last: NDArray[np.bool_] = number == windows.count[windows.sample[windows.of_token]] - 1
-    if pooling in {"first", "last"}:
-        return in_first if pooling == "first" else in_last
-    special = run.token_column("tokens/special").astype(bool)
-    text = np.concatenate(([0], np.cumsum(~special)))
-    before = text[1:] == text[windows.plan.tokens.dense_start[windows.of_token]]
-    once: NDArray[np.bool_] = run.context.kept | (special & np.where(before, in_first, in_last))
-    return once

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from biocache.store.checks import checksum
 from biocache.store.claims import Claims
 from biocache.store.coding import encode
 from biocache.store.errors import BiocacheError, IntegrityError, SettingError
+from biocache.store.levels import reduction
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, encode_record, record_path
@@ -32,7 +34,8 @@ class PackBuffer:
     Attributes
     ----------
     hidden
-        float32 (layer, token, feature), as long along ``token`` as a chunk; None where hidden states are not kept.
+        float32 (layer, token, feature), as many tokens as the fullest pack has; None where hidden states are not kept.
+        They are reduced to words or samples as they are written.
     attention
         float32 (layer, head, entry), as long along ``entry`` as a chunk; None where attention is not kept.
     """
@@ -77,8 +80,8 @@ class EncodedLayer:
 
 
 def _pack_shape(spec: RunSpec, plan: PackPlan, kept: Activation) -> tuple[int, int, int]:
-    """Return the shape of all layers of a pack."""
-    chunk = kept.shape(spec.width(kept), getattr(plan, kept.axis).chunk)
+    """Return the shape of all layers of a pack, as they are computed."""
+    chunk = kept.shape(spec.width(kept), getattr(plan, kept.computed).chunk)
     return len(spec.variable_layers(kept.name)), *chunk
 
 
@@ -179,21 +182,41 @@ class RunWriter:
 
     def _encoded(self, pack: int, buffer: PackBuffer) -> Iterator[EncodedLayer]:
         """Yield the layers of a pack as they are stored, with their certificate."""
-        spec, keys = self.run.spec, self.run.map_rows(pack)
         for kept, blocks in buffer.items():
-            used = int(getattr(self.run.plan, kept.axis).pack_sizes[pack])
-            dtype = spec.stored_dtype(kept)
-            for index, block in enumerate(blocks):
-                values = kept.part(block, slice(used))
-                try:
-                    arrays = encode(kept, values, dtype)
-                    errors = measure(kept, values, arrays, dtype, keys)
-                    if not np.isfinite(list(errors.values())).all():
-                        raise ValueError("not finite")
-                except ValueError as error:
-                    raise self._refused(kept, index, pack, values) from error
-                checksums = {name: checksum(array) for name, array in arrays.items()}
-                yield EncodedLayer(kept, index, self._chunks[kept.name].encoded(arrays), checksums, errors)
+            used = int(getattr(self.run.plan, kept.computed).pack_sizes[pack])
+            yield from self.encoded(pack, kept, (kept.part(block, slice(used)) for block in blocks))
+
+    def encoded(self, pack: int, kept: Activation, blocks: Iterable[NDArray[Any]]) -> Iterator[EncodedLayer]:
+        """Yield the layers of a variable of a pack as they are stored, with their certificate.
+
+        Parameters
+        ----------
+        pack
+            The pack.
+        kept
+            The variable.
+        blocks
+            Its layers without fill: float32 (head, entry), or float32 or stored float16 (token, feature), which are
+            reduced to the rows that the run keeps.
+
+        Raises
+        ------
+        SettingError
+            As `write_pack`.
+        """
+        run, dtype = self.run, self.run.spec.stored_dtype(kept)
+        keys, rows = run.map_rows(pack), reduction(run, run.plan.samples_of(pack)) if kept is HIDDEN else None
+        for index, block in enumerate(blocks):
+            values = block if rows is None else rows.of(block, dtype)
+            try:
+                arrays = encode(kept, values, dtype)
+                errors = measure(kept, values, arrays, dtype, keys)
+                if not np.isfinite(list(errors.values())).all():
+                    raise ValueError("not finite")
+            except ValueError as error:
+                raise self._refused(kept, index, pack, values) from error
+            checksums = {name: checksum(array) for name, array in arrays.items()}
+            yield EncodedLayer(kept, index, self._chunks[kept.name].encoded(arrays), checksums, errors)
 
     def _write(self, pack: int, layers: Iterable[EncodedLayer]) -> PackRecord:
         """Write the chunks of a pack, then commit it; see `copy_pack`."""

@@ -249,7 +249,7 @@ def bytes_by_dtype(plan: ExtractionPlan) -> dict[str, dict[str, int]]:
             as_stored: dict[str, Any] = {ACTIVATIONS[name].dtype: dtype}
             found.setdefault(name, {})[dtype] = sum(
                 replace(run.spec, keep=(name,), **as_stored).activation_bytes(
-                    run.tokens, run.layout.entries.total, run.layout.pack_count
+                    run.layout.rows.total, run.layout.entries.total, run.layout.pack_count
                 )
                 for run in runs
             )
@@ -259,8 +259,8 @@ def bytes_by_dtype(plan: ExtractionPlan) -> dict[str, dict[str, int]]:
 def bytes_left(store: StorePlace, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(open_storage(store), run)
-    tokens, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.tokens, run.layout.entries))
-    return run.activation_bytes - run.spec.activation_bytes(tokens, entries, len(done))
+    rows, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.rows, run.layout.entries))
+    return run.activation_bytes - run.spec.activation_bytes(rows, entries, len(done))
 
 
 def _packs_that_stay(root: Storage, run: RunPlan) -> list[int]:

@@ -82,16 +82,20 @@ class KeptSizes:
         Bytes of one token's kept hidden states, all layers; 0 where they are not kept.
     map_row
         Bytes of one map entry, all kept layers and heads; 0 where maps are not kept.
+    reduced_rows
+        Most rows of words or samples to which the tokens of a pack are reduced; 0 where tokens are kept.
     """
 
     hidden_row: int
     map_row: int
+    reduced_rows: int = 0
 
     @classmethod
-    def of(cls, spec: RunSpec) -> "KeptSizes":
+    def of(cls, spec: RunSpec, layout: PackPlan) -> "KeptSizes":
         """Derive the sizes from what a run keeps."""
         rows = {kept: len(spec.variable_layers(kept.name)) * spec.width(kept) * 4 for kept in spec.kept}
-        return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0))
+        reduced = 0 if spec.level == "token" else layout.rows.chunk
+        return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0), reduced)
 
     def total(self, tokens: int, entries: int) -> int:
         """Return the bytes of some tokens and map entries."""
@@ -143,7 +147,9 @@ def peak_memory(
         # Usually neighbours; any windows where other processes compute those between.
         packs = sum(sorted(len(window) for window in planned)[-budget.windows :])
         held = packs * kept.total(plan.tokens.chunk, plan.entries.chunk)
-        chunk = max(plan.tokens.chunk * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
+        # While they are reduced, the tokens of a layer are there rounded, too.
+        rows = max(plan.tokens.chunk, kept.reduced_rows) + (plan.tokens.chunk if kept.reduced_rows else 0)
+        chunk = max(rows * shape.features * 4, plan.entries.chunk * shape.heads * 4 if kept.map_row else 0)
         batches = (
             batch
             for window in planned

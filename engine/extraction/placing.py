@@ -45,7 +45,7 @@ def place(
     packs = plan.sample_pack[samples]
     moves = []
     for kept, values in activations.arrays.items():
-        axis, step = getattr(plan, kept.axis), values.shape[-1] if kept.ragged == 0 else 1
+        axis, step = getattr(plan, kept.computed), values.shape[-1] if kept.ragged == 0 else 1
         size = axis.count[samples] * step
         here, there = np.cumsum(size) - size, axis.start[samples] % axis.chunk * step
         source = _rows(kept, values)

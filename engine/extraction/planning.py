@@ -23,6 +23,7 @@ from biocache.engine.sources import refuse_repeats
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.labels import LabelSet
+from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
 from biocache.store.schema import ATTENTION
 from biocache.store.spec import RunSpec
@@ -63,7 +64,7 @@ class RunPlan:
     @property
     def sizes(self) -> KeptSizes:
         """Bytes in memory of what is kept of it."""
-        return KeptSizes.of(self.spec)
+        return KeptSizes.of(self.spec, self.layout)
 
     @property
     def tokens(self) -> int:
@@ -73,7 +74,7 @@ class RunPlan:
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        return self.spec.activation_bytes(self.tokens, self.layout.entries.total, self.layout.pack_count)
+        return self.spec.activation_bytes(self.layout.rows.total, self.layout.entries.total, self.layout.pack_count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,6 +322,7 @@ def _plan_runs(
                 attention_implementation="eager",
                 stride=request.stride,
                 attention_dtype=request.map_dtype,
+                level=request.level,
                 **shape.of_run(maps=ATTENTION.name in keep),
             )
             layout, windows = _lay_out(encoding, spec, capacity)
@@ -333,7 +335,10 @@ def _lay_out(encoding: Encoding, spec: RunSpec, capacity: int) -> tuple[PackPlan
     lengths = encoding.token_count.astype(np.int64)
     # First as if there were one pack: a sample has the map entries of its windows.
     windows = Windows.of(lengths, encoding.window, np.array([0, len(lengths)]), spec.entry_count)
+    # Every level has the packs of tokens, and so the batches of the model: its rows are those of tokens, reduced.
     layout = plan_packs(lengths, windows.entries, capacity)
+    word_sample = np.repeat(np.arange(len(lengths)), encoding.word_count)
+    layout = layout.with_rows(row_counts(spec.level, len(lengths), word_sample, encoding.word_token_count))
     if len(windows.sample) == len(lengths):
         return layout, Windows.whole(layout)
     return layout, Windows.of(lengths, encoding.window, layout.first_sample, spec.entry_count)

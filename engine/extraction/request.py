@@ -7,12 +7,13 @@ from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
-from biocache.store.schema import ACTIVATIONS, HIDDEN
+from biocache.store.schema import ACTIVATIONS, HIDDEN, ROW_DIMS
 from biocache.store.text import shown
 
-__all__ = ["ATTENTION_DTYPES", "DEFAULT_SPLITS", "DTYPES", "KEEP", "ExtractionRequest", "Partition"]
+__all__ = ["ATTENTION_DTYPES", "DEFAULT_SPLITS", "DTYPES", "KEEP", "LEVELS", "ExtractionRequest", "Partition"]
 
 KEEP = tuple(ACTIVATIONS)
+LEVELS = tuple(ROW_DIMS)
 DTYPES = ("float16", "float32", "int8")
 ATTENTION_DTYPES = ("float16", "float32", "uint8")
 #: Splits that are extracted where none is named.
@@ -84,6 +85,9 @@ class ExtractionRequest(CorpusRequest):
         Splits whose attention is kept.
     attention_views
         Views whose attention is kept; None for ``sentence`` or ``pair``.
+    level
+        What a hidden state is kept of: ``token``; ``word``, the mean, first and last of the tokens of each; or
+        ``sample``, the mean, first, last and maximum, with and without special tokens. Attention is that of tokens.
     dtype
         Data type of hidden states on disk: ``float16``, ``float32``, or ``int8``, codes with a scale a token and one a
         feature of each pack.
@@ -165,6 +169,12 @@ class ExtractionRequest(CorpusRequest):
         choices=VIEWS,
         help="Views whose attention is kept.",
         unset=", ".join(f"{task.whole_view} for {task.name}" for task in TASKS.values()),
+    )
+    level: str = option(
+        "token",
+        choices=LEVELS,
+        help="What to keep hidden states of: each token; mean, first and last of the tokens of each word; or mean, "
+        "first, last and maximum of each sample. Attention stays that of tokens.",
     )
     dtype: str = option("float16", choices=DTYPES, help="Data type of hidden states on disk.")
     attention_dtype: str | None = option(

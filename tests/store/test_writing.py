@@ -37,7 +37,7 @@ from biocache.store.writing import PackBuffer, RunWriter
 def dimensions(task: str) -> dict[str, tuple[str, ...]]:
     """Return the dimensions of every array of a run that keeps all, by path."""
     tables = {v.path: v.dims for v in schema.VARIABLES if v.name != "label" or v == schema.label(task)}
-    return tables | {kept.path: kept.dims for kept in schema.ACTIVATIONS.values()}
+    return tables | {kept.path: kept.dims() for kept in schema.ACTIVATIONS.values()}
 
 
 @pytest.fixture
