@@ -1,7 +1,18 @@
 """Windows as loops make them: word after word, from what a tokenizer of Hugging Face returns for the whole text."""
 
+import itertools
+import json
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from reference import read_rows
+from transformers import AutoModel, AutoTokenizer, T5EncoderModel
+
+MAX_LENGTH, STRIDE = 20, 6
 
 
 @dataclass(frozen=True)
@@ -71,3 +82,52 @@ def context(windows: list[Window], text: int, word: int) -> int | None:
             if min(left, right) > best:
                 best, found = min(left, right), number
     return found
+
+
+class Plain:
+    """A model and its tokenizer as transformers loads them."""
+
+    def __init__(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        kind = T5EncoderModel if config["model_type"] == "t5" else AutoModel
+        self.model = kind.from_pretrained(folder, attn_implementation="eager").eval()
+        spaced = {"add_prefix_space": True} if config["model_type"] in {"gpt2", "roberta", "t5"} else {}
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, **spaced)
+
+    def windows(
+        self, texts: tuple[tuple[str, ...], ...], max_length: int = MAX_LENGTH, stride: int | None = STRIDE
+    ) -> list[Window]:
+        words = [list(text) for text in texts]
+        return plain_windows(self.tokenizer, words, max_length, stride)
+
+    def is_cut(self, texts: tuple[tuple[str, ...], ...]) -> bool:
+        """Return whether a word of a long sample is longer than a window."""
+        (whole,) = self.windows(texts, 10_000, None)
+        words = Counter(zip(whole.texts, whole.words, strict=True))
+        special = words.pop((None, None), 0)
+        return len(whole.ids) > MAX_LENGTH and max(words.values()) > MAX_LENGTH - special
+
+    def forward(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Return hidden states (layer, token, feature) and maps (layer, head, query, key) of a window alone."""
+        inputs = {"input_ids": torch.tensor([window.ids])}
+        if self.model.config.model_type == "bert":
+            second = np.cumsum([text == 1 for text in window.texts]) > 0
+            inputs["token_type_ids"] = torch.tensor(second.astype(int)[np.newaxis])
+        with torch.inference_mode():
+            out = self.model(**inputs, output_hidden_states=True, output_attentions=True)
+        return torch.cat(out.hidden_states).numpy(), torch.cat(out.attentions).numpy()
+
+
+def pairs_that_fit(corpus: Path, folder: Path) -> Path:
+    """Write pairs with a long premise and a short hypothesis, or the other way round."""
+    (folder / "nli").mkdir(parents=True)
+    rows = [row.texts[0] for row in read_rows(corpus, "nli", "test")]
+    for split in ("train", "test"):
+        lines = []
+        for place, (one, other) in enumerate(itertools.pairwise(rows)):
+            texts = [" ".join([*one, *other][: 3 + 5 * (place % 7)]), " ".join(other[:1])]
+            first, second = texts if place % 2 else texts[::-1]
+            row = {"pairID": f"{split}-{place}", "sentence1": first, "sentence2": second, "gold_label": "neutral"}
+            lines.append(json.dumps(row))
+        (folder / "nli" / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
