@@ -11,6 +11,7 @@ from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fi
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
+from biocache.store.schema import HIDDEN
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()
-    from biocache.engine.extraction.extract import bytes_by_dtype
+    from biocache.engine.extraction.extract import bytes_by_dtype, bytes_by_level
 
     fields = [
         ("bytes, before compression", format_bytes(plan.activation_bytes)),
@@ -155,6 +156,7 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
             (f"{name} as", ", ".join(f"{dtype} {format_bytes(size)}" for dtype, size in sizes.items()))
             for name, sizes in bytes_by_dtype(plan).items()
         ),
+        *_by_level(bytes_by_level(plan)),
         ("peak memory", format_bytes(plan.peak_bytes)),
         ("device", plan.device),
     ]
@@ -165,6 +167,11 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         key = model.runs[0].key
         fields.append((f"{key.model} at {key.training}", cut))
     print_fields(fields)
+
+
+def _by_level(sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    if sizes:
+        yield f"{HIDDEN.name} of", ", ".join(f"{level}s {format_bytes(size)}" for level, size in sizes.items())
 
 
 def _planned(run: "RunPlan") -> dict[str, Any]:
@@ -180,7 +187,7 @@ def _planned(run: "RunPlan") -> dict[str, Any]:
 
 
 def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
-    from biocache.engine.extraction.extract import bytes_by_dtype
+    from biocache.engine.extraction.extract import bytes_by_dtype, bytes_by_level
 
     budgets = [
         {name: getattr(model.runs[0].key, name) for name in _OF_MODEL} | asdict(model.budget) for model in plan.models
@@ -188,6 +195,7 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
     return {
         "activation_bytes": plan.activation_bytes,
         "activation_bytes_by_dtype": bytes_by_dtype(plan),
+        "hidden_bytes_by_level": bytes_by_level(plan),
         "peak_bytes": plan.peak_bytes,
         "device": plan.device,
         "models": budgets,

@@ -105,10 +105,9 @@ def _ends_of_samples(run: RunData, pooling: str) -> tuple[NDArray[np.int64], NDA
     """Return, of a run of words, the first or last word of each sample that has tokens, and its row (kept sample)."""
     counted = np.flatnonzero(counted_once(run, pooling) & ~run.token_column("tokens/special").astype(bool))
     sample = np.repeat(np.arange(run.counts.samples), run.plan.tokens.count)[counted]
-    apart = np.diff(sample) != 0
-    token = counted[
-        np.append(True, apart)[: len(counted)] if pooling == "first" else np.append(apart, True)[-len(counted) :]
-    ]
+    edge = np.ones(len(counted), np.bool_)
+    edge[slice(1, None) if pooling == "first" else slice(-1)] = np.diff(sample) != 0
+    token = counted[edge]
     word = run.token_column("tokens/word")[token].astype(np.int64)
     context = run.context
     end = context.start[word] + (0 if pooling == "first" else context.count[word] - 1)

@@ -64,6 +64,7 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--layers 0,2-4", {"layers": (0, 2, 3, 4)}),
         ("--attention-split train --attention-split test", {"attention_splits": ("train", "test")}),
         ("--attention-view premise", {"attention_views": ("premise",)}),
+        ("--level word", {"level": "word"}),
         ("--dtype float32", {"dtype": "float32"}),
         ("--dtype int8 --attention-dtype uint8", {"dtype": "int8", "attention_dtype": "uint8"}),
         ("--compute-dtype bfloat16", {"compute_dtype": "bfloat16"}),

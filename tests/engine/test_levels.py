@@ -1,21 +1,24 @@
 """Runs of words and of samples, against plain forward passes that loops reduce, and against runs of tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from extractions import holdings, only_run, request, small_packs
+from extractions import files, holdings, only_run, request, small_packs
 from numpy.typing import NDArray
 from plain_windows import MAX_LENGTH, STRIDE, Plain, context, pairs_that_fit
 from reference import read_rows
+from victims import Job, run_jobs
 from zoo_models import make
 from zoo_species import SPECIES
 
-from biocache.engine import extract
-from biocache.store import Run
+from biocache.engine import ProbeRequest, extract, probe
+from biocache.engine.recompute import recompute_samples
+from biocache.store import Run, Store
 from biocache.store.copying import copy_run
-from biocache.store.errors import SettingError
+from biocache.store.errors import IntegrityError, SettingError, SpecMismatchError
 from biocache.store.integrity import verify_run
 from biocache.store.levels import SAMPLE_ROWS
 
@@ -219,3 +222,142 @@ def test_words_spans_and_samples_are_those_of_tokens(runs: Any, by_hand: Any, ca
             assert own.word_count.values.max() > 1
             expected = computed(other.hidden)
             assert (np.abs(computed(own.hidden) - expected) <= 2 * tolerance(word, expected)).all()
+
+
+KEPT = {
+    "word": "keeps the mean, first and last of the tokens of each word, from which",
+    "sample": "keeps the mean, first, last and maximum of the tokens of each sample, from which",
+}
+
+
+@pytest.mark.parametrize(
+    ("level", "view", "wanted", "other"),
+    [
+        ("word", lambda run: run.tokens(), "tokens", "token"),
+        ("word", lambda run: run.iter_batches(0), "batches of tokens", "token"),
+        ("word", lambda run: run.torch_dataset(), "batches of tokens", "token"),
+        ("word", lambda run: run.words(windows="mean"), "a mean over windows", "token"),
+        ("word", lambda run: run.spans(pooling="max"), "a maximum over the tokens of spans of words", "token"),
+        ("word", lambda run: run.samples("max"), "a maximum over the tokens of samples", "token"),
+        ("word", lambda run: run.samples("mean", True), "samples with special tokens", "token"),
+        ("sample", lambda run: run.tokens(), "tokens", "token"),
+        ("sample", lambda run: run.words(), "words", "word"),
+        ("sample", lambda run: run.spans(), "spans of words", "word"),
+        ("sample", lambda run: run.torch_dataset(layers=[0]), "batches of tokens", "token"),
+    ],
+)
+def test_what_a_run_cannot_tell_is_refused(runs: Any, level: str, view: Any, wanted: str, other: str) -> None:
+    run = runs[CASES[1]][level]
+    with pytest.raises(SettingError) as error:
+        view(run)
+    assert error.value.message == (
+        f"run {run.key} {KEPT[level]} {wanted} cannot be made; extract it with --level={other} and --overwrite, or "
+        "into another --store"
+    )
+
+
+def test_other_levels_are_made_of_tokens_that_are_no_codes(runs: Any, stores: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="holds int8 codes, and words and samples are made of values that are no c"):
+        copy_run(runs[CASES[4]]["token"], tmp_path / "copy", level="word")
+    with pytest.raises(SettingError, match="keeps hidden states of each word, and those of each sample are made of t"):
+        copy_run(runs[CASES[0]]["word"], tmp_path / "copy", level="sample")
+    with pytest.raises(SettingError, match="level 'page' is not one of token, word, sample"):
+        copy_run(runs[CASES[0]]["token"], tmp_path / "copy", level="page")
+    assert not (tmp_path / "copy").exists()
+    for level, case in (("word", CASES[4]), ("sample", CASES[0])):
+        copy_run(runs[case][level], tmp_path / level, level=level, layers=[1, 2])
+        copied = only_run(tmp_path / level)
+        assert copied.spec == replace(runs[case][level].spec, layers=(1, 2))
+        np.testing.assert_array_equal(
+            computed(copied.activations("hidden")), computed(runs[case][level].activations("hidden"))[1:3]
+        )
+        assert list(verify_run(copied)) == []
+    copy_run(runs[CASES[0]]["token"], tmp_path / "maps", level="word", keep=["attention"])
+    assert only_run(tmp_path / "maps").spec.level == "token"
+
+
+@pytest.mark.parametrize("level", ["word", "sample"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_of_a_level_is_verified_and_recomputed(runs: Any, case: Any, level: str, monkeypatch: Any) -> None:
+    run = runs[case][level]
+    assert list(verify_run(run)) == []
+    assert list(recompute_samples(run, run.counts.samples, device="cpu")) == []
+    sample = int(np.argmax(run.plan.rows.count))
+    plain = Run.read_sample
+
+    def spoiled(self: Run, name: str, place: int) -> Any:
+        values = plain(self, name, place)
+        values[1, -1, 3] += 0.05 * np.abs(values[1]).max() * (name == "hidden" and place == sample)
+        return values
+
+    monkeypatch.setattr(Run, "read_sample", spoiled)
+    (problem,) = recompute_samples(run, run.counts.samples, device="cpu")
+    assert (
+        f"hidden of layer 1 of sample {run.column('samples/sample_id')[sample]!r} differs by up to" in problem.message
+    )
+
+
+@pytest.mark.parametrize("level", ["word", "sample"])
+def test_a_killed_extraction_goes_on_and_damage_is_seen(
+    checkpoints: Any, corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    small_packs(monkeypatch, 128)
+    settings = SMALL | {"max_length": MAX_LENGTH, "stride": STRIDE, "level": level, "limit": 30}
+    killed = Job(str(tmp_path / "killed"), at="chunk", call=9, after=True)
+    ((outcome,),) = run_jobs([[killed]], corpus_folder, checkpoints["bert"], 128, settings)
+    assert outcome.killed
+    asked = request(corpus_folder, checkpoints["bert"], **settings)
+    extract(tmp_path / "whole", asked)
+    run = only_run(tmp_path / "killed")
+    begun = files(run.path / "packs/record/c")
+    assert 0 < len(run.committed()) < run.counts.packs
+    with pytest.raises(SpecMismatchError, match=f"level: stored {level}, asked for token"):
+        extract(tmp_path / "killed", request(corpus_folder, checkpoints["bert"], **settings | {"level": "token"}))
+    extract(tmp_path / "killed", asked)
+    assert files(run.path / "packs/record/c").items() >= begun.items()
+    assert holdings(tmp_path / "killed") == holdings(tmp_path / "whole")
+    # A row of a pack that is not what was committed, under a sound checksum.
+    run = only_run(tmp_path / "killed")
+    chunks = run.chunks("hidden")
+    values = chunks.read_committed_arrays(1, 1)
+    values["hidden"] = np.where(np.arange(chunks.used[1])[:, np.newaxis] == 2, np.float16(0), values["hidden"])
+    (run.path / chunks.path(1, 1)).write_bytes(chunks.encoded(values)["hidden"])
+    (problem,) = verify_run(run)
+    assert (problem.pack, "values are not those that were committed" in problem.message) == (1, True)
+    view = run.words() if level == "word" else run.samples()
+    with pytest.raises(IntegrityError, match=r"layer 1 of hidden in pack 1 of .* is not what was committed"):
+        view.hidden.compute(scheduler="synchronous")
+    # Tables that give other rows than the run was made with.
+    again = Store.open(tmp_path / "killed").run()
+    again.counts = replace(again.counts, rows=again.counts.rows + 1)
+    with pytest.raises(IntegrityError, match="do not agree on where its samples lie"):
+        again.samples()
+
+
+def test_probes_of_words_are_those_of_tokens_and_are_kept_apart(
+    checkpoints: Any, corpus_folder: Path, tmp_path: Path
+) -> None:
+    """In float32 the rows are those of tokens to the last bit of a mean, and so are the answers."""
+    found = {}
+    for level in ("token", "word"):
+        asked = request(
+            corpus_folder, checkpoints["bert"], dtype="float32", splits=("train", "test"), keep=("hidden",), limit=30
+        )
+        extract(tmp_path / level, replace(asked, level=level))
+        for rows in ("word", "span"):
+            settings = ProbeRequest(task="ner", models=("tiny",), probe="logistic", level=rows)
+            found[level, rows] = probe(tmp_path / level, settings)
+    for rows in ("word", "span"):
+        np.testing.assert_array_equal(found["token", rows].accuracy, found["word", rows].accuracy)
+    identities = {only_run(tmp_path / level, split="test").identity["spec"] for level in ("token", "word")}
+    assert len(identities) == 2
+    with pytest.raises(SettingError, match="a maximum over the tokens of spans of words cannot be made"):
+        probe(tmp_path / "word", ProbeRequest(task="ner", models=("tiny",), level="span", pooling="max"))
+    # Replaced by tokens under the same key, the run is another one to the results that are kept.
+    asked = request(
+        corpus_folder, checkpoints["bert"], dtype="float32", splits=("train", "test"), keep=("hidden",), limit=30
+    )
+    extract(tmp_path / "word", replace(asked, overwrite=True))
+    again = probe(tmp_path / "word", ProbeRequest(task="ner", models=("tiny",), probe="logistic", level="word"))
+    assert len(Store.open(tmp_path / "word").results("probe")) == 3
+    np.testing.assert_array_equal(again.accuracy, found["token", "word"].accuracy)

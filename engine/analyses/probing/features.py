@@ -15,7 +15,7 @@ from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
 from biocache.store.schema import SPANS
 
-__all__ = ["Rows", "drawn_samples", "feature_size", "read_rows"]
+__all__ = ["Rows", "drawn_samples", "feature_size", "read_rows", "view_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,14 @@ def feature_size(runs: Sequence[Run], target: Target, request: ProbeRequest) -> 
     return runs[0].spec.feature_size * parts * (2 if request.combine == "full" else 1)
 
 
-def _view(run: Run, target: Target, request: ProbeRequest) -> xr.Dataset:
-    """Return the view of a run whose rows are those of a target."""
+def view_of(run: Run, target: Target, request: ProbeRequest) -> xr.Dataset:
+    """Return the view of a run whose rows are those of a target.
+
+    Raises
+    ------
+    SettingError
+        If the run keeps hidden states of another level, from which they do not follow.
+    """
     if target.level == "spans":
         return run.spans(target.labels, request.pooling)
     if target.level == "relations":
@@ -113,7 +119,7 @@ def read_rows(
     position
         Position of every row among all rows of the corpus (row).
     """
-    views = [_view(run, target, request) for run in runs]
+    views = [view_of(run, target, request) for run in runs]
     labels = target.aligned(runs[0])
     row = views[0][target.level.removesuffix("s")].to_numpy()
     kept = np.isin(views[0]["sample"].to_numpy(), samples) & labels.known[row]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target, find_target
@@ -92,6 +93,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         If runs differ in what makes them comparable; the message names it.
     IncompleteRunError
         If a run still has packs without a record.
+    SettingError
+        If the rows do not follow from the level at which a run keeps hidden states.
     """
     models = named("model", request.models)
     wanted = {
@@ -125,6 +128,9 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         for name, found in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), *item[0][1:]))
     ]
     for cell in cells:
+        for run in (*cell.train, *cell.test):
+            if run.spec.level != "token":
+                view_of(run, target, request)
         refuse_unlike((*cell.train, *cell.test), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
     for part in ("train", "test"):
         runs = [run for cell in cells for run in getattr(cell, part)]

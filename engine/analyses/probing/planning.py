@@ -186,7 +186,7 @@ def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
 
 def _block_rows(run: Run, target: Target) -> int:
     """Return the rows of hidden states that a block has, or that it is reduced to: spans may share words."""
-    rows = run.plan.tokens.chunk
+    rows = run.plan.rows.chunk
     if target.level not in SPANS:
         return rows
     spans = np.bincount(run.plan.sample_pack[target.samples(run)], minlength=1)
