@@ -84,6 +84,8 @@ def _scaled(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     from biocache.store.rounding import largest_of_features, largest_of_tokens, write_codes
 
     rows = np.ascontiguousarray(values)
+    if not len(rows):
+        return np.empty(rows.shape, np.int8), np.empty(0, np.float32), np.zeros(rows.shape[1], np.float32)
     token, feature, squares = np.ones(len(rows)), np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     largest_of_features(rows, token, feature, squares)
     largest_of_tokens(rows, _inverse(np.sqrt(feature * np.sqrt(squares / len(rows)))), token)

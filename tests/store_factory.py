@@ -34,6 +34,7 @@ from biocache.store.folders import Folder
 from biocache.store.integrity import verify_run
 from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.labels import LabelSet
+from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan, plan_packs
 from biocache.store.records import PackRecord, encode_record, read_record, record_path
 from biocache.store.schema import ATTENTION, STORED_TYPES, WHOLE_VIEWS
@@ -207,6 +208,8 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     # Runs of one corpus have the same tables, whatever the seed of their activations.
     columns = _columns(np.random.default_rng(0), spec, plan, len(labels.get("label_names", Synthetic.label_names)))
     digests = {name: digest for name, digest in digests_of(spec, plan, columns).items() if name not in changes}
+    words = (columns["words/sample"], columns["words/token_count"])
+    plan = plan.with_rows(row_counts(spec.level, len(tokens), *words))
     return Synthetic(replace(spec, **digests), plan, columns, hidden, maps, **labels)
 
 
