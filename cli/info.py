@@ -63,7 +63,7 @@ def _facts(run: "Run") -> dict[str, Any]:
             "compression_ratio": raw / chunks if chunks else None,
         },
         "rounding": run.certificate(records) if records else {},
-        "spec": run.spec.to_json(),
+        "spec": {**run.spec.to_json(), "level": run.spec.level},
         "provenance": asdict(run.provenance),
     }
 

@@ -18,7 +18,7 @@ from biocache.store.digests import sample_rows, text_digests
 from biocache.store.errors import REMAKE, IntegrityError
 from biocache.store.label_sets import LabelPlace, find_labels
 from biocache.store.labels import Labels
-from biocache.store.levels import row_counts
+from biocache.store.levels import counted_tokens, row_counts
 from biocache.store.packing import PackPlan
 from biocache.store.records import PackRecord
 from biocache.store.runs import StoredRun
@@ -107,6 +107,17 @@ class RunData(StoredRun):
     def context(self) -> Context:
         """The tokens by which words are read, as positions without fill; see `context_of_words`."""
         return context_of_words(self.token_column("tokens/word"), self.windows.of_token, self.column("words/segment"))
+
+    def counted_once(self, pooling: str) -> NDArray[np.bool_]:
+        """Return which tokens a pooling of samples reads, special ones included (token); see `Run.samples`."""
+        ends = pooling if pooling in {"first", "last"} else "all"
+        if ends not in self._counted:
+            self._counted[ends] = counted_tokens(self, pooling)
+        return self._counted[ends]
+
+    @cached_property
+    def _counted(self) -> dict[str, NDArray[np.bool_]]:
+        return {}
 
     @cached_property
     def _layout(self) -> tuple[PackPlan, Windows]:

@@ -30,7 +30,7 @@ __all__ = [
     "SAMPLE_ROWS",
     "WORD_POOLINGS",
     "Reduction",
-    "counted_once",
+    "counted_tokens",
     "reduction",
     "refuse_level",
     "require_tokens",
@@ -147,7 +147,7 @@ def _of_samples(
     sample = np.repeat(np.arange(len(samples)), tokens.count[samples.start : samples.stop])
     of_text = ~run.token_column("tokens/special")[part].astype(bool)
     for place, (special, pooling) in enumerate(SAMPLE_ROWS):
-        counted = counted_once(run, pooling)[part]
+        counted = run.counted_once(pooling)[part]
         members = np.flatnonzero(counted if special else counted & of_text)
         counts = np.bincount(sample[members], minlength=len(samples))
         there = np.flatnonzero(counts)
@@ -160,8 +160,8 @@ def _ranges(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.i
     return np.repeat(first - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)
 
 
-def counted_once(run: "RunData", pooling: str) -> NDArray[np.bool_]:
-    """Return which tokens a pooling of samples reads, special tokens included; see `Run.samples`."""
+def counted_tokens(run: "RunData", pooling: str) -> NDArray[np.bool_]:
+    """Return which tokens a pooling of samples reads; see `RunData.counted_once`."""
     windows, number = run.windows, run.token_column(schema.WINDOW)
     in_first: NDArray[np.bool_] = number == 0
     in_last: NDArray[np.bool_] = number == windows.count[windows.sample[windows.of_token]] - 1
@@ -192,7 +192,7 @@ def rows_of_words(run: "RunData", pooling: str) -> tuple[NDArray[np.int64], NDAr
 def rows_of_samples(run: "RunData", pooling: str, *, special_tokens: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return, of a run of samples, which samples have a token to reduce, and their row of a pooling (sample)."""
     tokens = run.plan.tokens
-    counted = counted_once(run, pooling)
+    counted = run.counted_once(pooling)
     if not special_tokens:
         counted = counted & ~run.token_column("tokens/special").astype(bool)
     sample = np.repeat(np.arange(run.counts.samples), tokens.count)

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from biocache.store.data import RunData
 from biocache.store.levels import (
-    counted_once,
     refuse_level,
     require_tokens,
     rows_of_samples,
@@ -95,7 +94,7 @@ def reduced_samples(run: RunData, pooling: str, *, special_tokens: bool) -> da.A
         return _reduced_members(run, rows, counts, plan.sample_pack, pooling)
     group = np.repeat(np.arange(samples), plan.tokens.count)
     if run.spec.stride is not None:
-        group[~counted_once(run, pooling)] = -1
+        group[~run.counted_once(pooling)] = -1
     if not special_tokens:
         group[run.token_column("tokens/special")] = -1
     return _reduced(run, group, plan.sample_pack, pooling)
@@ -103,7 +102,7 @@ def reduced_samples(run: RunData, pooling: str, *, special_tokens: bool) -> da.A
 
 def _ends_of_samples(run: RunData, pooling: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return, of a run of words, the first or last word of each sample that has tokens, and its row (kept sample)."""
-    counted = np.flatnonzero(counted_once(run, pooling) & ~run.token_column("tokens/special").astype(bool))
+    counted = np.flatnonzero(run.counted_once(pooling) & ~run.token_column("tokens/special").astype(bool))
     sample = np.repeat(np.arange(run.counts.samples), run.plan.tokens.count)[counted]
     edge = np.ones(len(counted), np.bool_)
     edge[slice(1, None) if pooling == "first" else slice(-1)] = np.diff(sample) != 0
