@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from by_hand import samples_by_hand, words_by_hand
@@ -180,3 +181,30 @@ def test_the_level_is_a_part_of_the_spec_and_of_what_is_shown(tmp_path: Path) ->
     (run.path / "zarr.json").write_text(text.replace('"level": "word"', '"level": "sample"'))
     with pytest.raises(StoreFormatError, match="is damaged"):
         Run.open(tmp_path, run.key)
+
+
+@pytest.mark.parametrize("pooling", WORD_POOLINGS)
+def test_relations_of_words_are_those_of_tokens(tmp_path: Path, pooling: str) -> None:
+    """Words without tokens lie inside spans, and a span of them alone is lost."""
+    runs = {level: synthetic((9, 12, 7, 10), 20, dtype="float32", level=level) for level in ("token", "word")}
+    names, sizes = runs["token"].columns["samples/sample_id"], runs["token"].columns["samples/word_count"]
+    rng = np.random.default_rng(0)
+    drawn = {
+        (name, *sorted(rng.choice(size + 1, 2, replace=False)), *sorted(rng.choice(size + 1, 2, replace=False)))
+        for name, size in zip(names, sizes.tolist(), strict=True)
+        for _ in range(20)
+    }
+    drawn.add(("s1", int(sizes[1]) - 1, int(sizes[1]), 0, 1))
+    columns = ["sample_id", "start1", "end1", "start2", "end2"]
+    frame = pd.DataFrame(sorted(drawn), columns=columns).assign(label="r")
+    views = {}
+    for level, source in runs.items():
+        source.write_all(tmp_path / level)
+        store = Store.open(tmp_path / level)
+        store.add_labels("rel", frame, task="ner", dataset="corpus", split="test", level="relations")
+        views[level] = store.run().relations("rel", pooling, layers=[0, 2])
+    token, word = views["token"], views["word"]
+    assert word.drop_vars("hidden").equals(token.drop_vars("hidden"))
+    assert word.attrs["relations_lost"] == token.attrs["relations_lost"] > 0
+    assert word.sizes["feature"] == 2 * runs["word"].spec.feature_size
+    np.testing.assert_allclose(computed(word.hidden), computed(token.hidden), rtol=1e-6, atol=1e-7)
