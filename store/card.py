@@ -129,7 +129,7 @@ def _cells(run: StoredRun) -> tuple[str, ...]:
         str(run.key),
         f"{model}, SHA-256 {spec.model_digest[:12]}",
         f"{_source(origin.dataset_source)}, SHA-256 {spec.dataset_digest[:12]}",
-        ", ".join(spec.keep),
+        ", ".join(spec.keep) + ("" if spec.level == "token" else f" (hidden of each {spec.level})"),
         ", ".join(map(str, spec.layers)),
         ", ".join(dict.fromkeys(spec.stored_dtype(kept) for kept in spec.kept)),
         f"{counts.samples:,}",

@@ -108,6 +108,10 @@ def test_peak_memory_grows_with_all_it_depends_on(lengths, tokens, more):
     assert peak(replace(KEPT, hidden_row=KEPT.hidden_row + more)) > least
     assert peak(replace(KEPT, map_row=KEPT.map_row + more)) > least
     assert peak(replace(KEPT, map_row=0)) <= least
+    assert peak(replace(KEPT, reduced_rows=max(lengths) + more)) >= least
+    # The rows of three chunks in each writer, of two layers that are reduced at once.
+    wide = replace(KEPT, map_row=0, reduced_rows=100 * more)
+    assert peak(wide) >= peak(replace(KEPT, map_row=0)) + 2 * 3 * (100 * more - plan.tokens.chunk) * 4 * SHAPE.features
     assert peak(shape=replace(SHAPE, parameters=1000 + more)) == least + 4 * more
     assert peak(shape=replace(SHAPE, parameters=10**9)) >= 2 * 4 * 10**9
     assert peak(shape=replace(SHAPE, inner_features=SHAPE.inner_features * 2)) > least

@@ -361,3 +361,22 @@ def test_probes_of_words_are_those_of_tokens_and_are_kept_apart(
     again = probe(tmp_path / "word", ProbeRequest(task="ner", models=("tiny",), probe="logistic", level="word"))
     assert len(Store.open(tmp_path / "word").results("probe")) == 3
     np.testing.assert_array_equal(again.accuracy, found["token", "word"].accuracy)
+
+
+@pytest.mark.parametrize("level", ["word", "sample"])
+def test_probes_of_pairs_are_those_of_tokens(checkpoints: Any, corpus_folder: Path, tmp_path: Path, level: str) -> None:
+    settings = {"task": "nli", "splits": ("train", "test"), "keep": ("hidden",), "limit": 30, "dtype": "float32"}
+    found = []
+    for kept in ("token", level):
+        extract(tmp_path / kept, request(corpus_folder, checkpoints["gpt2"], level=kept, **settings))
+        asked = ProbeRequest(task="nli", models=("tiny",), probe="logistic", pooling="last", combine="full")
+        found.append(probe(tmp_path / kept, asked).accuracy)
+    np.testing.assert_array_equal(*found)
+    asked = ProbeRequest(task="nli", models=("tiny",), probe="logistic", pooling="max")
+    if level == "sample":
+        np.testing.assert_array_equal(
+            probe(tmp_path / "token", asked).accuracy, probe(tmp_path / level, asked).accuracy
+        )
+    else:
+        with pytest.raises(SettingError, match="a maximum over the tokens of samples cannot be made"):
+            probe(tmp_path / level, asked)

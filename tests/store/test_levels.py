@@ -208,3 +208,28 @@ def test_relations_of_words_are_those_of_tokens(tmp_path: Path, pooling: str) ->
     assert word.attrs["relations_lost"] == token.attrs["relations_lost"] > 0
     assert word.sizes["feature"] == 2 * runs["word"].spec.feature_size
     np.testing.assert_allclose(computed(word.hidden), computed(token.hidden), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("level", ["word", "sample"])
+def test_an_interrupted_copy_at_a_level_goes_on(tmp_path: Path, level: str) -> None:
+    run = synthetic().write_all(tmp_path / "s")
+
+    def stop(done: int, total: int) -> None:
+        assert (done, total) == (1, 3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_run(run, tmp_path / "t", level=level, on_pack=stop)
+    begun = Store.open(tmp_path / "t").run()
+    assert (begun.committed(), begun.spec.level) == ([0], level)
+    report = copy_run(run, tmp_path / "t", level=level)
+    assert (report.packs_copied, report.packs_done) == (2, 3)
+    copied = Store.open(tmp_path / "t").run()
+    assert list(verify_run(copied)) == []
+    CHECKS[level](copied, synthetic())
+    # A damaged pack of the source is refused, not reduced.
+    chunk = run.path / run.chunks("hidden").path(2, 1)
+    chunk.write_bytes(chunk.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(IntegrityError, match=r"layer 2 of hidden in pack 1 of .* cannot be read"):
+        copy_run(run, tmp_path / "u", level=level)
+    assert Store.open(tmp_path / "u").run().committed() == [0]
