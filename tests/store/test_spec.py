@@ -32,6 +32,7 @@ OTHER = {
     "padded": False,
     "stride": 8,
     "attention_dtype": "uint8",
+    "level": "word",
 }
 
 
@@ -41,16 +42,17 @@ def test_spec_survives_json() -> None:
 
 
 def test_the_key_is_not_stored_twice() -> None:
-    spec = replace(SPEC, attention_dtype="uint8", stride=8)
+    spec = replace(SPEC, attention_dtype="uint8", stride=8, level="sample")
     assert set(spec.to_json()) == {field.name for field in fields(RunSpec)} - {"key"}
 
 
 def test_a_spec_of_one_data_type_is_the_json_that_it_was_before_there_were_two() -> None:
-    before = {field.name for field in fields(RunSpec)} - {"key", "attention_dtype", "stride"}
+    before = {field.name for field in fields(RunSpec)} - {"key", "attention_dtype", "stride", "level"}
     for spec in (
         SPEC,
         replace(SPEC, attention_dtype="float16"),
         replace(SPEC, keep=("hidden",), attention_dtype="uint8"),
+        replace(SPEC, keep=("attention",), level="word"),
     ):
         assert set(spec.to_json()) == before
         assert spec.difference(replace(spec, attention_dtype=None)) == {}
