@@ -97,7 +97,8 @@ def refuse_foreign(storage: Storage) -> None:
         check_store(storage)
     elif isinstance(storage, Folder):
         _refuse_filled(storage)
-    elif any(not path.startswith(".") for path in storage.sizes("")):
+    elif any(not path.startswith(".") for path in storage.sizes("")) and not storage.exists("zarr.json"):
+        # Asked again: another process may have created the store since.
         raise StoreFormatError(f"{storage} is not a biocache store and not empty; choose another --store")
 
 

@@ -133,6 +133,7 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_a_column_for_each_label(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--metric", "entropy", "--by", "gold")
     title, *rows = result.stdout.splitlines()
@@ -167,6 +168,7 @@ def test_json_has_null_for_what_is_not_a_number(command: Command, tuned: Path) -
     assert [row["chance"] for row in printed["rows"]] == [None] * 12
 
 
+@pytest.mark.slow
 def test_all_pairs_of_layers(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--training-size", 10, "--metric", "js", "--all-pairs")
     title, *rows = result.stdout.splitlines()
@@ -191,6 +193,7 @@ def test_all_pairs_of_layers(command: Command, tuned: Path) -> None:
     assert rows[1].split() == f"js 10 1 2 {own.mean():.3f} {best:.3f} {head} and {other}: {own.min():.3f}".split()
 
 
+@pytest.mark.slow
 def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_path: Path) -> None:
     root = tmp_path / "ones.zarr"
     for size in (0, 10):

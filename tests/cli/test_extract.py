@@ -295,6 +295,7 @@ def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
     assert "--finetuned is of one model, and --model names 2" in several
 
 
+@pytest.mark.slow
 def test_code_of_its_own_is_noted_once_and_kept(
     command: Command, corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:

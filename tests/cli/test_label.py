@@ -19,6 +19,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "s.zarr"
 
 
+@pytest.mark.slow
 def test_sets_are_made_listed_probed_and_removed(command: Command, store: Path) -> None:
     made = command("label", "odd", "--store", store, "--from-words", "w[13579]")
     assert made.stdout.splitlines()[0].split() == ["label", "set", "of", "labels", "labelled", "without", "source"]
@@ -74,6 +75,7 @@ def test_mistakes_are_one_line(command: Command, store: Path, arguments: tuple[s
     assert [each.place.name for each in Store.open(store).labels()] == ["gold", "gold"]
 
 
+@pytest.mark.slow
 def test_relations_are_labelled_listed_probed_verified_copied_and_removed(
     command: Command, store: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_relations_are_labelled_listed_probed_verified_copied_and_removed(
     assert "2 label sets removed" in command("rm", "--store", store, "--labels", "rel", "--yes").stdout
 
 
+@pytest.mark.slow
 def test_entities_are_typed_on_the_command_line(command: Command, store: Path) -> None:
     told = command("probe", "--store", store, "--task", "ner", "--level", "span", "--layers", "0")
     assert "accuracy" in told.stdout

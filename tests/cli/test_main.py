@@ -192,6 +192,7 @@ def test_a_bug_keeps_its_traceback(command: Command, extracted: Path, monkeypatc
         command("ls", "--store", extracted)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(extracted: Path) -> None:
     call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "ls", "--store", str(extracted)]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -201,6 +202,7 @@ def test_a_closed_pipe_is_quiet(extracted: Path) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_main_silences_libraries_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import os, sys, warnings

@@ -60,6 +60,7 @@ def test_seeds_that_decide_nothing_are_noted(command: Command, store: Path) -> N
     assert said not in command(*arguments, "--max-train-samples", "5").stderr
 
 
+@pytest.mark.slow
 def test_the_code_of_labels_that_a_model_has_seen_is_noted(store: Path) -> None:
     request = ProbeRequest(task="ner", models=("bert",), layers=(0,), mdl=True)
     said = "fine-tuned models have seen the train labels"
@@ -252,6 +253,7 @@ def test_defaults_are_those_of_the_engine(command: Command, store: Path, monkeyp
     assert asked == ProbeRequest(task="ner", models=("bert",))
 
 
+@pytest.mark.slow
 def test_a_probe_of_ones_own_prints_to_stderr_alone(
     command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

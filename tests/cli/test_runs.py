@@ -115,6 +115,7 @@ def test_info_of_several_or_no_run_is_an_error(command: Command, extracted: Path
     assert "give RUN or selectors, not both" in both
 
 
+@pytest.mark.slow
 def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
     runs = Store.open(extracted).select()
     hidden, attention = ([run.certificate()[name] for run in runs if name in run.spec.keep] for name in KEPT)
@@ -135,6 +136,7 @@ def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> Non
     assert "no run matches model='llama'" in command("verify", "--store", extracted, "--model", "llama", code=1).stderr
 
 
+@pytest.mark.slow
 def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
     chunk = chunk_file(Store.open(store).run(model="bert", split="test"), "hidden", 1, 0)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")

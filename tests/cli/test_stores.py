@@ -28,6 +28,7 @@ def words(store: Any) -> np.ndarray[Any, Any]:
     return np.asarray(run.words().hidden.sel(layer=2).compute(scheduler="synchronous").values)
 
 
+@pytest.mark.slow
 def test_copy_thins_and_finds_what_it_copied(command: Command, extracted: Path, tmp_path: Path) -> None:
     arguments = (
         "copy",
@@ -53,6 +54,7 @@ def test_copy_thins_and_finds_what_it_copied(command: Command, extracted: Path, 
     assert other.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_copy_to_an_object_store_and_back(command: Command, extracted: Path, tmp_path: Path) -> None:
     url = f"memory://cli/{tmp_path.name}"
     stdout = command("copy", extracted, url).stdout
@@ -124,6 +126,7 @@ def test_export_writes_the_label_sets_that_are_asked_for(command: Command, store
     assert not (tmp_path / "x.npz").exists()
 
 
+@pytest.mark.slow
 def test_verify_repairs_what_can_be_made_again(command: Command, store: Path) -> None:
     chunk = chunk_file(Store.open(store).run(model="bert", split="test"), "hidden", 1, 0)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
@@ -141,6 +144,7 @@ def test_verify_repairs_what_can_be_made_again(command: Command, store: Path) ->
     assert Store.open(store).run(model="gpt2", split="test").complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["removed", "damaged"])
 def test_a_store_that_lost_its_root_is_told_how_to_get_it_back(command: Command, store: Path, lost: str) -> None:
     before = words(store)
@@ -204,6 +208,7 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
     assert "1 figure" in page.stderr
 
 
+@pytest.mark.slow
 def test_what_has_no_locks_says_so(command: Command, extracted: Path, tmp_path: Path) -> None:
     url = f"memory://locks/{tmp_path.name}"
     command("copy", extracted, url, TEST)

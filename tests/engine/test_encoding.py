@@ -248,6 +248,7 @@ WORD = st.text(st.characters(exclude_categories=("Z", "C")) | st.just(ZERO_WIDTH
 TEXT = st.lists(WORD.filter(lambda word: not any(c.isspace() for c in word)), max_size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @given(texts=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4), max_length=st.integers(6, 30))
 @settings(max_examples=40, deadline=None)

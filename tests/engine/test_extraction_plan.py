@@ -55,6 +55,7 @@ def test_bytes_are_what_every_token_and_map_entry_take(corpus_folder, checkpoint
     assert doubled.activation_bytes == 2 * plan.activation_bytes
 
 
+@pytest.mark.slow
 def test_bytes_are_those_of_the_stored_arrays(corpus_folder, checkpoints, tmp_path):
     asked = request(corpus_folder, checkpoints["biogpt"])
     plan = plan_extraction(asked)
@@ -91,6 +92,7 @@ KEPT = KeptSizes(hidden_row=13 * 768 * 2, map_row=12 * 12 * 2)
 WORK = Budget(batch_tokens=512, window_tokens=4096, windows=1, lanes=2, writers=2)
 
 
+@pytest.mark.slow
 @given(lengths=LENGTHS, tokens=st.integers(1, 200), more=st.integers(1, 200))
 def test_peak_memory_grows_with_all_it_depends_on(lengths, tokens, more):
     plan = layout(lengths, 64)
@@ -226,6 +228,7 @@ def test_bytes_are_written_with_units(count, text):
 # Disk
 
 
+@pytest.mark.slow
 def test_too_little_disk_is_refused_before_anything_is_written(corpus_folder, checkpoints, tmp_path):
     needed = plan_extraction(request(corpus_folder, checkpoints["bert"])).activation_bytes
     with pytest.raises(ResourceError, match=r"would write .* and max_disk is"):
@@ -353,6 +356,7 @@ def test_windows_cover_all_packs_in_order(lengths, capacity, window):
         assert plan.tokens.pack_sizes[list(left)].sum() + plan.tokens.pack_sizes[right[0]] > window
 
 
+@pytest.mark.slow
 @given(lengths=LENGTHS, capacity=st.integers(1, 100), budget=st.integers(1, 200), data=st.data())
 def test_batches_hold_every_sample_once_within_the_budget(lengths, capacity, budget, data):
     plan = layout(lengths, capacity)
@@ -389,6 +393,7 @@ def test_padding_that_is_reported_is_that_of_the_batches(corpus_folder, checkpoi
     assert report.tokens_padded == sum(batch.padded_tokens for batch in batches) > report.tokens_computed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [[1], [0, 4], [2, 3, 5]])
 def test_batches_do_not_depend_on_what_is_missing(corpus_folder, checkpoints, tmp_path, monkeypatch, lost):
     """An interrupted window is computed again in the batches it would have had, or the numbers would move."""

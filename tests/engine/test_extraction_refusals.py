@@ -118,6 +118,7 @@ def test_device_batches_and_windows_do_not_tell_runs_apart(tmp_path, corpus_fold
     assert files(tmp_path / "s") == before
 
 
+@pytest.mark.slow
 def test_one_refused_run_keeps_all_from_being_made(tmp_path, corpus_folder, checkpoints, first):
     extract(tmp_path / "s", first)
     before = files(tmp_path / "s")
@@ -140,6 +141,7 @@ def test_only_what_differs_is_replaced(tmp_path, corpus_folder, checkpoints, fir
     assert only_run(tmp_path / "s", split="test").spec.keep == ("hidden",)
 
 
+@pytest.mark.slow
 def test_an_incomplete_run_is_replaced_too(tmp_path, corpus_folder, checkpoints, first):
     def stop(_):
         raise KeyboardInterrupt

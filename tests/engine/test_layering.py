@@ -79,6 +79,7 @@ def test_what_only_looks_like_a_trespass_is_not_one(text):
     assert not trespasses(text, {"torch", "biocache.engine"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_what_is_below_them_only(room):
     found = {path: trespasses(path.read_text(encoding="utf-8"), FORBIDDEN[room]) for path in sources(room)}

@@ -69,6 +69,7 @@ TAGS = st.sampled_from(["O", "B-DNA", "I-DNA", "B-RNA", "I-RNA"])
 SENTENCES = st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(SENTENCES)
 def test_entities_count_where_type_and_both_ends_are_right(sentences: list[list[tuple[str, str]]]) -> None:

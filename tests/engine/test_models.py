@@ -102,6 +102,7 @@ def test_what_is_not_here_and_cannot_be_fetched_says_what_to_do(corpus_folder, c
 # Loading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_checkpoint_is_loaded_as_what_it_is_with_its_own_weights(checkpoints, family):
     loaded = load(pretrained(checkpoints[family]))
@@ -347,6 +348,7 @@ def test_files_that_are_no_state_dict_are_refused(checkpoints, tmp_path, content
     assert_one_line(caught.value)
 
 
+@pytest.mark.slow
 def test_extraction_uses_the_fine_tuned_weights(corpus_folder, checkpoints, tmp_path):
     model = fine_tune("bert", checkpoints["bert"])
     model.save_pretrained(tmp_path / "c/ner/ner/tiny/size-030/seed-42")

@@ -167,6 +167,7 @@ def hidden(store: Path, size: int) -> Any:
     return [run.read_sample("hidden", sample) for sample in range(run.counts.samples)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", HEADS)
 def test_hidden_states_are_those_of_save_pretrained(corpus_folder, checkpoints, tmp_path, family):
     model = model_of(family, checkpoints[family])
@@ -337,6 +338,7 @@ def tiny(kind: str) -> Any:
         return {"bert": BertModel, "gpt2": GPT2Model}[kind](config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
@@ -353,6 +355,7 @@ def test_whatever_is_before_the_names_is_found(kind, data):
     assert {*fitted.aside, *found} == {*heads, *own}
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_tensor_of_another_shape_is_never_accepted(data):

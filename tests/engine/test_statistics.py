@@ -99,6 +99,7 @@ def naive_bootstrap(case: tuple[NDArray[Any], ...], resamples: int, seed: int) -
     return found
 
 
+@pytest.mark.slow
 def test_resamples_are_whole_samples() -> None:
     case = random_case(3, "type")
     counts = sample_counts(*case, LABELS["type"], "type")

@@ -47,6 +47,7 @@ def test_only_known_steps_that_differ_are_said(steps: dict[int, float | None], s
     assert bool(line) == bool(said)
 
 
+@pytest.mark.slow
 def test_a_probe_says_where_its_models_differ_in_steps(store: Path) -> None:
     request = ProbeRequest(task="ner", layers=(0,))
     result = probe(store, request)
@@ -60,6 +61,7 @@ def test_a_probe_says_where_its_models_differ_in_steps(store: Path) -> None:
     assert not [text for text in ANALYSES["probe"].notes(before, request) if "optimiser" in text]
 
 
+@pytest.mark.slow
 def test_a_comparison_of_attention_does_too(store: Path) -> None:
     request = AttentionRequest(task="ner", model="tiny", split="test", metrics=("js",))
     result = compare_attention(store, request)

@@ -220,6 +220,7 @@ def test_threads_and_processes_write_beside_each_other(tmp_path: Path) -> None:
     assert all(read(target) == {"new"} for target in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_removal_killed_at_any_moment_is_finished_by_the_next_write(tmp_path: Path) -> None:
     target = tmp_path / "home/target"
 

@@ -23,6 +23,7 @@ def test_the_checksum_is_that_of_all_bytes(dtype: str, shape: tuple[int, int]) -
     assert checksum(swapped) == checksum(values)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_side=0, max_side=5))))
 def test_finite_is_what_numpy_says(values: np.ndarray) -> None:
     assert all_finite(values) == np.isfinite(values).all()
@@ -42,6 +43,7 @@ def test_the_largest_numbers_are_finite_and_infinity_and_nan_are_not(dtype: str,
         assert not all_finite(damaged)
 
 
+@pytest.mark.slow
 def test_every_half_is_told_apart() -> None:
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     assert [all_finite(halves[i : i + 1]) for i in range(1 << 16)] == np.isfinite(halves).tolist()

@@ -55,6 +55,7 @@ def claimed_elsewhere(run: Run, packs: list[int]) -> Iterator[tuple[BaseProcess,
         process.join(PATIENCE)
 
 
+@pytest.mark.slow
 def test_another_process_sees_the_packs_busy(run: Run) -> None:
     writer = RunWriter(run)
     with claimed_elsewhere(run, [1]):

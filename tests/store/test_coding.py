@@ -96,6 +96,7 @@ def test_the_codes_are_those_of_the_documented_scales() -> None:
     assert (np.abs(found["hidden"]).max(axis=1) == 127).all()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     arrays.arrays(
@@ -139,6 +140,7 @@ def test_edges(values: NDArray[Any]) -> None:
     assert errors["absolute"] == pytest.approx(np.abs(decoded.astype(np.float64) - exact).max(), rel=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50))
 def test_codes_of_probabilities_are_of_square_roots(row: list[float]) -> None:
@@ -311,6 +313,7 @@ def exchange(file: Path) -> None:
 DAMAGES = [(name, damage) for name in ("token_scale", "feature_scale") for damage in (flip, exchange, Path.unlink)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), [*DAMAGES, ("hidden", flip), ("hidden", Path.unlink)])
 def test_damage_of_codes_and_scales_is_seen_and_repaired(
     source: Synthetic, run: Run, name: str, damage: Callable[[Path], None], tmp_path: Path
@@ -349,6 +352,7 @@ def test_a_pack_whose_scales_were_cut_is_written_again(source: Synthetic, run: R
     assert list(verify_run(reopened(run))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["{}/to", "memory://codes{}"])
 @pytest.mark.parametrize("layers", [None, (2,), (0, 1)])
 def test_a_copy_has_the_same_values_and_certificate(run: Run, tmp_path: Path, place: str, layers: Any) -> None:

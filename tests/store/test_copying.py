@@ -16,6 +16,7 @@ from biocache.store.storage import open_storage
 from biocache.store.sweeping import sweep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_copy_holds_the_same(tmp_path: Path, dtype: str, causal: bool) -> None:
@@ -59,6 +60,7 @@ def test_a_thinned_copy_holds_its_layers(
         )
 
 
+@pytest.mark.slow
 def test_parts_of_a_run_become_one(tmp_path: Path) -> None:
     source = synthetic()
     for place, packs in (("first", [0]), ("second", [1, 2])):
@@ -110,6 +112,7 @@ def test_damage_is_not_copied(tmp_path: Path, what: str) -> None:
         assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [False, True])
 def test_runs_go_to_object_stores_and_back(tmp_path: Path, back: bool) -> None:
     source = synthetic()

@@ -114,6 +114,7 @@ def test_a_damaged_chunk(source: Synthetic, run: Run, name: str, damage: Callabl
     assert_pack_unreadable(source, run, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hidden", "attention"])
 def test_every_flipped_byte_of_a_chunk(run: Run, name: str) -> None:
     chunk = chunk_file(run, name, INDEX, PACK)
@@ -180,6 +181,7 @@ def foreign(record: Path) -> None:
     put_record(run, PACK, replace(run.records()[PACK], run="0" * 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [empty, truncate, cut_in_half, lengthen, zero, foreign])
 def test_a_damaged_record(source: Synthetic, run: Run, damage: Callable[[Path], None]) -> None:
     arrays = {name: run.activations(name) for name in source.spec.keep}
@@ -266,6 +268,7 @@ def test_a_damaged_column_that_was_sealed(run: Run, damage: Callable[[Path], Non
     assert list(verify_run(reopened(run))) == []
 
 
+@pytest.mark.slow
 def test_damaged_metadata_of_a_column(run: Run) -> None:
     path = run.path / "samples/token_count/zarr.json"
     sound = json.loads(path.read_bytes())

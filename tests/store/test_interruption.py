@@ -130,6 +130,7 @@ def test_a_full_disk_names_the_run_and_the_pack(root: Path) -> None:
     assert_holds(run, source)
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_creating(root: Path) -> None:
     context = processes()
     receive, send = context.Pipe(duplex=False)

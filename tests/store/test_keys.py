@@ -43,6 +43,7 @@ def test_path_is_written_as_documented() -> None:
     assert KEY.path == str(KEY) == PATH
 
 
+@pytest.mark.slow
 @given(KEYS | ELSEWHERE)
 def test_path_leads_back_to_the_key(key: RunKey) -> None:
     assert RunKey.from_path(key.path) == key
@@ -50,6 +51,7 @@ def test_path_leads_back_to_the_key(key: RunKey) -> None:
     assert RunKey(**dict(key.items())) == key  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @given(ELSEWHERE, ELSEWHERE)
 def test_two_keys_have_two_paths(one: RunKey, other: RunKey) -> None:
     assert (one.path == other.path) == (one == other)

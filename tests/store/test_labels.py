@@ -80,6 +80,7 @@ def test_names_that_cannot_be_used_are_refused(name: str) -> None:
 # Joining
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9),
@@ -172,6 +173,7 @@ def test_labels_of_another_text_are_refused(run: Run) -> None:
         Run.open(run.group.storage, run.key).words(labels="pos")
 
 
+@pytest.mark.slow
 def test_views_of_one_text_take_their_part_of_the_labels_of_pairs(tmp_path: Path) -> None:
     """The factory's words of a premise are those of its hypothesis, so that the labels tell them apart."""
     runs = {view: synthetic(task="nli", view=view).write_all(tmp_path) for view in ("premise", "hypothesis")}
@@ -209,6 +211,7 @@ def test_samples_that_are_new_are_added_and_others_must_agree(tmp_path: Path) ->
     assert find_labels(tmp_path, PLACE).labels.names == ("VERB",)
 
 
+@pytest.mark.slow
 def test_every_damaged_byte_is_seen(tmp_path: Path) -> None:
     keep_labels(tmp_path, PLACE, made(["DET", "NOUN", None, "ADP", "NOUN", "NOUN"]))
     file = tmp_path / PLACE.file
@@ -242,6 +245,7 @@ def test_sets_are_listed_and_removed_by_name(run: Run) -> None:
 # Adding in Python
 
 
+@pytest.mark.slow
 def test_forms_of_labels(run: Run) -> None:
     """By sample, by sample and word, and in the order of the corpus."""
     store = store_of(run)

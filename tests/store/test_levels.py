@@ -81,6 +81,7 @@ def test_any_lengths_and_packs_give_the_same_rows(
             assert copied.records()[pack].errors == record.errors
 
 
+@pytest.mark.slow
 def test_a_pack_without_a_row_is_a_pack(tmp_path: Path) -> None:
     for dtype in DTYPES:
         source = synthetic((1, 5, 1), 1, dtype=dtype, level="word", keep=("hidden",))
@@ -146,6 +147,7 @@ def test_scales_of_codes_are_of_rows(tmp_path: Path) -> None:
     np.testing.assert_allclose(codes, np.rint(codes), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["word", "sample"])
 def test_damage_is_seen_and_repaired(tmp_path: Path, level: str) -> None:
     source = synthetic(level=level)
@@ -183,6 +185,7 @@ def test_the_level_is_a_part_of_the_spec_and_of_what_is_shown(tmp_path: Path) ->
         Run.open(tmp_path, run.key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", WORD_POOLINGS)
 def test_relations_of_words_are_those_of_tokens(tmp_path: Path, pooling: str) -> None:
     """Words without tokens lie inside spans, and a span of them alone is lost."""
@@ -210,6 +213,7 @@ def test_relations_of_words_are_those_of_tokens(tmp_path: Path, pooling: str) ->
     np.testing.assert_allclose(computed(word.hidden), computed(token.hidden), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["word", "sample"])
 def test_an_interrupted_copy_at_a_level_goes_on(tmp_path: Path, level: str) -> None:
     run = synthetic().write_all(tmp_path / "s")

@@ -172,6 +172,7 @@ def test_what_is_there_is_not_created_again(place: Storage) -> None:
         place.remove("a")
 
 
+@pytest.mark.slow
 def test_a_successor_takes_the_place_of_a_run_when_it_is_complete(place: Storage) -> None:
     old, new = synthetic(), synthetic(seed=1, feature_size=4)
     run = old.create(place)

@@ -47,6 +47,7 @@ def test_no_pack_passes_the_capacity_but_for_one_long_sample(lengths: list[int],
         assert tokens <= capacity or len(plan.samples_of(pack)) == 1
 
 
+@pytest.mark.slow
 @given(LENGTHS, CAPACITY)
 def test_every_pack_is_one_chunk_along_both_axes(lengths: list[int], capacity: int) -> None:
     plan = square(lengths, capacity)

@@ -82,6 +82,7 @@ def check(run: Run, expected: dict[Any, Any], pooling: str) -> None:
         np.testing.assert_allclose(states, truth, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(2, 12), min_size=1, max_size=8),
@@ -105,6 +106,7 @@ def test_relations_have_the_states_of_both_spans(
     check(Store.open(root / "t.zarr").run(), expected, pooling)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_text_has_the_relations_within_it(tmp_path: Path) -> None:
     lengths, where = (9, 12, 7, 10), {"task": "nli", "dataset": "corpus", "split": "test"}
     sources = [synthetic(lengths, task="nli", view=view, seed=place) for place, view in enumerate(VIEWS)]
@@ -131,6 +133,7 @@ def test_a_run_of_one_text_has_the_relations_within_it(tmp_path: Path) -> None:
         check(store.run(view=view), by_hand(source, own, "mean"), "mean")
 
 
+@pytest.mark.slow
 def test_relations_of_pairs_are_of_both_texts(tmp_path: Path) -> None:
     where = {"task": "nli", "dataset": "corpus", "split": "test"}
     source = synthetic((9, 12, 7, 10), task="nli", view="pair")

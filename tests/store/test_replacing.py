@@ -90,6 +90,7 @@ def assert_only(source: Synthetic, root: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["ner", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_until_the_successor_is_complete_the_old_run_is_read(root: Path, old: Synthetic, new: Synthetic) -> None:
     run = old.write_all(root)
     views = {name: view(run) for name, view in VIEWS.items()}
@@ -122,6 +123,7 @@ def test_a_run_in_its_place_is_left_there(root: Path, old: Synthetic) -> None:
     assert tree(root) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_one", [True, False])
 def test_a_successor_takes_the_place_with_all_that_is_in_it(
     root: Path, old: Synthetic, new: Synthetic, monkeypatch: pytest.MonkeyPatch, as_one: bool
@@ -346,6 +348,7 @@ def test_a_successor_is_resumed(root: Path, old: Synthetic, new: Synthetic) -> N
     assert again.committed() == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["other spec", "json", "no zarr.json"])
 def test_a_successor_of_another_spec_is_discarded(root: Path, old: Synthetic, new: Synthetic, damage: str) -> None:
     old.write_all(root)
@@ -371,6 +374,7 @@ def test_a_successor_of_another_spec_is_discarded(root: Path, old: Synthetic, ne
     assert_only(new, root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["old", "successor"])
 def test_what_a_live_process_writes_is_not_replaced(root: Path, old: Synthetic, new: Synthetic, which: str) -> None:
     run = old.write_all(root)
@@ -463,6 +467,7 @@ def test_a_successor_that_another_process_installs_meanwhile_is_found_in_the_pla
 # What was opened before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder is pinned by /proc")
 @pytest.mark.parametrize("removed", [True, False])
 def test_a_writer_of_the_old_run_stops_and_does_not_touch_the_new_one(
@@ -519,6 +524,7 @@ def test_a_writer_that_is_between_chunks_when_its_run_is_replaced(
         assert_only(new, place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", sorted(READS.keys() - {"column"}))
 def test_an_old_run_is_not_read_once_it_is_replaced(root: Path, old: Synthetic, new: Synthetic, read: str) -> None:
     run, fresh = old.write_all(root), Run.open(root, KEY)

@@ -307,6 +307,7 @@ def equal_packs() -> Synthetic:
     return synthetic(lengths=(4, 3, 4, 3, 4, 3), capacity=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["record", "chunks", "pack"])
 def test_parts_of_another_run_are_seen(tmp_path: Path, equal_packs: Synthetic, what: str) -> None:
     run = equal_packs.write_all(tmp_path / "a")

@@ -37,6 +37,7 @@ def by_hand(source: Synthetic, tags: list[str], pooling: str) -> list[tuple[str,
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),

@@ -160,6 +160,7 @@ def test_lost_words_are_counted_over_all_axes(tmp_path: Path) -> None:
     assert stacked.attrs["words_left_out"] == len(like({}, 0).columns["words/word_text"]) - len(present[4:])
 
 
+@pytest.mark.slow
 def test_what_differs_is_no_coordinate(tmp_path: Path) -> None:
     one, other = like({"model": "a"}, 1), like({"model": "b"}, 2, encoding_digest="o" * 64)
     other.columns["words/token_count"] = other.columns["words/token_count"] * 2
@@ -236,6 +237,7 @@ def test_every_combination_names_one_run(store: Store) -> None:
         store.stack(training_size=[0, 30])
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     like({"training_size": 0}, 1).write_all(tmp_path)
     half = like({"training_size": 10}, 2)

@@ -17,6 +17,7 @@ from biocache.store.reading import Run
 from biocache.store.windows import Windows, context_of_words
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=12), st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
 def test_windows_lie_where_their_samples_do(sizes, capacity):
@@ -70,6 +71,7 @@ def test_of_equal_windows_the_first_is_read():
     assert alike.start.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_of_before_windows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = synthetic()
     old = [variable for variable in schema.columns() if variable.path != schema.WINDOW]

@@ -131,6 +131,7 @@ def test_the_unused_tail_is_fill(source: Synthetic, root: Path) -> None:
     assert [set(column[~used].tolist()) for column in columns] == [{-1}, {-1}, {""}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_xarray_reads_every_group(root: Path, task: str) -> None:
     source = synthetic(task=task)

@@ -15,6 +15,7 @@ LABELS = st.sampled_from(["entailment", " neutral\n", "contradiction", "-", "-1"
 NONE = ("-", "-1", "", None, -1)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(st.tuples(TEXTS, TEXTS, LABELS), min_size=1, max_size=6).filter(

@@ -109,6 +109,7 @@ def test_any_sequence_is_read_as_the_lenient_readers_read_it(tags: list[str]) ->
     assert [(kind, begin, end + 1) for kind, begin, end in get_entities(tags)] == spans_of(tags)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from(("O", "B-a", "I-a", "B-b", "I-b")), min_size=1), min_size=1))
 def test_iob2_is_repaired_as_before(many: list[list[str]]) -> None:
     """An I that continues nothing becomes a B, and nothing else changes."""

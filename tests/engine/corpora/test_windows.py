@@ -28,6 +28,7 @@ def windows_in(encoding: Encoding, column: str = "token_id") -> list[list[list[i
     return [[values[number == one].tolist() for one in range(number.max() + 1)] for values, number in parts]
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(1, 30))
 @settings(max_examples=300, deadline=None)
 def test_windows_are_those_of_a_loop_over_words(data, room):
@@ -53,6 +54,7 @@ WORD = st.text(st.sampled_from("abcdeIL-2βp5#x"), min_size=1, max_size=9)
 TEXT = st.lists(WORD, min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @given(texts=st.lists(TEXT, min_size=1, max_size=4), max_length=st.integers(6, 30), share=st.floats(0, 0.999))
 @example(texts=[["a", "x" * 60, "b"], ["a"]], max_length=8, share=0.5)

@@ -107,6 +107,7 @@ def test_numbers_have_a_head_of_one_output(toy: Toy) -> None:
     assert (head.config.num_labels, head.config.problem_type) == (1, "regression")
 
 
+@pytest.mark.slow
 def test_an_architecture_without_such_a_head_is_one_line(toy: Toy, tmp_path: Path) -> None:
     config = XGLMConfig(vocab_size=300, d_model=16, ffn_dim=32, num_layers=1, attention_heads=2)
     AutoModel.from_config(config).save_pretrained(tmp_path)

@@ -208,6 +208,7 @@ def test_restart_begins_anew(toy: Toy, tmp_path: Path) -> None:
     assert steps == list(range(10))
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_other_settings_is_kept(toy: Toy, tmp_path: Path) -> None:
     interrupt(toy, tmp_path)
     asked = small(toy, tmp_path / "checkpoints", epochs=1, warmup=0.5)
@@ -324,6 +325,7 @@ def test_two_at_once_are_refused(toy: Toy, made: Made, tmp_path: Path) -> None:
         finetune(tmp_path / "store", request)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_one_line(toy: Toy, tmp_path: Path) -> None:
     finish(toy, tmp_path)
     (tmp_path / "checkpoints" / PLACE / "finetuning.json").write_text("{")

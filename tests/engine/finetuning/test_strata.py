@@ -57,6 +57,7 @@ def test_every_size_is_exact_nested_and_fair(counts: list[int], seed: int) -> No
         before = set(chosen.tolist())
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(CLASSES, SEEDS, SIZES)
 def test_the_same_every_time(counts: list[int], seed: int, size: int) -> None:

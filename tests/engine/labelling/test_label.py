@@ -80,6 +80,7 @@ def files(run: Run, folder: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_every_form_of_a_file_gives_the_same_labels(run: Run, root: Path, tmp_path: Path) -> None:
     for number, (name, path) in enumerate(files(run, tmp_path).items()):
         (found,) = label(root, f"parity{number}", LabelRequest(file=path, splits=("test",)))

@@ -48,6 +48,7 @@ def written(frame: pd.DataFrame, folder: Path) -> dict[str, Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_every_form_of_a_file_gives_the_same_relations(run: Run, root: Path, tmp_path: Path) -> None:
     frame = rows(run)
     Store.open(root).add_labels("truth", frame, task="ner", dataset="corpus", split="test", level="relations")

@@ -140,6 +140,7 @@ def test_one_model_alone_is_to_be_fine_tuned_and_extracted(tmp_path: Path) -> No
     assert extract[extract.index("--model") + 1] == f"bert={SOURCE}"
 
 
+@pytest.mark.slow
 def test_results_alone_are_reported(tmp_path: Path) -> None:
     add_scores(tmp_path / "scores.zarr")
     made = write_report(tmp_path / "scores.zarr", tmp_path / "report.html")

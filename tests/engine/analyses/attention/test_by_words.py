@@ -97,6 +97,7 @@ def compare(tmp_path: Path) -> Compare:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("causal", "exclude"), [(False, False), (True, False), (False, True), (True, True)])
 def test_the_rows_of_each_class_are_measured(compare: Compare, causal: bool, exclude: bool) -> None:
     first, second = runs(causal=causal, lost=0.2, tokens=1)
@@ -120,6 +121,7 @@ def test_the_rows_of_each_class_are_measured(compare: Compare, causal: bool, exc
                 assert (part.label_mean <= part.label_ci_high).all()
 
 
+@pytest.mark.slow
 def test_means_of_all_words_are_those_of_runs_compared_by_word(compare: Compare) -> None:
     first, second = runs(tokens=1)
     result = compare(first, second, metrics=("js", "entropy"), match_heads=True, per_sample=True)
@@ -144,6 +146,7 @@ def test_means_of_all_words_are_those_of_runs_compared_by_word(compare: Compare)
     assert (result.matched_head.sel(metric="js") >= 0).all()
 
 
+@pytest.mark.slow
 def test_one_class_of_all_words_has_the_means_of_all(compare: Compare, tmp_path: Path) -> None:
     first, second = runs(tokens=1)
     compare(first, second, metrics=("js",))
@@ -157,6 +160,7 @@ def test_one_class_of_all_words_has_the_means_of_all(compare: Compare, tmp_path:
         )
 
 
+@pytest.mark.slow
 def test_metrics_of_whole_maps_are_not_split_and_that_is_said(compare: Compare) -> None:
     first, second = runs()
     request = AttentionRequest(model="tiny", by="kind")
@@ -173,6 +177,7 @@ def test_metrics_of_whole_maps_are_not_split_and_that_is_said(compare: Compare) 
     assert "cosine, DNA" not in columns
 
 
+@pytest.mark.slow
 def test_iob2_tags_are_merged_and_own_metrics_of_rows_are_split(compare: Compare, tmp_path: Path) -> None:
     first, second = runs(tokens=1)
     compare(first, second, metrics=("js",))
@@ -195,6 +200,7 @@ def test_iob2_tags_are_merged_and_own_metrics_of_rows_are_split(compare: Compare
     assert result.attrs["not_split"] == names[2]
 
 
+@pytest.mark.slow
 def test_packs_and_workers_change_nothing(
     compare: Compare, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -212,6 +218,7 @@ def test_packs_and_workers_change_nothing(
         np.testing.assert_array_equal(whole[name], here[name])
 
 
+@pytest.mark.slow
 def test_classes_that_take_too_much_memory_are_refused_before_anything_is_read(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def numbers(result: xr.Dataset, metric: str) -> xr.Dataset:
     return result.sel(metric=metric).drop_vars(["metric", "title"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 def test_own_metrics_equal_those_of_biocache(here: Path, causal: bool) -> None:
     store = stored(here / "store", causal=causal)
@@ -93,6 +94,7 @@ def spied(a: Any, b: Any) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exclude", [False, True])
 def test_own_metrics_see_the_maps_that_others_see(here: Path, exclude: bool) -> None:
     store = stored(here / "store")
@@ -117,6 +119,7 @@ def test_a_function_that_changes_meanwhile_has_no_result_that_is_kept(here: Path
     assert list_results(store, "compare-attention") == []
 
 
+@pytest.mark.slow
 def test_runs_of_other_tokenizers_are_compared_by_word(here: Path) -> None:
     first = source(training_size=0, head_count=2, maps=1)
     second = source(training_size=30, head_count=2, maps=5, tokens=9, model="other")

@@ -114,6 +114,7 @@ def test_a_pair_without_tokens_is_predicted_as_the_most_frequent_class(tmp_path:
     assert result.accuracy.sel(layer=1).item() == pytest.approx(1 if right else 1 - 1 / test.counts.samples)
 
 
+@pytest.mark.slow
 def test_a_train_split_without_any_token_is_refused(tmp_path: Path) -> None:
     def emptied(source: Synthetic) -> Synthetic:
         gone = np.full_like(source.columns["tokens/word"], -1)

@@ -94,6 +94,7 @@ def test_what_is_not_there_is_named(grid: Store, settings: dict[str, Any], says:
     assert says in refusal(grid.path, ProbeRequest(task="ner", label_scheme="bio", **settings), RunNotFoundError)
 
 
+@pytest.mark.slow
 def test_a_missing_split_or_view_is_named(tmp_path: Path) -> None:
     write(tmp_path / "ner", [split_runs("test")])
     assert "tiny at training size 30 %, seed 42 has no train run; extract it with split='train'" in refusal(
@@ -159,6 +160,7 @@ def test_an_incomplete_run_is_refused(tmp_path: Path) -> None:
     assert "is incomplete: 1 of" in refusal(tmp_path, ProbeRequest(task="ner", label_scheme="bio"), IncompleteRunError)
 
 
+@pytest.mark.slow
 def test_a_run_without_states_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [split_runs("train"), split_runs("test", keep=("attention",))])
     assert "no hidden; extract it with keep='hidden'" in refusal(
@@ -181,6 +183,7 @@ def test_requests_that_make_no_sense(settings: dict[str, Any], says: str) -> Non
         ProbeRequest(**{"task": "ner", **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

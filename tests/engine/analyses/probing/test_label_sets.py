@@ -64,6 +64,7 @@ def add(store: Store, name: str, make: Any, task: str = "ner") -> dict[str, pd.D
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1])
 def test_classes_of_words(tmp_path: Path, layer: int) -> None:
     store = ner_store(tmp_path)
@@ -94,6 +95,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", PLAIN)
 def test_numbers_of_words(tmp_path: Path, name: str) -> None:
@@ -136,6 +138,7 @@ def test_scores_of_resamples_are_those_of_repeated_rows() -> None:
     assert np.isnan(equal).all()
 
 
+@pytest.mark.slow
 def test_a_planted_number_is_read_and_its_control_is_not(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     for split in SPLITS:
@@ -152,6 +155,7 @@ def test_a_planted_number_is_read_and_its_control_is_not(tmp_path: Path) -> None
     assert "confusion" not in own
 
 
+@pytest.mark.slow
 def test_labels_of_samples_on_words_of_sentences_and_pairs(tmp_path: Path) -> None:
     store = ner_store(tmp_path / "ner")
     for split in SPLITS:
@@ -175,6 +179,7 @@ def test_labels_of_samples_on_words_of_sentences_and_pairs(tmp_path: Path) -> No
         probe(tmp_path / "nli", ProbeRequest(task="nli", labels="tag", features="pair"))
 
 
+@pytest.mark.slow
 def test_two_annotations_of_one_text_have_two_results(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     for name in ("first", "second"):
@@ -191,6 +196,7 @@ def test_two_annotations_of_one_text_have_two_results(tmp_path: Path) -> None:
     assert again.accuracy.item() != results[0].accuracy.item()
 
 
+@pytest.mark.slow
 def test_what_the_splits_lack_is_said(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     words = {split: store.run(split=split).counts.words for split in SPLITS}
@@ -215,6 +221,7 @@ def test_the_validation_split_is_scored_on_request(tmp_path: Path) -> None:
         probe(tmp_path, ProbeRequest(task="ner", score_on="validation"))
 
 
+@pytest.mark.slow
 def test_comparisons_of_numbers(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     add(store, "score", lambda rng, word: float(rng.normal()))
@@ -223,6 +230,7 @@ def test_comparisons_of_numbers(tmp_path: Path) -> None:
     assert pairs.difference.notnull().all()
 
 
+@pytest.mark.slow
 def test_a_process_that_knows_the_labels_of_before_reads_them_anew(tmp_path: Path) -> None:
     """As the workers of a cluster, which live longer than a command."""
     store = ner_store(tmp_path)

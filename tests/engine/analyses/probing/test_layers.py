@@ -176,6 +176,7 @@ def test_a_mean_of_layers_is_that_of_plain_torch(c: float) -> None:
     assert not few.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 0])
 def test_a_network_of_a_mean_of_layers_is_that_of_plain_torch(classes: int) -> None:
     train, test = made_up(3, 4)
@@ -330,6 +331,7 @@ def test_layers_seen_together_cost_those_fits_alone(tmp_path: Path, monkeypatch:
     assert seen == []
 
 
+@pytest.mark.slow
 def test_what_sees_several_layers_goes_everywhere(tmp_path: Path) -> None:
     two_planted(tmp_path / "store")
     asked = request(layers=("mix", "0+2"))
@@ -371,6 +373,7 @@ def test_workers_learn_the_same_mean(tmp_path: Path) -> None:
     assert (threads.mix_weight.std("probe_seed") > 0).sum() == 3
 
 
+@pytest.mark.slow
 def test_memory_counts_the_layers(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
 

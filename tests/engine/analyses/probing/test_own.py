@@ -266,6 +266,7 @@ class NoNumbers(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.full(len(rows), np.nan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "said"),
     [
@@ -327,6 +328,7 @@ def test_what_is_no_probe_is_one_line(here: Path, own: Any, settings: dict[str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_regression_that_predicts_no_numbers_is_one_line(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     for split, run in zip(("train", "test"), runs_of(store), strict=True):
@@ -338,6 +340,7 @@ def test_a_regression_that_predicts_no_numbers_is_one_line(tmp_path: Path) -> No
         probe(tmp_path, request(SVC(), labels="size"))
 
 
+@pytest.mark.slow
 def test_the_memory_that_is_assumed_is_arithmetic_and_said(here: Path) -> None:
     shape = FitShape(train_rows=10_000, test_rows=200, features=768, classes=6, block=8192 * 768)
     own = find_own("myprobes:TREE", numeric=False, mdl=False)

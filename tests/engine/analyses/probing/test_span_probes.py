@@ -71,6 +71,7 @@ def of_splits(store: Store, layer: int, rows: Any = mentions) -> tuple[pd.DataFr
     return train, test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1])
 def test_types_of_mentions_are_read_as_plain_scikit_learn_reads_them(tmp_path: Path, layer: int) -> None:
     store = store_of(tmp_path)
@@ -106,6 +107,7 @@ def test_types_of_mentions_are_read_as_plain_scikit_learn_reads_them(tmp_path: P
     assert own.uniform_code_length.item() == pytest.approx(len(known))
 
 
+@pytest.mark.slow
 def test_intervals_resample_samples_and_not_mentions(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     own = probe(tmp_path, ProbeRequest(task="ner", level="span", layers=(0,), resamples=2000)).sel(layer=0).squeeze()
@@ -120,6 +122,7 @@ def test_intervals_resample_samples_and_not_mentions(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["svc", "linear-svc", "mlp", "sklearn.naive_bayes:GaussianNB"])
 def test_every_probe_reads_planted_types(tmp_path: Path, name: str) -> None:
@@ -131,6 +134,7 @@ def test_every_probe_reads_planted_types(tmp_path: Path, name: str) -> None:
     assert accuracy.sel(layer=0) < 0.75
 
 
+@pytest.mark.slow
 def test_layers_together_and_a_mean_of_layers(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     request = ProbeRequest(task="ner", level="span", layers=("0+1", "mix"), resamples=20)
@@ -167,6 +171,7 @@ def renamed(source: Synthetic, **parts: Any) -> Synthetic:
     return replace(source, spec=replace(source.spec, key=replace(source.spec.key, **parts)))
 
 
+@pytest.mark.slow
 def test_the_validation_split_is_scored_where_that_is_asked(tmp_path: Path) -> None:
     sources = [repeated(split_runs(split, label_names=TAGS)) for split in SPLITS]
     write(tmp_path, [sources[0], renamed(sources[1], split="validation")])
@@ -179,6 +184,7 @@ def test_the_validation_split_is_scored_where_that_is_asked(tmp_path: Path) -> N
     assert result.attrs["split"] == "validation"
 
 
+@pytest.mark.slow
 def test_training_sizes_are_compared_on_drawn_samples(tmp_path: Path) -> None:
     runs = [
         renamed(repeated(split_runs(split, label_names=TAGS, planted=planted)), training_size=size)
@@ -195,6 +201,7 @@ def test_training_sizes_are_compared_on_drawn_samples(tmp_path: Path) -> None:
     assert pair.p.item() < 0.05
 
 
+@pytest.mark.slow
 def test_kept_results_of_words_stay_and_those_of_spans_are_others(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     words = find("probe", store, ProbeRequest(task="ner"))
@@ -214,6 +221,7 @@ def test_kept_results_of_words_stay_and_those_of_spans_are_others(tmp_path: Path
     assert first.identical(again)
 
 
+@pytest.mark.slow
 def test_a_report_has_the_probe_of_spans(tmp_path: Path) -> None:
     root, page = tmp_path / "s.zarr", tmp_path / "report.html"
     store_of(root)
@@ -248,6 +256,7 @@ def test_what_spans_cannot_do_is_refused_in_one_line(tmp_path: Path, settings: d
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_labels_of_samples_have_no_spans(tmp_path: Path) -> None:
     nli_store(tmp_path)
     with pytest.raises(SettingError, match="level span, and labels of nli are of samples; leave it out"):
@@ -322,6 +331,7 @@ def test_relations_are_read_as_plain_scikit_learn_reads_them(tmp_path: Path, ful
         assert own.selectivity.item() == pytest.approx(own.accuracy.item() - own.control_accuracy.item())
 
 
+@pytest.mark.slow
 def test_numbers_of_relations_are_regressed(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     train, test = with_features(store, related(store, numbers=True), 1)
@@ -333,6 +343,7 @@ def test_numbers_of_relations_are_regressed(tmp_path: Path) -> None:
     assert own.r2.item() == pytest.approx(r2_score(test.label, found), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_relations_of_layers_together_and_their_memory(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     related(store)
@@ -349,6 +360,7 @@ def test_relations_of_layers_together_and_their_memory(tmp_path: Path) -> None:
         probe(tmp_path, ProbeRequest(task="ner", labels="rel", features="pair"))
 
 
+@pytest.mark.slow
 def test_a_set_of_spans_is_typed_as_mentions_are(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     for split in SPLITS:
@@ -365,5 +377,5 @@ def test_a_set_of_spans_is_typed_as_mentions_are(tmp_path: Path) -> None:
         own = probe(tmp_path, ProbeRequest(labels="mine", level=level, **settings))
         np.testing.assert_array_equal(own.train_rows, tagged.train_rows)
         assert own.accuracy.sel(layer=1).item() > 0.85
-    with pytest.raises(SettingError, match="level 'word', and labels 'mine' of ner are of spans; leave it out"):
+    with pytest.raises(SettingError, match="level word, and labels 'mine' of ner are of spans; leave it out"):
         probe(tmp_path, ProbeRequest(labels="mine", level="word", **settings))

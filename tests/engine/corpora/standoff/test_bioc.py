@@ -32,6 +32,7 @@ def passage(inner: str, offset: object = 0) -> str:
     return f"<passage><offset>{offset}</offset>\n{inner}</passage>"
 
 
+@pytest.mark.slow
 def test_words_tags_and_places(tmp_path: Path) -> None:
     inner = f"<text>IL-2 &amp; p53\nfell. The\nend.</text>{annotation(0, 4, 'IL-2')}{annotation(7, 3, 'p53')}"
     path = write(tmp_path / "a.xml", xml(passage(inner)))
@@ -233,6 +234,7 @@ def test_the_beginning_is_the_sign_of_the_format(tmp_path: Path, text: str, expe
     assert looks_like_bioc(write(tmp_path / "a", text)) is expected
 
 
+@pytest.mark.slow
 def test_a_collection_is_read_by_documents(tmp_path: Path) -> None:
     documents = [Written(str(number), "IL-2 is.", "We saw.", ()) for number in range(2000)]
     for path in (write_bioc_xml(tmp_path / "a.xml", documents), write_bioc_json(tmp_path / "a.json", documents)):

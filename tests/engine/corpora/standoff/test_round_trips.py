@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import bioc as reference
+import pytest
 from bioc import biocjson, biocxml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,6 +72,7 @@ def read_all(documents: list[Written], pubtator: bool = True) -> list[Split]:
     return read
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(documents())
 def test_every_format_gives_the_rows_and_counts_of_plain_loops(corpus: list[Written]) -> None:
@@ -87,6 +89,7 @@ def test_every_format_gives_the_rows_and_counts_of_plain_loops(corpus: list[Writ
         assert [(row["group"], row["id"]) for row in rows] == [(name, f"{name}-{n}") for name, n in ids]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(documents(parts=2))
 def test_spans_of_several_parts_are_counted_alike_in_bioc_and_brat(corpus: list[Written]) -> None:
@@ -105,6 +108,7 @@ def test_spans_of_several_parts_are_counted_alike_in_bioc_and_brat(corpus: list[
     assert fates(first).get("discontinuous", 0) == apart
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(documents(), st.data())
 def test_spans_whose_text_is_elsewhere_are_counted_and_never_tagged(corpus: list[Written], data: st.DataObject) -> None:
@@ -128,6 +132,7 @@ def test_spans_whose_text_is_elsewhere_are_counted_and_never_tagged(corpus: list
             assert {tag for row in raw.rows for tag in row["tags"]} == {"O"}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(documents())
 def test_what_the_bioc_package_writes_is_read_alike(corpus: list[Written]) -> None:

@@ -63,6 +63,7 @@ def test_words_are_runs_of_letters_and_digits_or_one_other_character(text: str, 
     assert [text[start:end] for start, end in split_words(text)] == words.split(" ")
 
 
+@pytest.mark.slow
 def test_every_character_of_unicode_is_white_space_or_in_a_word() -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1) if code < 0x2100 or code % 17 == 0]
     characters += [chr(code) for code in range(0x2100, sys.maxunicode + 1) if chr(code).isspace()]
