@@ -1,6 +1,6 @@
 """`biocache study`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,21 +51,20 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
     from biocache.engine.study.steps import check_study_disk, plan_study
     from biocache.engine.study.study import run_study
 
-    sizes = [size for size in request.sizes if size]
-    if "finetune" in request.steps and len(sizes) > 1 and not request.updates_are_equal:
-        note(
-            "the training sizes will differ in optimiser steps as they do in data, and steps alone change a model; "
-            "--equal-updates trains all of them equally long"
-        )
     if dry_run:
         planned = plan_study(store, request)
+        for line in _updates_note(request):
+            note(line)
         _print_plan(planned, as_json=as_json)
         check_study_disk(planned, request.max_disk)
         return
+    said = _updates_note(request)
     with Bars("steps") as bars:
         outcomes = run_study(
             store,
             request,
+            # Before the first step: what cannot be done was refused by then.
+            on_step=lambda _: bars.notes(said),
             on_progress=lambda step, what, done, total: bars.update(what, done, total, _UNITS[step.kind]),
             on_corpus=lambda corpus: bars.notes(corpus_notes(corpus)),
         )
@@ -75,6 +74,16 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
         note(f"{outcome.step} failed: {outcome.message}")
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _updates_note(request: StudyRequest) -> Iterator[str]:
+    """Yield that training sizes will differ in updates, where they will."""
+    sizes = [size for size in request.sizes if size]
+    if "finetune" in request.steps and len(sizes) > 1 and not request.updates_are_equal:
+        yield (
+            "the training sizes will differ in optimiser steps as they do in data, and steps alone change a model; "
+            "--equal-updates trains all of them equally long"
+        )
 
 
 def _request(settings: dict[str, Any]) -> StudyRequest:

@@ -569,14 +569,14 @@ def test_a_view_never_mixes_two_runs(
     new.write(new.create_successor(root))
     prepare = begun(root)
     expected = READS[read](Run.open(root, KEY))
-    plain, failed = Chunks.read, 0
+    plain, failed = Chunks.read_arrays, 0
     for moment in range(1, 20):
         prepare()
         run, successor, calls = Run.open(root, KEY), Run.open(root, KEY, successor=True), 0
 
         def watched(
             chunks: Chunks, index: int, pack: int, moment: int = moment, successor: Run = successor
-        ) -> np.ndarray:
+        ) -> dict[str, np.ndarray]:
             nonlocal calls
             calls += 1
             if calls == moment:
@@ -584,7 +584,7 @@ def test_a_view_never_mixes_two_runs(
             return plain(chunks, index, pack)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Chunks, "read", watched)
+            patch.setattr(Chunks, "read_arrays", watched)
             found, told = answer(READS[read], run)
         if told:
             assert "was replaced by another one after it was opened" in told

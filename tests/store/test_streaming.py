@@ -170,7 +170,7 @@ def test_no_more_packs_are_held_than_a_window(
 ) -> None:
     alive: list[weakref.ref[NDArray[Any]]] = []
     most = 0
-    original = Chunks.read
+    original = Chunks.read_committed
 
     def spy(chunks: Chunks, index: int, pack: int) -> NDArray[Any]:
         nonlocal most
@@ -180,7 +180,7 @@ def test_no_more_packs_are_held_than_a_window(
         most = max(most, sum(block() is not None for block in alive))
         return values
 
-    monkeypatch.setattr(Chunks, "read", spy)
+    monkeypatch.setattr(Chunks, "read_committed", spy)
     gc.collect()
     for _ in run.iter_batches(0, batch_tokens, shuffle=shuffle, window_packs=window_packs):
         pass
