@@ -9,8 +9,8 @@ from biocache.cli.extract import phrase, task_head_note
 from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.render import Bars, counted, note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
+from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.request import build
-from biocache.engine.selection import unequal_steps
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint

@@ -23,7 +23,10 @@ __all__ = ["study"]
 
 _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-attention": "blocks"}
 # Settings of the extraction alone; the others are those of the grid, or shared with the fine-tuning.
-_EXTRACTION = ("splits", "keep", "layers", "attention_splits", "level", "dtype", "max_memory")
+_EXTRACTION = (
+    *("splits", "keep", "layers", "attention_splits", "stride", "level", "dtype", "attention_dtype"),
+    "max_memory",
+)
 _BOTH = ("max_length", "limit", "device", "overwrite")
 _GRID = tuple(setting.name for setting in settings_of(StudyRequest))
 
@@ -58,13 +61,12 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
         _print_plan(planned, as_json=as_json)
         check_study_disk(planned, request.max_disk)
         return
-    said = _updates_note(request)
     with Bars("steps") as bars:
         outcomes = run_study(
             store,
             request,
             # Before the first step: what cannot be done was refused by then.
-            on_step=lambda _: bars.notes(said),
+            on_step=lambda _: bars.notes(_updates_note(request)),
             on_progress=lambda step, what, done, total: bars.update(what, done, total, _UNITS[step.kind]),
             on_corpus=lambda corpus: bars.notes(corpus_notes(corpus)),
         )

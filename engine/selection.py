@@ -1,6 +1,5 @@
 """The selection of runs for an analysis: by the parts of their keys, complete, and equal in what must agree."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +24,6 @@ __all__ = [
     "selector",
     "size_selector",
     "trained_on_selector",
-    "training_steps",
-    "unequal_steps",
 ]
 
 #: An option that selects runs. It does not decide the numbers of a result: the identities of the runs do.
@@ -141,31 +138,3 @@ def refuse_unlike(runs: "Sequence[Run]", remedies: Mapping[str, str], verb: str,
 
 def _written(value: Any) -> str:
     return shortened(", ".join(map(str, value)) if isinstance(value, tuple) else value)
-
-
-def training_steps(run: "Run") -> float:
-    """Return the optimiser steps that a run's model was fine-tuned for: 0 where pre-trained, NaN where not known."""
-    if run.key.training_size == 0:
-        return 0.0
-    steps = run.provenance.training_steps
-    return math.nan if steps is None else float(steps)
-
-
-def unequal_steps(steps: Mapping[int, float | None]) -> str:
-    """Say how the optimiser steps of training sizes differ.
-
-    Parameters
-    ----------
-    steps
-        Training size to steps; None or NaN where they are not known. Size 0 is not fine-tuned, and not looked at.
-
-    Returns
-    -------
-    str
-        Empty where no two known numbers differ.
-    """
-    known = {size: int(count) for size, count in sorted(steps.items()) if size and count is not None and count == count}
-    if len(set(known.values())) < 2:
-        return ""
-    shown = ", ".join(f"{size} %: {count:,}" for size, count in known.items())
-    return f"the training sizes differ in optimiser steps ({shown}), and steps alone change a model"

@@ -106,8 +106,8 @@ class Chunks:
     def _scale_shape(self, scale: Scale) -> tuple[int, ...]:
         return (self.length if scale.of == "token" else self.width,)
 
-    def read(self, index: int, pack: int) -> NDArray[Any]:
-        """Read the values of a layer of a pack without fill.
+    def read_committed(self, index: int, pack: int) -> NDArray[Any]:
+        """Read the values of a layer of a pack without fill, and refuse what differs from the pack's record.
 
         Parameters
         ----------
@@ -124,18 +124,18 @@ class Chunks:
         Raises
         ------
         IntegrityError
-            If the chunk is missing or its bytes are damaged.
+            If the chunk is missing, its bytes are damaged, or its values are not those of the record.
         RunNotFoundError
             If the run was removed or replaced.
         """
-        return self.decoded(self.read_arrays(index, pack))
+        return self.decoded(self.read_committed_arrays(index, pack))
 
     def decoded(self, arrays: Arrays) -> NDArray[Any]:
         """Return the values of what is stored of a layer of a pack."""
         return decode(self.kept, arrays, self.dtype)
 
     def read_arrays(self, index: int, pack: int) -> dict[str, NDArray[Any]]:
-        """Read what is stored of a layer of a pack, values or codes with their scales, without fill; see `read`."""
+        """Read what is stored of a layer of a pack, values or codes with their scales, without fill."""
         return self._arrays(index, pack, self._stored(index, pack))
 
     def _stored(self, index: int, pack: int) -> dict[str, bytes]:
@@ -174,10 +174,6 @@ class Chunks:
         except (RuntimeError, ValueError) as error:
             raise self._unsound(index, pack, f"cannot be read ({' '.join(str(error).split())})", name) from error
         return values
-
-    def read_committed(self, index: int, pack: int) -> NDArray[Any]:
-        """Read the values of a layer of a pack, and refuse what differs from the pack's record; see `read`."""
-        return self.decoded(self.read_committed_arrays(index, pack))
 
     def read_committed_arrays(self, index: int, pack: int) -> dict[str, NDArray[Any]]:
         """Read what is stored of a layer of a pack; see `read_arrays` and `read_committed`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biocache.store.digests import text_digests
 from biocache.store.errors import DataError, SettingError
 from biocache.store.placed import places_in_run, places_problem
+from biocache.store.ragged import ranges
 from biocache.store.schema import KINDS, OUTSIDE, SPANS, VIEW_TEXTS, entity_type
 from biocache.store.text import shown
 
@@ -271,7 +272,7 @@ class LabelSet:
         sizes = np.column_stack([counts, lost]).ravel()
         firsts = np.column_stack([starts, np.zeros(len(place), np.int64)]).ravel()
         missing = np.repeat(np.tile([False] * len(positions) + [True], len(place)), sizes)
-        rows = np.repeat(firsts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        rows = ranges(firsts, sizes)
         return np.where(missing, -1, rows)
 
     def _placed(self, run: "RunData", places: NDArray[np.int64], place: NDArray[np.int64]) -> Labels:

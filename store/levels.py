@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.coding import as_halves
 from biocache.store.errors import SettingError
-from biocache.store.ragged import POOLINGS, reduce_members
+from biocache.store.ragged import POOLINGS, ranges, reduce_members
 
 if TYPE_CHECKING:
     from biocache.store.data import RunData
@@ -136,7 +136,7 @@ def _of_words(
     # A word of one token has the first of the rows.
     for place, (pooling, chosen) in enumerate(zip(WORD_POOLINGS, (count > 0, count > 1, count > 1), strict=True)):
         first, counts = start[chosen], count[chosen]
-        yield pooling, first_row[chosen] + place, _ranges(first, counts), counts
+        yield pooling, first_row[chosen] + place, ranges(first, counts), counts
 
 
 def _of_samples(
@@ -152,12 +152,6 @@ def _of_samples(
         counts = np.bincount(sample[members], minlength=len(samples))
         there = np.flatnonzero(counts)
         yield pooling, there * len(SAMPLE_ROWS) + place, members, counts[there]
-
-
-def _ranges(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of ranges, one after another, of some lengths from some positions."""
-    ends = np.cumsum(counts)
-    return np.repeat(first - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)
 
 
 def counted_tokens(run: "RunData", pooling: str) -> NDArray[np.bool_]:

@@ -1,11 +1,17 @@
-"""Pooling: the rows of each group of tokens reduced to one row, without padding."""
+"""Ragged rows: ranges of them, and the rows of each group of tokens reduced to one row, without padding."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POOLINGS", "reduce_members", "reduce_segments"]
+__all__ = ["POOLINGS", "ranges", "reduce_members", "reduce_segments"]
 
 POOLINGS = ("mean", "first", "last", "max")
+
+
+def ranges(first: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the positions of ranges, one after another, that begin at some positions and have some lengths."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    return np.repeat(first - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)
 
 
 def reduce_segments(

@@ -5,13 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.data import RunData
-from biocache.store.levels import (
-    refuse_level,
-    require_tokens,
-    rows_of_samples,
-    rows_of_words,
-)
-from biocache.store.ragged import reduce_members, reduce_segments
+from biocache.store.levels import refuse_level, require_tokens, rows_of_samples, rows_of_words
+from biocache.store.ragged import ranges, reduce_members, reduce_segments
 
 __all__ = ["reduced_samples", "reduced_spans", "reduced_words", "require_words"]
 
@@ -166,7 +161,7 @@ def reduced_spans(
     begin, end = (np.searchsorted(word, places[..., bound]) for bound in (0, 1))
     kept = np.flatnonzero((end > begin).all(axis=1))
     first, counts = begin[kept].ravel(), (end - begin)[kept].ravel()
-    members = member[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
+    members = member[ranges(first, counts)]
     return _reduced_members(run, members, counts, row_pack[kept], pooling, spans=places.shape[1]), kept
 
 

@@ -222,7 +222,8 @@ def check_store(place: Place, *, complete: bool = True) -> list[Run]:
             ours, theirs = run.chunks(name), expected.chunks(name)
             for pack in run.committed():
                 for index in range(len(ours.layers)):
-                    np.testing.assert_array_equal(ours.read(index, pack), theirs.read(index, pack))
+                    values = [chunks.read_committed(index, pack) for chunks in (ours, theirs)]
+                    np.testing.assert_array_equal(*values)
         assert run.complete or not complete, f"{run.key} is neither the old run nor the new one"
     storage = open_storage(place.store)
     for folder in result_files(storage):

@@ -14,6 +14,7 @@ from biocache.engine.corpora.windows import windows_of
 from biocache.engine.corpora.words import Row, Way, running_rows, spaced, way_of
 from biocache.engine.models.shape import quiet_transformers
 from biocache.store.errors import ModelError
+from biocache.store.ragged import ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,7 +120,7 @@ def _with_windows(tokens: Tokens, cut: list[list[Row]]) -> Tokens:
     order = order[~np.isin(order, long)]
     count = joined.count[order]
     start = (np.cumsum(joined.count) - joined.count)[order]
-    place = np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+    place = ranges(start, count)
     by_row = ("sample", "count", "truncated")
     return Tokens(*(getattr(joined, f.name)[order if f.name in by_row else place] for f in fields(Tokens)))
 

@@ -86,7 +86,8 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
     given = (
         "study --task ner,nli --dataset a,b --model x,y --training-size 0,50 --seed 3 --checkpoints c "
         "--steps extract,probe --epochs 5 --learning-rate 1e-4 --batch-size 2 --max-length 99 --limit 7 --restart "
-        "--keep hidden --layers 1-2 --split test --level word --dtype float32 --max-memory 1G --probe mlp "
+        "--keep hidden --layers 1-2 --split test --level word --stride 8 --dtype float32 "
+        "--attention-dtype uint8 --max-memory 1G --probe mlp "
         "--max-train-samples 9 --metric js --max-disk 2G "
         "--device cpu --overwrite --tag-column 4 --pair-columns A,B --split-files test=x"
     )
@@ -115,7 +116,9 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
             layers=(1, 2),
             splits=("test",),
             level="word",
+            stride=8,
             dtype="float32",
+            attention_dtype="uint8",
             max_memory=2**30,
             **both,  # type: ignore[arg-type]
         ),

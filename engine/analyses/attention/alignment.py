@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.maps import Layout, Tokens
+from biocache.store.ragged import ranges
 from biocache.store.reading import Run
 
 __all__ = ["Alignment", "Side", "align"]
@@ -185,7 +186,7 @@ class _Maps:
         """Return the maps of some windows, which may repeat, by position among all."""
         tokens, entries = run.windows.plan.tokens, run.windows.plan.entries
         count = tokens.count[windows]
-        place = np.repeat(tokens.dense_start[windows] - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        place = ranges(tokens.dense_start[windows], count)
         special = run.token_column("tokens/special").astype(bool)[place]
         if run.spec.causal:
             special |= _positions(count) == 0
@@ -268,7 +269,7 @@ def _partners(first: Run, second: Run) -> NDArray[np.int64]:
         pairs.append(np.unique(np.stack([word[there], run.windows.of_token[there]], axis=1), axis=0))
     # Each window of the first that has a word meets each of the second that has it.
     begin, end = (np.searchsorted(pairs[1][:, 0], pairs[0][:, 0], side=side) for side in ("left", "right"))
-    met = np.repeat(begin - (np.cumsum(end - begin) - (end - begin)), end - begin) + np.arange((end - begin).sum())
+    met = ranges(begin, end - begin)
     meetings = np.stack([np.repeat(pairs[0][:, 1], end - begin), pairs[1][met, 1]], axis=1)
     unique, shared = np.unique(meetings, axis=0, return_counts=True)
     order = np.lexsort((unique[:, 1], -shared, unique[:, 0]))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.attention.request import METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
-from biocache.engine.selection import unequal_steps
+from biocache.engine.finetuning.updates import unequal_steps
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from biocache.engine.analyses.attention.comparison import layer_pairs, measures_
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
-from biocache.engine.selection import training_steps
+from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.statistics import interval_of_known, ratio
 
 __all__ = ["finish", "make_dataset"]

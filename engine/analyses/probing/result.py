@@ -12,8 +12,8 @@ from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES
-from biocache.engine.selection import training_steps
 from biocache.engine.statistics import interval_of_known
 from biocache.store.schema import GOLD
 

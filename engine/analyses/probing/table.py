@@ -7,8 +7,8 @@ import xarray as xr
 
 from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
+from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.metrics import SCORE_TITLES
-from biocache.engine.selection import unequal_steps
 
 __all__ = ["EXTRAS", "PLACE", "layer_rows", "mix_notes", "steps_notes", "with_baselines"]
 

@@ -10,7 +10,7 @@ from store_factory import PROVENANCE, synthetic
 
 from biocache.engine import AttentionRequest, ProbeRequest, compare_attention, probe
 from biocache.engine.analysis import ANALYSES
-from biocache.engine.selection import unequal_steps
+from biocache.engine.finetuning.updates import unequal_steps
 from biocache.store.creating import create_run
 
 STEPS = {0: None, 10: 4, 100: 31, 50: None}

@@ -1,0 +1,38 @@
+"""Updates: the optimiser steps behind fine-tuned models, and what is said where training sizes differ in them."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from biocache.store.reading import Run
+
+__all__ = ["training_steps", "unequal_steps"]
+
+
+def training_steps(run: "Run") -> float:
+    """Return the optimiser steps that a run's model was fine-tuned for: 0 where pre-trained, NaN where not known."""
+    if run.key.training_size == 0:
+        return 0.0
+    steps = run.provenance.training_steps
+    return math.nan if steps is None else float(steps)
+
+
+def unequal_steps(steps: Mapping[int, float | None]) -> str:
+    """Say how the optimiser steps of training sizes differ.
+
+    Parameters
+    ----------
+    steps
+        Training size to steps; None or NaN where they are not known. Size 0 is not fine-tuned, and not looked at.
+
+    Returns
+    -------
+    str
+        Empty where no two known numbers differ.
+    """
+    known = {size: int(count) for size, count in sorted(steps.items()) if size and count is not None and count == count}
+    if len(set(known.values())) < 2:
+        return ""
+    shown = ", ".join(f"{size} %: {count:,}" for size, count in known.items())
+    return f"the training sizes differ in optimiser steps ({shown}), and steps alone change a model"
