@@ -13,6 +13,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 TIERS = ("demo", "cluster", "browser")
 # Fixtures that take seconds to make.
-HEAVY = {"full", "written", "page", "ended", "made", "whole", "hub"}
+HEAVY = {"full", "written", "page", "ended", "made", "whole", "hub", "doomed_cluster"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,7 +139,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path) -
     return Checkpoints(tmp_path_factory.mktemp("checkpoints"), corpus_texts(corpus_folder))
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def two_workers() -> Iterator[Any]:
     """Start a Dask cluster of two worker processes."""
     from distributed import Client, LocalCluster
@@ -150,11 +151,18 @@ def two_workers() -> Iterator[Any]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """Return the cluster that all tests share, whose workers live to the end."""
+    with two_workers() as running:
+        yield running
+
+
 @pytest.fixture
-def cluster(two_workers: Any) -> Any:
-    """Return the cluster that all tests share, once its workers are there: those that died are started again."""
-    two_workers.wait_for_workers(2)
-    return two_workers
+def doomed_cluster() -> Iterator[Any]:
+    """Return a cluster whose workers may die: where they do not come back, no other test waits for them."""
+    with two_workers() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

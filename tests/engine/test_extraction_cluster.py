@@ -128,12 +128,14 @@ def test_addresses_where_no_scheduler_is_are_refused(corpus_folder, checkpoints,
 
 
 @pytest.mark.parametrize("name", ["load_model", "fill_run"])
-def test_dying_workers_are_an_error_that_says_so(cluster, corpus_folder, checkpoints, tmp_path, monkeypatch, name):
+def test_dying_workers_are_an_error_that_says_so(
+    doomed_cluster, corpus_folder, checkpoints, tmp_path, monkeypatch, name
+):
     folder = shutil.copytree(checkpoints["bert"], tmp_path / "m")
     asked = request(corpus_folder, folder, **SETTINGS)
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    with Client(cluster, set_as_default=False) as client:
+    monkeypatch.setattr(doomed_cluster.scheduler, "allowed_failures", 0)
+    with Client(doomed_cluster, set_as_default=False) as client:
         client.run(die_in, name)
     with pytest.raises(ResourceError, match=r"workers died .*run the same command again") as caught:
-        extract(tmp_path / "s", asked, scheduler_address=cluster.scheduler_address)
+        extract(tmp_path / "s", asked, scheduler_address=doomed_cluster.scheduler_address)
     assert "\n" not in str(caught.value)

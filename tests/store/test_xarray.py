@@ -231,6 +231,6 @@ def test_a_cluster_computes_the_same(store: Store, sources: dict[int, Synthetic]
     expected = by_hand(sources[0])
     with Client(cluster) as client:
         for view in expected:
-            assert_equal(VIEWS[view](store).compute(), expected[view])
-        mean = client.compute(VIEWS["words"](store).hidden.mean("word")).result()
+            assert_equal(client.compute(VIEWS[view](store)).result(timeout=60), expected[view])
+        mean = client.compute(VIEWS["words"](store).hidden.mean("word")).result(timeout=60)
     np.testing.assert_allclose(mean, expected["words"].mean(axis=1), rtol=1e-4, atol=1e-5)
