@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from biocache.store.chunks import CODEC, CODEC_LEVEL
+from biocache.store.codecs import zarr_codec
 from biocache.store.errors import REMAKE, IntegrityError
 from biocache.store.schema import STORED_TYPES, Activation, Scale, Variable
 from biocache.store.sealing import Sealed
@@ -83,7 +83,7 @@ def create_activations(
     """Create the array of hidden states or attention maps of a run of a level, without data.
 
     The fill value is NaN, or of hidden states a code that none has, and every chunk is written, so that a missing chunk
-    differs from data. The codecs are those of `biocache.store.chunks.encode_chunk`.
+    differs from data. The codecs are those of `encode_chunk`.
     """
     stored = STORED_TYPES[dtype]
     attributes = {"long_name": kept.meaning, "units": "1"} | ({"coding": stored.coding} if stored.coding else {})
@@ -106,17 +106,13 @@ def _create_chunked(
     dims: tuple[str, ...],
     attributes: dict[str, str],
 ) -> None:
-    typesize = np.dtype(dtype).itemsize
     group.create_array(
         path,
         shape=shape,
         chunks=chunks,
         dtype=dtype,
         fill_value=fill,
-        compressors=[
-            BloscCodec(cname=CODEC, clevel=CODEC_LEVEL, shuffle=BloscShuffle.bitshuffle, typesize=typesize),
-            Crc32cCodec(),
-        ],
+        compressors=[zarr_codec(dtype), Crc32cCodec()],
         dimension_names=dims,
         attributes={**attributes},
         config={"write_empty_chunks": True},
