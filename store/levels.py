@@ -3,7 +3,7 @@
 | level | rows of a sample, in this order |
 | --- | --- |
 | token | its tokens |
-| word | mean, first and last of the tokens of each word in turn; one row of a word of one token, none of one without |
+| word | of each word in turn: its first token, its last if it has two or more, their mean if it has three or more |
 | sample | mean, first, last and maximum of its tokens without special ones, then of all; zeros where there are none |
 
 A word is read from the window in which it has most context, a sample as `Run.samples` says. The rows follow from the
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SAMPLE_ROWS",
     "WORD_POOLINGS",
+    "WORD_ROWS",
     "Reduction",
     "counted_tokens",
     "reduction",
@@ -40,15 +41,18 @@ __all__ = [
     "word_rows",
 ]
 
-#: Poolings of words; a word of a run of words has a row for each.
+#: Poolings of words.
 WORD_POOLINGS = ("mean", "first", "last")
+#: Rows of a word in a run of words: the one at place i is there if the word has more than i tokens. The mean of one or
+#: two tokens is made of these.
+WORD_ROWS = ("first", "last", "mean")
 #: Rows of a sample in a run of samples: whether special tokens count, and the pooling.
 SAMPLE_ROWS = tuple((special, pooling) for special in (False, True) for pooling in POOLINGS)
 
 
 def word_rows(token_count: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the rows of words of some tokens (word): none, one, or one for each of `WORD_POOLINGS`."""
-    return np.where(token_count > 1, len(WORD_POOLINGS), np.minimum(token_count, 1)).astype(np.int64)
+    """Return the number of rows of words of some tokens (word); see `WORD_ROWS`."""
+    return np.minimum(token_count, len(WORD_ROWS)).astype(np.int64)
 
 
 def row_counts(
@@ -133,8 +137,8 @@ def _of_words(
     start = run.context.start[begin:end] - run.plan.tokens.dense_start[samples.start]
     rows = word_rows(count)
     first_row = np.cumsum(rows) - rows
-    # A word of one token has the first of the rows.
-    for place, (pooling, chosen) in enumerate(zip(WORD_POOLINGS, (count > 0, count > 1, count > 1), strict=True)):
+    for place, pooling in enumerate(WORD_ROWS):
+        chosen = count > place
         first, counts = start[chosen], count[chosen]
         yield pooling, first_row[chosen] + place, ranges(first, counts), counts
 
@@ -168,19 +172,28 @@ def counted_tokens(run: "RunData", pooling: str) -> NDArray[np.bool_]:
     return once
 
 
-def rows_of_words(run: "RunData", pooling: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, of a run of words, the words that have tokens, and for each its row of a pooling.
+def rows_of_words(
+    run: "RunData", pooling: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return, of a run of words, the words that have tokens, and the rows of which a pooling of each is made.
 
     Returns
     -------
-    words, rows
-        int64 (kept word) and int64 (kept word); rows among all rows of the run, without fill.
+    words, rows, counts, tokens
+        int64: the words (kept word); their rows, one word after another, among all rows of the run without fill (row);
+        how many each has (kept word), of which the pooling is that of the word; and of how many tokens the word's
+        pooling tells (kept word).
     """
     count = run.column("words/token_count").astype(np.int64)
-    rows = word_rows(count)
-    place = np.where(count > 1, WORD_POOLINGS.index(pooling), 0)
     kept = np.flatnonzero(count)
-    return kept, (np.cumsum(rows) - rows + place)[kept]
+    rows = word_rows(count)
+    first, count = (np.cumsum(rows) - rows)[kept], count[kept]
+    if pooling != "mean":
+        only = np.ones(len(kept), np.int64)
+        return kept, first + (np.minimum(count, 2) - 1 if pooling == "last" else 0), only, only
+    stored = count > WORD_ROWS.index("mean")
+    counts = np.where(stored, 1, count)
+    return kept, ranges(first + np.where(stored, WORD_ROWS.index("mean"), 0), counts), counts, count
 
 
 def rows_of_samples(run: "RunData", pooling: str, *, special_tokens: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -40,9 +40,8 @@ def reduced_words(run: RunData, pooling: str, *, over_windows: bool) -> tuple[ND
         require_tokens(run, "a mean over windows")
     sample = run.column("words/sample")
     if run.spec.level == "word":
-        kept, rows = rows_of_words(run, pooling)
-        counts = np.ones(len(kept), np.int64)
-        return kept, _reduced_members(run, rows, counts, run.plan.sample_pack[sample[kept]], "first")
+        kept, rows, counts, _ = rows_of_words(run, pooling)
+        return kept, _reduced_members(run, rows, counts, run.plan.sample_pack[sample[kept]], pooling)
     word = _word_of_copies(run, pooling) if over_windows else _word_of_tokens(run)
     kept = np.unique(word[word >= 0])
     # A word's rank among those that have tokens; the last entry is for tokens of no word.
@@ -108,20 +107,19 @@ def _ends_of_samples(run: RunData, pooling: str) -> tuple[NDArray[np.int64], NDA
     if not np.array_equal(end, token):
         # A text that is whole in each window: a word of it is read from another window than the sample.
         require_tokens(run, f"the {pooling} token of samples in windows")
-    kept, rows = rows_of_words(run, pooling)
+    kept, rows, _, _ = rows_of_words(run, pooling)
     return word, rows[np.searchsorted(kept, word)]
 
 
 def _members(run: RunData, pooling: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return what is kept of the tokens of all words, ordered by word: the word of each, and its row (member).
 
-    Of a run of words it is a row of each word, for ``mean`` as often as the word has tokens: their mean is that of the
-    tokens.
+    Of a run of words it is a row of each word, for ``mean`` its rows as often as it has tokens: their mean is that of
+    the tokens.
     """
     if run.spec.level == "word":
-        kept, rows = rows_of_words(run, pooling)
-        counts = run.column("words/token_count")[kept] if pooling == "mean" else np.ones(len(kept), np.int64)
-        return np.repeat(kept, counts), np.repeat(rows, counts)
+        kept, rows, counts, tokens = rows_of_words(run, pooling)
+        return np.repeat(kept, tokens), np.repeat(rows, np.repeat(tokens // counts, counts))
     word = _word_of_tokens(run)
     # The words of a window may come before those of an earlier one, of another text.
     token = np.argsort(word, kind="stable")[np.count_nonzero(word < 0) :]

@@ -12,7 +12,6 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numcodecs.blosc
@@ -86,19 +85,13 @@ def chunks(store: Store, kept: Activation, most: int) -> list[NDArray[np.float32
     found: list[NDArray[np.float32]] = []
     size = 0
     for run in runs:
-        own, places = (
-            run.chunks(kept.name),
-            [(i, p) for p in range(run.counts.packs) for i in range(len(run.spec.layers))],
-        )
-        places = [(i, p) for i, p in places if i < len(own.layers)]
-        own_size = 0
-        for index, pack in islice(places, 0, None, max(1, len(places) // 8)):
-            values = own.read_committed(index, pack).astype(np.float32)
-            found.append(np.ascontiguousarray(values))
-            own_size += values.nbytes
-            if own_size > most / len(runs):
-                break
-        size += own_size
+        own = run.chunks(kept.name)
+        places = [(index, pack) for pack in range(run.counts.packs) for index in range(len(own.layers))]
+        wanted = max(1, most // len(runs) // (4 * own.width * own.length))
+        for place in np.unique(np.linspace(0, len(places) - 1, min(wanted, len(places))).astype(int)):
+            values = np.ascontiguousarray(own.read_committed(*places[place]).astype(np.float32))
+            found.append(values)
+            size += values.nbytes
     print(f"{kept.name}: {len(found)} chunks of {len(runs)} runs, {size / 2**20:.1f} MiB in float32")
     return found
 
