@@ -39,15 +39,20 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
         If words or tags are not text, differ in number, if a word is empty or holds white space, or if there is no
         sentence.
     """
-    collector, reader = Collector(raw), _TagReader()
+    collector, reader, known = Collector(raw), _TagReader(), dict[str, str]()
     for row in raw.rows:
         words = _items(row, "words", raw)
         tags = _items(row, "tags", raw) if row.fields.get("tags") is not None else None
         if tags is not None and len(tags) != len(words):
             problem = f"{len(words)} words but {len(tags)} tags"
             raise DataError(f"{row.place.at()}: {problem}; give every word one tag")
-        _check_words(row, words)
-        collector.add(row, (tuple(words),), tags=None if tags is None else reader.read(row.place, tags))
+        try:
+            kept = tuple(map(known.__getitem__, words))
+        # A new word is checked, and from then on in memory once; what has no hash is refused.
+        except (KeyError, TypeError):
+            _check_words(row, words)
+            kept = tuple(known.setdefault(word, word) for word in words)
+        collector.add(row, (kept,), tags=None if tags is None else reader.read(row.place, tags))
     read = collector.finish(Counter())
     read.first = reader.first
     return read
@@ -79,6 +84,10 @@ def parsed_list(text: str) -> object:
     return text.split()
 
 
+# Sequences of tags that are looked up: those of short sentences, and of sentences without entities, repeat.
+_SEQUENCES = 1 << 16
+
+
 class _TagReader:
     """Reads the tags of sentences; sequences of tags repeat, and each is checked and kept once."""
 
@@ -93,9 +102,14 @@ class _TagReader:
         # A list among the tags has no hash: it is refused below.
         with suppress(KeyError, TypeError):
             return self._sequences[whole]
-        kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
-        found = kept if any(tag is not None for tag in kept) else None
-        return self._sequences.setdefault(kept if kept == whole else whole, found)
+        try:
+            kept = tuple(map(self._known.__getitem__, whole))
+        except (KeyError, TypeError):
+            kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
+        found = kept if any(kept) else None
+        if len(self._sequences) < _SEQUENCES:
+            self._sequences[kept if kept == whole else whole] = found
+        return found
 
     def _tag(self, tag: object, offset: int, place: Place) -> str | None:
         """Return a tag without white space around it, None for none; and note the first place of each."""

@@ -1,5 +1,6 @@
 """Texts and pairs of texts with a label: rows checked, and samples made of them."""
 
+import sys
 from collections import Counter
 
 from biocache.engine.corpora.labels import is_number, read_label
@@ -50,7 +51,7 @@ def read_texts(raw: RawSplit) -> ReadSplit:
         texts = tuple(_words(row, field, raw.columns[field]) for field in fields)
         label = read_label(row.fields.get("label"), column, row.place)
         if isinstance(label, str):
-            label = encodable(row, label)
+            label = sys.intern(label if label.isascii() else encodable(row, label))
             if label not in first and not is_number(label):
                 first[label] = row.place.at()
         collector.add(row, texts, label=label)
@@ -62,8 +63,12 @@ def read_texts(raw: RawSplit) -> ReadSplit:
 def _words(row: Row, field: str, column: str) -> tuple[str, ...]:
     if field not in row.fields:
         raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
-    text = encodable(row, _joined(row.fields[field], row, column))
-    return tuple(text.split())
+    value = row.fields[field]
+    text = value if isinstance(value, str) else _joined(value, row, column)
+    if not text.isascii():
+        encodable(row, text)
+    # Words repeat: one copy of each is enough.
+    return tuple(map(sys.intern, text.split()))
 
 
 def _joined(value: object, row: Row, column: str) -> str:
