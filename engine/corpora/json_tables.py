@@ -95,10 +95,10 @@ def _names_of_lines(path: Path) -> Iterator[Mapping[str, object]]:
     """Yield the names of each record, whose values are not decoded where that is not needed."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
-            try:
-                yield _NAMES.decode(line)
-            except (msgspec.DecodeError, RecursionError):
-                yield _object(path, number, line)
+            names: Mapping[str, object] | None = None
+            with suppress(msgspec.DecodeError, RecursionError):
+                names = _NAMES.decode(line)
+            yield _object(path, number, line) if names is None else names
 
 
 def _object(path: Path, number: int, line: str) -> Record:

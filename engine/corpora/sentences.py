@@ -3,8 +3,9 @@
 import ast
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from biocache.engine.corpora.labels import UNLABELLED
 from biocache.engine.corpora.samples import Collector, encodable
@@ -13,6 +14,8 @@ from biocache.store.errors import DataError
 from biocache.store.text import shown
 
 __all__ = ["TAG_COLUMNS", "WORD_COLUMNS", "parsed_list", "read_sentences"]
+
+_Text = TypeVar("_Text", str, str | None)
 
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 TAG_COLUMNS = ("tags", "nertags", "labels", "ner", "tag", "nertag", "label", "entity", "entities", "bio", "iob")
@@ -46,16 +49,23 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
         if tags is not None and len(tags) != len(words):
             problem = f"{len(words)} words but {len(tags)} tags"
             raise DataError(f"{row.place.at()}: {problem}; give every word one tag")
-        try:
-            kept = tuple(map(known.__getitem__, words))
-        # A new word is checked, and from then on in memory once; what has no hash is refused.
-        except (KeyError, TypeError):
+        kept = _looked_up(known, words)
+        if kept is None:
+            # A new word is checked, and from then on in memory once.
             _check_words(row, words)
             kept = tuple(known.setdefault(word, word) for word in words)
         collector.add(row, (kept,), tags=None if tags is None else reader.read(row.place, tags))
     read = collector.finish(Counter())
     read.first = reader.first
     return read
+
+
+def _looked_up(known: Mapping[str, _Text], texts: Sequence[str]) -> tuple[_Text, ...] | None:
+    """Return what is known of some texts; None where one is new, or is no text: it may have no hash."""
+    try:
+        return tuple(map(known.__getitem__, texts))
+    except (KeyError, TypeError):
+        return None
 
 
 def _items(row: Row, field: str, raw: RawSplit) -> list[str]:
@@ -102,9 +112,8 @@ class _TagReader:
         # A list among the tags has no hash: it is refused below.
         with suppress(KeyError, TypeError):
             return self._sequences[whole]
-        try:
-            kept = tuple(map(self._known.__getitem__, whole))
-        except (KeyError, TypeError):
+        kept = _looked_up(self._known, whole)
+        if kept is None:
             kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
         found = kept if any(kept) else None
         if len(self._sequences) < _SEQUENCES:
