@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[str]:
             for number, data in enumerate(file, start=1):
                 line = data.removeprefix(codecs.BOM_UTF8) if number == 1 else data
                 begun = begun or bool(line)
-                yield decoded(path, number, line)
+                yield line.decode() if line.isascii() else decoded(path, number, line)
     except (OSError, EOFError, zlib.error) as error:
         refuse_unreadable(path, number + 1, error)
     if not begun:

@@ -4,7 +4,6 @@ import ast
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from biocache.engine.corpora.labels import UNLABELLED
@@ -70,15 +69,15 @@ def _looked_up(known: Mapping[str, _Text], texts: Sequence[str]) -> tuple[_Text,
 
 def _items(row: Row, field: str, raw: RawSplit) -> list[str]:
     """Return the words or tags of a row."""
+    values = row.fields.get(field)
+    if isinstance(values, list):
+        return values
     column = raw.columns.get(field, field)
     if field not in row.fields:
         raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
-    values = row.fields[field]
     if values is None and field == "words":
         return []
-    if not isinstance(values, list):
-        raise DataError(f"{row.place.at()}: {column} are {shown(values)}, not a list; list one a word")
-    return values
+    raise DataError(f"{row.place.at()}: {column} are {shown(values)}, not a list; list one a word")
 
 
 def parsed_list(text: str) -> object:
@@ -104,21 +103,18 @@ class _TagReader:
     def __init__(self) -> None:
         self.first: dict[str, str] = {}
         self._known: dict[str, str | None] = {}
-        self._sequences: dict[tuple[object, ...], tuple[str | None, ...] | None] = {}
+        self._sequences: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
 
     def read(self, place: Place, tags: list[str]) -> tuple[str | None, ...] | None:
         """Return the tags of a sentence; None where no word has one."""
-        whole = tuple(tags)
-        # A list among the tags has no hash: it is refused below.
-        with suppress(KeyError, TypeError):
-            return self._sequences[whole]
-        kept = _looked_up(self._known, whole)
+        kept = _looked_up(self._known, tags)
         if kept is None:
             kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
-        found = kept if any(kept) else None
+        if not any(kept):
+            return None
         if len(self._sequences) < _SEQUENCES:
-            self._sequences[kept if kept == whole else whole] = found
-        return found
+            return self._sequences.setdefault(kept, kept)
+        return self._sequences.get(kept, kept)
 
     def _tag(self, tag: object, offset: int, place: Place) -> str | None:
         """Return a tag without white space around it, None for none; and note the first place of each."""
