@@ -68,8 +68,8 @@ def test_what_is_recognised_has_nothing_to_repair(
     scheme: str, many: list[tuple[list[tuple[str, int, int]], int]]
 ) -> None:
     tags = Counter(tuple(write_tags(spans, length, scheme)) for spans, length in many)
-    found = recognise(trigrams_of(tags.elements()))
-    assert count_repairs(trigrams_of(tags.elements()), found) == 0
+    trigrams = trigrams_of(tags.elements())
+    assert count_repairs(trigrams, recognise(trigrams)) == 0
     assert [spans_of(one) for one in tags] == [spans_of(to_iob2(one)) for one in tags]
 
 
