@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from biocache.store.archives import packed, unpacked
@@ -14,6 +13,9 @@ from biocache.store.groups import group_attributes
 from biocache.store.hierarchy import create_parents, group_metadata
 from biocache.store.sealing import check_seal, require_written, seal
 from biocache.store.storage import Storage
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["SUFFIX", "Bundle", "as_stored", "bundle_files", "encode_bundle", "open_bundle", "put_bundle"]
 
@@ -37,10 +39,10 @@ class Bundle:
     """
 
     attributes: dict[str, Any]
-    decode: Callable[[], xr.Dataset]
+    decode: "Callable[[], xr.Dataset]"
 
 
-def encode_bundle(dataset: xr.Dataset, attributes: Mapping[str, Any], file: str) -> bytes:
+def encode_bundle(dataset: "xr.Dataset", attributes: Mapping[str, Any], file: str) -> bytes:
     """Return a Dataset, with coordinates and attributes, as a sealed archive.
 
     Parameters
@@ -86,7 +88,7 @@ def open_bundle(storage: Storage, file: str, data: bytes) -> Bundle:
     attributes = group_attributes(files.pop(_METADATA, b""))
     own, found = check_seal(attributes, file, storage.place(file))
 
-    def decode() -> xr.Dataset:
+    def decode() -> "xr.Dataset":
         for path in {*found.files, *files}:
             require_written(found.files, path, files.get(path, b""))
         others = {name: value for name, value in attributes.items() if name != "biocache"}
@@ -95,12 +97,14 @@ def open_bundle(storage: Storage, file: str, data: bytes) -> Bundle:
     return Bundle(own, decode)
 
 
-def as_stored(dataset: xr.Dataset) -> xr.Dataset:
+def as_stored(dataset: "xr.Dataset") -> "xr.Dataset":
     """Return a Dataset as one that was stored is read again."""
     return _load(_files(dataset), [str(name) for name in dataset.data_vars])
 
 
-def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> xr.Dataset:
+def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> "xr.Dataset":
+    import xarray as xr
+
     with xr.open_zarr(zarr_store(files)[0], consolidated=False, chunks=None) as dataset:
         loaded = dataset.load()
     # Zarr lists arrays in an order of its own; a Dataset has its variables in theirs.
@@ -108,7 +112,7 @@ def _load(files: Mapping[str, bytes], variables: Sequence[str]) -> xr.Dataset:
     return ordered
 
 
-def _files(dataset: xr.Dataset) -> dict[str, bytes]:
+def _files(dataset: "xr.Dataset") -> dict[str, bytes]:
     encoding = {
         name: {
             "compressors": [ZstdCodec(level=5), Crc32cCodec()],
@@ -123,7 +127,7 @@ def _files(dataset: xr.Dataset) -> dict[str, bytes]:
     return files_of(files)
 
 
-def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
+def _text_as_objects(dataset: "xr.Dataset") -> "xr.Dataset":
     """Convert text to objects: Zarr version 3 has no fixed-length text, and netCDF no StringDType."""
     text = {name: array.astype(object) for name, array in dataset.variables.items() if array.dtype.kind in "UT"}
     coordinates = {name: array for name, array in text.items() if name in dataset.coords}

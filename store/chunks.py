@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,9 @@ from biocache.store.records import PackRecord, Records
 from biocache.store.schema import STORED_TYPES, Activation, Scale
 from biocache.store.sealing import Group
 from biocache.store.storage import Storage, below
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 __all__ = ["Chunks", "ahead", "dense_maps", "encode_chunk", "read_ahead"]
 
@@ -188,7 +190,7 @@ class Chunks:
             raise
         raise self._unsound(index, pack, "is not what was committed")
 
-    def lazy(self) -> da.Array:
+    def lazy(self) -> "da.Array":
         """Return the valid entries of all chunks as one lazy array, a block a layer of a pack.
 
         Returns
@@ -196,6 +198,9 @@ class Chunks:
         dask.array.Array
             (layer, token, feature) or (layer, head, entry).
         """
+        # Imported late: writing needs no Dask.
+        import dask.array as da
+
         return da.map_blocks(
             _read_block,
             self,

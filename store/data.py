@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +23,9 @@ from biocache.store.records import PackRecord
 from biocache.store.runs import StoredRun
 from biocache.store.schema import ATTENTION, HIDDEN
 from biocache.store.windows import Context, Windows, context_of_words
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 __all__ = ["RunData"]
 
@@ -175,7 +177,7 @@ class RunData(StoredRun):
         tokens = plan.tokens.count[windows.start : windows.stop]
         return np.concatenate([np.arange(1, n + 1) if self.spec.causal else np.full(n, n) for n in tokens])
 
-    def activations(self, name: str) -> da.Array:
+    def activations(self, name: str) -> "da.Array":
         """Return the valid entries of ``hidden`` or ``attention`` as one lazy array.
 
         Returns

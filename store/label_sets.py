@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from biocache.store.arrays import UNREADABLE
 from biocache.store.bundles import SUFFIX, bundle_files, encode_bundle, open_bundle, put_bundle
@@ -174,6 +173,8 @@ def keep_labels(store: StorePlace, place: LabelPlace, labels: LabelSet, *, overw
     if kept is not None and kept is stored:
         return stored
     kept = kept or labels
+    import xarray as xr
+
     attributes = {
         "level": kept.level,
         "kind": kept.kind,

@@ -1,10 +1,9 @@
 """Reading a run: the xarray views of tokens, words, samples and attention maps, labelled and lazy."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from biocache.store import schema
 from biocache.store.data import RunData
@@ -29,6 +28,9 @@ from biocache.store.views import (
     window_coordinates,
 )
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["Run"]
 
 # Coordinate of the view of words -> its column of the table.
@@ -48,7 +50,7 @@ class Run(RunData):
         Name, identity, origin and sizes of the run.
     """
 
-    def tokens(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> xr.Dataset:
+    def tokens(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> "xr.Dataset":
         """Return hidden states by token.
 
         Parameters
@@ -102,7 +104,7 @@ class Run(RunData):
         windows: str = "context",
         labels: str | Sequence[str] | None = None,
         label_scheme: str = "type",
-    ) -> xr.Dataset:
+    ) -> "xr.Dataset":
         """Return hidden states by word, each reduced over the word's tokens.
 
         Parameters
@@ -161,7 +163,7 @@ class Run(RunData):
         dataset = hidden_dataset(self, "word", hidden, pooled, coordinates)
         return dataset.assign_attrs(words_lost=self.counts.words - len(kept))
 
-    def spans(self, labels: str = schema.GOLD, pooling: str = "mean") -> xr.Dataset:
+    def spans(self, labels: str = schema.GOLD, pooling: str = "mean") -> "xr.Dataset":
         """Return hidden states by span, an entity mention of one or more words, each reduced over its tokens.
 
         Parameters
@@ -191,7 +193,7 @@ class Run(RunData):
         """
         return span_view(self, labels, pooling)
 
-    def relations(self, labels: str, pooling: str = "mean", *, layers: Sequence[int] | None = None) -> xr.Dataset:
+    def relations(self, labels: str, pooling: str = "mean", *, layers: Sequence[int] | None = None) -> "xr.Dataset":
         """Return hidden states by relation: those of its two spans of words side by side, each reduced over its tokens.
 
         Parameters
@@ -230,7 +232,7 @@ class Run(RunData):
         *,
         labels: str | Sequence[str] | None = None,
         label_scheme: str = "type",
-    ) -> xr.Dataset:
+    ) -> "xr.Dataset":
         """Return hidden states by sample, each reduced over the sample's tokens.
 
         Parameters
@@ -269,7 +271,7 @@ class Run(RunData):
         coordinates = sample_coordinates(self, labels, label_scheme)
         return hidden_dataset(self, "sample", hidden, pooling, coordinates)
 
-    def attention(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> xr.Dataset:
+    def attention(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> "xr.Dataset":
         """Return all attention maps, as a contiguous ragged array (CF conventions, section 9).
 
         Parameters
@@ -293,6 +295,8 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
+        import xarray as xr
+
         attributes = {"long_name": schema.ATTENTION.meaning, "units": "1", "causal": int(self.spec.causal)}
         maps = self.activations("attention")
         row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
@@ -311,7 +315,7 @@ class Run(RunData):
             attributes_of(self, "attention maps", schema.ATTENTION),
         )
 
-    def attention_map(self, sample: int | str, window: int | None = None) -> xr.DataArray:
+    def attention_map(self, sample: int | str, window: int | None = None) -> "xr.DataArray":
         """Read the attention maps of one sample.
 
         Parameters

@@ -1,6 +1,7 @@
 """Reducing: lazy hidden states of words, samples and spans, from what a run keeps, a block for each pack."""
 
-import dask.array as da
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,10 +9,13 @@ from biocache.store.data import RunData
 from biocache.store.levels import refuse_level, require_tokens, rows_of_samples, rows_of_words
 from biocache.store.ragged import ranges, reduce_members, reduce_segments
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 __all__ = ["reduced_samples", "reduced_spans", "reduced_words", "require_words"]
 
 
-def reduced_words(run: RunData, pooling: str, *, over_windows: bool) -> tuple[NDArray[np.int64], da.Array]:
+def reduced_words(run: RunData, pooling: str, *, over_windows: bool) -> "tuple[NDArray[np.int64], da.Array]":
     """Return the words that have tokens, and their hidden states.
 
     Parameters
@@ -64,7 +68,7 @@ def require_words(run: RunData, wanted: str, pooling: str) -> None:
         require_tokens(run, f"a maximum over the tokens of {wanted}")
 
 
-def reduced_samples(run: RunData, pooling: str, *, special_tokens: bool) -> da.Array:
+def reduced_samples(run: RunData, pooling: str, *, special_tokens: bool) -> "da.Array":
     """Return hidden states of samples, float32 (layer, sample, feature); see `Run.samples`.
 
     Raises
@@ -128,7 +132,7 @@ def _members(run: RunData, pooling: str) -> tuple[NDArray[np.int64], NDArray[np.
 
 def reduced_spans(
     run: RunData, places: NDArray[np.int64], row_pack: NDArray[np.int64], pooling: str
-) -> tuple[da.Array, NDArray[np.int64]]:
+) -> "tuple[da.Array, NDArray[np.int64]]":
     """Reduce hidden states to rows of one or more spans of words, side by side, a block of rows for each pack.
 
     Parameters
@@ -182,7 +186,7 @@ def _reduced_members(
     pooling: str,
     *,
     spans: int = 1,
-) -> da.Array:
+) -> "da.Array":
     """Reduce what a run keeps to rows of one or more spans, side by side, a block for each pack.
 
     Parameters
@@ -200,6 +204,8 @@ def _reduced_members(
     spans
         Spans of a row.
     """
+    import dask.array as da
+
     hidden, packs = run.activations("hidden"), run.plan.pack_count
     span_pack = np.repeat(row_pack, spans)
     # Positions in the pack, so that blocks are independent.
@@ -233,7 +239,7 @@ def _reduce_block(
     return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
 
 
-def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> da.Array:
+def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> "da.Array":
     """Reduce hidden states to groups, a block of groups for each block of tokens.
 
     Parameters
@@ -247,6 +253,8 @@ def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int6
     pooling
         How a group is reduced.
     """
+    import dask.array as da
+
     hidden = run.activations("hidden")
     group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
     first = np.cumsum(group_counts) - group_counts

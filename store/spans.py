@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store.data import RunData
@@ -16,6 +15,9 @@ from biocache.store.reducing import reduced_spans
 from biocache.store.schema import OUTSIDE, entity_type
 from biocache.store.text import shown
 from biocache.store.views import hidden_dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Spans", "relation_labels", "relation_view", "sample_of", "span_labels", "span_texts", "span_view"]
 
@@ -145,7 +147,7 @@ def _require_pooling(pooling: str, of: str) -> None:
         raise SettingError(f"pooling {pooling!r} of {of} is not one of {', '.join(POOLINGS)}")
 
 
-def span_view(run: RunData, name: str, pooling: str) -> xr.Dataset:
+def span_view(run: RunData, name: str, pooling: str) -> "xr.Dataset":
     """Return hidden states by span; see `Run.spans`."""
     _require_pooling(pooling, "spans")
     run.require("hidden")
@@ -163,7 +165,7 @@ def span_view(run: RunData, name: str, pooling: str) -> xr.Dataset:
     return dataset.assign_attrs(spans_lost=len(labels.values) - len(spans.kept))
 
 
-def relation_view(run: RunData, name: str, layers: Sequence[int] | None, pooling: str) -> xr.Dataset:
+def relation_view(run: RunData, name: str, layers: Sequence[int] | None, pooling: str) -> "xr.Dataset":
     """Return hidden states by relation; see `Run.relations`."""
     _require_pooling(pooling, "relations")
     run.require("hidden")

@@ -1,11 +1,9 @@
 """What the views of a run are made of: coordinates, attributes, and the map of a sample."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.store import schema
@@ -13,6 +11,10 @@ from biocache.store.data import RunData
 from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.schema import GOLD, LABEL_SCHEMES
 from biocache.store.text import shown
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
 
 __all__ = [
     "WINDOW_POOLINGS",
@@ -52,7 +54,7 @@ def attributes_of(run: RunData, level: str, kept: schema.Activation = schema.HID
     }
 
 
-def encoding_of(values: da.Array) -> dict[str, str]:
+def encoding_of(values: "da.Array") -> dict[str, str]:
     """Return the encoding of activations in files: netCDF has no float16."""
     return {"dtype": "float32"} if values.dtype == np.float16 else {}
 
@@ -151,9 +153,11 @@ def require_positive(**numbers: int) -> None:
 
 
 def hidden_dataset(
-    run: RunData, level: str, hidden: da.Array, pooled: str | None, coordinates: dict[str, Any]
-) -> xr.Dataset:
+    run: RunData, level: str, hidden: "da.Array", pooled: str | None, coordinates: dict[str, Any]
+) -> "xr.Dataset":
     """Return hidden states of a level as a Dataset with its coordinates and the provenance of the run."""
+    import xarray as xr
+
     attributes = {"long_name": "hidden state", "units": "1"}
     if pooled is not None:
         attributes["cell_methods"] = f"token: {pooled}"
@@ -164,8 +168,10 @@ def hidden_dataset(
     )
 
 
-def map_of_sample(run: RunData, sample: int | str, window: int | None) -> xr.DataArray:
+def map_of_sample(run: RunData, sample: int | str, window: int | None) -> "xr.DataArray":
     """Return the attention maps of a sample, or of one of its windows; see `Run.attention_map`."""
+    import xarray as xr
+
     place = _sample_position(run, sample)
     tokens, begin = run.plan.tokens, 0
     first, count = tokens.start[place], tokens.count[place]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from biocache.engine.corpora.table import Table
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
@@ -98,8 +100,8 @@ def _table(place: str, columns: tuple[str, ...], batches: Batches, class_names: 
                 # Offsets of a damaged file would be followed out of the memory.
                 batch.validate(full=True)
                 values = {name: _values(batch.column(name)) for name in distinct}
-                for at in range(batch.num_rows):
-                    yield Place(source, number), [values[name][at] for name in wanted]
+                for row in zip(*(values[name] for name in wanted), strict=True):
+                    yield Place(source, number), row
                     number += 1
         # Damaged bytes give many kinds of errors: of Arrow, of the system, of a decoder.
         except Exception as error:
@@ -109,7 +111,7 @@ def _table(place: str, columns: tuple[str, ...], batches: Batches, class_names: 
 
 
 def _values(column: Any) -> list[Any]:
-    """Return the values of a column of a batch; each distinct word of lists of words once in memory."""
+    """Return the values of a column of a batch, each distinct word of lists of words once."""
     import pyarrow as pa
 
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -120,8 +122,10 @@ def _values(column: Any) -> list[Any]:
         values: list[Any] = whole.to_pylist()
         return values
     coded = whole.flatten().dictionary_encode()
-    distinct = [None if word is None else sys.intern(word) for word in coded.dictionary.to_pylist()]
-    flat = [None if code is None else distinct[code] for code in coded.indices.to_pylist()]
+    words = coded.dictionary.to_pylist()
+    # The last stands for what is null.
+    distinct = np.array([*map(sys.intern, words), None], object)
+    flat = distinct[coded.indices.fill_null(len(words)).to_numpy()].tolist()
     ends = whole.value_lengths().fill_null(0).to_numpy().cumsum().tolist()
     filled = whole.is_valid().to_pylist()
     begins = [0, *ends[:-1]]

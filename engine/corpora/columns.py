@@ -212,14 +212,17 @@ def read_rows(table: Table, columns: Columns, task: Task, class_names: Sequence[
         Names of the classes where the table does not name them; None for none.
     """
     fields, label = list(columns.names), task.label_field
-    own = {*task.texts, label}
+    lists = {*task.texts, label} if task.labels_words else ()
     names = table.class_names.get(columns.names.get(label, ""), class_names)
     for place, values in table.rows(list(columns.names.values())):
-        row = {field: value for field, value in zip(fields, values, strict=True) if value is not MISSING}
-        for field in own if task.labels_words else ():
-            if isinstance(row.get(field), str):
-                row[field] = parsed_list(str(row[field]))
-        value = row.get(label)
+        row = dict(zip(fields, values, strict=True))
+        if MISSING in values:
+            row = {field: value for field, value in row.items() if value is not MISSING}
+        for field in lists:
+            value = row.get(field)
+            if isinstance(value, str):
+                row[field] = parsed_list(value)
+        value = row.get(label) if names is not None else None
         if value is not None and names is not None:
             if isinstance(value, list) and task.labels_words:
                 row[label] = [class_name(one, names, place.at(at)) for at, one in enumerate(value)]

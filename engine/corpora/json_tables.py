@@ -2,10 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import msgspec
 
 from biocache.engine.corpora.lines import read_lines
 from biocache.engine.corpora.table import MISSING, Table
@@ -20,6 +23,8 @@ _SPACE = " \t\r\n"
 _OTHER_QUESTIONS = ("factoid", "list", "summary")
 
 Record = dict[str, object]
+_RECORD = msgspec.json.Decoder(Record)
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def open_json(path: Path) -> Table:
@@ -46,9 +51,9 @@ def open_json(path: Path) -> Table:
         return _records_of_lines(path) if by_line else _Document(path).records()
 
     columns: dict[str, None] = {}
-    for _, record in records():
-        if not record.keys() <= columns.keys():
-            columns.update(dict.fromkeys(record))
+    for names in _names_of_lines(path) if by_line else (record for _, record in records()):
+        if not names.keys() <= columns.keys():
+            columns.update(dict.fromkeys(names))
     source = f"{path}:"
 
     def rows(wanted: Sequence[str]) -> Iterator[tuple[Place, Sequence[object]]]:
@@ -86,7 +91,20 @@ def _records_of_lines(path: Path) -> Iterator[tuple[int, Record]]:
             yield number, _object(path, number, line)
 
 
+def _names_of_lines(path: Path) -> Iterator[Mapping[str, object]]:
+    """Yield the names of each record, whose values are not decoded where that is not needed."""
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            names: Mapping[str, object] | None = None
+            with suppress(msgspec.DecodeError, RecursionError):
+                names = _NAMES.decode(line)
+            yield _object(path, number, line) if names is None else names
+
+
 def _object(path: Path, number: int, line: str) -> Record:
+    # Most lines are what msgspec takes, which is faster and stricter.
+    with suppress(msgspec.DecodeError, RecursionError):
+        return _RECORD.decode(line)
     line = line.rstrip("\r\n")
     try:
         value = json.loads(line)

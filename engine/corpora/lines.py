@@ -10,10 +10,24 @@ from typing import BinaryIO, NoReturn, cast
 
 from biocache.store.errors import DataError
 
-__all__ = ["COMPRESSED", "decoded", "is_no_data", "open_bytes", "read_lines", "refuse_unreadable"]
+__all__ = [
+    "COMPRESSED",
+    "UNREADABLE",
+    "decoded",
+    "is_no_data",
+    "open_bytes",
+    "read_blocks",
+    "read_lines",
+    "refuse_unreadable",
+]
 
 #: Suffix of a compressed text file, after the suffix of its format.
 COMPRESSED = ".gz"
+
+_BLOCK = 1 << 20
+
+#: What reading the bytes of a file can raise, and decoding them.
+UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 
 # Files beside a corpus that are no part of it.
@@ -48,11 +62,32 @@ def read_lines(path: Path) -> Iterator[str]:
             for number, data in enumerate(file, start=1):
                 line = data.removeprefix(codecs.BOM_UTF8) if number == 1 else data
                 begun = begun or bool(line)
-                yield decoded(path, number, line)
+                yield line.decode() if line.isascii() else decoded(path, number, line)
     except (OSError, EOFError, zlib.error) as error:
         refuse_unreadable(path, number + 1, error)
     if not begun:
         raise DataError(f"{path}:1: the file is empty; fill it, or remove it if the split does not exist")
+
+
+def read_blocks(path: Path) -> Iterator[str]:
+    """Yield the text of a file in parts of many lines, each of which ends before an empty line.
+
+    Of a carriage return and a line feed the line feed is left.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, UnicodeDecodeError
+        If the file cannot be read, or is not UTF-8; `read_lines` says where.
+    """
+    rest = b""
+    with open_bytes(path) as file:
+        while part := file.read(_BLOCK):
+            rest = rest + part if rest else part.removeprefix(codecs.BOM_UTF8)
+            end = max(rest.rfind(b"\n\n"), rest.rfind(b"\n\r\n")) + 1
+            if end:
+                yield rest[:end].decode().replace("\r\n", "\n")
+                rest = rest[end:]
+    yield rest.decode().replace("\r\n", "\n")
 
 
 def refuse_unreadable(path: Path, number: int, error: Exception) -> NoReturn:

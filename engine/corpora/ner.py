@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from biocache.engine.corpora.sentences import TAG_COLUMNS, WORD_COLUMNS, read_sentences
-from biocache.engine.corpora.tag_schemes import Tags, count_repairs, recognise, to_iob2, with_prefixes
+from biocache.engine.corpora.tag_schemes import (
+    Trigrams,
+    count_repairs,
+    recognise,
+    to_iob2,
+    trigrams_of,
+    with_prefixes,
+)
 from biocache.engine.corpora.task import ReadSplit, Task
 from biocache.store.errors import DataError
 from biocache.store.schema import OUTSIDE
@@ -34,8 +41,8 @@ def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> 
     """
     first = {tag: place for part in reversed([*read.values()]) for tag, place in part.first.items()}
     written, lacks = with_prefixes(first)
-    by_split = {split: _sequences(part, written) for split, part in read.items()}
-    scheme = recognise(sum(by_split.values(), Counter()))
+    by_split = {split: _trigrams(part, written) for split, part in read.items()}
+    scheme = recognise(sum(map(Counter, by_split.values()), Counter()))
     if not scheme:
         by_prefix = {str(written[tag])[0]: tag for tag in reversed([*first]) if tag != OUTSIDE}
         prefix, tag = max(by_prefix.items())
@@ -50,12 +57,13 @@ def settle_entities(read: Mapping[str, ReadSplit], _kind: str | None = None) -> 
     return said if scheme == "IOB2" else [f"tags are {scheme}, converted to IOB2", *said]
 
 
-def _sequences(part: ReadSplit, written: Mapping[str | None, str | None]) -> Counter[Tags]:
-    """Return the distinct sequences of tags of a split, with prefixes and types, and how often each is there."""
-    counts = Counter(one.tags for one in part.samples if one.tags is not None)
-    if all(tag == other for tag, other in written.items()):
-        return Counter(counts)
-    return Counter({tuple(written[tag] for tag in tags): count for tags, count in counts.items()})
+def _trigrams(part: ReadSplit, written: Mapping[str | None, str | None]) -> Trigrams:
+    """Return the tags of a split with their neighbours, with prefixes and types, and how often each is there."""
+    found: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    read = trigrams_of(one.tags for one in part.samples if one.tags is not None)
+    for (before, tag, after), count in read.items():
+        found[written[before], written[tag], written[after]] += count
+    return found
 
 
 def _convert(part: ReadSplit, written: Mapping[str | None, str | None]) -> None:

@@ -1,7 +1,9 @@
 """Find the dataset that a user names, and read and check it."""
 
+import gc
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +84,8 @@ def read_corpus(
     reading.refuse_unfit(task)
     location, kind = locate(task, dataset), TASKS[task]
     source = find_source(location.place, kind, reading)
-    read = {split: source.read(split, kind, reading) for split in source.splits(splits, usual_splits)}
+    with _uncollected():
+        read = {split: source.read(split, kind, reading) for split in source.splits(splits, usual_splits)}
     remarks = [*source.remarks, *_said(read), *kind.settle(read, reading.label_type)]
     count_duplicates(read)
     place = location.place
@@ -94,6 +97,18 @@ def read_corpus(
         notes={split: notes for split, part in read.items() if (notes := dict(+part.notes))},
         remarks=tuple(remarks),
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause the search for cycles: samples are many and have none, and each search would look at all of them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _said(read: Mapping[str, ReadSplit]) -> Iterator[str]:

@@ -113,6 +113,8 @@ class Collector:
 
 def _text_of(value: object, row: Row) -> str:
     """Return an id or a group as text; a whole number as such, whatever the type of its column."""
+    if isinstance(value, str) and value.isascii():
+        return value.strip()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return encodable(row, str(value).strip())

@@ -3,8 +3,8 @@
 import ast
 import json
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from biocache.engine.corpora.labels import UNLABELLED
 from biocache.engine.corpora.samples import Collector, encodable
@@ -13,6 +13,8 @@ from biocache.store.errors import DataError
 from biocache.store.text import shown
 
 __all__ = ["TAG_COLUMNS", "WORD_COLUMNS", "parsed_list", "read_sentences"]
+
+_Text = TypeVar("_Text", str, str | None)
 
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 TAG_COLUMNS = ("tags", "nertags", "labels", "ner", "tag", "nertag", "label", "entity", "entities", "bio", "iob")
@@ -39,31 +41,43 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
         If words or tags are not text, differ in number, if a word is empty or holds white space, or if there is no
         sentence.
     """
-    collector, reader = Collector(raw), _TagReader()
+    collector, reader, known = Collector(raw), _TagReader(), dict[str, str]()
     for row in raw.rows:
         words = _items(row, "words", raw)
         tags = _items(row, "tags", raw) if row.fields.get("tags") is not None else None
         if tags is not None and len(tags) != len(words):
             problem = f"{len(words)} words but {len(tags)} tags"
             raise DataError(f"{row.place.at()}: {problem}; give every word one tag")
-        _check_words(row, words)
-        collector.add(row, (tuple(words),), tags=None if tags is None else reader.read(row.place, tags))
+        kept = _looked_up(known, words)
+        if kept is None:
+            # A new word is checked, and from then on in memory once.
+            _check_words(row, words)
+            kept = tuple(known.setdefault(word, word) for word in words)
+        collector.add(row, (kept,), tags=None if tags is None else reader.read(row.place, tags))
     read = collector.finish(Counter())
     read.first = reader.first
     return read
 
 
+def _looked_up(known: Mapping[str, _Text], texts: Sequence[str]) -> tuple[_Text, ...] | None:
+    """Return what is known of some texts; None where one is new, or is no text: it may have no hash."""
+    try:
+        return tuple(map(known.__getitem__, texts))
+    except (KeyError, TypeError):
+        return None
+
+
 def _items(row: Row, field: str, raw: RawSplit) -> list[str]:
     """Return the words or tags of a row."""
+    values = row.fields.get(field)
+    if isinstance(values, list):
+        return values
     column = raw.columns.get(field, field)
     if field not in row.fields:
         raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
-    values = row.fields[field]
     if values is None and field == "words":
         return []
-    if not isinstance(values, list):
-        raise DataError(f"{row.place.at()}: {column} are {shown(values)}, not a list; list one a word")
-    return values
+    raise DataError(f"{row.place.at()}: {column} are {shown(values)}, not a list; list one a word")
 
 
 def parsed_list(text: str) -> object:
@@ -79,23 +93,28 @@ def parsed_list(text: str) -> object:
     return text.split()
 
 
+# Sequences of tags that are looked up: those of short sentences, and of sentences without entities, repeat.
+_SEQUENCES = 1 << 16
+
+
 class _TagReader:
     """Reads the tags of sentences; sequences of tags repeat, and each is checked and kept once."""
 
     def __init__(self) -> None:
         self.first: dict[str, str] = {}
         self._known: dict[str, str | None] = {}
-        self._sequences: dict[tuple[object, ...], tuple[str | None, ...] | None] = {}
+        self._sequences: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
 
     def read(self, place: Place, tags: list[str]) -> tuple[str | None, ...] | None:
         """Return the tags of a sentence; None where no word has one."""
-        whole = tuple(tags)
-        # A list among the tags has no hash: it is refused below.
-        with suppress(KeyError, TypeError):
-            return self._sequences[whole]
-        kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
-        found = kept if any(tag is not None for tag in kept) else None
-        return self._sequences.setdefault(kept if kept == whole else whole, found)
+        kept = _looked_up(self._known, tags)
+        if kept is None:
+            kept = tuple(self._tag(tag, at, place) for at, tag in enumerate(tags))
+        if not any(kept):
+            return None
+        if len(self._sequences) < _SEQUENCES:
+            return self._sequences.setdefault(kept, kept)
+        return self._sequences.get(kept, kept)
 
     def _tag(self, tag: object, offset: int, place: Place) -> str | None:
         """Return a tag without white space around it, None for none; and note the first place of each."""

@@ -12,8 +12,12 @@ Ratinov, Roth 2009: Design Challenges and Misconceptions in Named Entity Recogni
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count, islice
 from typing import NoReturn
+
+import numpy as np
 
 from biocache.store.errors import DataError
 from biocache.store.schema import OUTSIDE
@@ -24,10 +28,12 @@ __all__ = [
     "UNNAMED_TYPE",
     "Span",
     "Tags",
+    "Trigrams",
     "count_repairs",
     "recognise",
     "spans_of",
     "to_iob2",
+    "trigrams_of",
     "with_prefixes",
     "write_tags",
 ]
@@ -58,8 +64,13 @@ SCHEMES: Mapping[str, _Prefixes] = {
 }
 _ALPHABETS = {name: {*prefixes} for name, prefixes in SCHEMES.items()} | {"IOB1": {*"IB"}, "IOE1": {*"IE"}}
 
+# Sentences that are counted at once.
+_AT_ONCE = 1 << 13
+
 Span = tuple[str, int, int]
 Tags = tuple[str | None, ...]
+#: Tags with the one before and the one after, None at the ends of a sentence, and how often each is there.
+Trigrams = Mapping[tuple[str | None, str | None, str | None], int]
 
 
 def spans_of(tags: Sequence[str | None]) -> list[Span]:
@@ -104,42 +115,58 @@ def to_iob2(tags: Sequence[str | None]) -> list[str | None]:
     return converted
 
 
-def recognise(sentences: Mapping[Tags, int]) -> str:
+def trigrams_of(sentences: Iterable[Tags]) -> Trigrams:
+    """Count the tags of some sentences with their neighbours, which decide how a scheme writes a tag."""
+    codes: defaultdict[str | None, int] = defaultdict(count().__next__)
+    found: Counter[tuple[str | None, str | None, str | None]] = Counter()
+    left = iter(sentences)
+    while some := list(islice(left, _AT_ONCE)):
+        # None between sentences: what is not known ends an entity, as the end of a sentence does.
+        flat = chain((None,), *((*tags, None) for tags in some))
+        code = np.fromiter(map(codes.__getitem__, flat), np.int64)
+        base, tags = len(codes), [*codes]
+        both, numbers = np.unique((code[:-2] * base + code[1:-1]) * base + code[2:], return_counts=True)
+        for trigram, number in zip(both.tolist(), numbers.tolist(), strict=True):
+            rest, after = divmod(trigram, base)
+            found[tags[rest // base], tags[rest % base], tags[after]] += number
+    return found
+
+
+def recognise(trigrams: Trigrams) -> str:
     """Return the scheme of some sentences: the first of `SCHEMES` with the fewest tags against its rules.
 
     Parameters
     ----------
-    sentences
-        Tags of a sentence, each ``O``, None or a prefix, ``-`` and a type, and the number of sentences that have them.
+    trigrams
+        Their tags with their neighbours, from `trigrams_of`, each ``O``, None or a prefix, ``-`` and a type.
 
     Returns
     -------
     str
         Name of the scheme; empty where no scheme has all the prefixes.
     """
-    used = {tag[0] for tags in sentences for tag in tags if tag is not None and tag != OUTSIDE}
+    used = {tag[0] for _, tag, _ in trigrams if tag is not None and tag != OUTSIDE}
     found, fewest = "", -1
     for scheme, alphabet in _ALPHABETS.items():
         if used <= alphabet:
-            count = count_repairs(sentences, scheme)
-            if not found or count < fewest:
-                found, fewest = scheme, count
-            if not count:
+            repairs = count_repairs(trigrams, scheme)
+            if not found or repairs < fewest:
+                found, fewest = scheme, repairs
+            if not repairs:
                 break
     return found
 
 
-def count_repairs(sentences: Mapping[Tags, int], scheme: str) -> int:
+def count_repairs(trigrams: Trigrams, scheme: str) -> int:
     """Return how many tags of some sentences are against the rules of a scheme, which would write them otherwise."""
-    return sum(_differences(tags, scheme) * count for tags, count in sentences.items())
+    return sum(number for tags, number in trigrams.items() if _differs(tags, scheme))
 
 
-def _differences(tags: Tags, scheme: str) -> int:
-    spans = spans_of(tags)
-    if not spans:
-        return 0
-    written = write_tags(spans, len(tags), scheme)
-    return sum(tag != other for tag, other in zip(tags, written, strict=True) if tag is not None)
+def _differs(tags: tuple[str | None, str | None, str | None], scheme: str) -> bool:
+    """Return whether a scheme writes a tag otherwise between its neighbours."""
+    if tags[1] is None or tags[1] == OUTSIDE:
+        return False
+    return write_tags(spans_of(tags), 3, scheme)[1] != tags[1]
 
 
 def with_prefixes(first: Mapping[str, str]) -> tuple[dict[str | None, str | None], str]:

@@ -1,14 +1,14 @@
 """Files of tagged words: a word a line with its columns, an empty line between sentences."""
 
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from biocache.engine.corpora.lines import read_lines
+from biocache.engine.corpora.lines import UNREADABLE, read_blocks, read_lines
 from biocache.engine.corpora.table import GROUP, Ordinal, Table, normalised
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
@@ -28,6 +28,8 @@ _WORDS = frozenset({"word", "words", "token", "tokens", "form", "text"})
 _TAGS = frozenset({"tag", "tags", "nertag", "nertags", "ner", "label", "labels", "bio", "iob", "entity", "pos", "upos"})
 
 _HEAD = 1000
+
+_Sentence = tuple[Place, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def open_tagged_words(path: Path, conllu: bool = False) -> Table:
     shape = _find_shape(path, conllu)
     notes: Counter[str] = Counter()
 
-    def rows(wanted: Sequence[str]) -> Iterator[tuple[Place, Sequence[object]]]:
+    def rows(wanted: Sequence[str]) -> Iterator[_Sentence]:
         notes.clear()
         return _Sentences(path, shape, notes).read(wanted)
 
@@ -122,27 +124,71 @@ class _Sentences:
         self._lines: list[int] = []
         self._cells: list[list[str]] = []
 
-    def read(self, wanted: Sequence[str]) -> Iterator[tuple[Place, Sequence[object]]]:
+    def read(self, wanted: Sequence[str]) -> Iterator[_Sentence]:
         """Yield the place and the wanted columns of each sentence."""
         positions = [None if name == GROUP else self._shape.names.index(name) for name in wanted]
+        shape, done = self._shape, 0
+        if not shape.conllu and not shape.trailing and shape.count > 1:
+            with suppress(*UNREADABLE):
+                for block in read_blocks(self._path):
+                    yield from self._of_block(block, done + 1, positions)
+                    done += block.count("\n")
+                return
+        lines = (line.removesuffix("\n").removesuffix("\r") for line in read_lines(self._path))
+        yield from self._of_lines(islice(lines, done, None), done + 1, positions)
+
+    def _of_block(self, block: str, number: int, positions: Sequence[int | None]) -> Iterator[_Sentence]:
+        """Read lines that begin with number `number` and end with a sentence."""
+        if "\r" in block:
+            *lines, last = block.split("\n")
+            yield from self._of_lines([*lines, *filter(None, [last.removesuffix("\r")])], number, positions)
+            return
+        for part in block.split("\n\n"):
+            sentence = part.strip("\n")
+            if sentence:
+                first = number + len(part) - len(part.lstrip("\n"))
+                columns = self._columns(sentence, first)
+                if columns is None:
+                    yield from self._of_lines(sentence.split("\n"), first, positions)
+                else:
+                    values = [self._document if at is None else columns[at] for at in positions]
+                    yield Place(self._source, first, step=1), values
+            number += part.count("\n") + 2
+
+    def _columns(self, sentence: str, first: int) -> list[list[str]] | None:
+        """Return the columns of a sentence all of whose lines are words; None where a line may be another thing."""
+        shape, lines = self._shape, sentence.count("\n") + 1
+        if sentence[0] == "#" or "\n#" in sentence or _DOCUMENT_START in sentence:
+            return None
+        if first <= shape.header < first + lines or (not shape.tab and "\t" in sentence):
+            return None
+        separator, width = "\t" if shape.tab else " ", shape.count + 1
+        # Each line feed is a cell: they are where they should be if every line has as many cells.
+        cells = sentence.replace("\n", f"{separator}\n{separator}").split(separator)
+        if len(cells) != lines * width - 1 or cells[shape.count :: width].count("\n") != lines - 1:
+            return None
+        # Of a line that is empty but for its separators, and of two blanks side by side.
+        if "" in (cells[::width] if shape.tab else cells):
+            return None
+        return [cells[at::width] for at in range(shape.count)]
+
+    def _of_lines(self, lines: Iterable[str], number: int, positions: Sequence[int | None]) -> Iterator[_Sentence]:
+        """Read lines one by one; the first has number `number`, after the last a sentence ends."""
         cells_of, header = self._shape.cells, self._shape.header
         plain = -1 if self._shape.conllu or self._shape.count == 1 else self._shape.count
-        for number, raw in enumerate(read_lines(self._path), start=1):
-            line = raw.removesuffix("\n").removesuffix("\r")
+        for at, line in enumerate(lines, start=number):
             cells = cells_of(line)
             # Almost all lines are words and nothing else.
-            if len(cells) == plain and cells[0] and line[0] not in "#-" and number != header:
-                self._lines.append(number)
+            if len(cells) == plain and cells[0] and line[0] not in "#-" and at != header:
+                self._lines.append(at)
                 self._cells.append(cells)
             elif not line.strip(" \t"):
                 yield from self._finish(positions)
-            elif number != header:
-                yield from self._odd(number, line, cells, positions)
+            elif at != header:
+                yield from self._odd(at, line, cells, positions)
         yield from self._finish(positions)
 
-    def _odd(
-        self, number: int, line: str, cells: list[str], positions: Sequence[int | None]
-    ) -> Iterator[tuple[Place, Sequence[object]]]:
+    def _odd(self, number: int, line: str, cells: list[str], positions: Sequence[int | None]) -> Iterator[_Sentence]:
         """Read a line that may be no word."""
         if not self._is_comment(line, cells):
             self._add(number, cells)
@@ -171,7 +217,7 @@ class _Sentences:
         self._lines.append(number)
         self._cells.append(cells)
 
-    def _finish(self, positions: Sequence[int | None]) -> Iterator[tuple[Place, Sequence[object]]]:
+    def _finish(self, positions: Sequence[int | None]) -> Iterator[_Sentence]:
         if not self._lines:
             return
         lines, cells = self._lines, self._cells
@@ -179,8 +225,7 @@ class _Sentences:
         consecutive = lines[-1] - lines[0] == len(lines) - 1
         place = Place(self._source, lines[0], step=1, lines=() if consecutive else tuple(lines))
         columns = list(zip(*cells, strict=True))
-        # Words and tags repeat: one copy of each is enough.
-        yield place, [self._document if at is None else [*map(sys.intern, columns[at])] for at in positions]
+        yield place, [self._document if at is None else [*columns[at]] for at in positions]
 
 
 def _document(line: str) -> str | None:

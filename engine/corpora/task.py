@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["SPLITS", "Place", "RawSplit", "ReadSplit", "Row", "Sample", "Task"]
 
@@ -47,8 +47,7 @@ class Sample:
         return self.id, self.texts, self.label, self.tags
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a row came from, for messages.
 
     Attributes
@@ -73,8 +72,7 @@ class Place:
         return f"{self.source}{self.lines[offset] if self.lines else self.number + self.step * offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One sample as its source holds it, unchecked.
 
     Attributes

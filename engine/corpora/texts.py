@@ -1,5 +1,6 @@
 """Texts and pairs of texts with a label: rows checked, and samples made of them."""
 
+import sys
 from collections import Counter
 
 from biocache.engine.corpora.labels import is_number, read_label
@@ -20,6 +21,9 @@ LABEL_COLUMNS = (
 
 # Keys of an object that stands for a text.
 _TEXT_KEYS = ("text", "contexts", "sentence")
+
+# Texts that are looked up: those of one premise stand together in most corpora.
+_LATELY = 1 << 12
 
 
 def read_texts(raw: RawSplit) -> ReadSplit:
@@ -44,13 +48,14 @@ def read_texts(raw: RawSplit) -> ReadSplit:
     """
     collector = Collector(raw)
     first: dict[str, str] = {}
-    fields = [field for field in TEXT_FIELDS if field in raw.columns]
+    known: dict[str, str] = {}
+    fields = [_Words(field, raw.columns[field], known) for field in TEXT_FIELDS if field in raw.columns]
     column = raw.columns.get("label", "label")
     for row in raw.rows:
-        texts = tuple(_words(row, field, raw.columns[field]) for field in fields)
+        texts = tuple([field.of(row) for field in fields])
         label = read_label(row.fields.get("label"), column, row.place)
         if isinstance(label, str):
-            label = encodable(row, label)
+            label = sys.intern(label if label.isascii() else encodable(row, label))
             if label not in first and not is_number(label):
                 first[label] = row.place.at()
         collector.add(row, texts, label=label)
@@ -59,11 +64,26 @@ def read_texts(raw: RawSplit) -> ReadSplit:
     return read
 
 
-def _words(row: Row, field: str, column: str) -> tuple[str, ...]:
-    if field not in row.fields:
-        raise DataError(f"{row.place.at()}: field {column} is missing; add it to this row")
-    text = encodable(row, _joined(row.fields[field], row, column))
-    return tuple(text.split())
+class _Words:
+    """The words of one field: texts that repeat, as premises do, are split once, and each word is in memory once."""
+
+    def __init__(self, field: str, column: str, known: dict[str, str]) -> None:
+        self._field, self._column, self._known = field, column, known
+        self._lately: dict[str, tuple[str, ...]] = {}
+
+    def of(self, row: Row) -> tuple[str, ...]:
+        if self._field not in row.fields:
+            raise DataError(f"{row.place.at()}: field {self._column} is missing; add it to this row")
+        value = row.fields[self._field]
+        text = value if isinstance(value, str) else _joined(value, row, self._column)
+        found = self._lately.get(text)
+        if found is None:
+            words = (text if text.isascii() else encodable(row, text)).split()
+            found = tuple(map(self._known.setdefault, words, words))
+            if len(self._lately) >= _LATELY:
+                self._lately.clear()
+            self._lately[text] = found
+        return found
 
 
 def _joined(value: object, row: Row, column: str) -> str:

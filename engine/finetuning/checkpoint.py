@@ -4,9 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any, Self
 
 from biocache.engine.finetuning.scores import check_scores
 from biocache.engine.finetuning.spec import FinetuneSpec
@@ -16,6 +14,9 @@ from biocache.store.metadata import Natural, as_type, read_json
 from biocache.store.paths import require_file
 from biocache.store.sealing import digest_of
 from biocache.store.text import one_line, shown
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "FORMAT_VERSION",
@@ -164,7 +165,7 @@ class Checkpoint:
                 "remove its folder"
             ) from error
 
-    def scores(self) -> xr.Dataset:
+    def scores(self) -> "xr.Dataset":
         """Read the scores and the loss curve; see `biocache.engine.finetuning.scores.score_splits`.
 
         Raises
@@ -172,6 +173,8 @@ class Checkpoint:
         IntegrityError
             If they are damaged.
         """
+        import xarray as xr
+
         try:
             if _digest(self.folder / SCORES) != self.files[SCORES].sha256:
                 raise ValueError("they are not what was saved: their checksum does not match")

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.encoding import Encoding
 from biocache.engine.corpora.task import Sample
 from biocache.engine.finetuning.targets import NO_LABEL, Targets
 from biocache.engine.metrics import NUMBER_SCORES, as_iob2, score_classes, score_entities, score_numbers
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Predicted", "check_scores", "score_splits", "word_classes"]
 
@@ -60,7 +62,7 @@ def word_classes(encoding: Encoding, rows: NDArray[np.integer], usual: int) -> N
     return classes
 
 
-def score_splits(predicted: Mapping[str, Predicted], targets: Targets) -> xr.Dataset:
+def score_splits(predicted: Mapping[str, Predicted], targets: Targets) -> "xr.Dataset":
     """Score the predictions for some splits.
 
     Parameters
@@ -94,6 +96,8 @@ def score_splits(predicted: Mapping[str, Predicted], targets: Targets) -> xr.Dat
     }
     text = np.array(targets.names, dtype=object)
     coordinates = {"split": np.array(list(parts), dtype=object), "label": text}
+    import xarray as xr
+
     return xr.Dataset(variables, coordinates | {"predicted_label": text})
 
 
@@ -114,7 +118,7 @@ _OTHER_DIMS: dict[str, tuple[str, ...]] = {
 _UNBOUNDED = {"items", "entities", "support", "confusion", *NUMBER_SCORES}
 
 
-def check_scores(scores: xr.Dataset) -> None:
+def check_scores(scores: "xr.Dataset") -> None:
     """Refuse a dataset that is not the scores and the loss curve of a checkpoint.
 
     Raises

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from biocache.engine.machine import seeded
 from biocache.engine.models.adapters import adapter_of, merge, without_adapter
 from biocache.engine.models.files import coarse_tensors, weight_files
@@ -89,7 +91,7 @@ def load_model(source: ModelSource, device: str, compute_dtype: str) -> LoadedMo
     if coarse:
         kind = str(model.get_parameter(coarse[0]).dtype).removeprefix("torch.")
         raise _coarse_error(source, coarse[0], kind, source.weights)
-    spoiled = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+    spoiled = [name for name, weight in model.named_parameters() if not _is_finite(weight)]
     if spoiled:
         raise ModelError(
             f"weight {spoiled[0]} of model {source.name!r} in {source.weights} holds NaN or infinity; give a sound "
@@ -281,6 +283,12 @@ def _cause(error: Exception) -> str:
     # torch advises to run the code that the file holds.
     more = "weights_only" in str(error)
     return "it holds more than tensors, and no code of a file is run" if more else one_line(error)
+
+
+def _is_finite(weight: "torch.Tensor") -> bool:
+    # NumPy's are one pass on one thread: threads of torch wait for each other longer than this takes.
+    values = weight.detach().numpy()
+    return not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
 
 
 def weights_digest(model: "PreTrainedModel", *, pooler: bool = False) -> str:

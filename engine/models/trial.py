@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.machine import capped_threads
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.text import one_line
@@ -33,6 +34,9 @@ _SUM_STEPS = {"float32": 1024, "bfloat16": 8, "float16": 16}
 _COMPARED = 128
 # Tokens of the beginnings of a sample that are tried beside it.
 _PIECES = (32, 16, 13, 8, 3)
+# Products of a weight and a token that are worth a thread. With fewer, threads wait for each other: on a busy machine
+# two take twenty times the processor time of one.
+_WORTH_A_THREAD = 2 * 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,17 @@ def try_model(
     ResourceError
         If the device has not enough memory for a sample.
     """
+    import torch
+
     trial = _Trial(model, name, compute_dtype, attention=attention)
+    products = len(samples[0]) * sum(weight.numel() for weight in model.parameters())
+    with capped_threads(max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD))):
+        return _traits(trial, model, samples, name=name, attention=attention)
+
+
+def _traits(
+    trial: "_Trial", model: "PreTrainedModel", samples: Sequence[TrialSample], *, name: str, attention: bool
+) -> Traits:
     alone = trial.see(samples[:1])
     # After a first pass, which may fill what is computed once.
     begun = _state(model)

@@ -1,9 +1,13 @@
-"""What reading a corpus costs, beside `datasets.load_dataset` of the same file.
+"""What reading a corpus costs, beside `datasets.load_dataset` of the same files.
 
     python tests/benchmarks/bench_reading.py [--sentences 1000000] [--format parquet|jsonl|conll]
+    python tests/benchmarks/bench_reading.py --task ner --corpus FOLDER
+    python tests/benchmarks/bench_reading.py --task nli --corpus FOLDER --pairs 100000
 
-The corpus is invented: 10 to 30 words a sentence, of 50,000 that are as frequent as those of running text. Each is read
-in a process of its own; memory is what the process takes beyond its imports.
+Without a folder the corpus is invented: 10 to 30 words a sentence, of 50,000 that are as frequent as those of running
+text. With `--pairs` the pairs of the folder's JSON lines are repeated, each with an id and a last word of its own. The
+library reads tagged words as lines of text. Each is read in a process of its own: seconds are of the processor, memory
+is what the process takes beyond its imports.
 """
 
 import argparse
@@ -21,21 +25,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 
 READ = """
-import gc, json, resource, sys, time
+import gc, json, pathlib, resource, sys, time
 import numpy, datasets, pyarrow.parquet, psutil
 from biocache.engine.corpora.readers import read_corpus
 
-path, what, cache = sys.argv[1:]
-before, begun = psutil.Process().memory_info().rss, time.perf_counter()
+folder, what, task, suffix, cache = sys.argv[1:]
+kind = {".parquet": "parquet", ".jsonl": "json", ".conll": "text"}[suffix]
+files = {path.stem: str(path) for path in pathlib.Path(folder).glob(f"*{suffix}")}
+before, begun = psutil.Process().memory_info().rss, time.process_time()
 if what == "biocache":
-    rows = read_corpus("ner", path).splits["train"]
+    splits = read_corpus(task, folder).splits
 else:
-    kind = "parquet" if path.endswith("parquet") else "json"
-    rows = datasets.load_dataset(kind, data_files=path, cache_dir=cache)["train"]
-seconds = time.perf_counter() - begun
+    splits = datasets.load_dataset(kind, data_files=files, cache_dir=cache)
+seconds = time.process_time() - begun
 gc.collect()
 after, peak = psutil.Process().memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"sentences": len(rows), "seconds": seconds, "kept": after - before, "peak": peak - before}))
+rows = sum(map(len, splits.values()))
+print(json.dumps({"rows": rows, "seconds": seconds, "kept": after - before, "peak": peak - before}))
 """
 
 
@@ -78,21 +84,48 @@ def write(path: Path, count: int) -> None:
                     file.write("\n")
 
 
+def repeat_pairs(source: Path, target: Path, count: int) -> None:
+    """Write the pairs of a folder of JSON lines again and again, each with an id and a last word of its own."""
+    lines = [json.loads(line) for file in sorted(source.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
+    with target.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            turn, place = divmod(number, len(lines))
+            pair = lines[place]
+            own = {"pairID": f"{number}-{pair['pairID']}", "sentence2": f"{pair['sentence2']} {turn}"}
+            file.write(json.dumps({**pair, **own}, ensure_ascii=False) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=1_000_000)
     parser.add_argument("--format", choices=("parquet", "jsonl", "conll"), default="parquet")
+    parser.add_argument("--task", default="ner")
+    parser.add_argument("--corpus", type=Path, help="folder of a corpus; an invented one by default")
+    parser.add_argument("--pairs", type=int, help="repeat the pairs of --corpus up to this number")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / f"train.{asked.format}"
-        write(path, asked.sentences)
-        print(f"{asked.sentences:,} sentences, {path.stat().st_size / 2**20:,.0f} MiB as {asked.format}")
-        for what in ("biocache",) if asked.format == "conll" else ("biocache", "datasets"):
-            command = [sys.executable, "-c", READ, str(path), what, str(Path(scratch) / "cache")]
+        folder = asked.corpus or Path(scratch) / "corpus"
+        if asked.corpus is None or asked.pairs:
+            folder = Path(scratch) / "corpus"
+            folder.mkdir()
+        if asked.pairs:
+            repeat_pairs(asked.corpus, folder / "train.jsonl", asked.pairs)
+        elif asked.corpus is None:
+            write(folder / f"train.{asked.format}", asked.sentences)
+        files = [path for path in folder.iterdir() if path.suffix in (".parquet", ".jsonl", ".conll")]
+        suffix = files[0].suffix
+        print(f"{sum(path.stat().st_size for path in files) / 2**20:,.0f} MiB as {suffix}")
+        found = {}
+        for what in ("biocache", "datasets"):
+            command = [sys.executable, "-c", READ, str(folder), what, asked.task, suffix, str(Path(scratch) / "cache")]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            kept, peak = (found[name] / 2**20 for name in ("kept", "peak"))
-            print(f"{what:>9}: {found['seconds']:6.1f} s, {kept:,.0f} MiB kept, {peak:,.0f} MiB at most")
+            found[what] = one = json.loads(done.stdout.splitlines()[-1])
+            kept, peak = (one[name] / 2**20 for name in ("kept", "peak"))
+            print(
+                f"{what:>9}: {one['rows']:,} rows, {one['seconds']:6.2f} s, {kept:,.0f} MiB kept, {peak:,.0f} at most"
+            )
+        for name in ("seconds", "peak"):
+            print(f"{name} of biocache / datasets: {found['biocache'][name] / found['datasets'][name]:.2f}")
 
 
 if __name__ == "__main__":

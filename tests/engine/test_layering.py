@@ -145,7 +145,12 @@ def test_the_check_of_loaded_modules_works():
     [
         ("import biocache.store.errors", HEAVY | {"click", "rich", "msgspec"}, {"biocache.store"}),
         ("from biocache.store import Store", HEAVY | {"click", "rich"}, {"biocache.store.catalog"}),
-        ("from biocache.store import Run", MODELS | {"click", "rich", "distributed"}, {"zarr", "xarray"}),
+        ("from biocache.store import Run", MODELS | {"click", "rich", "xarray", "dask", "pandas"}, {"zarr"}),
+        (
+            "from biocache.engine.extraction.extract import extract",
+            MODELS | {"click", "rich", "xarray", "dask", "pandas", "distributed", "pyarrow"},
+            {"zarr", "numba"},
+        ),
         ("import biocache.engine", MODELS | {"click", "rich"}, {"biocache.engine"}),
         ("from biocache.engine import ProbeRequest, probe", MODELS, {"biocache.engine.analyses.probing.analysis"}),
         ("from biocache.engine import ExtractionRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),

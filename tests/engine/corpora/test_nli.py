@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import message, pair, read, write
 
+from biocache.engine.corpora.json_tables import open_json
+from biocache.engine.corpora.table import MISSING
 from biocache.store.text import shown
 
 TEXTS = st.text(min_size=1, max_size=20)
@@ -158,3 +160,18 @@ def test_malformed_jsonl(tmp_path: Path, content: str | bytes, line: int, substa
 )
 def test_values_in_messages_are_one_short_line(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_records_are_what_json_reads(tmp_path: Path) -> None:
+    """Most lines are decoded by another library, which refuses some of what `json` takes."""
+    plain = ["1e400", "NaN", "-0", "0.1", "1" + "0" * 40, "9007199254740993.0", '"\\ud83d\\ude00"', '"\\ud83d"', "null"]
+    lines = [f'{{"x": {value}, "y": ["a", {{"b": {value}}}], "x{at}": true}}' for at, value in enumerate(plain)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n\n".join([*lines, ' {"x": 1, "x": 2} ']) + "\r\n", encoding="utf-8")
+    table = open_json(path)
+    expected = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    assert table.columns == tuple(dict.fromkeys(name for record in expected for name in record))
+    found = [dict(zip(table.columns, values, strict=True)) for _, values in table.rows(table.columns)]
+    known = [{name: value for name, value in record.items() if value is not MISSING} for record in found]
+    assert repr(known) == repr(expected)
+    assert [place.number for place, _ in table.rows([])] == [*range(1, 2 * len(expected), 2)]

@@ -1,9 +1,13 @@
 """Files of tagged words: separators, columns, headers, documents, CoNLL-U; and what is refused with its line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from reading import message, read, write
+
+from biocache.engine.corpora.tagged_words import open_tagged_words
+from biocache.store.errors import DataError
 
 CONLL = "IL-2\tB-DNA\ngene\tI-DNA\nbinds\tO\n\nNF-kB\tB-protein\n"
 WIDE = "-DOCSTART- -X- O O\n\nIL-2 NN B-NP B-DNA\nbinds VB B-VP O\n\nX NN B-NP O\n"
@@ -185,3 +189,65 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Path, "open", refuse)
     assert "train.conll:1: cannot be read (Permission denied);" in message("ner", folder)
+
+
+# Lines that are no plain words of two columns, in the middle of some that are.
+ODD = (
+    ("a\tO\nb\tB-x\n", ""),
+    ("", "\n"),
+    ("# comment\na\tO\n", ""),
+    ("#\tO\na\tO\n", ""),
+    ("-DOCSTART-\tO\n\na\tO\n", ""),
+    ("-\tO\n-x\tO\n", ""),
+    ("a\tO\r\nb\tO\r\n\r\nc\tO\r\n", ""),
+    ("a\tO\r\r\n", ""),
+    ("a\t\n", ""),
+    ("\tO\n", ""),
+    ("\t\n", ""),
+    (" \t \n", ""),
+    ("a\n", ""),
+    ("a\tO\tO\nb\n", ""),
+    ("a\tO\n\n\n\nb\tO", ""),
+    ("\n\n\na\tO", "\n"),
+    ("é\tO\n", "\n\n"),
+    ("a b\tO\n", ""),
+)
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_blocks_are_read_as_lines_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, separator: str
+) -> None:
+    plain = "IL-2\tB-DNA\ngene\tI-DNA\n\nbinds\tO\n\n"
+    monkeypatch.setattr("biocache.engine.corpora.lines._BLOCK", block)
+    monkeypatch.setattr("biocache.engine.corpora.tagged_words._HEAD", 12)
+    for number, (middle, end) in enumerate(ODD):
+        text = f"{plain * 3}{middle}\n{plain}{end}".replace("\t", separator)
+        path = tmp_path / f"{number}.conll"
+        path.write_bytes(text.encode())
+        assert outcome(path) == outcome(path, by_line=True), text
+        path.write_bytes(text.encode() + b"a\tO\n\xff\tO\n\n")
+        found = outcome(path)
+        assert found == outcome(path, by_line=True), text
+        assert isinstance(found[-1], str), text
+
+
+def outcome(path: Path, *, by_line: bool = False) -> list[object]:
+    """Return the places and values of the sentences of a file, and the message of its refusal, if it is refused."""
+    table = open_tagged_words(path)
+    found: list[object] = []
+
+    def unreadable(_path: Path) -> Iterator[str]:
+        raise OSError
+        yield ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        if by_line:
+            patch.setattr("biocache.engine.corpora.tagged_words.read_blocks", unreadable)
+        try:
+            for place, values in table.rows([*table.columns]):
+                found.append(([place.at(at) for at in range(len(values[0]))], [*values]))
+        except DataError as error:
+            found.append(str(error))
+    return [*found, dict(table.notes)] if not found or not isinstance(found[-1], str) else found
