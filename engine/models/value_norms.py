@@ -72,7 +72,7 @@ class Projection:
 
         weight: torch.Tensor = output.weight  # type: ignore[assignment]
         matrix = weight.T if isinstance(output, torch.nn.Linear) else weight
-        heads: torch.Tensor = matrix.float().unflatten(0, (self.heads, self.size))  # type: ignore[no-untyped-call]
+        heads: torch.Tensor = matrix.float().unflatten(0, (self.heads, self.size))
         return heads
 
 
