@@ -67,7 +67,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
     packs = [
         tuple(
-            _pack_pairs(baseline, other, pack, alignment, group)
+            _pack_pairs(baseline, other, pack, alignment, group, norms=measures.of_norms)
             for other, alignment in zip(runs.others, aligned, strict=True)
         )
         for pack in range(baseline.counts.packs)
@@ -104,7 +104,7 @@ def _block_bytes(run: Run) -> int:
 
 
 def _pack_pairs(
-    first: Run, second: Run, pack: int, alignment: Alignment, group: NDArray[np.int64]
+    first: Run, second: Run, pack: int, alignment: Alignment, group: NDArray[np.int64], *, norms: bool
 ) -> tuple[PackPair, ...]:
     """Cut the samples of a pack where packs of the other run begin: one part where the packs are the same."""
     samples = first.plan.samples_of(pack)
@@ -117,6 +117,7 @@ def _pack_pairs(
             PackPair(
                 first=first.chunks("attention"),
                 second=second.chunks("attention"),
+                norms=(first.chunks("norms"), second.chunks("norms")) if norms else None,
                 packs=(pack, other),
                 samples=np.arange(part.start, part.stop),
                 group=group[part].copy(),

@@ -26,6 +26,7 @@ __all__ = [
     "row_cosine",
     "special_mass",
     "total_variation",
+    "weigh",
     "widen",
 ]
 
@@ -192,6 +193,35 @@ def project(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
                             own[offset + group[key]] += _widened(stored.numbers[begin + key])
                 begin += width
             _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
+
+
+@compiled
+def weigh(stored: Block, tokens: Tokens, norms: Array, first: Array, start: Array, out: Array) -> None:
+    """Multiply the attention of maps by the norms of their keys.
+
+    Parameters
+    ----------
+    stored, tokens
+        As `widen`.
+    norms
+        Of the tokens of the pack, float32 (head, token).
+    first
+        Place of the first token of each map among them, int64 (sample).
+    start
+        First entry of each map among the products, int64 (sample).
+    out
+        The products, float32 (head, entry), written.
+    """
+    for head in range(stored.heads):
+        for s in range(tokens.length.size):
+            begin, to = head * stored.stride + tokens.pair_start[s], start[s]
+            own = norms[head, first[s] : first[s] + tokens.length[s]]
+            for query in range(own.size):
+                width = query + 1 if tokens.causal else own.size
+                for key in range(width):
+                    out[head, to + key] = _widened(stored.numbers[begin + key]) * own[key]
+                begin += width
+                to += width
 
 
 @compiled
