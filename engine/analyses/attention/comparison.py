@@ -74,7 +74,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     ]
     size = -(-len(packs) // _MOST_TASKS)
     parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
-    sizes = [_block_bytes(run) for run in (baseline, *runs.others)]
+    sizes = [_block_bytes(run, with_norms=measures.of_norms) for run in (baseline, *runs.others)]
     memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes) + sums
     return [
         Task(key=pair, call=compare_packs, args=(part, *pair, measures), memory=memory)
@@ -99,8 +99,10 @@ def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Mea
     return own
 
 
-def _block_bytes(run: Run) -> int:
-    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.chunks("attention").value_dtype).itemsize
+def _block_bytes(run: Run, *, with_norms: bool) -> int:
+    """Return the bytes of a layer of a pack in memory: attention as it is read, norms in float32."""
+    maps = run.plan.entries.chunk * np.dtype(run.chunks("attention").value_dtype).itemsize
+    return run.spec.head_count * (maps + with_norms * run.plan.tokens.chunk * 4)
 
 
 def _pack_pairs(
