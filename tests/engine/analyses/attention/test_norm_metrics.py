@@ -35,7 +35,8 @@ def moved(checkpoint: Path, folder: Path) -> Path:
 
 def norm_maps(checkpoint: Path, ids: NDArray[Any]) -> NDArray[np.float64]:
     """Return attention times ||f(x)|| of the first layer of BERT, float64 (head, query, key)."""
-    model = AutoModel.from_pretrained(checkpoint, attn_implementation="eager", dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(checkpoint, attn_implementation="eager", dtype=torch.float32)
+    model.eval().requires_grad_(requires_grad=False)
     with torch.inference_mode():
         out = model(
             torch.from_numpy(ids[np.newaxis].astype(np.int64)), output_hidden_states=True, output_attentions=True
@@ -85,9 +86,9 @@ def test_runs_without_norms_are_refused_with_the_command_that_keeps_them(tmp_pat
     with pytest.raises(RunNotFoundError) as refusal:
         compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=("js", "norm-js")))
     assert str(refusal.value) == (
-        "run ner/corpus/tiny/size-030/seed-42/sentence/test keeps no value norms, which metrics='norm-js' needs; extract "
-        "it again with `biocache extract --task ner --dataset corpus --model tiny --training-size 30 --seed 42 --view "
-        "sentence --split test --keep attention,norms --overwrite`"
+        "run ner/corpus/tiny/size-030/seed-42/sentence/test keeps no value norms, which metrics='norm-js' needs; "
+        "extract it again with `extract(task='ner', dataset='corpus', model='tiny', training_sizes=30, seed=42, "
+        "view='sentence', split='test', keep=('attention', 'norms'), overwrite=True)`"
     )
     assert "mean" in compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=("js",)))
 
@@ -95,5 +96,7 @@ def test_runs_without_norms_are_refused_with_the_command_that_keeps_them(tmp_pat
 def test_the_baseline_needs_norms_as_well(tmp_path: Path) -> None:
     source(training_size=0, keep=("hidden", "attention")).write_all(tmp_path)
     source(training_size=30).write_all(tmp_path)
-    with pytest.raises(RunNotFoundError, match=r"size-000/.* keeps no value norms, .*--keep hidden,attention,norms"):
+    with pytest.raises(
+        RunNotFoundError, match=r"size-000/.* keeps no value norms, .*keep=\('hidden', 'attention', 'norms'\)"
+    ):
         compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=METRICS))
