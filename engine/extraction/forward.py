@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from biocache.engine.extraction.batches import Batch
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
 from biocache.engine.models.trial import rounding
-from biocache.engine.models.value_norms import ValueNorms, find_projections
+from biocache.engine.models.value_norms import TRACED_TOKENS, ValueNorms, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.schema import ATTENTION, HIDDEN, NORMS, Activation
 from biocache.store.spec import RunSpec
@@ -28,8 +28,6 @@ __all__ = ["AHEAD", "Activations", "Forward", "TokenTable"]
 
 # Batches started for each lane before one is awaited: one that runs and one that is queued.
 AHEAD = 2
-# Tokens on which the projections of a model are looked for.
-_TRACED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +120,8 @@ class Forward:
         spec, tokens = self._spec, self._tokens
         lengths = np.diff(tokens.start, append=len(tokens.token_id))
         # The longest beginning: of one token all maps are alike.
-        sample = int(np.minimum(lengths, _TRACED).argmax())
-        inputs = self.inputs(Batch(np.array([sample]), np.minimum(lengths[[sample]], _TRACED)))
+        sample = int(np.minimum(lengths, TRACED_TOKENS).argmax())
+        inputs = self.inputs(Batch(np.array([sample]), np.minimum(lengths[[sample]], TRACED_TOKENS)))
         tolerance = rounding(spec.compute_dtype)
         found = find_projections(self._model, [inputs], spec.attention_layers, name=spec.key.model, tolerance=tolerance)
         self._norms = ValueNorms(self._model, found)

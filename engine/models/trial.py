@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
-from biocache.engine.models.value_norms import find_projections
+from biocache.engine.models.value_norms import TRACED_TOKENS, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.text import one_line
 
@@ -189,7 +189,8 @@ def try_model(
     sound, reason = _sound_layers([*alone, *single])
     maps = [one for layer in sound.values() for one in layer]
     if norms:
-        trial.require_projections([*pieces, *(one for one in samples if len(one) <= _COMPARED)], sound, reason)
+        short = [one for one in (*pieces, *samples) if len(one) <= TRACED_TOKENS]
+        trial.require_projections(short, sound, reason)
     return replace(
         traits,
         heads=max((one.heads for one in maps), default=0),

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Projection", "ValueNorms", "find_projections"]
+__all__ = ["TRACED_TOKENS", "Projection", "ValueNorms", "find_projections"]
 
+#: Tokens of the samples on which projections are looked for: what all modules are given and give is held at once.
+TRACED_TOKENS = 16
 # Linear modules that are called between the values of a block and its output projection, at most.
 _BETWEEN = 16
 
