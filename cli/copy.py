@@ -32,7 +32,9 @@ Examples, in the folder that a demo made:
 @run_selectors
 @click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to copy, such as 0,4-8.  [default: all]")
 @click.option(
-    "--keep", type=ListOf(click.Choice(list(ACTIVATIONS))), help="What to copy: hidden, attention.  [default: both]"
+    "--keep",
+    type=ListOf(click.Choice(list(ACTIVATIONS))),
+    help="What to copy: hidden, attention, norms.  [default: what a run keeps]",
 )
 @click.option(
     "--level",

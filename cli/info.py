@@ -47,7 +47,7 @@ def _facts(run: "Run") -> dict[str, Any]:
     from biocache.store.sweeping import stored_bytes
 
     records = run.records()
-    raw = _raw_bytes(run, sorted(records))
+    raw = run.spec.activation_bytes(run.plan, sorted(records))
     chunks = sum(record.stored_bytes for record in records.values())
     return {
         "run": str(run.key),
@@ -66,11 +66,6 @@ def _facts(run: "Run") -> dict[str, Any]:
         "spec": {**run.spec.to_json(), "level": run.spec.level},
         "provenance": asdict(run.provenance),
     }
-
-
-def _raw_bytes(run: "Run", packs: list[int]) -> int:
-    rows, entries = (int(axis.pack_sizes[packs].sum()) for axis in (run.plan.rows, run.plan.entries))
-    return run.spec.activation_bytes(rows, entries, len(packs))
 
 
 def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from biocache.store.integrity import Problem
 from biocache.store.levels import reduction
 from biocache.store.paths import resolved
 from biocache.store.reading import Run
-from biocache.store.schema import HIDDEN, Activation
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS, Activation
 
 __all__ = ["recompute_samples", "rounding_tolerance"]
 
@@ -118,9 +118,9 @@ def recompute_samples(
         window = int(activations.batch.samples[0])
         sample = int(run.windows.sample[window])
         for kept, values in activations.arrays.items():
-            if kept is not HIDDEN:
+            if kept is ATTENTION:
                 yield from _of_window(run, kept, window, dense_maps(values, int(size[window]), run.spec.causal))
-            elif run.spec.level == "token":
+            elif kept is NORMS or run.spec.level == "token":
                 yield from _of_window(run, kept, window, values)
             else:
                 states.append(values)

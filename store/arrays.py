@@ -80,7 +80,7 @@ def create_activations(
     dtype: str,
     level: str,
 ) -> None:
-    """Create the array of hidden states or attention maps of a run of a level, without data.
+    """Create the array of hidden states, attention maps or norms of a run of a level, without data.
 
     The fill value is NaN, or of hidden states a code that none has, and every chunk is written, so that a missing chunk
     differs from data. The codecs are those of `encode_chunk`.

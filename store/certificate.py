@@ -8,7 +8,8 @@ The record of a pack keeps these numbers of each layer:
 | hidden | `rms` | the root of the mean squared error, relative to the spread of the feature |
 | attention | `divergence` | the largest Jensen-Shannon divergence of exact and stored rows, in bits |
 | attention | `mean_divergence` | the mean of it over all rows |
-| both | `absolute` | the largest absolute error |
+| norms | `largest`, `rms` | as of hidden states, each head being a feature |
+| all | `absolute` | the largest absolute error |
 
 The spread of a feature is its standard deviation over the tokens of the pack. That of a feature which is constant, but
 for the rounding of float32, is its root mean square. What is all zeros has no error.
@@ -22,13 +23,17 @@ from numpy.typing import NDArray
 
 from biocache.store.coding import Arrays, decode
 from biocache.store.records import PackRecord
-from biocache.store.schema import ATTENTION, HIDDEN, Activation
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS, Activation
 
 __all__ = ["MEASURES", "described_errors", "measure", "summary"]
 
 #: Variable -> its measures: the one whose largest value counts, and the one whose mean does.
-MEASURES = {HIDDEN.name: ("largest", "rms"), ATTENTION.name: ("divergence", "mean_divergence")}
-_UNITS = {HIDDEN.name: " of a feature's spread", ATTENTION.name: " bit"}
+MEASURES = {
+    HIDDEN.name: ("largest", "rms"),
+    ATTENTION.name: ("divergence", "mean_divergence"),
+    NORMS.name: ("largest", "rms"),
+}
+_UNITS = {HIDDEN.name: " of a feature's spread", ATTENTION.name: " bit", NORMS.name: " of a head's spread"}
 # A feature varies if its spread is more than this share of its root mean square.
 _CONSTANT = 2.0**-20
 _SLICE_BYTES = 1 << 19
@@ -44,7 +49,7 @@ def measure(
     kept
         The variable.
     values
-        float32 (token, feature) or (head, entry), without fill.
+        float32 (token, feature), (head, entry) or (head, token), without fill.
     arrays, dtype
         What is stored of it, from `biocache.store.coding.encode`, and as what.
     keys
@@ -57,6 +62,8 @@ def measure(
     """
     if kept is HIDDEN:
         return _of_states(np.ascontiguousarray(values), arrays, dtype)
+    if kept is NORMS:
+        return _of_states(np.ascontiguousarray(values.T), {HIDDEN.name: arrays[kept.name].T}, dtype)
     return _of_maps(values, arrays[kept.name], dtype, keys)
 
 
@@ -123,7 +130,7 @@ def summary(
     records
         Records of packs of it, by pack.
     sizes
-        Rows of every pack of the run, of hidden states and of maps, by variable.
+        Rows of every pack of the run, of hidden states, maps and norms, by variable.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def summary(
         known = [(errors, weight) for errors, weight in parts if errors]
         if not known or len(known) < len(parts):
             continue
-        power = 2 if kept is HIDDEN else 1
+        power = 1 if kept is ATTENTION else 2
         means = _weighted((np.mean(np.power(errors[mean], power)), weight) for errors, weight in known)
         worst = max(max(errors[most]) for errors, _ in known)
         found[kept.name] = {"worst": worst, "mean": float(means ** (1 / power))}

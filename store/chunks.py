@@ -39,7 +39,7 @@ def encode_chunk(values: NDArray[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of one run's ``hidden`` or ``attention``, one for each layer of each pack; sent to Dask workers.
+    """The chunks of a variable of one run, one for each layer of each pack; sent to Dask workers.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ def encode(kept: Activation, values: NDArray[np.float32], dtype: str) -> dict[st
     kept
         The variable.
     values
-        float32 (token, feature) or (head, entry), without fill.
+        float32 (token, feature), (head, entry) or (head, token), without fill.
     dtype
         A name in `STORED_TYPES`.
 
@@ -127,7 +127,7 @@ def decode(kept: Activation, arrays: Arrays, dtype: str) -> NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        (token, feature) or (head, entry): float16 or float32 as stored, float32 of codes.
+        (token, feature), (head, entry) or (head, token): float16 or float32 as stored, float32 of codes.
     """
     stored = arrays[kept.name]
     if not STORED_TYPES[dtype].coding:

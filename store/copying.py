@@ -66,11 +66,12 @@ def thinned(
             f"{', '.join(spec.keep)}"
         )
     maps = [layer for layer in spec.attention_layers if layer in chosen]
-    kept = tuple(name for name in named if name != schema.ATTENTION.name or maps)
+    kept = tuple(name for name in named if name == schema.HIDDEN.name or maps)
     if not kept:
         have = ", ".join(map(str, spec.attention_layers))
         raise SettingError(
-            f"nothing of run {spec.key} is left: its layers {have} have attention; add one of them to --layers"
+            f"nothing of run {spec.key} is left: its layers {have} have {' and '.join(named)}; add one of them to "
+            "--layers"
         )
     return replace(spec, layers=chosen, keep=kept, level=_level(spec, kept, level))
 
@@ -116,7 +117,7 @@ def copy_run(
     target
         The other store; made where it is missing, on the hub as a private dataset repository.
     layers, keep
-        Layers and variables (``hidden``, ``attention``) to copy; None for all.
+        Layers and variables (``hidden``, ``attention``, ``norms``) to copy; None for all.
     level
         What the copy keeps a hidden state of, ``word`` or ``sample`` of a run of tokens in float16 or float32: exactly
         what extraction at that level gives; None for that of the run.

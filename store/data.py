@@ -21,7 +21,7 @@ from biocache.store.levels import counted_tokens, row_counts
 from biocache.store.packing import PackPlan
 from biocache.store.records import PackRecord
 from biocache.store.runs import StoredRun
-from biocache.store.schema import ATTENTION, HIDDEN
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.windows import Context, Windows, context_of_words
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class RunData(StoredRun):
         return None
 
     def chunks(self, name: str) -> Chunks:
-        """Return the chunks of ``hidden`` or ``attention``, to be read one by one."""
+        """Return the chunks of ``hidden``, ``attention`` or ``norms``, to be read one by one."""
         kept = schema.ACTIVATIONS[name]
         axis = getattr(self.plan, kept.axis)
         return Chunks(
@@ -178,13 +178,13 @@ class RunData(StoredRun):
         return np.concatenate([np.arange(1, n + 1) if self.spec.causal else np.full(n, n) for n in tokens])
 
     def activations(self, name: str) -> "da.Array":
-        """Return the valid entries of ``hidden`` or ``attention`` as one lazy array.
+        """Return the valid entries of ``hidden``, ``attention`` or ``norms`` as one lazy array.
 
         Returns
         -------
         dask.array.Array
-            (layer, token, feature) or (layer, head, entry), a block a layer of a pack: float16 or float32 as
-            stored, float32 of codes. A run of words or samples has their rows instead of tokens
+            (layer, token, feature), (layer, head, entry) or (layer, head, token), a block a layer of a pack: float16 or
+            float32 as stored, float32 of codes. A run of words or samples has their rows instead of tokens
             (`biocache.store.levels`).
 
         Raises
@@ -201,7 +201,8 @@ class RunData(StoredRun):
         """Return what the data types cost, over all committed packs: ``worst`` and ``mean``, by variable.
 
         Of hidden states it is the error relative to the spread of the feature, the mean being a root mean square; of
-        attention the Jensen-Shannon divergence of exact and stored rows in bits. A variable of which packs were written
+        attention the Jensen-Shannon divergence of exact and stored rows in bits; of norms as of hidden states, relative
+        to the spread of the head. A variable of which packs were written
         by a release that did not measure it is left out. See `biocache.store.certificate`.
 
         Parameters
@@ -212,25 +213,27 @@ class RunData(StoredRun):
         chosen = self.records() if records is None else records
         plan = self.plan
         # Each token is a row of a map.
-        rows = {HIDDEN.name: plan.rows.pack_sizes.tolist(), ATTENTION.name: plan.tokens.pack_sizes.tolist()}
+        axes = {HIDDEN.name: plan.rows, ATTENTION.name: plan.tokens, NORMS.name: plan.tokens}
+        rows = {name: axis.pack_sizes.tolist() for name, axis in axes.items()}
         return summary(self.spec.kept, chosen, rows)
 
     def read_sample(self, name: str, sample: int) -> NDArray[Any]:
-        """Read one sample of ``hidden`` or ``attention``, all layers.
+        """Read one sample of ``hidden``, ``attention`` or ``norms``, all layers.
 
         Parameters
         ----------
         name
-            ``hidden`` or ``attention``.
+            ``hidden``, ``attention`` or ``norms``.
         sample
             Position of the sample in the run.
 
         Returns
         -------
         numpy.ndarray
-            (layer, token, feature), or of a run of words or samples the sample's rows (layer, row, feature); or dense
-            maps (layer, head, query, key); above the diagonal of a causal model's map there are zeros. Of a sample of
-            several windows the maps are blocks along the diagonal, and NaN outside of them.
+            (layer, token, feature), or of a run of words or samples the sample's rows (layer, row, feature);
+            norms (layer, head, token); or dense maps (layer, head, query, key); above the diagonal of a causal model's
+            map there are zeros. Of a sample of several windows the maps are blocks along the diagonal, and NaN outside
+            of them.
 
         Raises
         ------
@@ -252,7 +255,7 @@ class RunData(StoredRun):
         return maps
 
     def read_window(self, name: str, window: int) -> NDArray[Any]:
-        """Read one window of ``hidden`` or ``attention``, by its position among all windows; see `read_sample`.
+        """Read one window of a variable, by its position among all windows; see `read_sample`.
 
         A run of words or samples has no hidden states of a window.
         """

@@ -9,6 +9,7 @@ from biocache.store.errors import StoreFormatError
 from biocache.store.folders import Folder
 from biocache.store.groups import check_store
 from biocache.store.paths import enclosing_zarr
+from biocache.store.schema import ACTIVATIONS
 from biocache.store.spec import FORMAT_VERSION
 from biocache.store.storage import Storage, below
 
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 # What a writer of activations writes below a run.
-_WRITTEN = {"hidden", "attention", "packs"}
+_WRITTEN = {*ACTIVATIONS, "packs"}
 
 
 def is_orphan(storage: Storage, folder: str) -> bool:

@@ -21,7 +21,7 @@ from biocache.store.reading import Run
 from biocache.store.records import Records, record_path, recorded_packs
 from biocache.store.results import load_result
 from biocache.store.runs import is_run
-from biocache.store.schema import ATTENTION
+from biocache.store.schema import ATTENTION, NORMS
 from biocache.store.storage import Storage, below
 from biocache.store.text import one_line
 
@@ -92,7 +92,7 @@ def verify_run(run: Run, on_pack: Callable[[int, int], None] | None = None) -> I
 
     Reads every file and compares the checksums. The texts, labels and tokens in the tables must be those of the spec,
     and the tables agree with each other; every activation must be finite, every attention probability in [0, 1], every
-    row of a map sum to 1 within rounding.
+    row of a map sum to 1 within rounding, every norm be 0 or more.
 
     Parameters
     ----------
@@ -317,6 +317,8 @@ def _pack_faults(run: Run, pack: int) -> Iterator[str]:
                 yield f"{where}: values are not finite"
             elif kept is ATTENTION:
                 yield from (f"{where}: {fault}" for fault in _attention_faults(run, pack, values))
+            elif kept is NORMS and values.min() < 0:
+                yield f"{where}: norms are negative"
 
 
 def _attention_faults(run: Run, pack: int, values: NDArray[np.floating]) -> Iterator[str]:

@@ -362,7 +362,7 @@ _TAKEN = frozenset(
     chain(
         ("layer", "head", "feature", "entry", "token", "word", "sample", "hidden", "attention", "row_size", "label"),
         ("text", "segment", "position", "token_count", "word_count", "token_id", "token_text", "special", "sample_id"),
-        ("truncated", "model", "trained_on", "training_size", "seed", "split", "view", "task", "dataset"),
+        ("truncated", "model", "trained_on", "training_size", "seed", "split", "view", "task", "dataset", "value_norm"),
     )
 )
 

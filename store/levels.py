@@ -52,7 +52,8 @@ SAMPLE_ROWS = tuple((special, pooling) for special in (False, True) for pooling 
 
 def word_rows(token_count: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the number of rows of words of some tokens (word); see `WORD_ROWS`."""
-    return np.minimum(token_count, len(WORD_ROWS)).astype(np.int64)
+    rows: NDArray[np.int64] = np.minimum(token_count, len(WORD_ROWS)).astype(np.int64)
+    return rows
 
 
 def row_counts(

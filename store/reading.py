@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError
@@ -16,16 +14,15 @@ from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches
 from biocache.store.text import shown
 from biocache.store.views import (
     WINDOW_POOLINGS,
-    attributes_of,
+    attention_dataset,
     described,
-    encoding_of,
     hidden_dataset,
     label_coordinates,
-    layers_of,
     map_of_sample,
+    norm_dataset,
     require_positive,
     sample_coordinates,
-    window_coordinates,
+    token_coordinates,
 )
 
 if TYPE_CHECKING:
@@ -82,20 +79,7 @@ class Run(RunData):
         self.require_kept("hidden")
         require_tokens(self, "tokens")
         hidden = self.activations("hidden")
-        tokens = self.plan.tokens
-        sample = np.repeat(np.arange(self.counts.samples), tokens.count)
-        index = np.arange(len(sample))
-        coordinates: dict[str, Any] = {
-            "token": ("token", index, {"long_name": "position among the tokens of the run"}),
-            "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
-            "position": ("token", index - tokens.dense_start[sample], {"long_name": "position in the sample"}),
-        }
-        for variable in schema.columns():
-            if variable.group == "tokens":
-                coordinates[variable.name] = described(variable.path, self.token_column(variable.path))
-        words = self.token_column("tokens/word")
-        coordinates |= label_coordinates(self, "token", labels, label_scheme, samples=sample, words=words)
-        return hidden_dataset(self, "token", hidden, None, coordinates)
+        return hidden_dataset(self, "token", hidden, None, token_coordinates(self, labels, label_scheme))
 
     def words(
         self,
@@ -295,25 +279,30 @@ class Run(RunData):
         IncompleteRunError, RunNotFoundError, IntegrityError
             As `tokens`.
         """
-        import xarray as xr
+        return attention_dataset(self, labels, label_scheme)
 
-        attributes = {"long_name": schema.ATTENTION.meaning, "units": "1", "causal": int(self.spec.causal)}
-        maps = self.activations("attention")
-        row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
-        unit = "sample" if self.spec.stride is None else "window"
-        return xr.Dataset(
-            {
-                "attention": (schema.ATTENTION.dims(), maps, attributes, encoding_of(maps)),
-                "row_size": (unit, self.windows.plan.entries.count, row_size),
-            },
-            {
-                "layer": layers_of(self, "attention"),
-                "head": ("head", np.arange(self.spec.head_count), {"long_name": "attention head, from 0"}),
-                **sample_coordinates(self, labels, label_scheme),
-                **({} if unit == "sample" else window_coordinates(self)),
-            },
-            attributes_of(self, "attention maps", schema.ATTENTION),
-        )
+    def norms(self, *, labels: str | Sequence[str] | None = None, label_scheme: str = "type") -> "xr.Dataset":
+        """Return the norms of value vectors after the output projection, by token.
+
+        Parameters
+        ----------
+        labels, label_scheme
+            As of `tokens`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``value_norm`` (layer, head, token), lazy, in the data type of the store, a block a layer of a pack:
+            ``||f(x)||`` with ``f(x) = (x W_V + b_V) W_O`` of the head. Attention times the norm of its key is the
+            norm-based attention (Kobayashi et al. 2020, https://doi.org/10.18653/v1/2020.emnlp-main.574). Coordinates:
+            ``layer`` (those of `attention`), ``head`` and, along ``token``, those of `tokens`.
+
+        Raises
+        ------
+        IncompleteRunError, RunNotFoundError, IntegrityError
+            As `tokens`.
+        """
+        return norm_dataset(self, labels, label_scheme)
 
     def attention_map(self, sample: int | str, window: int | None = None) -> "xr.DataArray":
         """Read the attention maps of one sample.

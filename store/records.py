@@ -67,7 +67,7 @@ class PackRecord:
         Parameters
         ----------
         name
-            ``hidden``, ``attention``, or the name of a scale.
+            ``hidden``, ``attention``, ``norms``, or the name of a scale.
         index
             Position along ``layer``.
         values

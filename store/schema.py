@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_Size = TypeVar("_Size", int, tuple[int, ...])
+_Size = TypeVar("_Size", int, str, tuple[int, ...])
 
 __all__ = [
     "ACTIVATIONS",
@@ -18,6 +18,7 @@ __all__ = [
     "KINDS",
     "LABEL_SCHEMES",
     "LEVELS",
+    "NORMS",
     "OUTSIDE",
     "ROW_DIMS",
     "SCALES",
@@ -97,6 +98,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("packs", "record", _PACK, "str", "commit record, JSON; empty: the pack does not exist", ""),
     Variable("hidden", "layer", ("layer",), "int16", "0: embedding output; 1 and up: output of that block"),
     Variable("attention", "layer", ("layer",), "int16", "block that computes the map, from 1"),
+    Variable("norms", "layer", ("layer",), "int16", "block that computes the value vector, from 1"),
 )
 
 
@@ -111,7 +113,7 @@ class Activation:
     Attributes
     ----------
     name
-        Name of its group and of its array.
+        Name of its group, and of its array where that has no other.
     meaning
         What a value says.
     axis
@@ -121,30 +123,35 @@ class Activation:
     width
         Attribute of `RunSpec` with the length of its other axis.
     ragged
-        Place of the ragged axis in the chunk of a layer: hidden states are (token, feature), maps (head, entry).
+        Place of the ragged axis in the chunk of a layer: hidden states are (token, feature), maps (head, entry) and
+        norms (head, token).
     first_layer
         First layer that has it.
     dtype
         Attribute of `RunSpec` with its data type on disk.
+    array
+        Name of its array; empty for `name`.
     """
 
     name: str
     meaning: str
-    axis: Literal["rows", "entries"]
+    axis: Literal["rows", "entries", "tokens"]
     computed: Literal["tokens", "entries"]
     width: Literal["feature_size", "head_count"]
     ragged: int
     first_layer: int
-    dtype: Literal["dtype", "attention_dtype"]
+    dtype: Literal["dtype", "attention_dtype", "norm_dtype"]
+    array: str = ""
 
     @property
     def path(self) -> str:
         """Path of the array below the run's group."""
-        return f"{self.name}/{self.name}"
+        return f"{self.name}/{self.array or self.name}"
 
     def dims(self, level: str = "token") -> tuple[str, str, str]:
         """Return the names of its dimensions, in a run of a level of `ROW_DIMS`."""
-        return ("layer", ROW_DIMS[level], "feature") if self.ragged == 0 else ("layer", "head", "entry")
+        along = {"rows": ROW_DIMS[level], "entries": "entry", "tokens": "token"}[self.axis]
+        return ("layer", *self.shape("feature" if self.width == "feature_size" else "head", along))
 
     def layers(self, layers: Iterable[int]) -> tuple[int, ...]:
         """Return the layers, of those given, that have it."""
@@ -174,7 +181,18 @@ ATTENTION = Activation(
     1,
     "attention_dtype",
 )
-ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION)}
+NORMS = Activation(
+    "norms",
+    "norm of the token's value vector after the output projection, dimensionless",
+    "tokens",
+    "tokens",
+    "head_count",
+    1,
+    1,
+    "norm_dtype",
+    "value_norm",
+)
+ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in (HIDDEN, ATTENTION, NORMS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The spec of a run, which identifies it, and its provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 
@@ -12,6 +12,9 @@ from biocache.store.metadata import Natural, as_type
 from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN, SCALE_BYTES, SCALES, STORED_TYPES, Activation, Scale
 from biocache.store.text import shortened
 
+if TYPE_CHECKING:
+    from biocache.store.packing import PackPlan
+
 __all__ = ["FORMAT_VERSION", "Provenance", "RunSpec"]
 
 FORMAT_VERSION = 2
@@ -19,7 +22,8 @@ FORMAT_VERSION = 2
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Variables = Annotated[
-    tuple[Annotated[str, msgspec.Meta(pattern="^(hidden|attention)$")], ...], msgspec.Meta(min_length=1, max_length=2)
+    tuple[Annotated[str, msgspec.Meta(pattern="^(hidden|attention|norms)$")], ...],
+    msgspec.Meta(min_length=1, max_length=3),
 ]
 _Layers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**15)], ...], msgspec.Meta(min_length=1)]
 _MapLayers = tuple[Annotated[int, msgspec.Meta(ge=1, lt=2**15)], ...]
@@ -54,7 +58,7 @@ class RunSpec:
     token_types
         Whether the model is fed the ``segment`` of a token as its token type.
     keep
-        ``hidden`` and/or ``attention``.
+        ``hidden``, ``attention`` and/or ``norms``.
     layers
         Stored layers of hidden states: 0 is the embedding output.
     feature_size
@@ -70,8 +74,8 @@ class RunSpec:
     attention_implementation
         Name of the attention kernel of transformers; ``eager`` wherever maps are returned.
     without_maps
-        Layers of the model, from 1, that have no attention maps. Attention is stored for all other layers from 1 that
-        are stored.
+        Layers of the model, from 1, that have no attention maps. Attention and norms are stored for all other layers
+        from 1 that are stored.
     sink
         Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
     padded
@@ -121,7 +125,7 @@ class RunSpec:
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
-        """Layers whose attention maps are stored: the block that computes them, from 1."""
+        """Layers whose attention maps and norms are stored: the block that computes them, from 1."""
         return tuple(layer for layer in ATTENTION.layers(self.layers) if layer not in self.without_maps)
 
     @property
@@ -130,8 +134,8 @@ class RunSpec:
         return tuple(ACTIVATIONS[name] for name in self.keep)
 
     def variable_layers(self, name: str) -> tuple[int, ...]:
-        """Return the layers stored of ``hidden`` or ``attention``, in the order of the ``layer`` axis."""
-        return self.attention_layers if name == ATTENTION.name else self.layers
+        """Return the layers stored of a variable, in the order of the ``layer`` axis."""
+        return self.layers if name == HIDDEN.name else self.attention_layers
 
     def width(self, activation: Activation) -> int:
         """Return the length of a variable's third axis: that beside layers and the ragged one."""
@@ -142,6 +146,11 @@ class RunSpec:
         """Data type of stored maps; None where maps are not kept."""
         return (self.attention_dtype or self.dtype) if ATTENTION.name in self.keep else None
 
+    @property
+    def norm_dtype(self) -> str:
+        """Data type of stored norms: that of hidden states, and ``float16`` where these are codes."""
+        return "float16" if STORED_TYPES[self.dtype].coding else self.dtype
+
     def stored_dtype(self, activation: Activation) -> str:
         """Return the data type on disk of a variable that is kept."""
         return str(getattr(self, activation.dtype) or self.dtype)
@@ -150,14 +159,15 @@ class RunSpec:
         """Return the scales that are stored beside the codes of a variable; none where values are no codes of it."""
         return SCALES if activation is HIDDEN and self.dtype == "int8" else ()
 
-    def activation_bytes(self, rows: int, entries: int, packs: int) -> int:
-        """Return the bytes of the activations of some rows, map entries and packs, before compression."""
-        lengths = {HIDDEN: rows, ATTENTION: entries}
+    def activation_bytes(self, plan: "PackPlan", packs: Sequence[int] | None = None) -> int:
+        """Return the bytes of the activations of some packs of a layout, or of all, before compression."""
+        chosen = range(plan.pack_count) if packs is None else packs
         total = 0
         for kept in self.kept:
             layers, width = len(self.variable_layers(kept.name)), self.width(kept)
-            total += layers * lengths[kept] * width * STORED_TYPES[self.stored_dtype(kept)].itemsize
-            scales = {"token": rows, "feature": packs * width}
+            length = int(getattr(plan, kept.axis).pack_sizes[chosen].sum())
+            total += layers * length * width * STORED_TYPES[self.stored_dtype(kept)].itemsize
+            scales = {"token": length, "feature": len(chosen) * width}
             total += layers * sum(SCALE_BYTES * scales[scale.of] for scale in self.scales(kept))
         return total
 

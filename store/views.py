@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WINDOW_POOLINGS",
+    "attention_dataset",
     "attributes_of",
     "described",
     "encoding_of",
@@ -25,8 +26,10 @@ __all__ = [
     "label_coordinates",
     "layers_of",
     "map_of_sample",
+    "norm_dataset",
     "require_positive",
     "sample_coordinates",
+    "token_coordinates",
     "window_coordinates",
 ]
 
@@ -66,8 +69,13 @@ def described(path: str, values: NDArray[Any]) -> tuple[str, NDArray[Any], dict[
 
 
 def layers_of(run: RunData, name: str) -> tuple[str, NDArray[Any], dict[str, str]]:
-    """Return the coordinate of the layers of ``hidden`` or ``attention``."""
+    """Return the coordinate of the layers of a variable."""
     return described(f"{name}/layer", np.asarray(run.spec.variable_layers(name)))
+
+
+def _heads_of(run: RunData) -> tuple[str, NDArray[Any], dict[str, str]]:
+    """Return the coordinate of the heads of maps and norms."""
+    return "head", np.arange(run.spec.head_count), {"long_name": "attention head, from 0"}
 
 
 def sample_coordinates(run: RunData, labels: str | Sequence[str] | None, label_scheme: str) -> dict[str, Any]:
@@ -80,6 +88,22 @@ def sample_coordinates(run: RunData, labels: str | Sequence[str] | None, label_s
             for name in ("sample_id", "token_count", "word_count", "truncated")
         },
         **label_coordinates(run, "sample", labels, label_scheme, samples=index),
+    }
+
+
+def token_coordinates(run: RunData, labels: str | Sequence[str] | None, label_scheme: str) -> dict[str, Any]:
+    """Return the coordinates along ``token``; for labels see `label_coordinates`."""
+    tokens = run.plan.tokens
+    sample = np.repeat(np.arange(run.counts.samples), tokens.count)
+    index = np.arange(len(sample))
+    columns = [variable for variable in schema.columns() if variable.group == "tokens"]
+    words = run.token_column("tokens/word")
+    return {
+        "token": ("token", index, {"long_name": "position among the tokens of the run"}),
+        "sample": ("token", sample, {"long_name": "position among the samples of the run"}),
+        "position": ("token", index - tokens.dense_start[sample], {"long_name": "position in the sample"}),
+        **{variable.name: described(variable.path, run.token_column(variable.path)) for variable in columns},
+        **label_coordinates(run, "token", labels, label_scheme, samples=sample, words=words),
     }
 
 
@@ -165,6 +189,42 @@ def hidden_dataset(
         {"hidden": (("layer", level, "feature"), hidden, attributes, encoding_of(hidden))},
         {"layer": layers_of(run, "hidden"), **coordinates},
         attributes_of(run, f"{level}s"),
+    )
+
+
+def attention_dataset(run: RunData, labels: str | Sequence[str] | None, label_scheme: str) -> "xr.Dataset":
+    """Return all attention maps as a contiguous ragged array; see `Run.attention`."""
+    import xarray as xr
+
+    attributes = {"long_name": schema.ATTENTION.meaning, "units": "1", "causal": int(run.spec.causal)}
+    maps = run.activations("attention")
+    row_size = {"long_name": "entries of a map", "sample_dimension": "entry"}
+    unit = "sample" if run.spec.stride is None else "window"
+    return xr.Dataset(
+        {
+            "attention": (schema.ATTENTION.dims(), maps, attributes, encoding_of(maps)),
+            "row_size": (unit, run.windows.plan.entries.count, row_size),
+        },
+        {
+            "layer": layers_of(run, "attention"),
+            "head": _heads_of(run),
+            **sample_coordinates(run, labels, label_scheme),
+            **({} if unit == "sample" else window_coordinates(run)),
+        },
+        attributes_of(run, "attention maps", schema.ATTENTION),
+    )
+
+
+def norm_dataset(run: RunData, labels: str | Sequence[str] | None, label_scheme: str) -> "xr.Dataset":
+    """Return the norms of value vectors by token; see `Run.norms`."""
+    import xarray as xr
+
+    norms = run.activations("norms")
+    attributes = {"long_name": schema.NORMS.meaning, "units": "1"}
+    return xr.Dataset(
+        {"value_norm": (schema.NORMS.dims(), norms, attributes, encoding_of(norms))},
+        {"layer": layers_of(run, "norms"), "head": _heads_of(run), **token_coordinates(run, labels, label_scheme)},
+        attributes_of(run, "norms of value vectors", schema.NORMS),
     )
 
 

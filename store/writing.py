@@ -20,7 +20,7 @@ from biocache.store.levels import reduction
 from biocache.store.packing import PackPlan
 from biocache.store.reading import Run
 from biocache.store.records import PackRecord, encode_record, record_path
-from biocache.store.schema import ACTIVATIONS, HIDDEN, Activation
+from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN, Activation
 from biocache.store.spec import RunSpec
 from biocache.store.storage import below
 
@@ -38,10 +38,13 @@ class PackBuffer:
         They are reduced to words or samples as they are written.
     attention
         float32 (layer, head, entry), as long along ``entry`` as a chunk; None where attention is not kept.
+    norms
+        float32 (layer, head, token), as long along ``token`` as a chunk; None where norms are not kept.
     """
 
     hidden: NDArray[np.float32] | None = None
     attention: NDArray[np.float32] | None = None
+    norms: NDArray[np.float32] | None = None
 
     @classmethod
     def empty(cls, spec: RunSpec, plan: PackPlan) -> "PackBuffer":
@@ -196,8 +199,8 @@ class RunWriter:
         kept
             The variable.
         blocks
-            Its layers without fill: float32 (head, entry), or float32 or stored float16 (token, feature), which are
-            reduced to the rows that the run keeps.
+            Its layers without fill: float32 (head, entry) or (head, token), or float32 or stored float16 (token,
+            feature), which are reduced to the rows that the run keeps.
 
         Raises
         ------
@@ -296,7 +299,7 @@ class RunWriter:
 
 def _unfit(kept: Activation, values: NDArray[np.float32], dtype: str) -> tuple[NDArray[np.bool_], str, str]:
     """Return which values a data type cannot hold, what is wrong with them, and the next step."""
-    option = "--dtype" if kept is HIDDEN else "--attention-dtype"
+    option = "--attention-dtype" if kept is ATTENTION else "--dtype"
     with np.errstate(over="ignore"):
         wrong = ~np.isfinite(values.astype("float16") if dtype == "float16" else values)
     if not wrong.any() and dtype == "uint8":

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from store_factory import KEY, Synthetic, digests_of, synthetic
 
+from biocache.store.schema import ACTIVATIONS
+
 Dense = NDArray[np.float64]
 
 # Words of every sample: one of a single word among them.
@@ -37,7 +39,7 @@ def source(
         own[0] = max(own[0], 1)
     lengths = [int(own.sum()) + 2 * ends for own in sizes]
     key_seed = changes.pop("seed", KEY.seed)
-    made = synthetic(lengths, capacity, maps, **changes)
+    made = synthetic(lengths, capacity, maps, **{"keep": tuple(ACTIVATIONS)} | changes)
     made = replace(made, spec=replace(made.spec, key=replace(made.spec.key, seed=key_seed)))
     columns = made.columns | _columns(made, sizes, ends)
     digests = {
@@ -94,12 +96,26 @@ class DenseMap:
         Where queries stand in the sample.
     special
         Mean over queries of the share of attention on special positions.
+    of_norms
+        Attention times the norms of keys, rows not scaled, float64 (query, key).
     """
 
     rows: Dense
     causal: bool
     position: Dense
     special: float
+    of_norms: Dense
+
+    @property
+    def scaled(self) -> "DenseMap":
+        """The map whose rows are those of the norm-based map, scaled to the sum 1."""
+        return replace(self, rows=scaled(self.of_norms))
+
+
+def scaled(rows: Dense) -> Dense:
+    """Scale rows to the sum 1, or leave them all zeros."""
+    sums = rows.sum(axis=1, keepdims=True)
+    return np.divide(rows, sums, out=np.zeros_like(rows), where=sums > 0)
 
 
 def members(
@@ -138,19 +154,20 @@ def dense_map(
     special = [bool(flag) for flag in _of_sample(run, "special", sample)]
     if run.spec.causal:
         special[0] = True
-    rows = np.zeros((len(groups), len(groups)))
+    norms = run.norms[sample][layer, head].astype(np.float64)
+    rows, of_norms = np.zeros((2, len(groups), len(groups)))
     for i, queries in enumerate(groups):
         for j, keys in enumerate(groups):
             rows[i, j] = np.mean([sum(stored[q, k] for k in keys) for q in queries])
+            of_norms[i, j] = np.mean([sum(stored[q, k] * norms[k] for k in keys) for q in queries])
     shares = [
         sum(stored[q, k] for k in range(len(special)) if special[k]) / stored[q].sum()
         for queries in groups
         for q in queries
         if stored[q].sum() > 0
     ]
-    sums = rows.sum(axis=1, keepdims=True)
-    rows = np.divide(rows, sums, out=np.zeros_like(rows), where=sums > 0)
-    return DenseMap(rows, run.spec.causal, np.array(place, float), float(np.mean(shares)) if shares else np.nan)
+    special_mass = float(np.mean(shares)) if shares else np.nan
+    return DenseMap(scaled(rows), run.spec.causal, np.array(place, float), special_mass, of_norms)
 
 
 def _of_sample(run: Synthetic, column: str, sample: int) -> list[Any]:
@@ -188,15 +205,21 @@ def _mean_distance(a: DenseMap) -> float:
     return float(np.mean(reach)) if reach else np.nan
 
 
+def _divergence(a: DenseMap, b: DenseMap) -> float:
+    return _over_rows(a, b, lambda x, y: _entropy((x + y) / 2) - (_entropy(x) + _entropy(y)) / 2)
+
+
 PLAIN: dict[str, Callable[[DenseMap, DenseMap], float]] = {
     "cosine": lambda a, b: _cosine(a.rows, b.rows),
     "row-cosine": lambda a, b: _over_rows(a, b, _cosine),
-    "js": lambda a, b: _over_rows(a, b, lambda x, y: _entropy((x + y) / 2) - (_entropy(x) + _entropy(y)) / 2),
+    "js": _divergence,
     "hellinger": lambda a, b: _over_rows(a, b, lambda x, y: float(np.sqrt(((np.sqrt(x) - np.sqrt(y)) ** 2).sum() / 2))),
     "tv": lambda a, b: _over_rows(a, b, lambda x, y: float(np.abs(x - y).sum() / 2)),
     "entropy": lambda a, b: _mean_entropy(b) - _mean_entropy(a),
     "distance": lambda a, b: _mean_distance(b) - _mean_distance(a),
     "special-mass": lambda a, b: b.special - a.special,
+    "norm-cosine": lambda a, b: _cosine(a.of_norms, b.of_norms),
+    "norm-js": lambda a, b: _divergence(a.scaled, b.scaled),
 }
 
 

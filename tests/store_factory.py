@@ -96,6 +96,8 @@ class Synthetic:
         For each sample (layer, token, feature), in the data type of the store; of codes what they are of, float32.
     maps
         For each sample (layer, head, query, key), likewise; rows sum to 1.
+    norms
+        For each sample (layer, head, token), in the data type of the store.
     """
 
     spec: RunSpec
@@ -103,6 +105,7 @@ class Synthetic:
     columns: dict[str, NDArray[Any]]
     hidden: list[NDArray[Any]]
     maps: list[NDArray[Any]]
+    norms: list[NDArray[Any]]
     label_names: tuple[str, ...] = ("O", "B-protein", "I-protein")
     iob2: bool = True
 
@@ -141,6 +144,8 @@ class Synthetic:
         """Return what `Run.activations` must compute to."""
         if name == "hidden":
             return np.concatenate(self.hidden, axis=1)
+        if name == "norms":
+            return np.concatenate(self.norms, axis=2)
         return np.concatenate([self.entries(sample) for sample in range(len(self.maps))], axis=2)
 
     def buffer(self, pack: int) -> PackBuffer:
@@ -155,6 +160,10 @@ class Synthetic:
             buffer.attention[:] = 99
             dense = np.concatenate([self.entries(sample) for sample in samples], axis=2)
             buffer.attention[:, :, : dense.shape[2]] = dense
+        if buffer.norms is not None:
+            buffer.norms[:] = 99
+            dense = np.concatenate([self.norms[sample] for sample in samples], axis=2)
+            buffer.norms[:, :, : dense.shape[2]] = dense
         return buffer
 
     def write_labelled(self, root: Path) -> Run:
@@ -205,12 +214,14 @@ def synthetic(lengths: Iterable[int] = LENGTHS, capacity: int = CAPACITY, seed: 
     dtype = STORED_TYPES[spec.dtype].values
     hidden = [rng.normal(size=(len(spec.layers), count, spec.feature_size)).astype(dtype) for count in tokens]
     maps = [_maps(rng, spec, int(count)) for count in tokens]
+    of_heads = (len(spec.attention_layers), spec.head_count)
+    norms = [np.abs(rng.normal(size=(*of_heads, count))).astype(spec.norm_dtype) for count in tokens]
     # Runs of one corpus have the same tables, whatever the seed of their activations.
     columns = _columns(np.random.default_rng(0), spec, plan, len(labels.get("label_names", Synthetic.label_names)))
     digests = {name: digest for name, digest in digests_of(spec, plan, columns).items() if name not in changes}
     words = (columns["words/sample"], columns["words/token_count"])
     plan = plan.with_rows(row_counts(spec.level, len(tokens), *words))
-    return Synthetic(replace(spec, **digests), plan, columns, hidden, maps, **labels)
+    return Synthetic(replace(spec, **digests), plan, columns, hidden, maps, norms, **labels)
 
 
 def least(**changes: Any) -> Synthetic:

@@ -31,11 +31,12 @@ def _model(source: ModelSource, device: str, compute_dtype: str) -> LoadedModel:
 
 
 def _tried(
-    source: ModelSource, device: str, compute_dtype: str, samples: Sequence[TrialSample], attention: bool
+    source: ModelSource, device: str, compute_dtype: str, samples: Sequence[TrialSample], attention: bool, norms: bool
 ) -> tuple[str, Traits, tuple[str, ...]]:
     with _FORWARD:
         loaded = _model(source, device, compute_dtype)
-        traits = try_model(loaded.model, samples, name=source.name, compute_dtype=compute_dtype, attention=attention)
+        asked = {"attention": attention, "norms": norms}
+        traits = try_model(loaded.model, samples, name=source.name, compute_dtype=compute_dtype, **asked)
         return loaded.digest, traits, loaded.remarks
 
 
@@ -47,6 +48,7 @@ def try_on_cluster(
     samples: Sequence[TrialSample],
     *,
     attention: bool,
+    norms: bool,
 ) -> tuple[str, Traits, tuple[str, ...]]:
     """Return the digest of a model's weights, what it does, and what was done to the names of its tensors.
 
@@ -59,7 +61,7 @@ def try_on_cluster(
     ResourceError
         If the worker dies.
     """
-    task = Task("trial", _tried, (source, device, compute_dtype, samples, attention))
+    task = Task("trial", _tried, (source, device, compute_dtype, samples, attention, norms))
     digest, traits, remarks = executor.run([task])["trial"]
     return digest, traits, remarks
 

@@ -9,7 +9,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
-from biocache.engine.extraction.request import ATTENTION_DTYPES, DTYPES, LEVELS, ExtractionRequest
+from biocache.engine.extraction.request import ATTENTION_DTYPES, DTYPES, LEVELS, NORM_DTYPES, ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
 from biocache.engine.machine import origin
@@ -31,7 +31,7 @@ from biocache.store.keys import RunKey
 from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.levels import row_counts
 from biocache.store.reading import Run
-from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.spec import Provenance
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import sweep
@@ -123,7 +123,8 @@ def _fill(
         require_sound(model.source.checkpoint)
     settings = (model.source, plan.device, plan.request.compute_dtype)
     if executor.is_remote:
-        tried = try_on_cluster(executor, *settings, model.trial_samples(), attention=model.keeps_maps)
+        samples = model.trial_samples()
+        tried = try_on_cluster(executor, *settings, samples, attention=model.needs_maps, norms=model.keeps_norms)
         digest, traits, remarks = tried
         model = plan_again(plan, model, traits)
         runs = _create_runs(root, plan, model, digest)
@@ -137,7 +138,8 @@ def _fill(
         model.trial_samples(),
         name=model.source.name,
         compute_dtype=plan.request.compute_dtype,
-        attention=model.keeps_maps,
+        attention=model.needs_maps,
+        norms=model.keeps_norms,
     )
     model = plan_again(plan, model, traits)
     reports = []
@@ -244,15 +246,17 @@ def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:
 def bytes_by_dtype(plan: ExtractionPlan) -> dict[str, dict[str, int]]:
     """Return the bytes of all activations in every data type, before compression, by variable and data type."""
     found: dict[str, dict[str, int]] = {}
-    for name, dtypes in ((HIDDEN.name, DTYPES), (ATTENTION.name, ATTENTION_DTYPES)):
+    choices = (
+        (HIDDEN.name, "dtype", DTYPES),
+        (ATTENTION.name, "attention_dtype", ATTENTION_DTYPES),
+        (NORMS.name, "dtype", NORM_DTYPES),
+    )
+    for name, setting, dtypes in choices:
         runs = [run for run in plan.runs if name in run.spec.keep]
         for dtype in dtypes if runs else ():
-            as_stored: dict[str, Any] = {ACTIVATIONS[name].dtype: dtype}
+            as_stored: dict[str, Any] = {setting: dtype}
             found.setdefault(name, {})[dtype] = sum(
-                replace(run.spec, keep=(name,), **as_stored).activation_bytes(
-                    run.layout.rows.total, run.layout.entries.total, run.layout.pack_count
-                )
-                for run in runs
+                replace(run.spec, keep=(name,), **as_stored).activation_bytes(run.layout) for run in runs
             )
     return found
 
@@ -266,15 +270,14 @@ def bytes_by_level(plan: ExtractionPlan) -> dict[str, int]:
         for level in LEVELS:
             layout = run.layout.with_rows(row_counts(level, len(run.layout.tokens.count), *words))
             spec = replace(run.spec, keep=(HIDDEN.name,), level=level)
-            found[level] += spec.activation_bytes(layout.rows.total, 0, layout.pack_count)
+            found[level] += spec.activation_bytes(layout)
     return found if runs else {}
 
 
 def bytes_left(store: StorePlace, run: RunPlan) -> int:
     """Return the bytes of a run's activations that are not in a store yet, before compression."""
     done = _packs_that_stay(open_storage(store), run)
-    rows, entries = (int(axis.pack_sizes[done].sum()) for axis in (run.layout.rows, run.layout.entries))
-    return run.activation_bytes - run.spec.activation_bytes(rows, entries, len(done))
+    return run.activation_bytes - run.spec.activation_bytes(run.layout, done)
 
 
 def _packs_that_stay(root: Storage, run: RunPlan) -> list[int]:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from biocache.engine.extraction.batches import Batch
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
+from biocache.engine.models.trial import rounding
+from biocache.engine.models.value_norms import TRACED_TOKENS, ValueNorms, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
-from biocache.store.schema import ATTENTION, HIDDEN, Activation
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS, Activation
 from biocache.store.spec import RunSpec
 from biocache.store.text import one_line
 
@@ -57,7 +59,7 @@ class Activations:
         The batch.
     arrays
         Each kept variable with its values in float32, without padding: hidden states (layer, token, feature),
-        attention (layer, head, entry).
+        attention (layer, head, entry), norms (layer, head, token).
     """
 
     batch: Batch
@@ -84,6 +86,7 @@ class Forward:
         self._spec = spec
         self._tokens = tokens
         self._lanes = lanes
+        self._norms: ValueNorms | None = None
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Activations]:
         """Yield the activations of batches, in their order.
@@ -94,18 +97,39 @@ class Forward:
         Raises
         ------
         ModelError
-            If the model fails, or does not return what it returned when it was tried.
+            If the model fails, does not return what it returned when it was tried, or has value norms to keep and no
+            known projections.
         ResourceError
             If the device has not enough memory for a batch.
         """
         waiting: deque[Callable[[], Activations]] = deque()
-        with self._starter() as start:
+        with self._watched(), self._starter() as start:
             for batch in batches:
                 waiting.append(start(batch))
                 if len(waiting) > AHEAD * self._lanes:
                     yield waiting.popleft()()
             while waiting:
                 yield waiting.popleft()()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Take the norms of values, where they are kept, for the length of a context."""
+        if NORMS not in self._spec.kept:
+            yield
+            return
+        spec, tokens = self._spec, self._tokens
+        lengths = np.diff(tokens.start, append=len(tokens.token_id))
+        # The longest beginning: of one token all maps are alike.
+        sample = int(np.minimum(lengths, TRACED_TOKENS).argmax())
+        inputs = self.inputs(Batch(np.array([sample]), np.minimum(lengths[[sample]], TRACED_TOKENS)))
+        tolerance = rounding(spec.compute_dtype)
+        found = find_projections(self._model, [inputs], spec.attention_layers, name=spec.key.model, tolerance=tolerance)
+        self._norms = ValueNorms(self._model, found)
+        with self._norms.watching():
+            yield
+
+    def _norms_of_call(self) -> "AbstractContextManager[Mapping[int, torch.Tensor]]":
+        return nullcontext({}) if self._norms is None else self._norms.of_call()
 
     @contextmanager
     def _starter(self) -> Iterator[Callable[[Batch], Callable[[], Activations]]]:
@@ -135,10 +159,10 @@ class Forward:
         import torch
 
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._norms_of_call() as norms:
                 kept = self._spec.kept
                 outputs = call(self._model, self.inputs(batch), hidden=HIDDEN in kept, attention=ATTENTION in kept)
-                gathered = {kept: self._gather(kept, outputs, batch) for kept in self._spec.kept}
+                gathered = {one: self._gather(one, self._layers(one, outputs, norms), batch) for one in kept}
                 del outputs
                 return _copied(batch, gathered, self._model.device)
         except torch.OutOfMemoryError as error:
@@ -164,21 +188,20 @@ class Forward:
         segments = [tokens.segment[part] for part in parts] if self._spec.token_types else None
         return model_inputs(self._model, [tokens.token_id[part] for part in parts], segments)
 
-    def _gather(self, kept: Activation, outputs: Any, batch: Batch) -> "torch.Tensor":
-        """Copy what is kept of a variable, without padding, in float32."""
+    def _gather(self, kept: Activation, values: "Mapping[int, torch.Tensor]", batch: Batch) -> "torch.Tensor":
+        """Copy what is kept of a variable, given by layer, without padding, in float32."""
         import torch
 
         spec, width = self._spec, self._spec.width(kept)
-        values, layers = self._layers(kept, outputs), spec.variable_layers(kept.name)
-        length = int((batch.lengths if kept is HIDDEN else spec.entry_count(batch.lengths)).sum())
+        layers = spec.variable_layers(kept.name)
+        length = int((spec.entry_count(batch.lengths) if kept is ATTENTION else batch.lengths).sum())
         gathered = torch.empty(
             (len(layers), *kept.shape(width, length)), dtype=torch.float32, device=self._model.device
         )
         for row, layer in enumerate(layers):
             done = 0
             for rows, tokens in _equal_lengths(batch):
-                block = values[layer][rows.start : rows.stop]
-                block = block[:, :tokens] if kept is HIDDEN else self._entries(block[:, :, :tokens, :tokens])
+                block = self._stored(kept, values[layer][rows.start : rows.stop], tokens)
                 size = block.numel() // width
                 # Tensors are indexed as arrays are.
                 place: Any = kept.part(gathered[row], slice(done, done + size))  # type: ignore[arg-type]
@@ -186,19 +209,32 @@ class Forward:
                 done += size
         return gathered
 
-    def _layers(self, kept: Activation, outputs: Any) -> "Mapping[int, torch.Tensor]":
+    def _layers(
+        self, kept: Activation, outputs: Any, norms: "Mapping[int, torch.Tensor]"
+    ) -> "Mapping[int, torch.Tensor]":
         """Return what the model returned of a variable, by layer; all layers that are stored."""
-        found = dict(enumerate(states_of(outputs))) if kept is HIDDEN else maps_by_layer(self._model.config, outputs)
+        if kept is HIDDEN:
+            found: Mapping[int, torch.Tensor] = dict(enumerate(states_of(outputs)))
+        else:
+            found = norms if kept is NORMS else maps_by_layer(self._model.config, outputs)
         missing = [layer for layer in self._spec.variable_layers(kept.name) if layer not in found]
         if missing:
             raise ModelError(f"the model returned no {kept.name} of layer {missing[0]}")
         return found
 
-    def _entries(self, maps: "torch.Tensor") -> "torch.Tensor":
-        """Return the stored entries (head, sample, ...) of maps (sample, head, query, key)."""
+    def _stored(self, kept: Activation, values: "torch.Tensor", tokens: int) -> "torch.Tensor":
+        """Return what is stored of samples of some tokens, in the order in which it is stored.
+
+        It is (sample, token, feature) of hidden states, and (head, sample, ...) of norms (sample, head, token) and of
+        maps (sample, head, query, key).
+        """
         import torch
 
-        maps = maps.transpose(0, 1)
+        if kept is HIDDEN:
+            return values[:, :tokens]
+        if kept is NORMS:
+            return values[:, :, :tokens].transpose(0, 1)
+        maps = values[:, :, :tokens, :tokens].transpose(0, 1)
         if not self._spec.causal:
             return maps
         query, key = torch.tril_indices(*maps.shape[-2:], device=maps.device)

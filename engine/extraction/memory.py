@@ -10,7 +10,7 @@ from biocache.engine.machine import machine_memory, used_memory
 from biocache.engine.models.shape import ModelShape
 from biocache.store.errors import ResourceError
 from biocache.store.packing import PackPlan
-from biocache.store.schema import ATTENTION, HIDDEN
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.spec import RunSpec
 from biocache.store.text import format_bytes
 
@@ -79,7 +79,7 @@ class KeptSizes:
     Attributes
     ----------
     hidden_row
-        Bytes of one token's kept hidden states, all layers; 0 where they are not kept.
+        Bytes of one token's kept hidden states and norms, all layers; 0 where they are not kept.
     map_row
         Bytes of one map entry, all kept layers and heads; 0 where maps are not kept.
     reduced_rows
@@ -95,7 +95,7 @@ class KeptSizes:
         """Derive the sizes from what a run keeps."""
         rows = {kept: len(spec.variable_layers(kept.name)) * spec.width(kept) * 4 for kept in spec.kept}
         reduced = 0 if spec.level == "token" else layout.rows.chunk
-        return cls(rows.get(HIDDEN, 0), rows.get(ATTENTION, 0), reduced)
+        return cls(rows.get(HIDDEN, 0) + rows.get(NORMS, 0), rows.get(ATTENTION, 0), reduced)
 
     def total(self, tokens: int, entries: int) -> int:
         """Return the bytes of some tokens and map entries."""

@@ -25,7 +25,7 @@ from biocache.store.keys import RunKey
 from biocache.store.labels import LabelSet
 from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan, plan_packs, token_capacity
-from biocache.store.schema import ATTENTION
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.spec import RunSpec
 from biocache.store.windows import Windows
 
@@ -74,7 +74,7 @@ class RunPlan:
     @property
     def activation_bytes(self) -> int:
         """Bytes of the run's activations before compression, without fill."""
-        return self.spec.activation_bytes(self.layout.rows.total, self.layout.entries.total, self.layout.pack_count)
+        return self.spec.activation_bytes(self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +87,14 @@ class ModelPlan:
     budget: Budget
 
     @property
-    def keeps_maps(self) -> bool:
-        """Whether a run keeps attention."""
-        return any(ATTENTION in run.spec.kept for run in self.runs)
+    def needs_maps(self) -> bool:
+        """Whether a run keeps attention, or norms, whose projections are found by it."""
+        return any(_of_blocks(run.spec.keep) for run in self.runs)
+
+    @property
+    def keeps_norms(self) -> bool:
+        """Whether a run keeps norms."""
+        return any(NORMS in run.spec.kept for run in self.runs)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -220,8 +225,13 @@ def plan_again(plan: ExtractionPlan, model: ModelPlan, traits: Traits) -> ModelP
 
 
 def _is_as_measured(spec: RunSpec, shape: ModelShape) -> bool:
-    measured = shape.of_run(maps=ATTENTION in spec.kept)
+    measured = shape.of_run(maps=_of_blocks(spec.keep))
     return all(getattr(spec, name) == value for name, value in measured.items())
+
+
+def _of_blocks(keep: tuple[str, ...]) -> bool:
+    """Return whether something is kept that only blocks with attention maps have."""
+    return any(name != HIDDEN.name for name in keep)
 
 
 def _plan_model(
@@ -276,10 +286,12 @@ def _kept(
     request: ExtractionRequest, view: str, split: str, layers: tuple[int, ...], shape: ModelShape
 ) -> tuple[str, ...]:
     asked = request.keeps(view, split)
-    if asked == (ATTENTION.name,) and not ATTENTION.layers(layers):
-        raise SettingError("layer 0 is the embedding output and has no attention; add a layer from 1 to --layers")
+    if asked and HIDDEN.name not in asked and not ATTENTION.layers(layers):
+        raise SettingError(
+            f"layer 0 is the embedding output and has no {' and no '.join(asked)}; add a layer from 1 to --layers"
+        )
     maps = set(ATTENTION.layers(layers)) - set(shape.without_maps)
-    return tuple(name for name in asked if name != ATTENTION.name or maps)
+    return tuple(name for name in asked if name == HIDDEN.name or maps)
 
 
 def _plan_runs(
@@ -323,7 +335,7 @@ def _plan_runs(
                 stride=request.stride,
                 attention_dtype=request.map_dtype,
                 level=request.level,
-                **shape.of_run(maps=ATTENTION.name in keep),
+                **shape.of_run(maps=_of_blocks(keep)),
             )
             layout, windows = _lay_out(encoding, spec, capacity)
             notes = encoding.notes | dict(corpus.notes.get(split, {}))

@@ -7,15 +7,26 @@ from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.corpora.request import CorpusRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
-from biocache.store.schema import ACTIVATIONS, HIDDEN, ROW_DIMS
+from biocache.store.schema import ACTIVATIONS, ATTENTION, HIDDEN, ROW_DIMS
 from biocache.store.text import shown
 
-__all__ = ["ATTENTION_DTYPES", "DEFAULT_SPLITS", "DTYPES", "KEEP", "LEVELS", "ExtractionRequest", "Partition"]
+__all__ = [
+    "ATTENTION_DTYPES",
+    "DEFAULT_SPLITS",
+    "DTYPES",
+    "KEEP",
+    "LEVELS",
+    "NORM_DTYPES",
+    "ExtractionRequest",
+    "Partition",
+]
 
 KEEP = tuple(ACTIVATIONS)
+DEFAULT_KEEP = (HIDDEN.name, ATTENTION.name)
 LEVELS = tuple(ROW_DIMS)
 DTYPES = ("float16", "float32", "int8")
 ATTENTION_DTYPES = ("float16", "float32", "uint8")
+NORM_DTYPES = ("float16", "float32")
 #: Splits that are extracted where none is named.
 DEFAULT_SPLITS = ("train", "test")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
@@ -78,19 +89,21 @@ class ExtractionRequest(CorpusRequest):
     checkpoints
         Folder of fine-tuned checkpoints.
     keep
-        ``hidden`` and/or ``attention``.
+        ``hidden``, ``attention`` and/or ``norms``: of each layer, head and token that of its value vector after the
+        output projection (`biocache.engine.models.value_norms`).
     layers
-        Hidden layers to keep, 0 being the embedding output, and attention of those from 1; None for all.
+        Hidden layers to keep, 0 being the embedding output, and attention and norms of those from 1; None for all.
     attention_splits
-        Splits whose attention is kept.
+        Splits whose attention and norms are kept.
     attention_views
-        Views whose attention is kept; None for ``sentence`` or ``pair``.
+        Views whose attention and norms are kept; None for ``sentence`` or ``pair``.
     level
         What a hidden state is kept of: ``token``; ``word``, the mean, first and last of the tokens of each; or
-        ``sample``, the mean, first, last and maximum, with and without special tokens. Attention is that of tokens.
+        ``sample``, the mean, first, last and maximum, with and without special tokens. Attention and norms are those of
+        tokens.
     dtype
         Data type of hidden states on disk: ``float16``, ``float32``, or ``int8``, codes with a scale a token and one a
-        feature of each pack.
+        feature of each pack. That of norms, which are ``float16`` beside codes.
     attention_dtype
         Data type of attention on disk: ``float16``, ``float32``, or ``uint8``, codes of square roots; None for
         ``float32`` where hidden states are, else ``float16``.
@@ -145,7 +158,11 @@ class ExtractionRequest(CorpusRequest):
     views: tuple[str, ...] | None = option(
         None, flag="--view", choices=VIEWS, help="Views to encode.", unset="all of the task's"
     )
-    keep: tuple[str, ...] = option(KEEP, choices=KEEP, help="What to keep.")
+    keep: tuple[str, ...] = option(
+        DEFAULT_KEEP,
+        choices=KEEP,
+        help="What to keep; norms are of value vectors after the output projection, for norm-based attention.",
+    )
     layers: tuple[int, ...] | None = option(
         None,
         low=0,
@@ -161,20 +178,24 @@ class ExtractionRequest(CorpusRequest):
         unset="cut them off",
     )
     attention_splits: tuple[str, ...] = option(
-        ("test",), flag="--attention-split", choices=SPLITS, empty=True, help="Splits whose attention is kept."
+        ("test",),
+        flag="--attention-split",
+        choices=SPLITS,
+        empty=True,
+        help="Splits whose attention and norms are kept.",
     )
     attention_views: tuple[str, ...] | None = option(
         None,
         flag="--attention-view",
         choices=VIEWS,
-        help="Views whose attention is kept.",
+        help="Views whose attention and norms are kept.",
         unset=", ".join(f"{task.whole_view} for {task.name}" for task in TASKS.values()),
     )
     level: str = option(
         "token",
         choices=LEVELS,
         help="What to keep hidden states of: each token; mean, first and last of the tokens of each word; or mean, "
-        "first, last and maximum of each sample. Attention stays that of tokens.",
+        "first, last and maximum of each sample. Attention and norms stay those of tokens.",
     )
     dtype: str = option("float16", choices=DTYPES, help="Data type of hidden states on disk.")
     attention_dtype: str | None = option(
@@ -243,10 +264,10 @@ class ExtractionRequest(CorpusRequest):
         return self.views or tuple(TASKS[self.task].views)
 
     def keeps(self, view: str, split: str) -> tuple[str, ...]:
-        """Return what is kept of one run: ``hidden``, ``attention``, both or nothing.
+        """Return what is kept of one run, in the order of `KEEP`; maybe nothing.
 
         Attention is kept only for the views and splits that are asked for, because maps are large: one head's map
-        of n tokens has n * n entries.
+        of n tokens has n * n entries. Norms, which weigh it, go with it.
         """
         maps = split in self.attention_splits and view in (self.attention_views or (TASKS[self.task].whole_view,))
         return tuple(name for name in KEEP if name in self.keep and (name == HIDDEN.name or maps))

@@ -5,7 +5,7 @@ width of every hidden state, the layers that have attention maps, whether a quer
 the other samples of a batch change a sample's numbers, and whether the same input gives the same numbers again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biocache.engine.machine import capped_threads
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
+from biocache.engine.models.value_norms import TRACED_TOKENS, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.text import one_line
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["COMPUTE_STEP", "TrialSample", "Traits", "try_model"]
+__all__ = ["COMPUTE_STEP", "TrialSample", "Traits", "rounding", "try_model"]
 
 #: Relative step of the data types that a model computes in.
 COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -37,6 +38,11 @@ _PIECES = (32, 16, 13, 8, 3)
 # Products of a weight and a token that are worth a thread. With fewer, threads wait for each other: on a busy machine
 # two take twenty times the processor time of one.
 _WORTH_A_THREAD = 2 * 10**9
+
+
+def rounding(compute_dtype: str) -> float:
+    """Return by how much two computations of the same numbers may differ, of the largest value of a layer."""
+    return COMPUTE_STEP[compute_dtype] * _STEPS[compute_dtype]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +119,13 @@ class _Seen:
 
 
 def try_model(
-    model: "PreTrainedModel", samples: Sequence[TrialSample], *, name: str, compute_dtype: str, attention: bool
+    model: "PreTrainedModel",
+    samples: Sequence[TrialSample],
+    *,
+    name: str,
+    compute_dtype: str,
+    attention: bool,
+    norms: bool = False,
 ) -> Traits:
     """Try a model on samples of a corpus.
 
@@ -129,11 +141,14 @@ def try_model(
         Data type that it computes in; decides what counts as rounding.
     attention
         Whether its maps are asked for.
+    norms
+        Whether its value norms are asked for; they need maps.
 
     Raises
     ------
     ModelError
-        If it fails on a sample, or does not give the same numbers for the same input.
+        If it fails on a sample, does not give the same numbers for the same input, or its value norms are asked for and
+        its projections are not known.
     ResourceError
         If the device has not enough memory for a sample.
     """
@@ -142,11 +157,17 @@ def try_model(
     trial = _Trial(model, name, compute_dtype, attention=attention)
     products = len(samples[0]) * sum(weight.numel() for weight in model.parameters())
     with capped_threads(max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD))):
-        return _traits(trial, model, samples, name=name, attention=attention)
+        return _traits(trial, model, samples, name=name, attention=attention, norms=norms)
 
 
 def _traits(
-    trial: "_Trial", model: "PreTrainedModel", samples: Sequence[TrialSample], *, name: str, attention: bool
+    trial: "_Trial",
+    model: "PreTrainedModel",
+    samples: Sequence[TrialSample],
+    *,
+    name: str,
+    attention: bool,
+    norms: bool,
 ) -> Traits:
     alone = trial.see(samples[:1])
     # After a first pass, which may fill what is computed once.
@@ -187,6 +208,9 @@ def _traits(
         return traits
     sound, reason = _sound_layers([*alone, *single])
     maps = [one for layer in sound.values() for one in layer]
+    if norms:
+        short = [one for one in (*pieces, *samples) if len(one) <= TRACED_TOKENS]
+        trial.require_projections(short, sound, reason)
     return replace(
         traits,
         heads=max((one.heads for one in maps), default=0),
@@ -203,8 +227,8 @@ class _Trial:
         self._model = model
         self._name = name
         self._attention = attention
-        step = COMPUTE_STEP[compute_dtype]
-        self._tolerance, self._sum_tolerance = step * _STEPS[compute_dtype], step * _SUM_STEPS[compute_dtype]
+        self._tolerance = rounding(compute_dtype)
+        self._sum_tolerance = COMPUTE_STEP[compute_dtype] * _SUM_STEPS[compute_dtype]
         # Whether it draws random numbers, from a generator that all threads share.
         self.draws = False
 
@@ -284,6 +308,18 @@ class _Trial:
                 f"in model {self._name!r} ({self._model.config.model_type}) no token sees those before it: a part of "
                 "it, such as a compiled kernel of its attention, is missing on this machine"
             )
+
+    def require_projections(self, samples: Sequence[TrialSample], layers: Collection[int], no_maps: str) -> None:
+        """Refuse a model whose value and output projections are not known."""
+        if not layers:
+            raise ModelError(
+                f"model {self._name!r} ({self._model.config.model_type}): value norms cannot be kept, because it has "
+                f"no attention maps that can be kept ({no_maps}); pass --keep=hidden"
+            )
+        inputs = [
+            model_inputs(self._model, [one.ids], None if one.segments is None else [one.segments]) for one in samples
+        ]
+        find_projections(self._model, inputs, layers, name=self._name, tolerance=self._tolerance)
 
     def require_same(self, samples: Sequence[TrialSample], before: Sequence[_Seen]) -> None:
         """Refuse a model that gives other numbers than before for samples alone."""

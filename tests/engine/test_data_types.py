@@ -290,7 +290,7 @@ def test_codes_have_the_packs_of_float16_and_half_their_bytes(
         expected = layers * tokens * width * sizes[dtype] + (layers - 1) * heads * entries * sizes[attention_dtype]
         if dtype == "int8":
             expected += 4 * layers * (tokens + run.counts.packs * width)
-        assert run.spec.activation_bytes(tokens, entries, run.counts.packs) == expected
+        assert run.spec.activation_bytes(run.plan) == expected
     assert len({tuple(run.plan.first_sample) for run in plans.values()}) == 1
     stored = {names: sum(r.stored_bytes for r in run.records().values()) for names, run in plans.items()}
     assert stored["int8", "uint8"] < 0.6 * stored["float16", "float16"]

@@ -179,8 +179,8 @@ def test_the_level_is_a_part_of_the_spec_and_of_what_is_shown(tmp_path: Path) ->
     rows = int(np.minimum(word.columns["words/token_count"], 3).sum())
     assert run.counts.rows == rows
     assert f"(layer: 3, word_row: {rows}, feature: 6)" in repr(run)
-    bytes_of_rows = 3 * rows * 6 * 2
-    assert run.spec.activation_bytes(rows, 0, 3) == bytes_of_rows
+    bytes_of_rows, bytes_of_maps = 3 * rows * 6 * 2, 2 * 2 * run.counts.entries * 2
+    assert run.spec.activation_bytes(run.plan) == bytes_of_rows + bytes_of_maps
     assert Store.open(tmp_path).catalog()["level"].tolist() == ["word"]
     text = (run.path / "zarr.json").read_text()
     (run.path / "zarr.json").write_text(text.replace('"level": "word"', '"level": "sample"'))

@@ -16,6 +16,7 @@ from biocache.store.errors import StoreFormatError
 from biocache.store.folders import Folder
 from biocache.store.reading import Run
 from biocache.store.results import find_result, save_result
+from biocache.store.schema import ACTIVATIONS
 from biocache.store.sweeping import CHANGING, changing, sweep, tidy
 
 
@@ -75,7 +76,7 @@ def test_a_sweep_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) ->
 def left_by_a_writer(run: Run) -> int:
     """Make of a run what a writer leaves that outlives its removal, and return its bytes."""
     for path in run.path.iterdir():
-        if path.name not in ("hidden", "attention"):
+        if path.name not in ACTIVATIONS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for metadata in run.path.rglob("zarr.json"):
         metadata.unlink()
@@ -83,7 +84,7 @@ def left_by_a_writer(run: Run) -> int:
 
 
 def test_chunks_of_a_writer_that_outlived_the_removal_are_freed(tmp_path: Path) -> None:
-    size = left_by_a_writer(synthetic().write_all(tmp_path))
+    size = left_by_a_writer(synthetic(keep=tuple(ACTIVATIONS)).write_all(tmp_path))
     assert sweep(Folder(tmp_path)) == size
     assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]
 

@@ -33,6 +33,8 @@ from biocache.store.folders import Folder
 from biocache.store.records import record_path
 from biocache.store.writing import PackBuffer, RunWriter
 
+ALL = tuple(schema.ACTIVATIONS)
+
 
 def dimensions(task: str) -> dict[str, tuple[str, ...]]:
     """Return the dimensions of every array of a run that keeps all, by path."""
@@ -62,7 +64,7 @@ def root(tmp_path: Path) -> Path:
 def test_what_is_read_is_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], capacity: int, causal: bool, dtype: str, seed: int
 ) -> None:
-    source = synthetic(lengths, capacity, seed, causal=causal, dtype=dtype)
+    source = synthetic(lengths, capacity, seed, causal=causal, dtype=dtype, keep=ALL)
     run = source.write_all(tmp_path_factory.mktemp("store"))
     assert_holds(run, source)
     hidden = run.tokens()["hidden"]
@@ -71,6 +73,7 @@ def test_what_is_read_is_what_was_written(
     for sample in range(len(lengths)):
         np.testing.assert_array_equal(run.read_sample("hidden", sample), source.hidden[sample])
         np.testing.assert_array_equal(run.read_sample("attention", sample), source.maps[sample])
+        np.testing.assert_array_equal(run.read_sample("norms", sample), source.norms[sample])
 
 
 @pytest.mark.slow
@@ -90,7 +93,7 @@ def test_the_order_of_packs_does_not_matter(source: Synthetic, tmp_path: Path) -
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
-    source = synthetic(causal=causal)
+    source = synthetic(causal=causal, keep=ALL)
     run = source.write_all(root)
     plan = source.plan
     group = zarr.open_group(root, mode="r")[run.key.path]
@@ -101,11 +104,16 @@ def test_plain_zarr_reads_the_same(root: Path, causal: bool) -> None:
     assert attention.shape == (2, 2, plan.entries.length)
     assert hidden.chunks == (1, plan.tokens.chunk, 6)
     assert attention.chunks == (1, 2, plan.entries.chunk)
+    norms = group["norms/value_norm"]
+    assert norms.metadata.dimension_names == ("layer", "head", "token")
+    assert norms.shape == (2, 2, plan.tokens.length)
+    assert norms.chunks == (1, 2, plan.tokens.chunk)
     for sample in range(len(source.hidden)):
         tokens = slice(plan.tokens.start[sample], plan.tokens.start[sample] + plan.tokens.count[sample])
         pairs = slice(plan.entries.start[sample], plan.entries.start[sample] + plan.entries.count[sample])
         np.testing.assert_array_equal(hidden[:, tokens], source.hidden[sample])
         np.testing.assert_array_equal(attention[:, :, pairs], source.entries(sample))
+        np.testing.assert_array_equal(norms[:, :, tokens], source.norms[sample])
     for variable in schema.columns():
         stored = group[variable.path]
         assert stored.metadata.dimension_names == variable.dims
@@ -134,9 +142,9 @@ def test_the_unused_tail_is_fill(source: Synthetic, root: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_xarray_reads_every_group(root: Path, task: str) -> None:
-    source = synthetic(task=task)
+    source = synthetic(task=task, keep=ALL)
     run = source.write_all(root)
-    for name in ("samples", "tokens", "words", "packs", "hidden", "attention"):
+    for name in ("samples", "tokens", "words", "packs", *ALL):
         dataset = xr.open_zarr(root, group=f"{run.key.path}/{name}", consolidated=False)
         expected = {path.split("/")[1]: dims for path, dims in dimensions(task).items() if path.startswith(f"{name}/")}
         assert {str(key): variable.dims for key, variable in dataset.variables.items()} == expected
@@ -156,9 +164,9 @@ def test_any_reader_can_walk_to_the_run(source: Synthetic, root: Path) -> None:
 
 @pytest.mark.parametrize("task", ["ner", "nli"])
 def test_every_array_ends_in_a_checksum(root: Path, task: str) -> None:
-    run = synthetic(task=task).write_all(root)
+    run = synthetic(task=task, keep=ALL).write_all(root)
     arrays = dict(zarr.open_group(run.path, mode="r").arrays())
-    for group in ("samples", "tokens", "words", "packs", "hidden", "attention"):
+    for group in ("samples", "tokens", "words", "packs", *ALL):
         arrays |= {f"{group}/{name}": array for name, array in zarr.open_group(run.path / group, mode="r").arrays()}
     assert set(arrays) == set(dimensions(task))
     for path, array in arrays.items():
@@ -379,7 +387,8 @@ def test_discarding_removes_the_groups_that_are_empty(root: Path) -> None:
     assert [path.name for path in root.iterdir()] == ["zarr.json"]
 
 
-def test_metadata_says_what_the_run_is(source: Synthetic, root: Path) -> None:
+def test_metadata_says_what_the_run_is(root: Path) -> None:
+    source = synthetic(keep=ALL)
     run = source.create(root)
     own = json.loads((run.path / "zarr.json").read_bytes())["attributes"]["biocache"]
     assert set(own) == {

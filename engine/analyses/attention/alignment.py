@@ -28,6 +28,8 @@ class Side:
         Tokens of every map, int64 (map).
     entry
         First entry of every map in the chunk of its pack, int64 (map).
+    token
+        First token of every map in the chunk of its pack, int64 (map).
     group
         Group of every token within its map, -1 where it is left out, int32 (token).
     special
@@ -38,6 +40,7 @@ class Side:
 
     count: NDArray[np.int64]
     entry: NDArray[np.int64]
+    token: NDArray[np.int64]
     group: NDArray[np.int32]
     special: NDArray[np.bool_]
     causal: bool
@@ -55,10 +58,16 @@ class Side:
         return Side(
             self.count[maps].copy(),
             self.entry[maps].copy(),
+            self.token[maps].copy(),
             self.group[tokens].copy(),
             self.special[tokens].copy(),
             self.causal,
         )
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Stored entries of every map, int64 (map)."""
+        return _map_entries(self.count, self.causal)
 
     def tokens(self) -> Tokens:
         """Return the tokens as kernels take them."""
@@ -170,7 +179,7 @@ class _Maps:
 
     Attributes
     ----------
-    count, entry
+    count, entry, token
         As of `Side`.
     word, special
         Word of every token, -1 for none, and whether it is at a special position (token).
@@ -178,6 +187,7 @@ class _Maps:
 
     count: NDArray[np.int64]
     entry: NDArray[np.int64]
+    token: NDArray[np.int64]
     word: NDArray[np.int64]
     special: NDArray[np.bool_]
 
@@ -191,7 +201,8 @@ class _Maps:
         if run.spec.causal:
             special |= _positions(count) == 0
         word = run.token_column("tokens/word").astype(np.int64)[place]
-        return cls(count, entries.start[windows] % entries.chunk, word, special)
+        entry, token = (axis.start[windows] % axis.chunk for axis in (entries, tokens))
+        return cls(count, entry, token, word, special)
 
     @property
     def first_word(self) -> NDArray[np.int64]:
@@ -206,7 +217,7 @@ class _Maps:
 
     def side(self, group: NDArray[np.integer], run: Run) -> Side:
         """Return the tokens in some groups."""
-        return Side(self.count, self.entry, group.astype(np.int32), self.special, run.spec.causal)
+        return Side(self.count, self.entry, self.token, group.astype(np.int32), self.special, run.spec.causal)
 
 
 def _by_token(first: Run, second: Run, exclude_special: bool) -> Alignment:

@@ -1,6 +1,6 @@
 """The comparison of one layer of one pack: blocks in, sums out. It runs inside tasks and is sent to workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention import kernels
-from biocache.engine.analyses.attention.alignment import Alignment
+from biocache.engine.analyses.attention.alignment import Alignment, Side
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
 from biocache.engine.analyses.attention.resampling import head_shifts
@@ -66,6 +66,11 @@ class Measures:
         return tuple(METRICS[name] if name in METRICS else own[name] for name in self.metrics)
 
     @property
+    def of_norms(self) -> bool:
+        """Whether norms are read."""
+        return any(metric.of_norms for metric in self.found)
+
+    @property
     def groups(self) -> int:
         """Number of groups of values: those of all samples, or of each class; of words also, as the last, of all."""
         if self.labels is None:
@@ -80,7 +85,9 @@ class PackPair:
     Attributes
     ----------
     first, second
-        Chunks of the runs.
+        Chunks of attention of the runs.
+    norms
+        Chunks of norms of both; None where they are not read.
     packs
         The two packs.
     samples
@@ -93,10 +100,19 @@ class PackPair:
 
     first: Chunks
     second: Chunks
+    norms: tuple[Chunks, Chunks] | None
     packs: tuple[int, int]
     samples: NDArray[np.int64]
     group: NDArray[np.int64]
     alignment: Alignment
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """A block, and the norms of its tokens, float32 (head, token); None where they are not read."""
+
+    block: Block
+    norms: NDArray[np.float32] | None
 
 
 def compare_packs(
@@ -113,28 +129,43 @@ def compare_packs(
     measures
         What to measure.
     """
-    blocks = map(_block, read_ahead(_wanted(packs, layer, other_layer)))
+    blocks = _stored(read_ahead(_wanted(packs, layer, other_layer)), with_norms=measures.of_norms)
     return reduce(add, (_compare_pack(runs, blocks, measures) for runs in packs))
 
 
 def _wanted(
     packs: list[tuple[tuple[PackPair, ...], ...]], layer: int, other_layer: int
 ) -> Iterator[tuple[Chunks, int, int]]:
-    """Yield what is read of each pack of the baseline: its own chunk, then those that it is compared with."""
+    """Yield what is read of each pack of the baseline: its own chunk, then those that it is compared with.
+
+    After each comes that of the norms, where they are read.
+    """
     for runs in packs:
         first = runs[0][0]
-        yield first.first, layer, first.packs[0]
-        yield from ((pair.second, other_layer, pair.packs[1]) for pairs in runs for pair in pairs)
+        own = [(first.first, first.norms and first.norms[0], layer, first.packs[0])]
+        own += [
+            (pair.second, pair.norms and pair.norms[1], other_layer, pair.packs[1]) for pairs in runs for pair in pairs
+        ]
+        for attention, norms, index, pack in own:
+            yield attention, index, pack
+            if norms is not None:
+                yield norms, index, pack
 
 
-def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[Block], measures: Measures) -> RunSums:
+def _stored(chunks: Iterator[NDArray[Any]], *, with_norms: bool) -> Iterator[_Stored]:
+    """Yield the blocks of attention that were read, with their norms."""
+    for attention in chunks:
+        yield _Stored(_block(attention), next(chunks).astype(np.float32) if with_norms else None)
+
+
+def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[_Stored], measures: Measures) -> RunSums:
     block = next(blocks)
     return RunSums(
         tuple(reduce(add, (_compare_pair(block, next(blocks), pair, measures) for pair in pairs)) for pairs in runs)
     )
 
 
-def _compare_pair(block: Block, other: Block, pair: PackPair, measures: Measures) -> Sums:
+def _compare_pair(block: _Stored, other: _Stored, pair: PackPair, measures: Measures) -> Sums:
     """Compare two blocks on the samples that are in both."""
     sums = _zero(pair, measures)
     measured, by_class = _measured(block, other, pair, measures)
@@ -229,7 +260,7 @@ def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
 
 
 def _measured(
-    block: Block, other: Block, pair: PackPair, measures: Measures
+    stored: _Stored, other: _Stored, pair: PackPair, measures: Measures
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Measure all maps, tile by tile.
 
@@ -246,18 +277,25 @@ def _measured(
     if measures.by_words and measures.labels is not None:
         by_class = np.full((measures.labels, *values.shape[:2], pair.first.width), np.nan)
     rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
-    for tile in _tiles(pair.alignment.layout(), max(block.heads, other.heads)):
+    for tile in _tiles(pair.alignment.layout(), max(stored.block.heads, other.block.heads)):
         aligned = pair.alignment.part(tile)
         layout = aligned.layout()
-        parts = []
-        for place, (stored, side) in enumerate(((block, aligned.first), (other, aligned.second))):
-            rooms[place] = _grown(rooms[place], stored.heads * _entries(layout))
-            parts.append(_prepared(stored, side.tokens(), layout, rooms[place], whole=pair.alignment.whole))
         pairs = Pairs(whole.left[tile], whole.right[tile])
-        for column, metric in enumerate(measures.found):
-            values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
-        if by_class is not None and aligned.label is not None:
-            _measure_classes(by_class[:, tile], (parts[0], parts[1]), layout, aligned.label, measures)
+        for of_norms in (False, True):
+            metrics = {column: one for column, one in enumerate(measures.found) if one.of_norms == of_norms}
+            if not metrics:
+                continue
+            parts = []
+            for place, (run, side) in enumerate(((stored, aligned.first), (other, aligned.second))):
+                rooms[place] = _grown(rooms[place], run.block.heads * _entries(layout))
+                block, tokens = run.block, side.tokens()
+                if of_norms and run.norms is not None:
+                    block, tokens = _weighted(block, tokens, run.norms, side)
+                parts.append(_prepared(block, tokens, layout, rooms[place], whole=pair.alignment.whole))
+            for column, metric in metrics.items():
+                values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
+            if by_class is not None and aligned.label is not None:
+                _measure_classes(by_class[:, tile], (parts[0], parts[1]), layout, aligned.label, metrics)
     return values, by_class
 
 
@@ -266,7 +304,7 @@ def _measure_classes(
     parts: tuple[Part, Part],
     layout: Layout,
     label: NDArray[np.int64],
-    measures: Measures,
+    metrics: Mapping[int, Metric],
 ) -> None:
     """Measure the rows of words of each class of the samples that have some: what has no mass is not measured."""
     sample = np.repeat(np.arange(len(layout.size)), layout.size)
@@ -275,7 +313,7 @@ def _measure_classes(
         first, second = (_rows_only(part, layout, chosen, label == own) for part in parts)
         held = layout._replace(**{name: getattr(layout, name)[chosen] for name in ("size", "row_start", "entry_start")})
         heads = np.tile(np.arange(out.shape[3]), (len(chosen), 1))
-        for column, metric in enumerate(measures.found):
+        for column, metric in metrics.items():
             if metric.of_rows:
                 out[own, chosen, column] = metric.measure(first, second, held, Pairs(heads, heads))
 
@@ -307,6 +345,15 @@ def _entries(layout: Layout) -> int:
 
 def _grown(room: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return room if len(room) >= length else np.empty(length, np.float32)
+
+
+def _weighted(stored: Block, tokens: Tokens, norms: NDArray[np.float32], side: Side) -> tuple[Block, Tokens]:
+    """Return the norm-based maps of some maps, and where they are."""
+    entries = side.entries
+    start = np.cumsum(entries) - entries
+    weighted = np.empty((stored.heads, int(entries.sum())), np.float32)
+    kernels.weigh(stored, tokens, norms, side.token, start, weighted)
+    return Block(weighted.reshape(-1), weighted.shape[1], stored.heads), tokens._replace(pair_start=start)
 
 
 def _prepared(stored: Block, tokens: Tokens, layout: Layout, room: NDArray[np.float32], *, whole: bool) -> Part:

@@ -67,14 +67,14 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
     packs = [
         tuple(
-            _pack_pairs(baseline, other, pack, alignment, group)
+            _pack_pairs(baseline, other, pack, alignment, group, norms=measures.of_norms)
             for other, alignment in zip(runs.others, aligned, strict=True)
         )
         for pack in range(baseline.counts.packs)
     ]
     size = -(-len(packs) // _MOST_TASKS)
     parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
-    sizes = [_block_bytes(run) for run in (baseline, *runs.others)]
+    sizes = [_block_bytes(run, with_norms=measures.of_norms) for run in (baseline, *runs.others)]
     memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes) + sums
     return [
         Task(key=pair, call=compare_packs, args=(part, *pair, measures), memory=memory)
@@ -99,12 +99,14 @@ def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Mea
     return own
 
 
-def _block_bytes(run: Run) -> int:
-    return run.plan.entries.chunk * run.spec.head_count * np.dtype(run.chunks("attention").value_dtype).itemsize
+def _block_bytes(run: Run, *, with_norms: bool) -> int:
+    """Return the bytes of a layer of a pack in memory: attention as it is read, norms in float32."""
+    maps = run.plan.entries.chunk * np.dtype(run.chunks("attention").value_dtype).itemsize
+    return run.spec.head_count * (maps + with_norms * run.plan.tokens.chunk * 4)
 
 
 def _pack_pairs(
-    first: Run, second: Run, pack: int, alignment: Alignment, group: NDArray[np.int64]
+    first: Run, second: Run, pack: int, alignment: Alignment, group: NDArray[np.int64], *, norms: bool
 ) -> tuple[PackPair, ...]:
     """Cut the samples of a pack where packs of the other run begin: one part where the packs are the same."""
     samples = first.plan.samples_of(pack)
@@ -117,6 +119,7 @@ def _pack_pairs(
             PackPair(
                 first=first.chunks("attention"),
                 second=second.chunks("attention"),
+                norms=(first.chunks("norms"), second.chunks("norms")) if norms else None,
                 packs=(pack, other),
                 samples=np.arange(part.start, part.stop),
                 group=group[part].copy(),

@@ -4,16 +4,14 @@ Sums run in float32 over one row, or 512 entries, and in float64 beyond. Every s
 alone, so that no value depends on its neighbours.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
+from biocache.engine.analyses.attention.numbers import log as _log
+from biocache.engine.analyses.attention.numbers import widened as _widened
 from biocache.store.compiling import compiled
 
 __all__ = [
@@ -26,64 +24,19 @@ __all__ = [
     "row_cosine",
     "special_mass",
     "total_variation",
+    "weigh",
     "widen",
 ]
 
 Array = NDArray[Any]
 
-_F, _I, _N = np.float32, np.int32, np.uint64
+_F, _N = np.float32, np.uint64
 _ONE, _HALF, _TINY = _F(1), _F(0.5), _F(1e-30)
 _QUARTER_BITS = _F(0.25 / np.log(2))
 # Numbers that a sum in float32 may run over.
 _STRETCH = 512
 # Kinds of `_divergence`.
 _JENSEN_SHANNON, _HELLINGER, _TOTAL_VARIATION = range(3)
-
-
-def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], intrinsic(function))
-
-
-@_intrinsic
-def _bits(_typing: Any, _number: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
-@_intrinsic
-def _from_bits(_typing: Any, _number: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@_intrinsic
-def _widened(_typing: Any, number: Any) -> Any:
-    """Widen a number that is not negative: float32 as it is, a half from its bits, with its exponent rebased."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        if number == types.float32:
-            return arguments[0]
-        bits = builder.shl(builder.zext(arguments[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 13))
-        return builder.fmul(builder.bitcast(bits, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**112))
-
-    return types.float32(number), generate
-
-
-@compiled
-def _log(x: Any) -> Any:
-    """Natural logarithm of a positive normal number, after FreeBSD's logf: below 1 ulp, and without a branch."""
-    shifted = _I(_bits(x) - _I(0x3F330000))
-    exponent = _F(_I(shifted >> _I(23)))
-    f = _from_bits(_I(_I(shifted & _I(0x007FFFFF)) + _I(0x3F330000))) - _ONE
-    s = f / (_F(2) + f)
-    z = s * s
-    rest = z * (_F(0.66666662693) + z * (_F(0.40000972152) + z * (_F(0.28498786688) + z * _F(0.24279078841))))
-    half = _HALF * f * f
-    return exponent * _F(0.6931471805599453) + (f - (half - s * (half + rest)))
 
 
 @compiled
@@ -192,6 +145,35 @@ def project(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
                             own[offset + group[key]] += _widened(stored.numbers[begin + key])
                 begin += width
             _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
+
+
+@compiled
+def weigh(stored: Block, tokens: Tokens, norms: Array, first: Array, start: Array, out: Array) -> None:
+    """Multiply the attention of maps by the norms of their keys.
+
+    Parameters
+    ----------
+    stored, tokens
+        As `widen`.
+    norms
+        Of the tokens of the pack, float32 (head, token).
+    first
+        Place of the first token of each map among them, int64 (sample).
+    start
+        First entry of each map among the products, int64 (sample).
+    out
+        The products, float32 (head, entry), written.
+    """
+    for head in range(stored.heads):
+        for s in range(tokens.length.size):
+            begin, to = head * stored.stride + tokens.pair_start[s], start[s]
+            own = norms[head, first[s] : first[s] + tokens.length[s]]
+            for query in range(own.size):
+                width = query + 1 if tokens.causal else own.size
+                for key in range(width):
+                    out[head, to + key] = _widened(stored.numbers[begin + key]) * own[key]
+                begin += width
+                to += width
 
 
 @compiled

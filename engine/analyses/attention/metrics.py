@@ -57,6 +57,8 @@ class Metric(ABC):
         Whether mismatched heads give a chance level to read values against. A change is read against 0.
     of_rows
         Whether it is a mean over the rows of a map that have mass, and so splits by the words that attend.
+    of_norms
+        Whether its maps are norm-based: attention times the norm of the key's value vector.
     """
 
     name: ClassVar[str]
@@ -67,6 +69,7 @@ class Metric(ABC):
     identity: ClassVar[float] = 0.0
     has_chance: ClassVar[bool] = True
     of_rows: ClassVar[bool] = True
+    of_norms: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
@@ -173,6 +176,52 @@ class JensenShannon(_PairMetric):
     kernel = kernels.jensen_shannon
 
 
+class NormCosine(Cosine):
+    """Cosine similarity of flattened norm-based maps.
+
+    As `Cosine`, of ``a_qk * ||f(x_k)||`` with ``f(x) = (x W_V + b_V) W_O`` of the head, whose rows are not scaled: they
+    are what keys add to a query. Of words it is the sum over the key's tokens, and the mean over the query's.
+
+    References
+    ----------
+    Kobayashi G, Kuribayashi T, Yokoi S, Inui K. Attention is not only a weight: analyzing transformers with vector
+    norms. EMNLP 2020. https://doi.org/10.18653/v1/2020.emnlp-main.574
+    """
+
+    name, title = "norm-cosine", "cosine similarity of norm-based maps"
+    of_norms = True
+
+    def measure(self, first: Part, second: Part, layout: Layout, pairs: Pairs) -> Values:
+        values = np.empty(pairs.left.shape)
+        kernels.cosine(_unscaled(first, layout), _unscaled(second, layout), layout, pairs, values)
+        return values
+
+
+class NormJensenShannon(JensenShannon):
+    """Jensen-Shannon divergence of rows of norm-based maps, scaled to the sum 1, averaged over queries.
+
+    As `JensenShannon`, of ``a_qk * ||f(x_k)||`` with ``f(x) = (x W_V + b_V) W_O`` of the head.
+
+    References
+    ----------
+    Kobayashi G, Kuribayashi T, Yokoi S, Inui K. Attention is not only a weight: analyzing transformers with vector
+    norms. EMNLP 2020. https://doi.org/10.18653/v1/2020.emnlp-main.574
+    """
+
+    name, title = "norm-js", "Jensen-Shannon divergence of rows of norm-based maps"
+    of_norms = True
+
+
+def _unscaled(part: Part, layout: Layout) -> Maps:
+    """Return maps whose rows are not scaled to the sum 1: means over the tokens of a query."""
+    row = np.repeat(layout.row_start, part.tokens.length) + part.tokens.group
+    queries = np.bincount(row[part.tokens.group >= 0], minlength=len(layout.position)).clip(1)
+    place = np.arange(len(layout.position)) - np.repeat(layout.row_start, layout.size)
+    keys = place + 1 if layout.triangular else np.repeat(layout.size, layout.size)
+    scale = np.repeat(part.maps.mass / queries.astype(np.float32), keys, axis=1)
+    return part.maps._replace(values=part.maps.values * scale)
+
+
 class Hellinger(_PairMetric):
     """Hellinger distance of rows, averaged over queries.
 
@@ -273,5 +322,7 @@ METRICS: dict[str, Metric] = {
         EntropyChange(),
         DistanceChange(),
         SpecialMassChange(),
+        NormCosine(),
+        NormJensenShannon(),
     )
 }

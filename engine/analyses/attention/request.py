@@ -11,10 +11,15 @@ from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
 from biocache.store.text import shown
 
-__all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "AttentionRequest"]
+__all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "NORM_METRICS", "AttentionRequest"]
 
 #: Names of `METRICS`, available without importing compiled code.
-METRIC_NAMES = ("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance", "special-mass")
+METRIC_NAMES = (
+    *("cosine", "row-cosine", "js", "hellinger", "tv", "entropy", "distance", "special-mass"),
+    *("norm-cosine", "norm-js"),
+)
+#: Those of attention times the norms of values.
+NORM_METRICS = ("norm-cosine", "norm-js")
 DEFAULT_METRICS = ("cosine", "js")
 
 

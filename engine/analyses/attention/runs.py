@@ -1,18 +1,19 @@
 """The runs of a comparison: selected, and checked to be comparable."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.analyses.attention.request import NORM_METRICS, AttentionRequest
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store import Run, Store
 from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
 from biocache.store.keys import RunKey, trained_elsewhere
 from biocache.store.labels import Labels
+from biocache.store.schema import ACTIVATIONS, ATTENTION, NORMS
 
 __all__ = ["ComparedRuns", "find_runs"]
 
@@ -70,7 +71,7 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     Raises
     ------
     RunNotFoundError
-        If a run is missing or keeps no attention; the message says what to extract.
+        If a run is missing, or keeps no attention, or no norms for a metric of them; the message says what to extract.
     AmbiguousRunError
         If several runs match; the message lists them.
     IncompleteRunError
@@ -94,10 +95,23 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     others = tuple(
         _one(store, {**selection, "training_size": size}) for size in _sizes(store, request, selection, baseline)
     )
+    _require_norms(request, [baseline, *others])
     facts = _DATA if request.all_pairs else _DATA | dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
     refuse_unlike([baseline, *others], facts, "compared", "attention of ")
     refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", "attention of ")
     return ComparedRuns(baseline, others, None if request.by is None else _classes(baseline, request.by))
+
+
+def _require_norms(request: AttentionRequest, runs: Iterable[Run]) -> None:
+    """Refuse runs without the norms that a metric needs."""
+    metric = next((name for name in request.metrics if name in NORM_METRICS), None)
+    lacking = None if metric is None else next((run for run in runs if NORMS.name not in run.spec.keep), None)
+    if lacking is not None:
+        keep = ",".join(name for name in ACTIVATIONS if name in {*lacking.spec.keep, ATTENTION.name, NORMS.name})
+        raise RunNotFoundError(
+            f"run {lacking.key} keeps no value norms, which --metric={metric} needs; extract it again with "
+            f"`{_command(dict(lacking.key.items()))} --keep {keep} --overwrite`"
+        )
 
 
 def _classes(run: Run, name: str) -> Labels:

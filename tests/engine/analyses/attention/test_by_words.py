@@ -43,7 +43,8 @@ def as_words(run: Synthetic, name: str) -> Synthetic:
 
 def only(dense: DenseMap, kept: NDArray[np.bool_]) -> DenseMap:
     """Return a map whose other rows have no mass."""
-    return replace(dense, rows=np.where(kept[:, np.newaxis], dense.rows, 0.0))
+    parts = {name: np.where(kept[:, np.newaxis], getattr(dense, name), 0.0) for name in ("rows", "of_norms")}
+    return replace(dense, **parts)
 
 
 def special_share(run: Synthetic, sample: int, layer: int, head: int, queries: list[int]) -> float:

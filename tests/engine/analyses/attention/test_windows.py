@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attention_factory import PLAIN, DenseMap
+from attention_factory import PLAIN, DenseMap, scaled
 from extractions import request
 from numpy.typing import NDArray
 
 from biocache.engine import AttentionRequest, compare_attention, extract
 from biocache.store import Store
 
-SMALL = {"batch_tokens": 96, "max_length": 20, "stride": 6}
+SMALL = {"keep": ("hidden", "attention", "norms"), "batch_tokens": 96, "max_length": 20, "stride": 6}
 
 pytestmark = pytest.mark.slow
 
@@ -21,12 +21,14 @@ pytestmark = pytest.mark.slow
 def maps_of(run: Any, window: int, groups: list[list[int]], positions: list[int]) -> list[DenseMap]:
     """Gather the maps of a window into groups of its tokens, for each head of the first layer."""
     stored = run.read_window("attention", window)[0].astype(np.float64)
+    norms = run.read_window("norms", window)[0].astype(np.float64)
     found = []
-    for head in stored:
-        maps = np.array([[np.mean([head[q, keys].sum() for q in queries]) for keys in groups] for queries in groups])
-        sums = maps.sum(axis=1, keepdims=True)
-        maps = np.divide(maps, sums, out=np.zeros_like(maps), where=sums > 0)
-        found.append(DenseMap(maps, run.spec.causal, np.array(positions, float), np.nan))
+    for head, of_keys in zip(stored, norms, strict=True):
+        maps, of_norms = (
+            np.array([[np.mean([own[q, keys].sum() for q in queries]) for keys in groups] for queries in groups])
+            for own in (head, head * of_keys)
+        )
+        found.append(DenseMap(scaled(maps), run.spec.causal, np.array(positions, float), np.nan, of_norms))
     return found
 
 
@@ -88,7 +90,7 @@ def two_models(checkpoints: Any, corpus: Path, store: Path, other: str) -> tuple
 def test_attention_is_compared_window_by_window(checkpoints, corpus_folder, tmp_path, other):
     """Two models of one tokenizer token by token, of others word by word on what both windows hold."""
     first, second = two_models(checkpoints, corpus_folder, tmp_path, other)
-    metrics = ("cosine", "js", "distance")
+    metrics = ("cosine", "js", "distance", "norm-cosine", "norm-js")
     values = plain_comparison(first, second, metrics, by_token=other == "bert")
     asked = AttentionRequest(model="b-random", against="a", metrics=metrics, exclude_special=False)
     result = compare_attention(tmp_path, asked)
