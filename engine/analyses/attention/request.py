@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
+from biocache.engine.analyses.baseline import BaselineRequest
 from biocache.engine.plugins import own_code
-from biocache.engine.request import Request, option
-from biocache.engine.selection import seed_selector, selector, size_selector
+from biocache.engine.request import option
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
 from biocache.store.text import shown
@@ -24,24 +23,13 @@ DEFAULT_METRICS = ("cosine", "js")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionRequest(Request):
+class AttentionRequest(BaselineRequest):
     """Which runs to compare, and how.
-
-    Parts of a run's key may be None where only one run matches the others.
 
     Attributes
     ----------
-    task, dataset, model, seed, view, split
-        Parts of the keys of the runs.
-    trained_on
-        Dataset that the models to compare were fine-tuned on, where it is not the one that they read; None for that, or
-        for the one other in the store. The baseline is trained on no other.
-    training_sizes
-        Training sizes to compare with the baseline; None for all others in the store.
-    baseline
-        Training size of the baseline run.
-    against
-        Model of the baseline run; None for the same model.
+    task, dataset, model, trained_on, training_sizes, seed, view, split, baseline, against
+        As of `BaselineRequest`.
     metrics
         Names of `METRICS`, or functions of your own: the place, ``module:function``, or the function. It takes two maps
         of a sample, float64 (query, key), whose rows sum to 1 or are zeros, and returns a number, NaN for nothing to
@@ -69,23 +57,6 @@ class AttentionRequest(Request):
         If a value is out of its range, or two settings exclude each other.
     """
 
-    task: str | None = selector(choices=tuple(TASKS), help="Task of the runs.")
-    dataset: str | None = selector(metavar="NAME", help="Dataset of the runs.")
-    model: str | None = selector(metavar="NAME", help="Model to compare.")
-    trained_on: str | None = selector(
-        flag="--trained-on",
-        metavar="DATASET",
-        help="Dataset that the models to compare were fine-tuned on.",
-        unset="the one that they read, else the one other in the store",
-    )
-    training_sizes: tuple[int, ...] | None = size_selector(
-        help="Training sizes to compare.", unset="all in the store but the baseline"
-    )
-    seed: int | None = seed_selector(help="Seed of the runs.")
-    view: str | None = selector(choices=VIEWS, help="View of the runs.")
-    split: str | None = selector(choices=SPLITS, help="Split of the runs.")
-    baseline: int = option(0, low=0, high=100, decides=False, help="Training size of the baseline run.")
-    against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
     metrics: tuple[str | Any, ...] = option(
         DEFAULT_METRICS,
         flag="--metric",
