@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from biocache.engine.analyses.attention.request import AttentionRequest
     from biocache.engine.analyses.probing.analysis import compare_probes, probe
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
+    from biocache.engine.analyses.representations.analysis import compare_representations
+    from biocache.engine.analyses.representations.request import RepresentationRequest
     from biocache.engine.analysis import ANALYSES, Analysis, compute
     from biocache.engine.corpora.request import ReadingRequest
     from biocache.engine.executor import Executor, Task
@@ -38,6 +40,7 @@ __all__ = [
     "ReadingRequest",
     "Report",
     "ReportRequest",
+    "RepresentationRequest",
     "Request",
     "RunsRequest",
     "StudyRequest",
@@ -45,6 +48,7 @@ __all__ = [
     "chosen_runs",
     "compare_attention",
     "compare_probes",
+    "compare_representations",
     "compute",
     "extract",
     "finetune",
@@ -65,6 +69,8 @@ __getattr__, __dir__ = lazy_names(
             "analyses.attention.request": ("AttentionRequest",),
             "analyses.probing.analysis": ("compare_probes", "probe"),
             "analyses.probing.request": ("ClassifierOptions", "ProbeRequest"),
+            "analyses.representations.analysis": ("compare_representations",),
+            "analyses.representations.request": ("RepresentationRequest",),
             "analysis": ("ANALYSES", "Analysis", "compute"),
             "corpora.request": ("ReadingRequest",),
             "executor": ("Executor", "Task"),

@@ -311,5 +311,9 @@ ANALYSES = Registry(
             "biocache.engine.analyses.attention.analysis:AttentionComparison",
             "Compare attention maps of runs, head by head.",
         ),
+        "compare-representations": (
+            "biocache.engine.analyses.representations.analysis:RepresentationComparison",
+            "Compare hidden states of runs, layers by layers.",
+        ),
     }
 )

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 __all__ = [
     "SIGNIFICANCE",
     "bootstrap",
+    "drawn_samples",
     "drawn_weights",
     "holm",
     "interval",
     "interval_of_known",
+    "jackknife_interval",
     "paired_p",
     "ratio",
     "weighted_correlations",
@@ -79,6 +81,28 @@ def drawn_weights(samples: int, resamples: int, seed: int) -> Iterator[Values]:
         count = min(_CHUNK, resamples - first)
         drawn = rng.integers(0, samples, (count, samples)) + samples * np.arange(count)[:, np.newaxis]
         yield np.bincount(drawn.ravel(), minlength=count * samples).reshape(count, samples).astype(np.float64)
+
+
+def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
+    """Draw some of many samples, without replacement; a smaller draw of the same seed is part of a larger one.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    most
+        Maximum number of samples to draw; None for all.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions (drawn sample), int64, ascending.
+    """
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
 def weighted_correlations(
@@ -154,6 +178,41 @@ def interval_of_known(resampled: Values, axis: int) -> tuple[Values, Values]:
     smaller, larger = np.take_along_axis(ordered, below, -1), np.take_along_axis(ordered, above, -1)
     lower, upper = np.moveaxis(smaller + (place - below) * (larger - smaller), -1, 0)
     return lower, upper
+
+
+def jackknife_interval(whole: Values, deleted: Values) -> tuple[Values, Values]:
+    r"""Return the bounds of a 95 % interval by the jackknife over blocks of about equal size [1]_.
+
+    .. math:: s^2 = \frac{K - 1}{K} \sum_k (\theta_{(k)} - \bar\theta_{(\cdot)})^2, \qquad
+        \theta \pm t_{K - 1,\, 0.975}\, s
+
+    It suits statistics that must not see a unit twice, as a resample does: the pairs of a unit with its copy are alike.
+
+    Parameters
+    ----------
+    whole
+        The statistic of all blocks (...).
+    deleted
+        The statistic without each block (..., block).
+
+    Returns
+    -------
+    lower, upper
+        float64 (...); NaN for fewer than two blocks.
+
+    References
+    ----------
+    .. [1] B. Efron and C. Stein, "The jackknife estimate of variance", Annals of Statistics 9(3), 1981.
+       https://doi.org/10.1214/aos/1176345462
+    """
+    blocks = deleted.shape[-1]
+    if blocks < 2:
+        return np.full(whole.shape, np.nan), np.full(whole.shape, np.nan)
+    from scipy.special import stdtrit
+
+    spread = np.sqrt((blocks - 1) * deleted.var(axis=-1))
+    half = float(stdtrit(blocks - 1, _BOUNDS[1])) * spread
+    return whole - half, whole + half
 
 
 def paired_p(differences: Values) -> Values:

@@ -15,7 +15,7 @@ from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
 from biocache.store.schema import SPANS
 
-__all__ = ["Rows", "drawn_samples", "feature_size", "read_rows", "view_of"]
+__all__ = ["Rows", "feature_size", "read_rows", "view_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,28 +48,6 @@ class Rows:
         """Return where the rows of each sample lie, in their order."""
         bounds = [0, *(np.flatnonzero(np.diff(self.sample)) + 1).tolist(), len(self)]
         return [slice(first, last) for first, last in pairwise(bounds) if last > first]
-
-
-def drawn_samples(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
-    """Draw whole samples of a train split; a smaller draw of the same seed is part of a larger one.
-
-    Parameters
-    ----------
-    count
-        Number of samples in the split.
-    most
-        Maximum number of samples to draw; None for all.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    numpy.ndarray
-        Positions (drawn sample), int64, ascending.
-    """
-    if most is None or most >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
 def feature_size(runs: Sequence[Run], target: Target, request: ProbeRequest) -> int:

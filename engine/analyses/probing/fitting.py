@@ -12,10 +12,11 @@ import xarray as xr
 from biocache.engine.analyses.probing.classifiers import backend_of, fit_scaled
 from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
-from biocache.engine.analyses.probing.features import Rows, drawn_samples, read_rows
+from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
 from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
 from biocache.engine.analyses.probing.target import Target
+from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biocache.engine.analyses.probing.classifiers import backend_of
-from biocache.engine.analyses.probing.features import drawn_samples, feature_size
+from biocache.engine.analyses.probing.features import feature_size
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
+from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import ResourceError
 from biocache.store.reading import Run
 from biocache.store.schema import SPANS

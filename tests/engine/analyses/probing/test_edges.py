@@ -10,8 +10,8 @@ from planted import Change, ner_store, nli_store, relabelled, runs_of, split_run
 from store_factory import Synthetic
 
 from biocache.engine import ClassifierOptions, ProbeRequest, probe
-from biocache.engine.analyses.probing.features import drawn_samples
 from biocache.engine.analyses.probing.request import PROBES
+from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import DataError, SettingError
 
 OPTIONS = ClassifierOptions(epochs=15, hidden_size=8, learning_rate=0.02)

@@ -1,0 +1,1 @@
+"""How alike layers of runs represent the same words or samples."""

@@ -1,0 +1,173 @@
+"""The analysis `compare-representations`: how alike layers of runs represent the same words or samples."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from biocache.engine.analyses.representations.request import RepresentationRequest
+from biocache.engine.analysis import Analysis, compute
+from biocache.engine.finetuning.updates import unequal_steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from biocache.engine.analyses.representations.runs import ComparedRuns
+    from biocache.engine.executor import OnProgress, Task
+    from biocache.store.catalog import Store
+    from biocache.store.storage import StorePlace
+
+__all__ = ["RepresentationComparison", "compare_representations"]
+
+# Fewer groups give an interval that is itself uncertain.
+_FEW_GROUPS = 10
+
+
+class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
+    """Compare the hidden states of runs with those of a baseline run, layer by layer, without loading a model.
+
+    Each layer of the baseline is compared with each of the other run, over the words or samples that both read.
+    Selectors name the runs; what they leave open is that of the one baseline run that has hidden states. Debiased CKA
+    is 0 for unrelated representations, however few the samples. The result is kept in the store, and found there by
+    the same command.
+    """
+
+    name = "compare-representations"
+    version = 1
+    Request = RepresentationRequest
+    unit = "layers"
+    lighter = "fewer --blocks, or a smaller --sample"
+    plots = ("layers", "curves")
+    examples = (
+        "biocache compare-representations --task ner --model biobert --training-size 10,30,50,100 --plot layers.png",
+        "biocache compare-representations --task ner --model bert --against biobert --metric cka,procrustes,rsa,knn",
+    )
+
+    def select(self, store: "Store", request: RepresentationRequest) -> "ComparedRuns":
+        """Return the baseline run, those that are compared with it, and those of other seeds."""
+        from biocache.engine.analyses.representations.runs import find_runs
+
+        return find_runs(store, request)
+
+    def inputs(self, request: RepresentationRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
+        """Return the identities of the runs, and of the labels that name the groups."""
+        return {
+            "baseline": runs.baseline.identity,
+            "runs": [run.identity for run in runs.others],
+            "seeds": [run.identity for own in runs.seeds for run in own],
+            "groups": None if runs.groups is None else runs.groups.digest,
+        }
+
+    def tasks(self, store: "Store", request: RepresentationRequest, runs: "ComparedRuns") -> "list[Task]":
+        """Return a task for each layer of each run, and for some layers of each two runs."""
+        from biocache.engine.analyses.representations.comparison import all_tasks
+        from biocache.engine.analyses.representations.runs import shared_units
+
+        return all_tasks(runs, shared_units(runs, request), request)
+
+    def combine(self, request: RepresentationRequest, runs: "ComparedRuns", parts: Mapping[Any, Any]) -> "xr.Dataset":
+        """Return values, intervals and chance levels; see `biocache.engine.compare_representations`."""
+        from biocache.engine.analyses.representations.result import make_dataset
+        from biocache.engine.analyses.representations.runs import shared_units
+
+        return make_dataset(runs, shared_units(runs, request), request, parts)
+
+    def frame(self, result: "xr.Dataset", request: RepresentationRequest) -> "pd.DataFrame":
+        """Return a row for each metric, training size and pair of layers."""
+        from biocache.engine.analyses.representations.table import pair_rows
+
+        return pair_rows(result)
+
+    def summary(self, result: "xr.Dataset", request: RepresentationRequest) -> "pd.DataFrame":
+        """Return a row for each training size and layer: the values at equal layers, and the most similar layers."""
+        from biocache.engine.analyses.representations.table import layer_rows
+
+        return layer_rows(result)
+
+    def notes(self, result: "xr.Dataset", request: RepresentationRequest) -> Iterator[str]:
+        """Say what the numbers are computed from, and what their intervals cover."""
+        facts = result.attrs
+        of = f"{facts['units']:,} {facts['level']}s"
+        if facts["units_lost"]:
+            of += f" ({facts['units_lost']:,} that a run lost are left out)"
+        if {"rsa", "knn"} & set(request.metrics) and facts["drawn_units"] < facts["units"]:
+            of += f"; rsa and knn of {facts['drawn_units']:,} of them, drawn with seed {facts['sampling_seed']}"
+        yield f"values are of {of}"
+        if facts["blocks"] < 2:
+            yield "there are no intervals: all units are of one group"
+        else:
+            named = "samples, taken as independent" if facts["group"] == "samples" else "groups of the corpus"
+            few = "; so few give a rough interval" if facts["groups"] < _FEW_GROUPS else ""
+            yield (
+                f"intervals are over {facts['groups']:,} {named}, in {facts['blocks']} blocks{few}; they do not hold "
+                "what another seed of the fine-tuning would change"
+            )
+        if "cka" in request.metrics and request.biased:
+            yield "biased cka grows as features outnumber units: compare it with chance"
+        steps = dict(zip(result.training_size.values.tolist(), result.training_steps.values.tolist(), strict=True))
+        yield from filter(None, [unequal_steps(steps)])
+
+    def draw(self, name: str, result: "xr.Dataset", request: RepresentationRequest) -> "Figure | None":
+        """Draw heat maps of layers against layers, or curves over equal layers."""
+        from biocache.engine.analyses.representations.figures import curve_figure, layer_figure
+
+        return layer_figure(result) if name == "layers" else curve_figure(result)
+
+
+def compare_representations(
+    store: "StorePlace",
+    request: RepresentationRequest,
+    *,
+    workers: int | None = None,
+    scheduler_address: str | None = None,
+    force: bool = False,
+    on_progress: "OnProgress | None" = None,
+) -> "xr.Dataset":
+    """Compare the hidden states of runs with those of a baseline run, layers against layers, from the store alone.
+
+    Packs are read one after another, and memory does not grow with their number. The result is kept in the store; the
+    same request finds it there. It does not depend on packs, workers or their order.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    request
+        Which runs, and how.
+    workers
+        Processes to compute in; None for threads of this one.
+    scheduler_address
+        Address of a Dask scheduler whose workers compute and see the store under the same path; None to compute here.
+    force
+        Whether to compute again what the store has the result of.
+    on_progress
+        Called with the number of tasks that are done and of all tasks.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory, with the dimensions (metric, training_size, layer, other_layer): ``value`` (of ``cka`` and ``rsa`` at
+        most 1, of ``knn`` in [0, 1], of the distance ``procrustes`` in [0, 2]), ``value_ci_low`` and ``value_ci_high``
+        (95 % jackknife interval over blocks of groups) and ``chance`` (the units of one run shuffled: the mean over all
+        orders, of ``procrustes`` one order in chunks). Where the store has runs of other seeds, ``other_seeds``
+        (metric, training_size, other_layer): the mean value of the compared run and each of these, at equal layers.
+
+    Raises
+    ------
+    BiocacheError
+        If a run is missing, incomplete, without hidden states, or of other samples or another max length than the
+        baseline, or the runs share no words; the message says what to extract.
+
+    References
+    ----------
+    S. Kornblith, M. Norouzi, H. Lee and G. Hinton, "Similarity of neural network representations revisited", ICML 2019.
+    https://proceedings.mlr.press/v97/kornblith19a.html A. Murphy, J. Zylberberg and A. Fyshe, "Correcting biased
+    centered kernel alignment measures in biological and artificial neural networks", 2024.
+    https://arxiv.org/abs/2405.01012
+    """
+    from biocache.engine.executor import Executor
+
+    with Executor(workers, scheduler_address) as executor:
+        return compute(
+            "compare-representations", store, request, executor=executor, force=force, on_progress=on_progress
+        )

@@ -1,0 +1,81 @@
+"""Figures of a comparison of representations: heat maps of layers against layers, and curves over equal layers."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from biocache.engine.analyses.heatmaps import heat_figure, subject_of
+from biocache.engine.analyses.representations.result import TITLES
+from biocache.engine.figures import new_panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["curve_figure", "layer_figure"]
+
+_WIDTH, _HEIGHT, _COLUMNS = 4.6, 3.4, 2
+_CHANCE = "0.45"
+
+
+def layer_figure(result: xr.Dataset) -> "Figure":
+    """Draw the values of all pairs of layers, a row of panels for each metric and a panel for each training size.
+
+    Parameters
+    ----------
+    result
+        From `compare_representations`.
+    """
+    what = f"of {result.attrs['units']:,} {result.attrs['level']}s"
+    return heat_figure(result, result["value"], ("layer", "other_layer"), what, _limits)
+
+
+def _limits(values: xr.DataArray, own: xr.Dataset) -> tuple[float, float]:
+    """Return the range of colours: from 0, or the smallest value below it, to the value that means most."""
+    largest = TITLES[str(own["metric"].item())][2][1]
+    known = values.to_numpy()[np.isfinite(values.to_numpy())]
+    low = min(0.0, float(known.min())) if known.size else 0.0
+    # Noise about 0 is no reason for colours of two signs.
+    return (low if low < -0.05 else 0.0), largest
+
+
+def curve_figure(result: xr.Dataset) -> "Figure | None":
+    """Draw the values of equal layers, a panel for each metric and a curve for each training size; None without any.
+
+    Bands are 95 % intervals, dotted lines chance levels, dashed ones the mean of other seeds of the training size.
+
+    Parameters
+    ----------
+    result
+        From `compare_representations`.
+    """
+    from matplotlib import colormaps
+
+    layers = np.intersect1d(result["layer"], result["other_layer"])
+    if not layers.size:
+        return None
+    equal = xr.DataArray(layers, dims="equal")
+    part = result.sel(layer=equal, other_layer=equal)
+    metrics, sizes = part["metric"].values.tolist(), part["training_size"].values.tolist()
+    figure, panels = new_panels(len(metrics), min(_COLUMNS, len(metrics)), (_WIDTH, _HEIGHT), (1.2, 0.6))
+    for panel, metric in zip(panels, metrics, strict=True):
+        for place, size in enumerate(sizes):
+            # Skip the palest colours: unreadable on white.
+            color = colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1))
+            _draw_curve(panel, layers, part.sel(metric=metric, training_size=size), color, f"{size} %")
+        panel.set_xlabel("layer")
+        panel.set_ylabel(str(part["title"].sel(metric=metric).item()), fontsize=8)
+    handles, names = panels[0].get_legend_handles_labels()
+    entries = dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, title="training size")
+    figure.suptitle(subject_of(result), fontsize=10)
+    return figure
+
+
+def _draw_curve(panel: "Axes", layers: np.ndarray, own: xr.Dataset, color: object, name: str) -> None:
+    panel.plot(layers, own["value"], color=color, marker="o", markersize=3, label=name)
+    panel.fill_between(layers, own["value_ci_low"], own["value_ci_high"], color=color, alpha=0.2, linewidth=0)
+    panel.plot(layers, own["chance"], color=_CHANCE, linestyle=":", linewidth=1, label="by chance")
+    if "other_seeds" in own and own["other_seeds"].notnull().any():
+        panel.plot(layers, own["other_seeds"], color=color, linestyle="--", linewidth=1, label=f"{name}, other seeds")

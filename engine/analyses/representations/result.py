@@ -1,0 +1,229 @@
+"""From parts to the result of a comparison: similarities, intervals, chance levels and other seeds, as one Dataset."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from biocache.engine.analyses.representations.comparison import LayerPart, PairPart
+from biocache.engine.analyses.representations.pairs import correlations, shared_neighbours
+from biocache.engine.analyses.representations.request import RepresentationRequest
+from biocache.engine.analyses.representations.runs import ComparedRuns, Comparison, Units
+from biocache.engine.finetuning.updates import training_steps
+from biocache.engine.statistics import jackknife_interval
+
+__all__ = ["TITLES", "make_dataset"]
+
+Values = NDArray[np.float64]
+
+#: Metric -> what it is, the value for representations that are the same but for a rotation and a scale, and its range.
+TITLES: dict[str, tuple[str, float, tuple[float, float]]] = {
+    "cka": ("linear CKA", 1.0, (-1.0, 1.0)),
+    "procrustes": ("Procrustes distance", 0.0, (0.0, 2.0)),
+    "rsa": ("Spearman's correlation of correlation distances", 1.0, (-1.0, 1.0)),
+    "knn": ("share of mutual nearest neighbours", 1.0, (0.0, 1.0)),
+}
+#: Metrics that are correlations: their intervals are made on Fisher's scale.
+_CORRELATIONS = ("cka", "rsa")
+_SHARES = {
+    "value": "value of all units",
+    "value_ci_low": "lower end of the 95 % jackknife interval over blocks of groups",
+    "value_ci_high": "upper end of the 95 % jackknife interval over blocks of groups",
+    "chance": "value where the units of one run are shuffled",
+}
+_DIMS = ("metric", "training_size", "layer", "other_layer")
+
+
+def make_dataset(
+    runs: ComparedRuns, units: Units, request: RepresentationRequest, parts: Mapping[Any, Any]
+) -> xr.Dataset:
+    """Return the result of a comparison; see `compare_representations`."""
+    numbers = _Numbers(runs, units, request, parts)
+    comparisons = runs.comparisons()[: len(runs.others)]
+    found = [[numbers.of(metric, comparison) for comparison in comparisons] for metric in request.metrics]
+    variables: dict[str, Any] = {
+        name: (_DIMS, np.stack([[own[place] for own in each] for each in found]), {"long_name": meaning})
+        for place, (name, meaning) in enumerate(_SHARES.items())
+    }
+    if any(runs.seeds):
+        seeds = [
+            [_seed_mean(numbers, metric, own, len(runs.layers[1])) for own in runs.seed_comparisons()]
+            for metric in request.metrics
+        ]
+        meaning = "mean value of the run and those of other seeds, at equal layers"
+        variables["other_seeds"] = (("metric", "training_size", "other_layer"), np.array(seeds), {"long_name": meaning})
+    return xr.Dataset(variables, _coordinates(runs, request), _attributes(runs, units, request))
+
+
+def _seed_mean(numbers: "_Numbers", metric: str, comparisons: list[Comparison], layers: int) -> Values:
+    if not comparisons:
+        return np.full(layers, np.nan)
+    values = [np.diagonal(numbers.of(metric, comparison)[0]) for comparison in comparisons]
+    return np.asarray(np.mean(values, axis=0))
+
+
+class _Numbers:
+    """The numbers of comparisons, from the results of the tasks."""
+
+    def __init__(
+        self, runs: ComparedRuns, units: Units, request: RepresentationRequest, parts: Mapping[Any, Any]
+    ) -> None:
+        self._runs, self._units, self._request = runs, units, request
+        self._layers: dict[tuple[int, int], LayerPart] = {
+            (key[1], key[2]): part for key, part in parts.items() if key[0] == "layer"
+        }
+        self._pairs: dict[tuple[int, int, int, int], PairPart] = {
+            (key[1], key[2], *pair): found
+            for key, part in parts.items()
+            if key[0] == "pairs"
+            for pair, found in part.items()
+        }
+
+    def of(self, metric: str, comparison: Comparison) -> tuple[Values, Values, Values, Values]:
+        """Return values, both ends of their intervals, and chance levels (layer, other layer)."""
+        known: dict[str, Callable[[Comparison], tuple[Values, Values | float]]] = {
+            "cka": self._cka,
+            "procrustes": self._procrustes,
+            "rsa": self._rsa,
+            "knn": self._knn,
+        }
+        values, chance = known[metric](comparison)
+        low, high = _interval(metric, values)
+        return values[..., 0], low, high, np.broadcast_to(chance, low.shape)
+
+    def _grid(self, comparison: Comparison, value: Callable[[tuple[int, int]], Any]) -> Values:
+        """Return a value for each pair of layers; NaN for those that are not compared."""
+        layers = [self._runs.layers_of(place) for place in (comparison.first, comparison.second)]
+        shape = np.shape(value(comparison.pairs[0]))
+        found = np.full((len(layers[0]), len(layers[1]), *shape), np.nan)
+        for own, other in comparison.pairs:
+            found[layers[0].index(own), layers[1].index(other)] = value((own, other))
+        return found
+
+    def _sides(self, comparison: Comparison, pair: tuple[int, int]) -> tuple[LayerPart, LayerPart]:
+        return self._layers[comparison.first, pair[0]], self._layers[comparison.second, pair[1]]
+
+    def _cka(self, comparison: Comparison) -> tuple[Values, Values | float]:
+        n = len(self._units)
+
+        def value(pair: tuple[int, int]) -> Values:
+            own, other = self._sides(comparison, pair)
+            scale = own.hsic * other.hsic
+            both = self._pairs[comparison.first, comparison.second, *pair].hsic
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(scale > 0, both / np.sqrt(scale), np.nan)
+
+        def shuffled(pair: tuple[int, int]) -> float:
+            # The mean over all orders of the units of one run.
+            own, other = self._sides(comparison, pair)
+            scale = own.hsic[0] * other.hsic[0]
+            return float(own.trace * other.trace / (n - 1) ** 3 / np.sqrt(scale)) if scale > 0 else np.nan
+
+        chance = self._grid(comparison, shuffled) if self._request.biased else 0.0
+        return self._grid(comparison, value), chance
+
+    def _procrustes(self, comparison: Comparison) -> tuple[Values, Values | float]:
+        parts = {pair: self._pairs[comparison.first, comparison.second, *pair] for pair in comparison.pairs}
+        chance = self._grid(comparison, lambda pair: parts[pair].shuffled)
+        return self._grid(comparison, lambda pair: parts[pair].procrustes), chance
+
+    def _described(self, comparison: Comparison) -> list[Any]:
+        return [
+            [self._layers[place, layer].described for layer in self._runs.layers_of(place)]
+            for place in (comparison.first, comparison.second)
+        ]
+
+    def _blocks(self) -> tuple[NDArray[np.int64], int]:
+        return self._units.block[self._units.drawn], self._units.blocks
+
+    def _rsa(self, comparison: Comparison) -> tuple[Values, Values | float]:
+        first, second = self._described(comparison)
+        return correlations(first, second, *self._blocks()), 0.0
+
+    def _knn(self, comparison: Comparison) -> tuple[Values, Values | float]:
+        first, second = self._described(comparison)
+        neighbours = self._request.neighbours
+        values = shared_neighbours(first, second, *self._blocks(), neighbours)
+        return values, neighbours / (len(self._units.drawn) - 1)
+
+
+def _interval(metric: str, values: Values) -> tuple[Values, Values]:
+    """Return the interval of the first of values (..., 1 + block), from those without each block."""
+    if metric not in _CORRELATIONS:
+        low, high = jackknife_interval(values[..., 0], values[..., 1:])
+        least, most = TITLES[metric][2]
+        return np.clip(low, least, most), np.clip(high, least, most)
+    # Of a correlation of 1 the scale has no end: identical layers, whose interval is a point.
+    clipped = np.arctanh(np.clip(values, -1 + 1e-15, 1 - 1e-15))
+    low, high = jackknife_interval(clipped[..., 0], clipped[..., 1:])
+    return np.tanh(low), np.tanh(high)
+
+
+def _texts(texts: Any) -> NDArray[Any]:
+    return np.array(list(texts), dtype=object)
+
+
+def _coordinates(runs: ComparedRuns, request: RepresentationRequest) -> dict[str, Any]:
+    titles = [_title(metric, request) for metric in request.metrics]
+    return {
+        "metric": ("metric", _texts(request.metrics)),
+        "title": ("metric", _texts(titles), {"long_name": "what the values are"}),
+        "identity": (
+            "metric",
+            [TITLES[metric][1] for metric in request.metrics],
+            {"long_name": "value for representations that are the same but for a rotation and a scale"},
+        ),
+        "training_size": (
+            "training_size",
+            [run.key.training_size for run in runs.others],
+            {"long_name": "percent of the train split that the model was fine-tuned on"},
+        ),
+        "training_steps": (
+            "training_size",
+            [training_steps(run) for run in runs.others],
+            {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
+        ),
+        "layer": ("layer", list(runs.layers[0]), {"long_name": "layer of the baseline, 0 for the embeddings"}),
+        "other_layer": ("other_layer", list(runs.layers[1]), {"long_name": "layer of the other run"}),
+    }
+
+
+def _title(metric: str, request: RepresentationRequest) -> str:
+    title = TITLES[metric][0]
+    if metric != "cka":
+        return title
+    return f"biased {title}" if request.biased else f"debiased {title}"
+
+
+def _attributes(runs: ComparedRuns, units: Units, request: RepresentationRequest) -> dict[str, Any]:
+    key, other = runs.baseline.key, runs.others[0].key
+    elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
+    seeds = [str(run.key) for own in runs.seeds for run in own]
+    return {
+        "title": f"representations of {other.model}{elsewhere} against {key.model} at training size "
+        f"{key.training_size}",
+        "task": key.task,
+        "dataset": key.dataset,
+        "view": key.view,
+        "split": key.split,
+        "model": other.model,
+        **({"trained_on": other.trained_on} if other.trained_on else {}),
+        "baseline_model": key.model,
+        "baseline_training_size": key.training_size,
+        "baseline_run": str(key),
+        "runs": ", ".join(str(run.key) for run in runs.others),
+        **({"other_seeds": ", ".join(seeds)} if seeds else {}),
+        "level": runs.level,
+        "pooling": request.pooling,
+        "samples": runs.baseline.counts.samples,
+        "units": len(units),
+        "units_lost": units.lost,
+        "drawn_units": len(units.drawn),
+        "groups": units.groups,
+        "group": "samples" if runs.groups is None else runs.groups.name,
+        "blocks": units.blocks,
+        "neighbours": request.neighbours,
+        "sampling_seed": request.sampling_seed,
+    }
