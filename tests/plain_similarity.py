@@ -46,12 +46,10 @@ def procrustes(first: Values, second: Values) -> float:
 
 
 def rsa(first: Values, second: Values) -> float:
-    """Return Spearman's correlation of the distances 1 - Pearson's correlation, one pair of units after another."""
-    distances = [
-        [round(1 - float(np.corrcoef(rows[i], rows[j])[0, 1]), 9) for i, j in combinations(range(len(rows)), 2)]
-        for rows in (first, second)
-    ]
-    return float(spearmanr(*distances).statistic)
+    """Return Spearman's correlation of the distances 1 - Pearson's correlation of pairs of units."""
+    pairs = list(combinations(range(len(first)), 2))
+    alike = [np.corrcoef(rows) for rows in (first, second)]
+    return float(spearmanr(*[[round(1 - own[pair], 9) for pair in pairs] for own in alike]).statistic)
 
 
 def knn(first: Values, second: Values, neighbours: int) -> float:

@@ -29,7 +29,7 @@ _DATA = {
 class BaselineRequest(Request):
     """A baseline run and the runs to compare with it: the base of requests of comparisons.
 
-    Parts of a run's key may be None where only one run matches the others.
+    Parts of a run's key may be None where only one run matches the others; of several splits, test is taken.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class BaselineRequest(Request):
     )
     seed: int | None = seed_selector(help="Seed of the runs.")
     view: str | None = selector(choices=VIEWS, help="View of the runs.")
-    split: str | None = selector(choices=SPLITS, help="Split of the runs.")
+    split: str | None = selector(choices=SPLITS, help="Split of the runs.", unset="test where the store has it")
     baseline: int = option(0, low=0, high=100, decides=False, help="Training size of the baseline run.")
     against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
 
@@ -156,6 +156,8 @@ def _one(store: Store, selection: Mapping[str, Any], keep: str) -> Run:
         raise RunNotFoundError(f"{store.storage} has no run of {asked}; extract it with `{extract_command(selection)}`")
     if not runs:
         found[0].require_kept(keep)
+    if selection["split"] is None and any(run.key.split == "test" for run in runs):
+        runs = [run for run in runs if run.key.split == "test"]
     if len(runs) > 1:
         names = ", ".join(str(run.key) for run in runs[:_LISTED])
         raise AmbiguousRunError(f"{len(runs)} runs with {keep} match {asked}: {names}; add what tells them apart")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["curve_figure", "layer_figure"]
 
 _WIDTH, _HEIGHT, _COLUMNS = 4.6, 3.4, 2
-_CHANCE = "0.45"
+_CHANCE, _BY_CHANCE = "0.45", "by chance"
 
 
 def layer_figure(result: xr.Dataset) -> "Figure":
@@ -27,8 +27,7 @@ def layer_figure(result: xr.Dataset) -> "Figure":
     result
         From `compare_representations`.
     """
-    what = f"of {result.attrs['units']:,} {result.attrs['level']}s"
-    return heat_figure(result, result["value"], ("layer", "other_layer"), what, _limits)
+    return heat_figure(result, result["value"], ("layer", "other_layer"), f"of {result.attrs['level']}s", _limits)
 
 
 def _limits(values: xr.DataArray, own: xr.Dataset) -> tuple[float, float]:
@@ -65,9 +64,11 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
             color = colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1))
             _draw_curve(panel, layers, part.sel(metric=metric, training_size=size), color, f"{size} %")
         panel.set_xlabel("layer")
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_ylabel(str(part["title"].sel(metric=metric).item()), fontsize=8)
     handles, names = panels[0].get_legend_handles_labels()
-    entries = dict(zip(names, handles, strict=True))
+    # The chance level after the training sizes.
+    entries = dict(sorted(zip(names, handles, strict=True), key=lambda entry: entry[0] == _BY_CHANCE))
     figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, title="training size")
     figure.suptitle(subject_of(result), fontsize=10)
     return figure
@@ -76,6 +77,6 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
 def _draw_curve(panel: "Axes", layers: np.ndarray, own: xr.Dataset, color: object, name: str) -> None:
     panel.plot(layers, own["value"], color=color, marker="o", markersize=3, label=name)
     panel.fill_between(layers, own["value_ci_low"], own["value_ci_high"], color=color, alpha=0.2, linewidth=0)
-    panel.plot(layers, own["chance"], color=_CHANCE, linestyle=":", linewidth=1, label="by chance")
+    panel.plot(layers, own["chance"], color=_CHANCE, linestyle=":", linewidth=1, label=_BY_CHANCE)
     if "other_seeds" in own and own["other_seeds"].notnull().any():
         panel.plot(layers, own["other_seeds"], color=color, linestyle="--", linewidth=1, label=f"{name}, other seeds")

@@ -57,6 +57,7 @@ def assert_values(result: xr.Dataset, rows: list[NDArray[np.float64]], names: tu
         assert value == pytest.approx(expected, abs=2e-5), (metric, layer, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "pooling"), [("word", "mean"), ("word", "first"), ("sample", "mean"), ("sample", "max")]
 )
@@ -70,6 +71,7 @@ def test_values_are_those_of_kernels_of_all_pairs(level: str, pooling: str, tmp_
     assert_values(result, rows, METRICS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_values_are_of_what_each_data_type_keeps(dtype: str, tmp_path: Path) -> None:
     opened = [made(number, dtype=dtype).write_all(tmp_path) for number in range(2)]
@@ -79,6 +81,7 @@ def test_values_are_of_what_each_data_type_keeps(dtype: str, tmp_path: Path) -> 
     assert_values(compare_representations(tmp_path, asked()), rows, METRICS)
 
 
+@pytest.mark.slow
 def test_biased_cka_is_the_published_definition(tmp_path: Path) -> None:
     runs = [made(number) for number in range(2)]
     for run in runs:
@@ -96,6 +99,7 @@ def assert_same(first: xr.Dataset, second: xr.Dataset) -> None:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_values_do_not_depend_on_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "CHUNK", 16)
     results = []
@@ -108,6 +112,7 @@ def test_values_do_not_depend_on_packs(tmp_path: Path, monkeypatch: pytest.Monke
         assert_same(results[0], other)
 
 
+@pytest.mark.slow
 def test_values_do_not_depend_on_workers(tmp_path: Path) -> None:
     for number in range(2):
         made(number).write_all(tmp_path)
@@ -115,6 +120,7 @@ def test_values_do_not_depend_on_workers(tmp_path: Path) -> None:
     assert_same(here, compare_representations(tmp_path, asked(), workers=2, force=True))
 
 
+@pytest.mark.slow
 def test_small_chunks_and_tiles_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biocache.engine.analyses.representations import comparison
 
