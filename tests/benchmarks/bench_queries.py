@@ -37,7 +37,7 @@ FEATURES, LAYERS = 384, tuple(range(7))
 KEY = RunKey("ner", "bench", "model", 0, 42, "sentence", "test")
 
 
-def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS) -> RunSpec:
+def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS, features: int = FEATURES) -> RunSpec:
     return RunSpec(
         key=key,
         dataset_digest="0",
@@ -49,7 +49,7 @@ def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS) -> RunSpec:
         token_types=True,
         keep=("hidden",),
         layers=layers,
-        feature_size=FEATURES,
+        feature_size=features,
         head_count=12,
         causal=False,
         dtype="float16",
@@ -62,12 +62,12 @@ def provenance() -> Provenance:
     return Provenance("model", "model", True, "bench", "cpu", "2026-01-01T00:00:00+00:00", "host")
 
 
-def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
-    """Lay out samples of some tokens each, and fill the tables."""
+def layout(tokens: int, features: int = FEATURES, longest: int = 4) -> tuple[PackPlan, dict[str, Any]]:
+    """Lay out samples of some tokens each, in words of up to so many, and fill the tables."""
     rng = np.random.default_rng(0)
     counts = rng.integers(5, 61, size=max(1, 2 * tokens // 65))
-    plan = plan_packs(counts, counts * counts, token_capacity(FEATURES, 2))
-    word_tokens = rng.integers(1, 5, size=int(counts.sum()))
+    plan = plan_packs(counts, counts * counts, token_capacity(features, 2))
+    word_tokens = rng.integers(1, longest + 1, size=int(counts.sum()))
     word_in_sample = [np.repeat(np.arange(n), word_tokens[:n])[:n] for n in counts]
     words = np.array([rows[-1] + 1 for rows in word_in_sample])
     first_word = np.cumsum(words) - words
@@ -91,18 +91,33 @@ def layout(tokens: int) -> tuple[PackPlan, dict[str, Any]]:
         "words/token_start": positions[starts],
         "words/token_count": np.bincount(word),
     }
-    for name, values, fill in (("token_id", 1, -1), ("word", word, -1), ("special", False, False), ("segment", 0, 0)):
+    for name, values, fill in (
+        ("token_id", 1, -1),
+        ("word", word, -1),
+        ("special", False, False),
+        ("segment", 0, 0),
+        ("window", 0, 0),
+    ):
         given[f"tokens/{name}"] = np.full(plan.tokens.length, fill)
         given[f"tokens/{name}"][positions] = values
     given["tokens/token_text"] = np.array(["t"] * plan.tokens.length, dtype=object)
     return plan, {variable.path: given[variable.path] for variable in schema.columns()}
 
 
-def make_run(root: Path, tokens: int, key: RunKey = KEY, layers: tuple[int, ...] = LAYERS) -> Run:
-    plan, columns = layout(tokens)
-    run = create_run(root, spec_of(key, layers), provenance(), plan, columns)
+def make_run(
+    root: Path,
+    tokens: int,
+    key: RunKey = KEY,
+    layers: tuple[int, ...] = LAYERS,
+    features: int = FEATURES,
+    *,
+    longest: int = 4,
+    seed: int = 1,
+) -> Run:
+    plan, columns = layout(tokens, features, longest)
+    run = create_run(root, spec_of(key, layers, features), provenance(), plan, columns)
     writer = RunWriter(run)
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     for pack in writer.pending():
         buffer = PackBuffer.empty(run.spec, run.plan)
         assert buffer.hidden is not None

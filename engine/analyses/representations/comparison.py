@@ -13,14 +13,16 @@ from biocache.engine.analyses.representations.reading import CHUNK, read_chunks
 from biocache.engine.analyses.representations.request import RepresentationRequest
 from biocache.engine.analyses.representations.runs import ComparedRuns, Comparison, Units
 from biocache.engine.executor import Task
+from biocache.engine.machine import machine_memory
 from biocache.store import Run
 
 __all__ = ["LayerPart", "PairPart", "all_tasks", "compare_layers", "describe_layer"]
 
 Values = NDArray[np.float64]
 
-# Most bytes of the products of the layers that a task compares; of one pair of layers they may be more.
-_PRODUCT_BYTES = 2**29
+# Most bytes of the products of the layers that a task compares, and most of the memory; of one pair of layers
+# they may be more. Larger tasks read layers fewer times.
+_PRODUCT_BYTES, _SHARE = 5 * 2**29, 1 / 8
 # Copies of the product of two layers that a singular value decomposition makes, about.
 _DECOMPOSITION = 6
 # Values that are not asked for.
@@ -90,9 +92,14 @@ def all_tasks(runs: ComparedRuns, units: Units, request: RepresentationRequest) 
 
 def _tiles(sides: Sequence[Run], comparison: Comparison, units: Units) -> Iterator[tuple[tuple[int, int], ...]]:
     """Cut pairs of layers into tiles, whose layers are read once for all their pairs."""
-    side = max(1, isqrt(_PRODUCT_BYTES // _product_bytes(sides, units)))
+    room = min(_PRODUCT_BYTES, int(_SHARE * machine_memory()))
+    most = max(1, isqrt(room // _product_bytes(sides, units)))
     layers = [sorted({pair[end] for pair in comparison.pairs}) for end in (0, 1)]
-    place = [{layer: number // side for number, layer in enumerate(own)} for own in layers]
+    # As many tiles as there must be, of about equal sizes.
+    tile = [-(-len(own) // -(-len(own) // most)) for own in layers]
+    place = [
+        {layer: number // size for number, layer in enumerate(own)} for own, size in zip(layers, tile, strict=True)
+    ]
     tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for pair in comparison.pairs:
         tiles.setdefault((place[0][pair[0]], place[1][pair[1]]), []).append(pair)
@@ -100,7 +107,8 @@ def _tiles(sides: Sequence[Run], comparison: Comparison, units: Units) -> Iterat
 
 
 def _product_bytes(sides: Sequence[Run], units: Units) -> int:
-    return 8 * units.blocks * sides[0].spec.feature_size * sides[1].spec.feature_size
+    """Return the bytes of the products of two layers: of each block, and of all units twice as many."""
+    return 4 * (units.blocks + 2) * sides[0].spec.feature_size * sides[1].spec.feature_size
 
 
 def _reading_bytes(run: Run, layers: int, units: Units) -> int:
@@ -125,7 +133,7 @@ def _pair_bytes(
     copies = 2 + (len(pairs) + _DECOMPOSITION if "procrustes" in request.metrics else 0)
     layers = [len({pair[end] for pair in pairs}) for end in (0, 1)]
     reading = sum(_reading_bytes(run, count, units) for run, count in zip(sides, layers, strict=True))
-    return len(pairs) * one + copies * one // units.blocks + reading
+    return len(pairs) * one + copies * 2 * one // (units.blocks + 2) + reading
 
 
 # What follows runs inside tasks and is sent to workers.
@@ -238,7 +246,7 @@ def compare_layers(
                 sums.add(block, own[left].rows, its[right].rows, own[left].squares, its[right].squares)
         order = np.random.default_rng((request.sampling_seed, where.start)).permutation(where.stop - where.start)
         for (left, right), sums in zip(places, shuffled, strict=False):
-            sums.product[0] += rows[left].rows.T @ others[right].rows[order]
+            sums.whole[...] += rows[left].rows.T @ others[right].rows[order]
     count, found = _counts(units), {}
     for number, (left, right) in enumerate(places):
         ends = one.sums[left], two.sums[right]

@@ -50,6 +50,7 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
         From `compare_representations`.
     """
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     layers = np.intersect1d(result["layer"], result["other_layer"])
     if not layers.size:
@@ -64,7 +65,7 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
             color = colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1))
             _draw_curve(panel, layers, part.sel(metric=metric, training_size=size), color, f"{size} %")
         panel.set_xlabel("layer")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_ylabel(str(part["title"].sel(metric=metric).item()), fontsize=8)
     handles, names = panels[0].get_legend_handles_labels()
     # The chance level after the training sizes.

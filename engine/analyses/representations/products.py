@@ -14,9 +14,10 @@ and no kernel is needed for it: with :math:`C = \sum_i x_i y_i^\top`, :math:`s =
     1^\top \tilde K 1 &= |s|^2 - \sum_i a_i \\
     1^\top \tilde K \tilde L 1 &= s^\top C t - s \cdot \sum_i b_i x_i - t \cdot \sum_i a_i y_i + \sum_i a_i b_i
 
-All of these are sums over units. They are kept for each block of units, so that the statistic without a block follows
-without reading again. The biased estimator is :math:`|C - s t^\top / n|_F^2 / (n - 1)^2`. Both are the same for rows
-that are shifted by a vector: rows are shifted to near their mean, for the sake of rounding.
+All of these are sums over units, in float64. They are also kept for each block of units, C in float32, so that the
+statistic without a block follows without reading again. The biased estimator is
+:math:`|C - s t^\top / n|_F^2 / (n - 1)^2`. Both are the same for rows that are shifted by a vector: rows are shifted to
+near their mean, for the sake of rounding.
 
 References
 ----------
@@ -68,15 +69,18 @@ class Products:
 
     Attributes
     ----------
+    whole
+        C of all units, float64 (feature, other feature).
     product
-        C, float64 (block, feature, other feature).
+        C of each block, float32 (block, feature, other feature).
     first, second
         Sums of the rows of either, each weighted by the squared length of the other's, float64 (block, feature).
     squares
         Sum of the products of squared lengths, float64 (block).
     """
 
-    product: Values
+    whole: Values
+    product: NDArray[np.float32]
     first: Values
     second: Values
     squares: Values
@@ -85,7 +89,8 @@ class Products:
     def zero(cls, blocks: int, features: int, others: int) -> Self:
         """Return the sums of no unit."""
         return cls(
-            np.zeros((blocks, features, others)),
+            np.zeros((features, others)),
+            np.zeros((blocks, features, others), np.float32),
             np.zeros((blocks, features)),
             np.zeros((blocks, others)),
             np.zeros(blocks),
@@ -95,9 +100,12 @@ class Products:
         self, block: int, rows: NDArray[np.float32], others: NDArray[np.float32], square: Values, square_other: Values
     ) -> None:
         """Add rows (unit, feature) of a block and those of the other layer, with their squared lengths (unit)."""
-        self.product[block] += rows.T @ others
-        self.first[block] += square_other @ rows
-        self.second[block] += square @ others
+        product = rows.T @ others
+        self.whole[...] += product
+        self.product[block] += product
+        # In float64 the rows would be copied.
+        self.first[block] += square_other.astype(np.float32) @ rows
+        self.second[block] += square.astype(np.float32) @ others
         self.squares[block] += square @ square_other
 
     def hsic(self, count: Values, first: Side, second: Side, *, biased: bool) -> Values:
@@ -121,20 +129,23 @@ class Products:
         # Without a block all sums are those of all less those of the block.
         kept = np.vstack([np.ones(blocks), 1 - np.eye(blocks)])
         n, total, other = kept @ count, kept @ first.total, kept @ second.total
-        whole, flat = self.product.sum(axis=0), self.product.reshape(blocks, -1)
-        norm = np.full(1 + blocks, np.vdot(whole, whole))
-        norm[1:] += np.array([np.vdot(own, own) for own in flat]) - 2 * (flat @ whole.ravel())
-        bilinear = np.einsum("kd,kd->k", total @ whole, other)
-        bilinear[1:] -= [own @ block @ its for own, block, its in zip(total[1:], self.product, other[1:], strict=True)]
-        ends = np.einsum("kd,kd->k", total, total), np.einsum("kd,kd->k", other, other)
+        norm = np.full(1 + blocks, np.vdot(self.whole, self.whole))
+        bilinear = np.einsum("kd,kd->k", total @ self.whole, other)
+        nearly = self.whole.astype(np.float32)
+        ends = total[1:].astype(np.float32), other[1:].astype(np.float32)
+        # A block at a time, while it is in a processor's cache.
+        for number, block in enumerate(self.product):
+            norm[1 + number] += float(np.vdot(block, block)) - 2 * float(np.vdot(nearly, block))
+            bilinear[1 + number] -= float(ends[0][number] @ block @ ends[1][number])
+        lengths = np.einsum("kd,kd->k", total, total), np.einsum("kd,kd->k", other, other)
         with np.errstate(divide="ignore", invalid="ignore"):
             if biased:
-                found = (norm - 2 * bilinear / n + ends[0] * ends[1] / n**2) / (n - 1) ** 2
+                found = (norm - 2 * bilinear / n + lengths[0] * lengths[1] / n**2) / (n - 1) ** 2
             else:
                 squares = kept @ self.squares
                 weighted = np.einsum("kd,kd->k", kept @ self.first, total)
                 weighted += np.einsum("kd,kd->k", kept @ self.second, other)
-                sums = (ends[0] - kept @ first.square) * (ends[1] - kept @ second.square)
+                sums = (lengths[0] - kept @ first.square) * (lengths[1] - kept @ second.square)
                 rows = bilinear - weighted + squares
                 found = (norm - squares + sums / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows) / (n * (n - 3))
         return np.where(n >= 4, found, np.nan)
@@ -154,10 +165,11 @@ class Products:
         """
         n = count.sum()
         means = [side.total.sum(axis=0) / n for side in (first, second)]
-        left, values, right = np.linalg.svd(self.product.sum(axis=0) - n * np.outer(*means), full_matrices=False)
+        left, values, right = np.linalg.svd(self.whole - n * np.outer(*means), full_matrices=False)
         rotation = left @ right
         # Sums of a block of centred rows.
-        own = self.product.reshape(len(count), -1) @ rotation.ravel()
+        own = self.product.reshape(len(count), -1) @ rotation.ravel().astype(np.float32)
+        own = own.astype(np.float64)
         own -= first.total @ (rotation @ means[1]) + second.total @ (means[0] @ rotation)
         own += count * (means[0] @ rotation @ means[1])
         spreads = [

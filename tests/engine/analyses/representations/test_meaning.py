@@ -50,7 +50,7 @@ def test_unrelated_representations_are_at_0_where_the_biased_statistic_is_at_0_9
     assert float(debiased["value_ci_low"]) < 0 < float(debiased["value_ci_high"])
     assert float(debiased["chance"]) == 0
     biased = compared(tmp_path, metrics=("cka",), biased=True)
-    assert float(biased["value"]) == pytest.approx(0.92, abs=0.01)
+    assert float(biased["value"]) == pytest.approx(0.92, abs=0.02)
     # The chance level says so.
     assert float(biased["value"]) == pytest.approx(float(biased["chance"]), abs=0.01)
 
@@ -103,7 +103,9 @@ def test_values_without_a_block_are_those_of_the_units_that_are_left(related: An
     found = sums_of(first, second, block)
     values = found[1].hsic(found[0], *found[2:], biased=biased)
     expected = [hsic(first[kept], second[kept]) for kept in (block != number for number in range(-1, 6))]
-    np.testing.assert_allclose(values, expected, rtol=1e-9)
+    assert values[0] == pytest.approx(expected[0], rel=1e-9)
+    # Products of blocks are float32.
+    np.testing.assert_allclose(values[1:], expected[1:], rtol=1e-4)
 
 
 def test_pairs_without_a_block_are_those_of_the_units_that_are_left(related: Any) -> None:
