@@ -12,6 +12,7 @@ from biocache.engine import (
     FinetuneRequest,
     ProbeRequest,
     ReportRequest,
+    RepresentationRequest,
 )
 from biocache.engine.commands import command_line
 from biocache.store.errors import SettingError
@@ -22,6 +23,7 @@ FUNCTIONS = {
     "extract": ("biocache.engine.extraction.planning.plan_extraction", 0),
     "probe": ("biocache.engine.analysis.find", 2),
     "compare-attention": ("biocache.engine.analysis.find", 2),
+    "compare-representations": ("biocache.engine.analysis.find", 2),
     "report": ("biocache.engine.report.report.write_report", 2),
 }
 
@@ -34,6 +36,8 @@ REQUESTS = [
     ("extract", ExtractionRequest(task="ner", models=("a", "b"), training_sizes=(0, 30), checkpoints=Path("my c"))),
     ("compare-attention", AttentionRequest(task="ner", model="bert", training_sizes=(10, 30), by="gold")),
     ("compare-attention", AttentionRequest(task="nli", model="a", against="b", metrics=("js", "tv"), match_heads=True)),
+    ("compare-representations", RepresentationRequest(task="ner", model="a", layers=(0, 2, 3), metrics=("cka", "rsa"))),
+    ("compare-representations", RepresentationRequest(task="nli", view="pair", level="word", biased=True, units=900)),
     ("report", ReportRequest(tasks=("ner",), models=("bert", "gpt2"), training_sizes=(0, 100), samples=3)),
 ]  # fmt: skip
 

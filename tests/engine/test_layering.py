@@ -159,6 +159,11 @@ def test_the_check_of_loaded_modules_works():
             MODELS | {"matplotlib"},
             {"biocache.engine.analyses.attention.analysis"},
         ),
+        (
+            "from biocache.engine import RepresentationRequest, compare_representations",
+            MODELS | {"matplotlib"},
+            {"biocache.engine.analyses.representations.analysis"},
+        ),
         ("from biocache.engine import FinetuneRequest", {"torch", "transformers", "datasets"}, {"biocache.engine"}),
         ("from biocache.engine import ReportRequest", MODELS | {"bokeh", "numba"}, {"biocache.engine"}),
         ("from biocache.engine import write_report", MODELS | {"matplotlib"}, {"bokeh", "jinja2"}),

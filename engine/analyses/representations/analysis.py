@@ -90,8 +90,9 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
         of = f"{facts['units']:,} {facts['level']}s"
         if facts["units_lost"]:
             of += f" ({facts['units_lost']:,} that a run lost are left out)"
-        if {"rsa", "knn"} & set(request.metrics) and facts["drawn_units"] < facts["units"]:
-            of += f"; rsa and knn of {facts['drawn_units']:,} of them, drawn with seed {facts['sampling_seed']}"
+        by_pairs = " and ".join(metric for metric in request.metrics if metric in ("rsa", "knn"))
+        if by_pairs and facts["drawn_units"] < facts["units"]:
+            of += f"; {by_pairs} of {facts['drawn_units']:,} of them, drawn with seed {facts['sampling_seed']}"
         yield f"values are of {of}"
         if facts["blocks"] < 2:
             yield "there are no intervals: all units are of one group"

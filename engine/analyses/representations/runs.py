@@ -251,9 +251,8 @@ def _blocks(sample: NDArray[np.int64], labels: Labels | None, most: int) -> tupl
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     order = np.argsort(first)
     size = np.bincount(inverse)[order]
-    count = min(most, len(size))
-    place = (np.cumsum(size) - size) * count // len(group)
     block = np.empty(len(size), np.int64)
-    # A group that is larger than a block leaves numbers unused.
+    # Of few groups each is a block. A group that is larger than a block leaves numbers unused.
+    place = (np.cumsum(size) - size) * most // len(group) if len(size) > most else np.arange(len(size))
     block[order] = np.unique(place, return_inverse=True)[1]
     return block[inverse], len(size)
