@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from biocache.engine.analyses.representations.runs import ComparedRuns
     from biocache.engine.executor import OnProgress, Task
+    from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store
     from biocache.store.storage import StorePlace
 
@@ -113,6 +114,12 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
         from biocache.engine.analyses.representations.figures import curve_figure, layer_figure
 
         return layer_figure(result) if name == "layers" else curve_figure(result)
+
+    def section(self) -> "SectionBuilder":
+        """Return tables, heat maps and curves, one figure for each result."""
+        from biocache.engine.analyses.representations.section import RepresentationSection
+
+        return RepresentationSection(self)
 
 
 def compare_representations(

@@ -20,9 +20,9 @@ __all__ = ["LayerPart", "PairPart", "all_tasks", "compare_layers", "describe_lay
 
 Values = NDArray[np.float64]
 
-# Most bytes of the products of the layers that a task compares, and most of the memory; of one pair of layers
-# they may be more. Larger tasks read layers fewer times.
-_PRODUCT_BYTES, _SHARE = 5 * 2**29, 1 / 8
+# Most bytes of the products of the layers that a task compares, and most of the memory of all tasks; of one pair of
+# layers they may be more. Larger tasks read layers fewer times.
+_PRODUCT_BYTES, _PARTS = 5 * 2**29, 4
 # Copies of the product of two layers that a singular value decomposition makes, about.
 _DECOMPOSITION = 6
 # Values that are not asked for.
@@ -83,16 +83,18 @@ def all_tasks(runs: ComparedRuns, units: Units, request: RepresentationRequest) 
     if asked & {"cka", "procrustes"}:
         for comparison in runs.comparisons():
             sides = tuple(runs.runs[place] for place in (comparison.first, comparison.second))
-            for number, pairs in enumerate(_tiles(sides, comparison, units)):
+            for number, pairs in enumerate(_tiles(sides, comparison, units, request)):
                 key = ("pairs", comparison.first, comparison.second, number)
                 memory = _pair_bytes(sides, pairs, units, request)
                 tasks.append(Task(key, compare_layers, (*sides, pairs, runs.level, units, request), memory))
     return tasks
 
 
-def _tiles(sides: Sequence[Run], comparison: Comparison, units: Units) -> Iterator[tuple[tuple[int, int], ...]]:
+def _tiles(
+    sides: Sequence[Run], comparison: Comparison, units: Units, request: RepresentationRequest
+) -> Iterator[tuple[tuple[int, int], ...]]:
     """Cut pairs of layers into tiles, whose layers are read once for all their pairs."""
-    room = min(_PRODUCT_BYTES, int(_SHARE * machine_memory()))
+    room = min(_PRODUCT_BYTES, (request.max_memory or machine_memory() // 2) // _PARTS)
     most = max(1, isqrt(room // _product_bytes(sides, units)))
     layers = [sorted({pair[end] for pair in comparison.pairs}) for end in (0, 1)]
     # As many tiles as there must be, of about equal sizes.

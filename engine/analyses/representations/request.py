@@ -51,6 +51,9 @@ class RepresentationRequest(BaselineRequest):
         Maximum number of blocks of whole groups that intervals are computed from: each is left out once.
     sampling_seed
         Seed of the draws, and of the shuffling that is the chance level of Procrustes.
+    max_memory
+        Memory of all running tasks in bytes; None for half of the machine's. With more, layers are read fewer times. On
+        a running cluster it limits one task.
 
     Raises
     ------
@@ -86,6 +89,14 @@ class RepresentationRequest(BaselineRequest):
         20, low=2, high=100, help="Maximum number of blocks of groups (documents) that intervals leave out in turn."
     )
     sampling_seed: int = option(0, low=0, high=MAX_SEED, help="Seed of the draws and of shuffled units.")
+    max_memory: int | None = option(
+        None,
+        low=1,
+        form="bytes",
+        decides=False,
+        help="Memory of all tasks at once, such as 8G.",
+        unset="half of the machine's",
+    )
 
     def check(self) -> None:
         """Refuse settings that exclude each other."""

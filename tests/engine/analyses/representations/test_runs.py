@@ -9,11 +9,12 @@ import pytest
 from attention_factory import source
 from store_factory import Synthetic
 
-from biocache.engine import RepresentationRequest, compare_representations
+from biocache.engine import ReportRequest, RepresentationRequest, compare_representations, write_report
 from biocache.engine.analyses.representations.analysis import RepresentationComparison
+from biocache.engine.analyses.representations.comparison import all_tasks
 from biocache.engine.analyses.representations.runs import find_runs, shared_units
 from biocache.store import Store
-from biocache.store.errors import BiocacheError, SettingError, SpecMismatchError
+from biocache.store.errors import BiocacheError, ResourceError, SettingError, SpecMismatchError
 from biocache.store.label_sets import LabelPlace, keep_labels
 from biocache.store.labels import LabelSet
 
@@ -170,3 +171,34 @@ def test_runs_without_shared_words_are_refused(tmp_path: Path) -> None:
 def test_settings_that_exclude_each_other_are_refused(settings: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingError, match=text):
         RepresentationRequest(**settings)
+
+
+def test_memory_is_arithmetic_and_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    for size in (0, 10):
+        made(size, feature_size=96, layers=(0, 1, 2)).write_all(tmp_path)
+    runs = find_runs(Store.open(tmp_path), RepresentationRequest())
+    tasks = {}
+    for most in (2**40, 4 * 2**21):
+        request = RepresentationRequest(metrics=("cka",), max_memory=most)
+        units = shared_units(runs, request)
+        tasks[most] = [task for task in all_tasks(runs, units, request) if task.key[0] == "pairs"]
+        assert sum(len(task.args[2]) for task in tasks[most]) == 9
+    assert len(tasks[2**40]) == 1 < len(tasks[4 * 2**21])
+    assert tasks[2**40][0].memory > 9 * 4 * 96**2 * units.blocks > tasks[4 * 2**21][0].memory
+    with pytest.raises(ResourceError, match=r"max_memory=.* or more, or fewer blocks"):
+        compare_representations(tmp_path, RepresentationRequest(max_memory=1))
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_table_and_both_figures(tmp_path: Path) -> None:
+    for size in (0, 10):
+        made(size).write_all(tmp_path / "s")
+    write_report(tmp_path / "s", tmp_path / "report.html", ReportRequest(samples=0))
+    images = (tmp_path / "report.html").read_text(encoding="utf-8").count("data:image/png;base64,")
+    result = compare_representations(tmp_path / "s", RepresentationRequest(metrics=("cka",), blocks=4))
+    write_report(tmp_path / "s", tmp_path / "report.html", ReportRequest(samples=0))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Representations" in page
+    assert page.count("data:image/png;base64,") == images + 2
+    assert f"{result['value'].sel(layer=1, other_layer=1).item():.3f}" in page
+    assert "biocache compare-representations --store" in page
