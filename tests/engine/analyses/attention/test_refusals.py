@@ -110,6 +110,9 @@ def test_several_runs_match(refused: Refused, tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, split="train")
     write(tmp_path, 30)
+    # Of several splits, test is taken.
+    assert compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=("tv",))).attrs["split"] == "test"
+    write(tmp_path, dataset="second")
     message = refused(AmbiguousRunError)
     assert "2 runs with attention match model='tiny', training_size=0: ner/corpus/tiny/size-000" in message
     assert refused(RunNotFoundError, split="train").endswith("against")

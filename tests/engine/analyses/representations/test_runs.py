@@ -86,9 +86,11 @@ def test_one_group_has_no_interval(tmp_path: Path) -> None:
 def test_drawn_units_are_said_and_are_those_of_the_seed(tmp_path: Path) -> None:
     for size in (0, 10):
         made(size).write_all(tmp_path)
+        made(size, split="train").write_all(tmp_path)
     request = RepresentationRequest(metrics=("cka", "rsa"), sample=20, units=30, sampling_seed=4)
     result = compare_representations(tmp_path, request)
     assert (result.attrs["units"], result.attrs["drawn_units"]) == (30, 20)
+    assert result.attrs["split"] == "test"
     assert "values are of 30 words; rsa of 20 of them, drawn with seed 4" in list(ANALYSIS.notes(result, request))
     other = compare_representations(tmp_path, replace(request, sampling_seed=5))
     assert (result["value"] != other["value"]).all()
