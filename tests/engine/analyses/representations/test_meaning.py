@@ -183,6 +183,11 @@ def cka_with_blocks(first: NDArray[Any], second: NDArray[Any], block: NDArray[np
     return np.asarray(cross / np.sqrt(own * other))
 
 
+def procrustes_with_blocks(first: NDArray[Any], second: NDArray[Any], block: NDArray[np.int64]) -> NDArray[np.float64]:
+    count, products, *sides = sums_of(first, second, block)
+    return products.procrustes(count, *sides)
+
+
 def rsa_with_blocks(first: NDArray[Any], second: NDArray[Any], block: NDArray[np.int64]) -> NDArray[np.float64]:
     described = [[describe(rows, ranks=True, neighbours=0)] for rows in (first, second)]
     return np.asarray(correlations(*described, block, int(block.max()) + 1)[0, 0])
@@ -195,7 +200,13 @@ def knn_with_blocks(first: NDArray[Any], second: NDArray[Any], block: NDArray[np
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("metric", "values"), [("cka", cka_with_blocks), ("rsa", rsa_with_blocks), ("knn", knn_with_blocks)]
+    ("metric", "values"),
+    [
+        ("cka", cka_with_blocks),
+        ("procrustes", procrustes_with_blocks),
+        ("rsa", rsa_with_blocks),
+        ("knn", knn_with_blocks),
+    ],
 )
 def test_intervals_cover_where_units_of_a_group_are_alike(metric: str, values: Callable[..., Any]) -> None:
     rng = np.random.default_rng(11)

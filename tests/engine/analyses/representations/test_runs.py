@@ -36,6 +36,7 @@ def keep_groups(folder: Path, run: Synthetic, groups: list[str | None]) -> None:
     keep_labels(folder, LabelPlace.of_run(run.spec.key, "group"), replace(made_set, text_digests=labels.text_digests))
 
 
+@pytest.mark.slow
 def test_groups_are_whole_in_blocks_of_about_as_many_units(tmp_path: Path) -> None:
     first = made(0)
     first.write_all(tmp_path)
@@ -58,6 +59,7 @@ def test_groups_are_whole_in_blocks_of_about_as_many_units(tmp_path: Path) -> No
     assert any("5 groups of the corpus, in 3 blocks" in note for note in ANALYSIS.notes(result, request))
 
 
+@pytest.mark.slow
 def test_groups_are_part_of_what_a_result_is_found_by(tmp_path: Path) -> None:
     first = made(0)
     first.write_all(tmp_path)
@@ -71,6 +73,7 @@ def test_groups_are_part_of_what_a_result_is_found_by(tmp_path: Path) -> None:
     assert (before["value_ci_high"] != after["value_ci_high"]).all()
 
 
+@pytest.mark.slow
 def test_one_group_has_no_interval(tmp_path: Path) -> None:
     first = made(0)
     first.write_all(tmp_path)
@@ -83,6 +86,7 @@ def test_one_group_has_no_interval(tmp_path: Path) -> None:
     assert "there are no intervals: all units are of one group" in list(ANALYSIS.notes(result, request))
 
 
+@pytest.mark.slow
 def test_drawn_units_are_said_and_are_those_of_the_seed(tmp_path: Path) -> None:
     for size in (0, 10):
         made(size).write_all(tmp_path)
@@ -96,6 +100,7 @@ def test_drawn_units_are_said_and_are_those_of_the_seed(tmp_path: Path) -> None:
     assert (result["value"] != other["value"]).all()
 
 
+@pytest.mark.slow
 def test_other_seeds_are_the_value_at_equal_layers(tmp_path: Path) -> None:
     made(0).write_all(tmp_path)
     for seed in (1, 2, 3):
@@ -118,6 +123,7 @@ def test_other_seeds_are_the_value_at_equal_layers(tmp_path: Path) -> None:
     assert frame["other_seeds"].notnull().sum() == 2 * 2
 
 
+@pytest.mark.slow
 def test_level_is_that_of_the_task_or_of_what_runs_keep(tmp_path: Path) -> None:
     for size in (0, 10):
         made(size).write_all(tmp_path / "ner")
@@ -131,6 +137,7 @@ def test_level_is_that_of_the_task_or_of_what_runs_keep(tmp_path: Path) -> None:
     assert compare_representations(tmp_path / "nli", request).attrs["level"] == "word"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "settings", "kind", "text"),
     [
@@ -151,6 +158,7 @@ def test_runs_that_cannot_be_compared_are_refused(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_runs_without_shared_words_are_refused(tmp_path: Path) -> None:
     made(0, words=(1, 1)).write_all(tmp_path)
     made(10, words=(1, 1)).write_all(tmp_path)
@@ -175,6 +183,7 @@ def test_settings_that_exclude_each_other_are_refused(settings: dict[str, Any], 
         RepresentationRequest(**settings)
 
 
+@pytest.mark.slow
 def test_memory_is_arithmetic_and_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for size in (0, 10):
         made(size, feature_size=96, layers=(0, 1, 2)).write_all(tmp_path)
