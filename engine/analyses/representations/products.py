@@ -15,9 +15,9 @@ and no kernel is needed for it: with :math:`C = \sum_i x_i y_i^\top`, :math:`s =
     1^\top \tilde K \tilde L 1 &= s^\top C t - s \cdot \sum_i b_i x_i - t \cdot \sum_i a_i y_i + \sum_i a_i b_i
 
 All of these are sums over units, in float64, of what float32 gives for a chunk of them. They are also kept for each
-block of units, C in float32, so that the statistic without a block follows without reading again. The biased estimator is
-:math:`|C - s t^\top / n|_F^2 / (n - 1)^2`. Both are the same for rows that are shifted by a vector: rows are shifted to
-near their mean, for the sake of rounding.
+block of units, C in float32, so that the statistic without a block follows without reading again. The biased estimator
+is :math:`|C - s t^\top / n|_F^2 / (n - 1)^2`. Both are the same for rows that are shifted by a vector: rows are shifted
+to near their mean, for the sake of rounding.
 
 References
 ----------
