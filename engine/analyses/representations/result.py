@@ -27,6 +27,7 @@ TITLES: dict[str, tuple[str, float, tuple[float, float]]] = {
 }
 #: Metrics that are correlations: their intervals are made on Fisher's scale.
 _CORRELATIONS = ("cka", "rsa")
+_NEAR_1 = 0.999
 _SHARES = {
     "value": "value of all units",
     "value_ci_low": "lower end of the 95 % jackknife interval over blocks of groups",
@@ -151,14 +152,15 @@ class _Numbers:
 
 def _interval(metric: str, values: Values) -> tuple[Values, Values]:
     """Return the interval of the first of values (..., 1 + block), from those without each block."""
-    if metric not in _CORRELATIONS:
-        low, high = jackknife_interval(values[..., 0], values[..., 1:])
-        least, most = TITLES[metric][2]
-        return np.clip(low, least, most), np.clip(high, least, most)
-    # Of a correlation of 1 the scale has no end: identical layers, whose interval is a point.
-    clipped = np.arctanh(np.clip(values, -1 + 1e-15, 1 - 1e-15))
-    low, high = jackknife_interval(clipped[..., 0], clipped[..., 1:])
-    return np.tanh(low), np.tanh(high)
+    least, most = TITLES[metric][2]
+    bounds = [np.clip(bound, least, most) for bound in jackknife_interval(values[..., 0], values[..., 1:])]
+    if metric in _CORRELATIONS:
+        # Near 1 the scale makes much of rounding.
+        known = np.abs(values).max(axis=-1) < _NEAR_1
+        scaled = np.arctanh(np.where(known[..., np.newaxis], values, 0.0))
+        fisher = jackknife_interval(scaled[..., 0], scaled[..., 1:])
+        bounds = [np.where(known, np.tanh(own), bound) for own, bound in zip(fisher, bounds, strict=True)]
+    return bounds[0], bounds[1]
 
 
 def _texts(texts: Any) -> NDArray[Any]:
