@@ -251,13 +251,15 @@ def test_all_pairs_of_runs_of_other_layers_and_heads(compare: Compare) -> None:
     for metric in ALL:
         for layer in range(2):
             for other_layer in range(3):
-                chosen = second.maps
+                chosen = {"maps": second.maps, "norms": second.norms}
                 try:
-                    shifted = [maps[[other_layer]] for maps in chosen]
-                    object.__setattr__(second, "maps", [np.repeat(maps, 2, axis=0) for maps in shifted])
+                    for name, arrays in chosen.items():
+                        shifted = [np.repeat(array[[other_layer]], 2, axis=0) for array in arrays]
+                        object.__setattr__(second, name, shifted)
                     values = plain_values(first, second, metric, layer=layer)
                 finally:
-                    object.__setattr__(second, "maps", chosen)
+                    for name, arrays in chosen.items():
+                        object.__setattr__(second, name, arrays)
                 part = result.sel(metric=metric).isel(layer=layer, other_layer=other_layer, training_size=0)
                 np.testing.assert_allclose(part["pair_mean"], np.nanmean(values, axis=0), atol=3e-6)
                 np.testing.assert_allclose(part["pair_std"], np.nanstd(values, axis=0, ddof=1), atol=1e-5)
