@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
-from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json
+from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json, print_table
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
-from biocache.store.schema import HIDDEN
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.engine.corpora.base import Corpus
     from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
+    from biocache.engine.extraction.sizes import Choice
     from biocache.store.storage import Storage
 
-__all__ = ["corpus_notes", "extract", "phrase", "print_reports", "task_head_note"]
+__all__ = ["corpus_notes", "extract", "phrase", "print_choices", "print_reports", "task_head_note"]
 
 # Parts of a key that runs of one plan of a model share.
 _OF_MODEL = ("model", "trained_on", "training_size")
@@ -148,15 +148,12 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         [dict.fromkeys(_ENCODING_NOTES, 0) | run["notes"] | run for run in runs],
     )
     echo()
-    from biocache.engine.extraction.extract import bytes_by_dtype, bytes_by_level
+    from biocache.engine.extraction.sizes import choices, compressed_bytes
 
+    print_choices(choices(plan.runs))
     fields = [
         ("bytes, before compression", format_bytes(plan.activation_bytes)),
-        *(
-            (f"{name} as", ", ".join(f"{dtype} {format_bytes(size)}" for dtype, size in sizes.items()))
-            for name, sizes in bytes_by_dtype(plan).items()
-        ),
-        *_by_level(bytes_by_level(plan)),
+        ("bytes, about, after it", format_bytes(compressed_bytes(plan.runs))),
         ("peak memory", format_bytes(plan.peak_bytes)),
         ("device", plan.device),
     ]
@@ -169,9 +166,17 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     print_fields(fields)
 
 
-def _by_level(sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    if sizes:
-        yield f"{HIDDEN.name} of", ", ".join(f"{level}s {format_bytes(size)}" for level, size in sizes.items())
+def print_choices(sizes: "Sequence[Choice]") -> None:
+    """Write the bytes of every way to store what a plan keeps: a row each level, a column each data type."""
+    dtypes = list(dict.fromkeys(choice.dtype for choice in sizes))
+    rows = {(choice.variable, choice.level): dict.fromkeys(dtypes, "") for choice in sizes}
+    for choice in sizes:
+        rows[choice.variable, choice.level][choice.dtype] = format_bytes(choice.compressed_bytes)
+    print_table(
+        ("stored, about", *dtypes),
+        [(f"{variable}, of each {level}", *cells.values()) for (variable, level), cells in rows.items()],
+    )
+    echo()
 
 
 def _planned(run: "RunPlan") -> dict[str, Any]:
@@ -187,15 +192,15 @@ def _planned(run: "RunPlan") -> dict[str, Any]:
 
 
 def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
-    from biocache.engine.extraction.extract import bytes_by_dtype, bytes_by_level
+    from biocache.engine.extraction.sizes import choices, compressed_bytes
 
     budgets = [
         {name: getattr(model.runs[0].key, name) for name in _OF_MODEL} | asdict(model.budget) for model in plan.models
     ]
     return {
         "activation_bytes": plan.activation_bytes,
-        "activation_bytes_by_dtype": bytes_by_dtype(plan),
-        "hidden_bytes_by_level": bytes_by_level(plan),
+        "compressed_bytes": compressed_bytes(plan.runs),
+        "choices": [asdict(choice) for choice in choices(plan.runs)],
         "peak_bytes": plan.peak_bytes,
         "device": plan.device,
         "models": budgets,

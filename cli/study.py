@@ -1,11 +1,12 @@
 """`biocache study`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.extract import corpus_notes
+from biocache.cli.extract import corpus_notes, print_choices
 from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.render import Bars, echo, note, print_facts, print_fields, print_json
 from biocache.engine.extraction.request import ExtractionRequest
@@ -24,7 +25,7 @@ __all__ = ["study"]
 _UNITS = {"finetune": "steps", "extract": "tokens", "probe": "fits", "compare-attention": "blocks"}
 # Settings of the extraction alone; the others are those of the grid, or shared with the fine-tuning.
 _EXTRACTION = (
-    *("splits", "keep", "layers", "attention_splits", "stride", "level", "dtype", "attention_dtype"),
+    *("splits", "keep", "layers", "attention_splits", "stride", "dtype", "attention_dtype"),
     "max_memory",
 )
 _BOTH = ("max_length", "limit", "device", "overwrite")
@@ -103,12 +104,29 @@ def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     """Write the steps and the bytes that each would still write."""
     steps = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
     total = sum(entry.bytes_left or 0 for entry in planned)
+    runs = [run for entry in planned for run in entry.runs]
+    from biocache.engine.extraction.sizes import choices, compressed_bytes
+
+    sizes = choices(runs)
+    totals = {
+        "bytes_left": total,
+        "activation_bytes": sum(run.activation_bytes for run in runs),
+        "compressed_bytes": compressed_bytes(runs),
+    }
     if as_json:
-        print_json({"steps": steps, "totals": {"bytes_left": total}})
+        print_json({"steps": steps, "totals": totals | {"choices": [asdict(choice) for choice in sizes]}})
         return
     print_facts({**_COLUMNS, "bytes to write": "bytes_left"}, steps)
     echo()
-    print_fields([("bytes to write, before compression", format_bytes(total))])
+    if sizes:
+        print_choices(sizes)
+    print_fields(
+        [
+            ("bytes to write, before compression", format_bytes(total)),
+            ("activations of all steps", format_bytes(totals["activation_bytes"])),
+            ("these, about, compressed", format_bytes(totals["compressed_bytes"])),
+        ]
+    )
 
 
 def _print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:

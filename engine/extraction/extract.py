@@ -9,7 +9,7 @@ from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
 from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
-from biocache.engine.extraction.request import ATTENTION_DTYPES, DTYPES, LEVELS, NORM_DTYPES, ExtractionRequest
+from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
 from biocache.engine.machine import origin
@@ -29,9 +29,7 @@ from biocache.store.errors import (
 from biocache.store.hierarchy import refuse_foreign
 from biocache.store.keys import RunKey
 from biocache.store.label_sets import LabelPlace, keep_labels
-from biocache.store.levels import row_counts
 from biocache.store.reading import Run
-from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.spec import Provenance
 from biocache.store.storage import Storage, StorePlace, open_storage
 from biocache.store.sweeping import sweep
@@ -40,7 +38,7 @@ from biocache.store.text import format_bytes
 # Parts of a spec that are unknown until the weights are loaded and tried.
 _MEASURED = {"model_digest", "without_maps", "causal", "sink", "padded", "feature_size", "head_count", "layers", "keep"}
 
-__all__ = ["bytes_by_dtype", "bytes_by_level", "bytes_left", "check_disk", "extract", "run_plan"]
+__all__ = ["bytes_left", "check_disk", "extract", "run_plan"]
 
 
 @in_words_of(ExtractionRequest)
@@ -241,37 +239,6 @@ def check_disk(store: StorePlace, plan: ExtractionPlan) -> None:
             f"the extraction would write {format_bytes(pending)} and --max-disk is {format_bytes(allowed)}; keep fewer "
             "--layers, drop attention from --keep, or raise --max-disk"
         )
-
-
-def bytes_by_dtype(plan: ExtractionPlan) -> dict[str, dict[str, int]]:
-    """Return the bytes of all activations in every data type, before compression, by variable and data type."""
-    found: dict[str, dict[str, int]] = {}
-    choices = (
-        (HIDDEN.name, "dtype", DTYPES),
-        (ATTENTION.name, "attention_dtype", ATTENTION_DTYPES),
-        (NORMS.name, "dtype", NORM_DTYPES),
-    )
-    for name, setting, dtypes in choices:
-        runs = [run for run in plan.runs if name in run.spec.keep]
-        for dtype in dtypes if runs else ():
-            as_stored: dict[str, Any] = {setting: dtype}
-            found.setdefault(name, {})[dtype] = sum(
-                replace(run.spec, keep=(name,), **as_stored).activation_bytes(run.layout) for run in runs
-            )
-    return found
-
-
-def bytes_by_level(plan: ExtractionPlan) -> dict[str, int]:
-    """Return the bytes of all hidden states of every level, before compression; none where they are not kept."""
-    found = dict.fromkeys(LEVELS, 0)
-    runs = [run for run in plan.runs if HIDDEN in run.spec.kept]
-    for run in runs:
-        words = (run.columns["words/sample"], run.columns["words/token_count"])
-        for level in LEVELS:
-            layout = run.layout.with_rows(row_counts(level, len(run.layout.tokens.count), *words))
-            spec = replace(run.spec, keep=(HIDDEN.name,), level=level)
-            found[level] += spec.activation_bytes(layout)
-    return found if runs else {}
 
 
 def bytes_left(store: StorePlace, run: RunPlan) -> int:

@@ -8,11 +8,12 @@ from biocache.engine.analyses.attention.request import DEFAULT_METRICS, METRIC_N
 from biocache.engine.analyses.probing.request import PROBES, ProbeRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.corpora.request import ReadingRequest
-from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.request import LEVELS, ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import Request, option
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
+from biocache.store.text import shown
 
 __all__ = ["STEPS", "Cell", "StudyRequest"]
 
@@ -70,7 +71,10 @@ class StudyRequest(Request):
         Which of `STEPS` to run.
     finetuning, extraction
         Settings of these steps; the fields that the grid decides (task, dataset, its reading, model, size, seed,
-        checkpoints) are replaced.
+        checkpoints, level) are replaced.
+    levels
+        What hidden states are kept of; see `ExtractionRequest.level`. A level for all tasks, or ``TASK=LEVEL`` for
+        some, the others at the level that stands alone or at ``token``.
     probe
         Classifier of all tasks; None for those of the original study, ``bilstm-crf`` for ``ner`` and ``svc`` for
         ``nli``.
@@ -118,6 +122,11 @@ class StudyRequest(Request):
     extraction: ExtractionRequest = field(
         default_factory=lambda: ExtractionRequest(task="ner"), metadata={"lends": False}
     )
+    levels: tuple[str, ...] = option(
+        ("token",),
+        flag="--level",
+        help="What to keep hidden states of, as for extract: token, word or sample, or TASK=LEVEL for each task.",
+    )
     probe: str | None = option(
         None, choices=PROBES, help="Classifier of the probes.", unset="bilstm-crf for ner, svc for nli"
     )
@@ -137,8 +146,23 @@ class StudyRequest(Request):
                 "the same order"
             )
         self.reading.refuse_unfit(*self.tasks)
+        self._levels()
         if self.equal_updates and (self.finetuning.max_steps or self.finetuning.steps_of):
             raise SettingError("--equal-updates says how long to train: leave out --max-steps and --steps-of")
+
+    def _levels(self) -> dict[str, str]:
+        """Return the level of each task."""
+        named: dict[str | None, str] = {}
+        for item in self.levels:
+            task, _, level = item.rpartition("=")
+            if level not in LEVELS:
+                raise SettingError(f"--level {shown(item)} names no level: {', '.join(LEVELS)}")
+            if task and task not in self.tasks:
+                raise SettingError(f"--level {shown(item)} is for a task that --task does not name")
+            if (task or None) in named:
+                raise SettingError(f"--level has two levels for {task or 'all tasks'}; leave one of them out")
+            named[task or None] = level
+        return {task: named.get(task, named.get(None, LEVELS[0])) for task in self.tasks}
 
     @property
     def updates_are_equal(self) -> bool:
@@ -163,7 +187,7 @@ class StudyRequest(Request):
 
     def extraction_request(self, cell: Cell, size: int) -> ExtractionRequest:
         """Return the request for the runs of a cell at a size."""
-        return replace(self.extraction, **self._parts(cell, size))
+        return replace(self.extraction, level=self._levels()[cell.task], **self._parts(cell, size))
 
     def _parts(self, cell: Cell, size: int) -> dict[str, Any]:
         """Return the fields of a request that the grid decides."""

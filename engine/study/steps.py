@@ -51,10 +51,13 @@ class PlannedStep:
     bytes_left
         Bytes that it would still write, before compression: weights or activations; None for analyses, whose results
         are small.
+    runs
+        What it extracts.
     """
 
     step: Step
     bytes_left: int | None
+    runs: tuple[RunPlan, ...] = ()
 
 
 def cells(request: StudyRequest) -> list[Cell]:
@@ -118,12 +121,14 @@ def plan_study(store: StorePlace, request: StudyRequest) -> list[PlannedStep]:
             # All sizes of a model share the layout of the pre-trained one.
             plans[cell] = plan_extraction(request.extraction_request(cell, 0)).models[0]
         size = step.sizes[0]
-        left = None
+        left: int | None = None
+        runs: tuple[RunPlan, ...] = ()
         if step.kind == "finetune":
             left = 0 if _checkpoint(request, cell, size) is not None else 4 * plans[cell].shape.parameters
         elif step.kind == "extract":
-            left = sum(bytes_left(store, _at_size(run, size)) for run in plans[cell].runs)
-        planned.append(PlannedStep(step, left))
+            runs = tuple(_at_size(run, size) for run in plans[cell].runs)
+            left = sum(bytes_left(store, run) for run in runs)
+        planned.append(PlannedStep(step, left, runs))
     return planned
 
 

@@ -185,13 +185,20 @@ def test_a_dry_run_shows_what_the_run_then_does(
     runs = json.loads(planned.stdout)["runs"]
     shown = command(*asked, "--dry-run").stdout
     assert "bytes, before compression" in shown
-    sizes = json.loads(planned.stdout)["totals"]["activation_bytes_by_dtype"]
-    assert sizes["hidden"]["float32"] == 2 * sizes["hidden"]["float16"]
-    assert sizes["hidden"]["float16"] + sizes["attention"]["float16"] == sum(run["activation_bytes"] for run in runs)
+    totals = json.loads(planned.stdout)["totals"]
+    sizes = {(choice["variable"], choice["level"], choice["dtype"]): choice for choice in totals["choices"]}
+    own = [sizes[name, "token", "float16"] for name in ("hidden", "attention")]
+    assert sizes["hidden", "token", "float32"]["bytes"] == 2 * own[0]["bytes"]
+    for name in ("bytes", "compressed_bytes"):
+        assert sum(choice[name] for choice in own) == totals["activation_bytes" if name == "bytes" else name]
+    assert totals["activation_bytes"] == sum(run["activation_bytes"] for run in runs)
     for name, dtype, option in (("hidden", "int8", "--dtype"), ("attention", "uint8", "--attention-dtype")):
         codes = command(*asked, "--dry-run", "--json", "--keep", name, option, dtype)
-        assert json.loads(codes.stdout)["totals"]["activation_bytes"] == sizes[name][dtype] < sizes[name]["float16"]
-        assert f"{dtype} {format_bytes(sizes[name][dtype])}" in shown
+        one = json.loads(codes.stdout)["totals"]
+        chosen = sizes[name, "token", dtype]
+        assert one["activation_bytes"] == chosen["bytes"] < sizes[name, "token", "float16"]["bytes"]
+        assert one["compressed_bytes"] == chosen["compressed_bytes"] < chosen["bytes"]
+        assert format_bytes(chosen["compressed_bytes"]) in shown
     assert "peak memory" in shown
     for run in runs:
         assert run["run"] in shown

@@ -35,7 +35,7 @@ def test_what_is_planned_is_kept_shown_and_copied(
 ) -> None:
     store, tokens, copy = tmp_path / "s.zarr", tmp_path / "t.zarr", tmp_path / "c.zarr"
     plan = json.loads(command(*asked(store, "--level", level, "--dry-run", "--json")).stdout)
-    assert "hidden of" in command(*asked(store, "--level", level, "--dry-run")).stdout
+    assert f"hidden, of each {level}" in command(*asked(store, "--level", level, "--dry-run")).stdout
     command(*asked(store, "--level", level))
     command(*asked(tokens))
     runs = Store.open(store).select()
@@ -43,7 +43,11 @@ def test_what_is_planned_is_kept_shown_and_copied(
         at: sum(run.activations("hidden").nbytes for run in Store.open(place).select())
         for at, place in ((level, store), ("token", tokens))
     }
-    found = plan["totals"]["hidden_bytes_by_level"]
+    found = {
+        choice["level"]: choice["bytes"]
+        for choice in plan["totals"]["choices"]
+        if (choice["variable"], choice["dtype"]) == ("hidden", "float16")
+    }
     assert {at: found[at] for at in sizes} == sizes
     maps = sum(run.activations("attention").nbytes for run in runs if "attention" in run.spec.keep)
     assert plan["totals"]["activation_bytes"] == sizes[level] + maps

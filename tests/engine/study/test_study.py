@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from toys import ToyModels, write_toy
 
 from biocache.engine import StudyRequest, run_study
+from biocache.engine.extraction.planning import RunPlan
 from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.extraction.sizes import choices, compressed_bytes
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.study.request import STEPS
 from biocache.engine.study.steps import Step, cells, check_study_disk, plan_study, steps
@@ -237,6 +239,53 @@ def test_equal_updates_are_those_of_the_largest_size(material: tuple[Path, ToyMo
     for settings in ({"max_steps": 3}, {"steps_of": 100}):
         with pytest.raises(SettingError, match=r"^equal_updates says how long to train: leave out max_steps and"):
             grid(material, tmp_path, equal_updates=True, finetuning=FinetuneRequest(task="ner", **settings))
+
+
+def test_each_task_has_its_level(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    corpus, _ = material
+    both = {"tasks": ("ner", "nli"), "datasets": (f"toy={corpus / 'ner'}", f"toy={corpus / 'nli'}")}
+    for given, expected in (
+        (("token",), ["token", "token"]),
+        (("word",), ["word", "word"]),
+        (("nli=sample", "ner=word"), ["word", "sample"]),
+        (("word", "nli=sample"), ["word", "sample"]),
+        (("nli=sample",), ["token", "sample"]),
+    ):
+        request = grid(material, tmp_path, levels=given, **both)
+        cell_of = {cell.task: cell for cell in cells(request)}
+        assert [request.extraction_request(cell_of[task], 0).level for task in ("ner", "nli")] == expected
+    for given, message in (
+        (("layer",), r"levels 'layer' names no level: token, word, sample"),
+        (("ner=",), r"levels 'ner=' names no level"),
+        (("ner=word",), r"levels 'ner=word' is for a task that tasks does not name"),
+        (("word", "token"), r"levels has two levels for all tasks; leave one of them out"),
+        (("nli=word", "nli=token"), r"levels has two levels for nli; leave one of them out"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            grid(material, tmp_path, levels=given)
+
+
+@pytest.mark.slow
+def test_a_plan_has_the_bytes_of_every_choice(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    corpus, models = material
+    settings: dict[str, Any] = {
+        "tasks": ("ner", "nli"),
+        "datasets": (f"toy={corpus / 'ner'}", f"toy={corpus / 'nli'}"),
+        "models": (f"bert={models['bert']}",),
+        "steps": ("extract",),
+    }
+
+    def runs_of(**changed: Any) -> list[RunPlan]:
+        planned = plan_study(tmp_path / "s", grid(material, tmp_path, **settings | changed))
+        return [run for step in planned for run in step.runs]
+
+    found = {(one.variable, one.level, one.dtype): one.bytes for one in choices(runs_of())}
+    for level, dtype, attention_dtype in (("token", "float16", "uint8"), ("word", "int8", "float32")):
+        extraction = ExtractionRequest(task="ner", device="cpu", dtype=dtype, attention_dtype=attention_dtype)
+        own = runs_of(levels=(level,), extraction=extraction)
+        total = found["hidden", level, dtype] + found["attention", "token", attention_dtype]
+        assert sum(run.activation_bytes for run in own) == total
+        assert 0.5 * total < compressed_bytes(own) < total
 
 
 def test_one_size_has_nothing_to_be_compared_with(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
