@@ -72,12 +72,12 @@ class Asked:
 
     name: str
     seed: int
-    dtype: str
+    stored: dict[str, Any]
     learning_rate: float
 
     def extraction(self, place: Place, **settings: Any) -> Any:
         models = (f"tiny={place.kept / f'model-{self.seed}'}",)
-        asked: dict[str, Any] = SETTINGS | {"dtype": self.dtype, "models": models} | settings
+        asked: dict[str, Any] = SETTINGS | self.stored | {"models": models} | settings
         return request(place.kept / "corpus", place.kept / "model-0", **asked)
 
     def tuning(self, place: Place, **settings: Any) -> FinetuneRequest:
@@ -101,8 +101,10 @@ class Asked:
         return place.kept / self.name
 
 
-OLD = Asked("old", 0, "float16", 1e-3)
-NEW = Asked("new", 1, "float32", 4e-3)
+OLD = Asked("old", 0, {"dtype": "float16"}, 1e-3)
+# What OLD has not: codes with their scales, rows of words, value norms.
+CODES = {"dtype": "int8", "attention_dtype": "uint8", "level": "word", "keep": ("hidden", "attention", "norms")}
+NEW = Asked("new", 1, CODES, 4e-3)
 
 
 def run_extract(asked: Asked, place: Place, **settings: Any) -> None:

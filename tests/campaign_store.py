@@ -15,23 +15,36 @@ from biocache.store.copying import copy_run
 from biocache.store.creating import discard_run, install_successor
 from biocache.store.errors import RunNotFoundError, StoreFormatError
 from biocache.store.results import find_result, result_files, save_result
+from biocache.store.writing import RunWriter
 
 OLD = synthetic(seed=1)
 NEW = synthetic(seed=2, feature_size=4)
 RESULT = {"kind": "campaign"}
 
 
+def fill(source: Synthetic, run: Run) -> None:
+    """Write what is missing of a run, each pack by one process at a time, as an extraction does."""
+    writer = RunWriter(run)
+    try:
+        for pack in writer.pending():
+            with writer.claim([pack], wait=True):
+                if writer.pending([pack]):
+                    writer.write_pack(pack, source.buffer(pack))
+    finally:
+        writer.close()
+
+
 def write(place: Place) -> None:
-    OLD.write(OLD.create(place.store))
+    fill(OLD, OLD.create(place.store))
 
 
 def overwrite(place: Place) -> None:
     with suppress(BiocacheError):
         if Store.open(place.store).run().spec == NEW.spec:
-            NEW.write(Store.open(place.store).run())
+            fill(NEW, Store.open(place.store).run())
             return
     made = NEW.create_successor(place.store)
-    NEW.write(made)
+    fill(NEW, made)
     install_successor(made)
 
 
