@@ -1,16 +1,10 @@
-"""The analyses `probe` and `compare-probes`: how well a classifier reads the labels of the task from each layer."""
+"""The analysis `probe`: how well a classifier reads the labels of the task from each layer."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from biocache.engine.analyses.probing.request import (
-    NUMBER_PROBES,
-    PROBES,
-    PROTOCOL,
-    ClassifierOptions,
-    ProbeRequest,
-)
+from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.request import settings_of
 from biocache.store.schema import SPANS
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
     from biocache.store.reading import Run
     from biocache.store.storage import Storage, StorePlace
 
-__all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
+__all__ = ["ProbeAnalysis", "Probing", "probe"]
 
 Cells = Mapping["Cell", "tuple[Layers, ...]"]
 
@@ -62,10 +56,10 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             "label_digests": list(first.label_digests),
             "probe": first.target.probe,
             "cells": [
-                {split: [run.identity for run in getattr(cell, split)] for split in ("train", "test")}
-                | {"layers": list(layers)}
+                {split: [run.identity for run in own] for split, own in cell.splits.items()} | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
+            **_strengths(request, first),
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
@@ -75,7 +69,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         options = {setting.name for setting in settings_of(ClassifierOptions)}
         used = request.options.used_by(None if request.probe is None else str(request.probe))
         unused = options - used.keys()
-        return {name: value for name, value in super().settings(request).items() if name not in unused}
+        # C is among the inputs: it may have been chosen.
+        return {name: value for name, value in super().settings(request).items() if name not in {*unused, "c"}}
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
         """Return what is fitted in each place; see `Fit.goal`."""
@@ -90,14 +85,14 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         place = store.storage.absolute()
         kept = tuple(each.absolute() for each in store.result_places)
         memory = fit_bytes(runs, request)
-        known = {run.key: run for cell in runs for run in (*cell.train, *cell.test)}
+        known = {run.key: run for cell in runs for run in cell.runs}
         return [
             Task(
                 key=fit,
                 call=run_fit,
                 args=(place, fit),
                 memory=memory,
-                memo=_memo(kept, fit, [known[key] for key in (*fit.train, *fit.test)]),
+                memo=_memo(kept, fit, [known[key] for key in fit.runs]),
             )
             for fit in dict.fromkeys(self._wanted(request, runs).values())
         ]
@@ -128,12 +123,21 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 request,
                 cell.target,
                 cell.label_digests,
+                tuple(run.key for run in cell.validation),
             )
+            # The tasks first: controls and codes take over the C that they choose.
+            for goal in self.goals(request)
             for cell, layers in runs.items()
             for layer in layers
             for seed in range(request.seeds)
-            for goal in self.goals(request)
         }
+
+
+def _strengths(request: ProbeRequest, cell: "Cell") -> dict[str, Any]:
+    """Return C, or the values that it is chosen from, of a probe that has one."""
+    if "c" not in request.options.used_by(cell.target.probe):
+        return {}
+    return {"c": list(C_GRID) if cell.validation else request.options.strength}
 
 
 def _memo(places: "tuple[Storage, ...]", fit: "Fit", runs: "list[Run]") -> "Memo":
@@ -150,7 +154,8 @@ class Probing(ProbeAnalysis):
     It needs the train and test runs of a store, and no model. A row is a word, sample, span or relation, as the labels
     are; with --level span each entity mention, whose type is predicted. Numbers are predicted by regression. The table
     has the 95 % interval of each score over the test samples, the majority baseline and, with several --seeds, the
-    standard deviation over them; the best layer is marked. --labels names a label set that `biocache label` added.
+    standard deviation over them; the best layer is marked. C is chosen for each layer on the validation split where the
+    store has its runs. --labels names a label set that `biocache label` added.
     Results that the store has are not computed again.
     """
 
@@ -162,8 +167,9 @@ class Probing(ProbeAnalysis):
     )
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
-        """Return what is fitted in each place: the task, its control and its code."""
-        return ("task", *(("control",) if request.control else ()), *(("code",) if request.mdl else ()))
+        """Return what is fitted in each place: the task, its control, its code and that of the control."""
+        both = ("control_code",) if request.control and request.mdl else ()
+        return ("task", *(("control",) if request.control else ()), *(("code",) if request.mdl else ()), *both)
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return scores, intervals, baselines and controls; see `biocache.engine.probe`."""
@@ -181,47 +187,13 @@ class Probing(ProbeAnalysis):
         """Return the scores and controls of each layer, under a row of the majority baseline."""
         from biocache.engine.analyses.probing.table import with_baselines
 
-        return with_baselines(self.frame(result, request), result.score.to_numpy().tolist())
+        return with_baselines(self.frame(result, request), result.score.to_numpy().tolist(), _score(result, request))
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Yield what a reader of the scores must know."""
-        from biocache.engine.analyses.probing.table import mix_notes, steps_notes
+        from biocache.engine.analyses.probing.notes import probe_notes
 
-        if request.seeds > 1 and not result.attrs.get("random", 1):
-            yield (
-                f"the scores of {result.attrs['probe']} are the same for all --seeds, since nothing in its fit is "
-                "random without --max-train-samples"
-            )
-        if result.attrs["unlabelled_rows"]:
-            yield (
-                f"{result.attrs['unlabelled_rows']:,} {result.attrs['level']} of the {result.attrs['split']} split "
-                "have no label: they are not scored"
-            )
-        if "support" in result and int((result.support > 0).sum()) < 2:
-            yield (
-                f"the {result.attrs['split']} split has labels of one class only: scores say nothing about what a "
-                "layer holds"
-            )
-        if result.attrs["probe"] not in (*PROBES, *NUMBER_PROBES):
-            yield (
-                f"each fit of {result.attrs['probe']} is assumed to take three copies of its rows in float64; where it "
-                "takes more, pass a smaller --max-memory than the machine has, or --max-train-samples"
-            )
-        yield from mix_notes(result)
-        yield from steps_notes(result)
-        unfinished = int((result.converged == 0).sum())
-        if unfinished:
-            yield (
-                f"{unfinished:,} fit{'' if unfinished == 1 else 's'} stopped at --max-iterations before the solver "
-                "converged; raise it"
-            )
-        if "merged_entity_f1" in result:
-            yield (
-                "merged-entity F1 takes words of one type that touch for one entity, since the tags are merged by "
-                "type; --label-scheme bio has the entity F1 that finetune reports"
-            )
-        if "code_length" in result and (result.training_size > 0).any():
-            yield "fine-tuned models have seen the train labels whose code is measured; it says nothing of unseen text"
+        yield from probe_notes(result, _score(result, request))
 
     def draw(self, name: str, result: "xr.Dataset", request: ProbeRequest) -> "Figure | None":
         """Draw the scores over layers, or the confusion matrices of the best ones, which numbers do not have."""
@@ -243,69 +215,6 @@ def _score(result: "xr.Dataset", request: ProbeRequest) -> str:
     from biocache.engine.metrics import chosen_score
 
     return chosen_score(result.score.to_numpy().tolist(), request.score)
-
-
-class ProbeComparison(ProbeAnalysis):
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
-
-    Both scores of a pair are taken on the same resamples of whole test samples. The table has the pairs that differ
-    after Holm's correction; --json and --output have all. Fits that the store has, such as those of `probe`, are not
-    repeated.
-    """
-
-    name = "compare-probes"
-    examples = (
-        "biocache compare-probes --task nli --features pair --model biogpt --training-size 0,100",
-        "biocache compare-probes --task ner --model bert --max-train-samples 50 --score accuracy --json",
-    )
-    signed = ("difference",)
-
-    def settings(self, request: ProbeRequest) -> dict[str, Any]:
-        """Return the settings that decide the numbers; here the score is one of them."""
-        found = super().settings(request) | {"score": request.score}
-        return {name: value for name, value in found.items() if name not in ("control", "mdl")}
-
-    def select(self, store: "Store", request: ProbeRequest) -> Cells:
-        """Return the models to probe; refuse them where there is nothing to compare."""
-        from biocache.engine.analyses.probing.comparing import refuse_single
-        from biocache.engine.analyses.probing.result import places_of
-
-        runs = super().select(store, request)
-        refuse_single([place for own in places_of(runs).values() for place in own.values()])
-        return runs
-
-    def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
-        """Return the comparisons; see `biocache.engine.compare_probes`."""
-        from biocache.engine.analyses.probing.comparing import compared
-        from biocache.engine.analyses.probing.scoring import scored_rows
-
-        first = next(iter(runs))
-        return compared(request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts))
-
-    def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return a row a pair; ``difference`` is `b` minus `a`."""
-        from biocache.engine.analyses.probing.comparing import pair_rows
-
-        return pair_rows(result)
-
-    def summary(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return the pairs that differ after Holm's correction."""
-        from biocache.engine.statistics import SIGNIFICANCE
-
-        bounds = {name: f"difference_{name}" for name in ("ci_low", "ci_high")}
-        frame = self.frame(result, request).rename(columns=bounds)
-        return frame[frame.p_holm < SIGNIFICANCE]
-
-    def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
-        """Say how many pairs differ."""
-        from biocache.engine.metrics import SCORE_TITLES
-        from biocache.engine.statistics import SIGNIFICANCE
-
-        count = result.sizes["comparison"]
-        yield (
-            f"{len(self.summary(result, request))} of {count:,} pair{'' if count == 1 else 's'} differ in "
-            f"{SCORE_TITLES[result.attrs['score']]} (p < {SIGNIFICANCE} after Holm's correction)"
-        )
 
 
 def probe(
@@ -352,9 +261,13 @@ def probe(
         ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
         ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
         whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
-        ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
-        ``control_accuracy`` (for numbers ``control_r2``) and ``selectivity``; with ``mdl``, ``code_length`` and
-        ``uniform_code_length`` in bits, and ``compression``. With ``mix``, ``mix_weight`` (.., layer) in [0, 1], which
+        ``train_rows``, ``converged`` (0 or 1), ``c`` and ``fit_seconds`` describe the fits. With ``control``,
+        ``control`` and ``selectivity`` (score, ..), the score minus that on the control, with ``selectivity_ci_low``
+        and ``selectivity_ci_high`` on the same resamples, and ``control_majority`` (score, probe_seed); the attribute
+        ``control_seen`` is the share of test rows whose type the train split has. With ``mdl``, ``code_length``,
+        ``uniform_code_length`` and ``prior_code_length`` in bits, ``compression`` and ``prior_compression``, the ratios
+        of these two to the first; with both, ``control_code_length``. ``code_converged`` and ``control_converged`` are
+        as ``converged``. With ``mix``, ``mix_weight`` (.., layer) in [0, 1], which
         sums to 1 over layers, and ``mix_gamma`` without ``layer``. The
         attribute ``backend`` names the library that fitted.
 
@@ -369,6 +282,10 @@ def probe(
     ``max_length`` lose different words are scored on the same ones. Test rows without tokens are predicted as the most
     frequent class, or the mean, of the train rows; train rows without tokens or label are left out.
 
+    C is chosen for each layer and seed on the validation split, among `C_GRID`, by the main score, unless it is given
+    or a model has no validation run; the attribute ``c_fixed`` then says why. A control and a code use the C of the
+    task. The test split takes no part.
+
     The code length is of the train labels. A model that was fine-tuned on them has seen them: its compression measures
     how well it remembers them, and cannot be compared with that of a model that has not.
     """
@@ -376,54 +293,3 @@ def probe(
 
     with Executor(workers, scheduler_address) as executor:
         return compute("probe", store, request, executor=executor, force=force, on_progress=on_progress)
-
-
-def compare_probes(
-    store: "StorePlace",
-    request: ProbeRequest,
-    *,
-    workers: int | None = None,
-    scheduler_address: str | None = None,
-    force: bool = False,
-    on_progress: "OnProgress | None" = None,
-) -> "xr.Dataset":
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
-
-    Both scores of a pair are taken on the same resamples of whole test samples [1]_, so that samples that are hard for
-    both do not hide the difference. Holm's correction is over a family: all pairs of training sizes of a model and
-    seed, in all its layers; or all pairs of layers of a model, training size and seed. At least as many resamples are
-    drawn as the smallest corrected value needs to fall below 0.05.
-
-    Parameters
-    ----------
-    store, workers, scheduler_address, force, on_progress
-        As `probe`. Fits that the store has are not repeated.
-    request
-        As `probe`; `ProbeRequest.score` is what is compared. Controls and code lengths are not.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
-        ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
-        Coordinates: ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
-        ``training_size_b``, ``layer_a`` and ``layer_b``; where a model was fine-tuned on another dataset also
-        ``trained_on_a`` and ``trained_on_b``, and ``between`` may be ``trained_on``. The attribute ``resamples`` says
-        how many were drawn.
-
-    Raises
-    ------
-    SettingError
-        If the task has no such score, or there is nothing to compare.
-    BiocacheError
-        As `probe`.
-
-    References
-    ----------
-    .. [1] T. Berg-Kirkpatrick, D. Burkett and D. Klein, "An empirical investigation of statistical significance in
-       NLP", EMNLP-CoNLL 2012. https://aclanthology.org/D12-1091
-    """
-    from biocache.engine.executor import Executor
-
-    with Executor(workers, scheduler_address) as executor:
-        return compute("compare-probes", store, request, executor=executor, force=force, on_progress=on_progress)

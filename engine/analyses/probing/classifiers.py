@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     Fitted = str | MixedProbe | OwnProbe
 
-__all__ = ["Classifier", "Constant", "Scaled", "backend_of", "fit_scaled", "make_classifier"]
+__all__ = ["Classifier", "Constant", "Scaled", "backend_of", "fit_scaled", "make_classifier", "moments"]
 
 # Rows whose moments are taken at once, as copies in float64.
 _BLOCK = 4096
+# A standard deviation below this share of the mean is rounding: a mean of hundreds of tokens in float32 rounds by a few
+# units in the last place.
+_ROUNDING = 16 * float(np.finfo(np.float32).eps)
 
 
 class Classifier(Protocol):
@@ -169,7 +172,7 @@ def backend_of(probe: "Fitted") -> str:
 
 
 def _svc(options: ClassifierOptions, _seed: int) -> Classifier:
-    settings = {"C": options.c, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
+    settings = {"C": options.strength, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
     if fast_svc():
         # Imported by name: patching scikit-learn would change what other code in the process computes.
         from sklearnex.svm import SVC as FastSVC  # noqa: N811
@@ -184,14 +187,14 @@ def _logistic(options: ClassifierOptions, _seed: int) -> Classifier:
     from sklearn.linear_model import LogisticRegression
 
     most = options.max_iterations
-    return _Estimator(LogisticRegression(C=options.c, max_iter=most), iterations=most)
+    return _Estimator(LogisticRegression(C=options.strength, max_iter=most), iterations=most)
 
 
 def _linear_svc(options: ClassifierOptions, seed: int) -> Classifier:
     from sklearn.svm import LinearSVC
 
     most = options.max_iterations
-    return _Estimator(LinearSVC(C=options.c, max_iter=most, random_state=seed), iterations=most)
+    return _Estimator(LinearSVC(C=options.strength, max_iter=most, random_state=seed), iterations=most)
 
 
 def _mlp(options: ClassifierOptions, seed: int) -> Classifier:
@@ -221,13 +224,13 @@ def _network(options: ClassifierOptions, seed: int) -> dict[str, Any]:
 def _ridge(options: ClassifierOptions, _seed: int) -> Classifier:
     from sklearn.linear_model import Ridge
 
-    return Centred(_Estimator(Ridge(alpha=1 / options.c)))
+    return Centred(_Estimator(Ridge(alpha=1 / options.strength)))
 
 
 def _svr(options: ClassifierOptions, _seed: int) -> Classifier:
     from sklearn.svm import SVR
 
-    settings = {"C": options.c, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
+    settings = {"C": options.strength, "kernel": "rbf", "gamma": "scale" if options.gamma is None else options.gamma}
     return Centred(_Estimator(SVR(**settings)))
 
 
@@ -278,14 +281,14 @@ class Centred:
 class Scaled:
     """A classifier of standardised features: mean 0 and variance 1 on the rows that it was fitted to.
 
-    A feature that is constant there is only centred.
+    A feature that is constant there, but for float32's rounding of its mean, is 0.
 
     Attributes
     ----------
     classifier
         The classifier.
     mean, scale
-        Subtracted from each feature, and divided by, float64 (feature).
+        Subtracted from each feature, and divided by, float64 (feature); a scale of infinity leaves 0. See `moments`.
     """
 
     classifier: Classifier
@@ -294,13 +297,14 @@ class Scaled:
 
     def predict(self, rows: Rows) -> NDArray[Any]:
         """Return the label of every row (row). The features of the rows are used up."""
-        return self.classifier.predict(self._scaled(rows))
+        return self.classifier.predict(self.scaled(rows))
 
     def log_probability(self, rows: Rows) -> NDArray[np.float64]:
         """Return the natural logarithm of the probability of labels. The features of the rows are used up."""
-        return self.classifier.log_probability(self._scaled(rows))
+        return self.classifier.log_probability(self.scaled(rows))
 
-    def _scaled(self, rows: Rows) -> Rows:
+    def scaled(self, rows: Rows) -> Rows:
+        """Return rows with standardised features, which take the place of their own."""
         # In place: the features of a large corpus are most of a fit's memory. Equal to scikit-learn's but for rounding.
         np.subtract(rows.features, self.mean, out=rows.features, casting="same_kind")
         np.divide(rows.features, self.scale, out=rows.features, casting="same_kind")
@@ -317,11 +321,21 @@ def fit_scaled(rows: Rows, probe: "Fitted", options: ClassifierOptions, classes:
     probe, options, classes, seed
         As `make_classifier`.
     """
+    scaled = Scaled(make_classifier(probe, options, rows.labels, classes, seed), *moments(rows))
+    scaled.classifier.fit(scaled.scaled(rows))
+    return scaled
+
+
+def moments(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of each feature, and its standard deviation, float64 (feature).
+
+    The deviation is infinite where it is float32's rounding of the mean: scaled to a variance of 1, the noise of a
+    feature that a model does not use would be one that a probe reads.
+    """
     from sklearn.preprocessing import StandardScaler
 
-    moments = StandardScaler()
+    found = StandardScaler()
     for first in range(0, len(rows), _BLOCK):
-        moments.partial_fit(rows.features[first : first + _BLOCK])
-    scaled = Scaled(make_classifier(probe, options, rows.labels, classes, seed), moments.mean_, moments.scale_)
-    scaled.classifier.fit(scaled._scaled(rows))
-    return scaled
+        found.partial_fit(rows.features[first : first + _BLOCK])
+    deviation = np.sqrt(found.var_)
+    return found.mean_, np.where(deviation > _ROUNDING * np.abs(found.mean_), deviation, np.inf)

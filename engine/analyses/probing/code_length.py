@@ -1,6 +1,6 @@
 """Online code length: the bits needed to send the labels to a receiver of the features."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,31 @@ from biocache.engine.analyses.probing.request import ClassifierOptions
 if TYPE_CHECKING:
     from biocache.engine.analyses.probing.classifiers import Fitted
 
-__all__ = ["PORTIONS", "online_code", "portion_bounds"]
+__all__ = ["PORTIONS", "OnlineCode", "online_code", "portion_bounds"]
 
 #: Percents of the train split after which the probe is fitted anew.
 PORTIONS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25.0, 50.0, 100.0)
+
+
+class OnlineCode(NamedTuple):
+    """The online code of some labels, block by block, and the codes of the same labels without features.
+
+    Attributes
+    ----------
+    bits
+        Bits of every block, float64 (block).
+    prior_bits
+        Bits of every block in the code of the label frequencies of the blocks before, float64 (block).
+    labels
+        Labels of every block, int64 (block). The uniform code takes ``labels.sum() * log2(classes)`` bits.
+    converged
+        Whether the solvers of all probes reached their tolerance.
+    """
+
+    bits: NDArray[np.float64]
+    prior_bits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    converged: bool
 
 
 def portion_bounds(samples: int) -> list[int]:
@@ -23,9 +44,7 @@ def portion_bounds(samples: int) -> list[int]:
     return sorted({int(np.ceil(samples * percent / 100)) for percent in PORTIONS})
 
 
-def online_code(
-    rows: Rows, probe: "Fitted", options: ClassifierOptions, classes: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def online_code(rows: Rows, probe: "Fitted", options: ClassifierOptions, classes: int, seed: int) -> OnlineCode:
     r"""Send the labels of a train split in portions, each coded with a probe fitted on the portions before [1]_.
 
     With the rows in blocks 1..S the code takes
@@ -35,6 +54,9 @@ def online_code(
     bits, :math:`t_i` being the labels up to block i, K the classes, and :math:`p_i` the probe fitted on the first
     :math:`t_i`. To be able to send a class that has not occurred yet, :math:`p_i` is mixed with the uniform code as
     :math:`(t_i p + 1) / (t_i + K)`, or as :math:`(t_i p + K^{-n}K) / (t_i + K)` for the n labels of a sentence at once.
+
+    The prior code needs no features: its :math:`p_i` are the frequencies of the first :math:`t_i` labels, which the
+    same mixture makes Laplace's estimate. A probe whose code is not shorter has read nothing from the features.
 
     Parameters
     ----------
@@ -49,11 +71,7 @@ def online_code(
 
     Returns
     -------
-    bits
-        Bits of every block (block), float64.
-    labels
-        Labels of every block (block), int64. The uniform code takes ``labels.sum() * log2(classes)`` bits; the
-        compression is its ratio to ``bits.sum()``.
+    OnlineCode
 
     References
     ----------
@@ -62,20 +80,24 @@ def online_code(
     """
     order = np.random.default_rng(seed).permutation(np.unique(rows.sample))
     bounds = portion_bounds(len(order))
-    bits, labels = [], []
+    bits, prior_bits, labels, converged = [], [], [], True
     for known, (first, last) in enumerate(zip([0, *bounds[:-1]], bounds, strict=True)):
         block = rows.of_samples(order[first:last])
         labels.append(len(block))
         if not known:
             bits.append(len(block) * np.log2(classes))
+            prior_bits.append(bits[0])
             continue
         past = rows.of_samples(order[:first])
+        frequency = (np.bincount(past.labels, minlength=classes) + 1) / (len(past) + classes)
+        prior_bits.append(-float(np.log2(frequency[block.labels]).sum()))
         fitted = fit_scaled(past, probe, options, classes, seed)
+        converged &= fitted.classifier.converged
         chances = fitted.log_probability(block)
         # A sentence that is coded at once has one label a word.
         each = 1 if len(chances) == len(block) else np.array([part.stop - part.start for part in block.sequences()])
         bits.append(float(_mixed_bits(chances, each, len(past), classes).sum()))
-    return np.array(bits), np.array(labels, np.int64)
+    return OnlineCode(np.array(bits), np.array(prior_bits), np.array(labels, np.int64), converged)
 
 
 def _mixed_bits(

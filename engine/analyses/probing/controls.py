@@ -1,6 +1,7 @@
-"""Control tasks: random labels, which a probe can only memorise."""
+"""Control tasks: a random label of each type, which a probe can only memorise."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,43 +11,65 @@ from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
 from biocache.store.spans import span_texts
 
-__all__ = ["CONTROLS", "control_labels", "permuted_labels", "word_type_labels"]
+__all__ = ["CONTROLS", "control_labels", "seen_types", "word_type_labels"]
 
-#: What is labelled to the name of its control. The labels of samples are permuted in each split, so
-#: that nothing learned in train holds in test: the control accuracy is at chance by construction, and does not show
-#: what a probe memorises.
+#: What is labelled to the name of its control.
 CONTROLS = {
     "words": "random label of each word type",
-    "samples": "permuted labels, at chance in test by construction",
+    "samples": "random label of each last word of a sample",
     "spans": "random label of each mention text",
     "relations": "random label of each pair of mention texts",
 }
 
 
-def control_labels(target: Target, run: Run, train: Run, seed: int) -> NDArray[Any]:
-    """Return the control's label of every row of a run (row); rows without label have none.
+def control_labels(target: Target, runs: Sequence[Run], train: Sequence[Run], seed: int) -> NDArray[Any]:
+    """Return the control's label of every row of a split (row); rows without label have none.
+
+    Each type has one random label, in train as in test, so that what a probe has memorised holds in test where a type
+    comes again; see `seen_types`. The type of a word is its text, that of a span or relation the texts of its mentions.
+    Texts hardly come again as wholes: the type of a sample is its last word, of a pair that of the second text,
+    without punctuation and capitals.
 
     Parameters
     ----------
     target
         What is predicted.
-    run
-        Run of the train or the scored split.
+    runs
+        Runs of the train or the scored split, one a view.
     train
-        Run of the train split, whose labels are drawn from.
+        Runs of the train split, whose labels are drawn from.
     seed
         Seed of the control.
     """
-    own = target.aligned(run)
+    own, labels = target.aligned(runs[0]), target.aligned(train[0])
     made = own.values.copy()
-    if target.level == "samples":
-        # Each split has its own stream; otherwise splits of one length would have the same permutation.
-        made[own.known] = permuted_labels(own.values[own.known], [seed, run.key.split != "train"])
-        return made
-    labels = target.aligned(train)
-    texts = run.column("words/word_text") if own.places is None else _keys(span_texts(run, own))
-    made[own.known] = word_type_labels(texts[own.known], np.sort(labels.values[labels.known]), seed)
+    types = _types(target, runs)
+    made[own.known] = word_type_labels(types[own.known], np.sort(labels.values[labels.known]), seed)
     return made
+
+
+def seen_types(target: Target, runs: Sequence[Run], train: Sequence[Run]) -> float:
+    """Return the share of the rows with a label, in [0, 1], whose type is among those of the train split."""
+    own, fitted = (_types(target, each)[target.aligned(each[0]).known].astype(str) for each in (runs, train))
+    return float(np.isin(own, fitted).mean())
+
+
+def _types(target: Target, runs: Sequence[Run]) -> NDArray[np.object_]:
+    """Return the type of every row of a split (row)."""
+    if target.level == "samples":
+        return _last_words(runs[-1])
+    own = target.aligned(runs[0])
+    return runs[0].column("words/word_text") if own.places is None else _keys(span_texts(runs[0], own))
+
+
+def _last_words(run: Run) -> NDArray[np.object_]:
+    """Return the last word with a letter or digit of each sample; empty for none (sample)."""
+    found = np.full(run.counts.samples, "", dtype=object)
+    for sample, text in zip(run.column("words/sample").tolist(), run.column("words/word_text").tolist(), strict=True):
+        word = "".join(filter(str.isalnum, text)).casefold()
+        if word:
+            found[sample] = word
+    return found
 
 
 def _keys(texts: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -80,11 +103,6 @@ def word_type_labels(words: NDArray[np.object_], pool: NDArray[Any], seed: int) 
     uniform = np.array([_uniform(f"{seed}:{text}") for text in types.tolist()])
     drawn: NDArray[Any] = pool[(uniform * len(pool)).astype(np.int64)]
     return drawn[place]
-
-
-def permuted_labels(labels: NDArray[Any], seed: int | list[int]) -> NDArray[Any]:
-    """Permute the labels of samples (sample): a pair of texts has no type that could be labelled."""
-    return np.random.default_rng(seed).permutation(labels)
 
 
 def _uniform(text: str) -> float:

@@ -2,24 +2,29 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.classifiers import backend_of, fit_scaled
+from biocache.engine.analyses.probing.classifiers import Scaled, backend_of, fit_scaled
 from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
-from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
+from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
+from biocache.engine.analyses.probing.scoring import scored_rows
 from biocache.engine.analyses.probing.target import Target
+from biocache.engine.analyses.probing.tuning import fit_tuned
+from biocache.engine.metrics import main_score
 from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
+from biocache.store.results import find_in
 from biocache.store.storage import Storage
 from biocache.store.text import shown
 
@@ -39,7 +44,7 @@ class Fit:
     Attributes
     ----------
     goal
-        ``task``, its ``control``, or the online ``code`` of the task.
+        ``task``, its ``control``, the online ``code`` of the task, or that of the control, ``control_code``.
     train, test
         Keys of the runs of the splits, one a view.
     layer
@@ -51,7 +56,9 @@ class Fit:
     target
         What is predicted.
     labels
-        Digests of the labels of the rows of the two splits.
+        Digests of the labels of the rows of the splits, in the order of their runs.
+    validation
+        Keys of the runs of the validation split, on which C is chosen; none where it is fixed.
     """
 
     goal: str
@@ -62,6 +69,12 @@ class Fit:
     request: ProbeRequest
     target: Target
     labels: tuple[str, ...]
+    validation: tuple[RunKey, ...] = ()
+
+    @property
+    def runs(self) -> tuple[RunKey, ...]:
+        """Keys of all its runs, those of the train split first."""
+        return (*self.train, *self.test, *self.validation)
 
     def probe_of(self, stored: Sequence[int]) -> "Fitted":
         """Return the probe of these layers, where a run has stored some."""
@@ -76,9 +89,12 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
     fit
         The fit.
     identities
-        Identities of its runs, those of the train split first.
+        Identities of its runs, in the order of `Fit.runs`.
     """
-    request = fit.request
+    request, target = fit.request, fit.target
+    options = request.options.used_by(target.probe)
+    if "c" in options:
+        options["c"] = list(C_GRID) if fit.validation else request.options.strength
     return {
         "protocol": PROTOCOL,
         "goal": fit.goal,
@@ -86,10 +102,10 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "layer": fit.layer,
         "seed": fit.seed,
         "labels": list(fit.labels),
-        "probe": fit.target.probe,
-        **({} if fit.target.own is None else {"own": fit.target.own.identity}),
+        "probe": target.probe,
+        **({} if target.own is None else {"own": target.own.identity}),
         "backend": backend_of(fit.probe_of(())),
-        "options": request.options.used_by(fit.target.probe),
+        "options": options,
         "pooling": request.pooling,
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
@@ -112,16 +128,18 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
         For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every row of
         the scored corpus; rows without tokens are predicted as the most frequent class, or the mean, of the rows that
         were fitted on, as are rows without label, which are not scored; of mixed layers also ``weight``
-        (mixed_layer), and the attribute ``gamma``. For ``code``:
-        ``bits`` (block) and ``labels`` (block); see `online_code`. Attributes: ``backend``, ``converged`` (0 or 1),
-        ``train_rows``, and ``seconds`` of reading, fitting and predicting.
+        (mixed_layer), and the attribute ``gamma``. For ``code`` and ``control_code``: ``bits``, ``prior_bits`` and
+        ``labels`` (block), see `OnlineCode`, and the attribute ``choice_bits``, those that name the chosen C.
+        Attributes: ``backend``, ``converged`` (0 or 1: of all solvers), ``train_rows``, ``c`` of a probe that has one,
+        and ``seconds`` of reading, fitting and predicting.
     """
     from biocache.engine.analyses.probing.own import OwnProbeError
 
     began = time.perf_counter()
-    train, test = _runs_of(store, fit)
+    splits = _runs_of(store, fit)
+    train = splits[0]
     try:
-        found = _coded(fit, train) if fit.goal == "code" else _predicted(fit, train, test)
+        found = _coded(store, fit, splits) if fit.goal.endswith("code") else _predicted(store, fit, splits)
     except OwnProbeError as error:
         raise DataError(
             f"--probe {shown(fit.target.probe)} {error}, fitted to layer {fit.layer} of run {train[0].key}; correct it"
@@ -131,12 +149,13 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
 
 
 def _runs_of(store: Storage, fit: Fit) -> list[list[Run]]:
-    """Return the runs of both splits, whose labels are those that the fit was planned with."""
-    runs = [[_opened(store, key) for key in keys] for keys in (fit.train, fit.test)]
+    """Return the runs of all splits, whose labels are those that the fit was planned with."""
+    wanted = [keys for keys in (fit.train, fit.test, fit.validation) if keys]
+    runs = [[_opened(store, key) for key in keys] for keys in wanted]
     if any(fit.target.aligned(own[0]).digest != digest for own, digest in zip(runs, fit.labels, strict=True)):
         # A process that lives longer than a command may know the labels that were there before.
         forget_runs()
-        runs = [[_opened(store, key) for key in keys] for keys in (fit.train, fit.test)]
+        runs = [[_opened(store, key) for key in keys] for keys in wanted]
     for (run, *_), digest in zip(runs, fit.labels, strict=True):
         fit.target.require_same(run, digest)
     return runs
@@ -151,7 +170,7 @@ def _opened(store: Storage, key: RunKey) -> Run:
     return run
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)
 def _kept(store: Storage, key: RunKey) -> Run:
     # At most the splits and views of one model: tables of words are large.
     return Run.open(store, key)
@@ -162,24 +181,27 @@ def forget_runs() -> None:
     _kept.cache_clear()
 
 
-def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Dataset:
+def _predicted(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Dataset:
+    train, test = splits[:2]
     rows = _train_rows(fit, train)
-    request, target, count = fit.request, fit.target, len(rows)
-    usual = rows.labels.mean() if target.numeric else np.bincount(rows.labels).argmax()
-    stored = train[0].spec.layers
-    probe = fit_scaled(rows, fit.probe_of(stored), request.options, len(target.names), fit.seed)
+    target, count, stored = fit.target, len(rows), train[0].spec.layers
+    usual = _usual(fit, rows)
+    if fit.goal == "task" and fit.validation:
+        probe, c = _tuned(fit, rows, splits)
+    else:
+        options = _options(store, fit, splits)
+        c = options.strength
+        probe = fit_scaled(rows, fit.probe_of(stored), options, len(target.names), fit.seed)
     # Freed before the test split is read: the two are never in memory together.
     del rows
-    unseen, position = read_rows(test, target, request, layers_of(fit.layer, stored), np.arange(test[0].counts.samples))
-    predicted = np.full(target.rows(test[0]), usual, np.float64 if target.numeric else np.int32)
-    if len(unseen):
-        predicted[position] = probe.predict(unseen)
+    unseen, position = _all_rows(fit, test)
     made = xr.Dataset(
-        {"predicted": ("row", predicted)},
+        {"predicted": ("row", _filled(fit, test[0], usual, position, probe.predict(unseen) if len(unseen) else None))},
         attrs={
             "backend": probe.classifier.backend,
             "converged": int(probe.classifier.converged),
             "train_rows": count,
+            **({"c": c} if _has_c(fit) else {}),
         },
     )
     if probe.classifier.mix is not None:
@@ -188,14 +210,74 @@ def _predicted(fit: Fit, train: Sequence[Run], test: Sequence[Run]) -> xr.Datase
     return made
 
 
-def _coded(fit: Fit, train: Sequence[Run]) -> xr.Dataset:
-    rows = _train_rows(fit, train)
-    request = fit.request
+def _usual(fit: Fit, rows: Rows) -> Any:
+    """Return what is predicted of rows without tokens."""
+    return rows.labels.mean() if fit.target.numeric else np.bincount(rows.labels).argmax()
+
+
+def _all_rows(fit: Fit, runs: Sequence[Run]) -> tuple[Rows, NDArray[np.int64]]:
+    """Read all rows of a split with their positions."""
+    layers = layers_of(fit.layer, runs[0].spec.layers)
+    return read_rows(runs, fit.target, fit.request, layers, np.arange(runs[0].counts.samples))
+
+
+def _filled(
+    fit: Fit, run: Run, usual: Any, position: NDArray[np.int64], found: NDArray[Any] | None
+) -> NDArray[np.generic]:
+    """Return what is predicted of every row of a run, also of those that are not at the positions."""
+    predicted = np.full(fit.target.rows(run), usual, np.float64 if fit.target.numeric else np.int32)
+    if found is not None:
+        predicted[position] = found
+    return predicted
+
+
+def _has_c(fit: Fit) -> bool:
+    return "c" in fit.request.options.used_by(fit.target.probe)
+
+
+def _tuned(fit: Fit, rows: Rows, splits: Sequence[Sequence[Run]]) -> tuple[Scaled, float]:
+    """Return the probe of the task with the C that is best on the validation split."""
+    train, _, validation = splits
+    target, usual = fit.target, _usual(fit, rows)
+    held_out, position = _all_rows(fit, validation)
+    known = scored_rows(target, validation[0])
+    main = main_score(known.score_names)
+
+    def score(found: NDArray[Any]) -> float:
+        predicted = _filled(fit, validation[0], usual, position, found)
+        return float(known.scores(predicted[known.position])[main])
+
     probe = fit.probe_of(train[0].spec.layers)
-    bits, labels = online_code(rows, probe, request.options, len(fit.target.names), fit.seed)
+    return fit_tuned(rows, held_out, score, probe, fit.request.options, len(target.names), fit.seed)
+
+
+def _options(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> ClassifierOptions:
+    """Return the settings of the probe, with the C that the task has chosen: a control is of the same probe."""
+    options = fit.request.options
+    if not fit.validation:
+        return options
+    seed = fit.seed if fit.target.is_random(fit.request) else 0
+    task = replace(fit, goal="task", seed=seed)
+    kept = find_in((store,), FIT_KIND, fit_inputs(task, [run.identity for own in splits for run in own]))
+    c = kept.attrs["c"] if kept is not None else _tuned(task, _train_rows(task, splits[0]), splits)[1]
+    return replace(options, c=float(c))
+
+
+def _coded(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Dataset:
+    train = splits[0]
+    options = _options(store, fit, splits)
+    rows = _train_rows(fit, train)
+    probe = fit.probe_of(train[0].spec.layers)
+    code = online_code(rows, probe, options, len(fit.target.names), fit.seed)
     return xr.Dataset(
-        {"bits": ("block", bits), "labels": ("block", labels)},
-        attrs={"backend": backend_of(probe), "converged": 1, "train_rows": len(rows)},
+        {name: ("block", getattr(code, name)) for name in ("bits", "prior_bits", "labels")},
+        attrs={
+            "backend": backend_of(probe),
+            "converged": int(code.converged),
+            "train_rows": len(rows),
+            # The receiver must know which C was chosen.
+            "choice_bits": float(np.log2(len(C_GRID))) if fit.validation else 0.0,
+        },
     )
 
 
@@ -214,6 +296,6 @@ def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
             f"bilstm-crf reads whole sentences, and some words of run {run.key} have no label of {fit.target.labels}; "
             "label them all, or use another --probe"
         )
-    if fit.goal != "control":
+    if not fit.goal.startswith("control"):
         return rows
-    return Rows(rows.features, control_labels(fit.target, run, run, fit.seed)[position], rows.sample)
+    return Rows(rows.features, control_labels(fit.target, train, train, fit.seed)[position], rows.sample)

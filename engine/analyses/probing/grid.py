@@ -1,7 +1,7 @@
 """The runs to probe: the grid of models, training sizes and seeds, each with its train and test runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
@@ -10,9 +10,17 @@ from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store.catalog import Store
-from biocache.store.errors import AmbiguousRunError, DataError, RunNotFoundError
+from biocache.store.errors import (
+    AmbiguousRunError,
+    DataError,
+    IncompleteRunError,
+    RunNotFoundError,
+    SettingError,
+    SpecMismatchError,
+)
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
+from biocache.store.text import shown
 
 __all__ = ["Cell", "find_cells", "probed_layers"]
 
@@ -46,6 +54,10 @@ class Cell:
         Runs of the splits, one a view; `test` those that are scored.
     target
         What is predicted, of all cells.
+    validation
+        Runs of the validation split, on which C is chosen; none where it is not chosen.
+    untuned
+        Why C is not chosen; empty where it is, or was given, or the probe has none.
     """
 
     model: str
@@ -55,12 +67,23 @@ class Cell:
     train: tuple[Run, ...]
     test: tuple[Run, ...]
     target: Target
+    validation: tuple[Run, ...] = ()
+    untuned: str = ""
 
     @property
-    def label_digests(self) -> tuple[str, str]:
-        """Digests of the labels of the rows that are fitted on, and of those that are scored."""
-        train, test = (self.target.aligned(runs[0]).digest for runs in (self.train, self.test))
-        return train, test
+    def runs(self) -> tuple[Run, ...]:
+        """All runs: those of train, then those that are scored, then those of validation."""
+        return tuple(run for own in self.splits.values() for run in own)
+
+    @property
+    def splits(self) -> dict[str, tuple[Run, ...]]:
+        """Its runs by what they are for: ``train``, ``test`` and, where C is chosen, ``validation``."""
+        return {name: own for name in ("train", "test", "validation") if (own := getattr(self, name))}
+
+    @property
+    def label_digests(self) -> tuple[str, ...]:
+        """Digests of the labels of the rows that are fitted on, of those that are scored, and of validation."""
+        return tuple(self.target.aligned(own[0]).digest for own in self.splits.values())
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -141,7 +164,63 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
                 f"label set {target.labels} has no label for the {target.level} of run {run.key}; add labels with "
                 f"`biocache label {target.labels}`, or name another set with --labels"
             )
-    return cells
+    return _with_validation(store, request, cells)
+
+
+def _with_validation(store: Store, request: ProbeRequest, cells: Sequence[Cell]) -> list[Cell]:
+    """Return cells with their validation runs where C is to be chosen and each of them has such runs.
+
+    C is chosen in all cells or in none, so that they can be compared.
+    """
+    target = cells[0].target
+    if "c" not in request.options.used_by(target.probe):
+        if request.tune:
+            raise SettingError(f"--tune chooses C, and {target.probe} has none; leave it out")
+        return list(cells)
+    if request.options.c is not None:
+        return list(cells)
+    if request.score_on == "validation":
+        return [replace(cell, untuned="the validation split is scored") for cell in cells]
+    try:
+        return [replace(cell, validation=_validation(store, cell, request)) for cell in cells]
+    except (RunNotFoundError, IncompleteRunError, SpecMismatchError, DataError) as error:
+        if request.tune:
+            raise
+        reason = str(error)
+        return [replace(cell, untuned=reason) for cell in cells]
+
+
+def _validation(store: Store, cell: Cell, request: ProbeRequest) -> tuple[Run, ...]:
+    """Return the validation runs of a cell."""
+    target, key = cell.target, cell.train[0].key
+    parts = ("task", "dataset", "model", "trained_on", "training_size", "seed")
+    keys = store.keys(**{part: [getattr(key, part)] for part in parts}, split=["validation"], view=target.views)
+    found = {(each.view, each.split): each for each in keys}
+    if not found:
+        raise RunNotFoundError(
+            f"{key.model} at training size {key.training}, seed {key.seed} has no validation run; extract it with "
+            "--split=validation, or fix --C"
+        )
+    runs = _open(store, found, target.views, "validation")
+    refuse_unlike((*cell.train, *runs), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
+    own, fitted = target.own_labels(runs[0]), target.own_labels(cell.train[0])
+    if (own.level, own.kind) != (fitted.level, fitted.kind):
+        raise DataError(f"label set {target.labels} is of another kind in run {runs[0].key} than in train; fix --C")
+    new = [name for name in own.names if name not in target.names]
+    if new and not target.numeric:
+        raise DataError(
+            f"run {runs[0].key} has labels {shown(new[0])}, which neither the train nor the {request.score_on} split "
+            "has; fix --C"
+        )
+    if not target.aligned(runs[0]).known.any():
+        raise DataError(
+            f"label set {target.labels} has no label for the {target.level} of run {runs[0].key}; add labels with "
+            f"`biocache label {target.labels}`, or fix --C"
+        )
+    for run in runs:
+        if run.spec.level != "token":
+            view_of(run, target, request)
+    return runs
 
 
 def _opened(

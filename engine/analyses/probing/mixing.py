@@ -159,7 +159,7 @@ class Mixed:
         def loss() -> Tensor:
             solver.zero_grad()
             size = (self._mix.gamma * head.weight).square().sum().double()
-            total = size / (2 * self._options.c * len(rows))
+            total = size / (2 * self._options.strength * len(rows))
             total.backward()
             # In blocks, whose gradients add: the mixed rows are never all in memory.
             for part, own in zip(rows.split(BLOCK_ROWS), targets.split(BLOCK_ROWS), strict=True):

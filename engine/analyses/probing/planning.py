@@ -70,6 +70,8 @@ class FitShape:
         Number of classes; 1 for numbers.
     block
         Values of one pack's block of a layer.
+    validation_rows
+        Rows that C is chosen on; 0 where it is fixed.
     """
 
     train_rows: int
@@ -77,6 +79,7 @@ class FitShape:
     features: int
     classes: int
     block: int
+    validation_rows: int = 0
 
 
 def fit_memory(shape: FitShape, request: ProbeRequest, probe: "Fitted") -> int:
@@ -102,6 +105,9 @@ def fit_memory(shape: FitShape, request: ProbeRequest, probe: "Fitted") -> int:
     if request.mdl:
         # The portions are copies: at most half of the rows to fit on and half to code.
         fitting += _FLOAT * train
+    if shape.validation_rows:
+        # Beside the train rows lie the validation rows, a copy of them, and what is kept of the best fit so far.
+        fitting += copies * shape.validation_rows * shape.features + (entry - _FLOAT) * train
     # Support vectors, and what an estimator of one's own keeps, stay while the test split is read.
     stays = 0 if isinstance(probe, str) and probe not in _KERNEL else (entry - _FLOAT) * train
     scoring = stays + copies * shape.test_rows * shape.features
@@ -112,7 +118,7 @@ def _working_memory(shape: FitShape, request: ProbeRequest, probe: "Fitted") -> 
     hidden = request.options.hidden_size
     if isinstance(probe, MixedProbe):
         return _mixing_memory(shape, request, probe)
-    rows = max(shape.train_rows, shape.test_rows)
+    rows = max(shape.train_rows, shape.test_rows, shape.validation_rows)
     if probe in _KERNEL:
         return min(_KERNEL_CACHE, 8 * shape.train_rows**2)
     if probe == "ridge":
@@ -181,7 +187,8 @@ def fit_shape(cell: Cell, request: ProbeRequest) -> FitShape:
         test_rows=cell.target.rows(cell.test[0]),
         features=feature_size(cell.train, cell.target, request),
         classes=max(1, len(cell.target.names)),
-        block=max(_block_rows(run, cell.target) for run in (*cell.train, *cell.test)) * run.spec.feature_size,
+        block=max(_block_rows(run, cell.target) for run in cell.runs) * run.spec.feature_size,
+        validation_rows=cell.target.rows(cell.validation[0]) if cell.validation else 0,
     )
 
 

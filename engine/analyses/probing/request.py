@@ -14,6 +14,7 @@ from biocache.store.schema import GOLD, LABEL_SCHEMES
 __all__ = [
     "CODERS",
     "COMBINES",
+    "C_GRID",
     "FEATURES",
     "MIXERS",
     "NUMBER_PROBES",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 #: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
-PROTOCOL = 4
+PROTOCOL = 5
 
 #: Probes of classes.
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
@@ -45,6 +46,10 @@ MIXERS = ("logistic", "mlp")
 CODERS = ("logistic", "mlp", "bilstm-crf")
 #: Probes whose fit draws random numbers. The others give the same result for every seed.
 RANDOM = ("linear-svc", "mlp", "bilstm-crf")
+#: Values of C that ``--tune`` chooses from, the strongest regularisation first.
+C_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+# Value of C where none is given and none can be chosen.
+_FIXED_C = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,9 @@ class ClassifierOptions(Request):
     Attributes
     ----------
     c
-        Inverse regularisation strength of ``svc``, ``svr``, ``logistic``, ``linear-svc`` and ``ridge``, above 0.
+        Inverse regularisation strength of ``svc``, ``svr``, ``logistic``, ``linear-svc`` and ``ridge``, above 0. None
+        to choose it for each layer, from `C_GRID`, by the main score on the validation split, and for 1 where the store
+        has no validation run.
     gamma
         Width of the kernel of ``svc`` and ``svr``, exp(-gamma |u - v|^2), above 0; None for 1 / (features x variance).
     hidden_size
@@ -69,8 +76,13 @@ class ClassifierOptions(Request):
         Maximum iterations of the solvers of ``logistic`` and ``linear-svc``.
     """
 
-    c: float = option(
-        1.0, flag="--C", low=0, above=True, help="Inverse regularisation strength of svc and linear models."
+    c: float | None = option(
+        None,
+        flag="--C",
+        low=0,
+        above=True,
+        help="Inverse regularisation strength of svc and linear models.",
+        unset="chosen on the validation split; 1 without one",
     )
     gamma: float | None = option(
         None, low=0, above=True, help="Kernel width of svc and svr.", unset="1 / (features x variance)"
@@ -97,6 +109,11 @@ class ClassifierOptions(Request):
             "bilstm-crf": ("hidden_size", "epochs", "learning_rate", "batch_size"),
         }
         return {name: getattr(self, name) for name in known.get(probe, ())}
+
+    @property
+    def strength(self) -> float:
+        """C where it is not chosen: as given, else 1."""
+        return _FIXED_C if self.c is None else self.c
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +167,8 @@ class ProbeRequest(Request):
     max_train_samples
         Maximum number of train samples to fit on, drawn whole; a smaller draw of a seed is part of a larger one. None
         for all.
+    tune
+        Whether to refuse runs on which C cannot be chosen: see `ClassifierOptions.c`.
     control
         Whether to fit a control task as well, for selectivity.
     mdl
@@ -218,6 +237,9 @@ class ProbeRequest(Request):
     )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
+    tune: bool = option(
+        False, decides=False, help="Require a validation run of each model, on which C is chosen for each layer."
+    )
     control: bool = option(False, help="Also fit a control task: selectivity.")
     mdl: bool = option(False, help="Also measure the online code length of the labels.")
     score: str | None = option(
@@ -242,6 +264,10 @@ class ProbeRequest(Request):
         """Refuse settings that conflict; `biocache.engine.analyses.probing.target` refuses what the labels forbid."""
         if self.features == "pair" and self.combine != "concat":
             raise SettingError(f"--combine {self.combine!r} needs two texts; leave it out, or pass --features=separate")
+        if self.tune and self.options.c is not None:
+            raise SettingError(f"--tune chooses C, and --C {self.options.c:g} fixes it; leave one of them out")
+        if self.tune and self.score_on == "validation":
+            raise SettingError("--tune chooses C on the validation split, which --score-on validation scores; fix --C")
 
     @property
     def splits(self) -> tuple[str, str]:

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from biocache.engine.analyses.probing.controls import CONTROLS, control_labels
+from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
-from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.statistics import interval_of_known
 from biocache.store.schema import GOLD
 
@@ -74,23 +75,56 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "converged": (DIMS, "whether the solver reached its tolerance: 1, 0, or NaN where nothing was fitted"),
     "fit_seconds": (DIMS, "time to read the layer, fit and predict"),
     "train_rows": (DIMS, "rows that were fitted on"),
-    "control_accuracy": (DIMS, "accuracy on the control task"),
-    "control_r2": (DIMS, "coefficient of determination on the control task"),
-    "selectivity": (DIMS, "accuracy, for numbers R², minus that on the control task"),
+    "c": (DIMS, "inverse regularisation strength, as fixed or as chosen on the validation split"),
+    "control": (("score", *DIMS), "score on the control task"),
+    "control_majority": (("score", "probe_seed"), "score of predicting the control's most frequent label of train"),
+    "selectivity": (("score", *DIMS), "score minus that on the control task"),
+    "selectivity_ci_low": (
+        ("score", *Place._fields),
+        "lower bound of the 95 % paired cluster-bootstrap interval over test samples, of the mean over probe seeds",
+    ),
+    "selectivity_ci_high": (
+        ("score", *Place._fields),
+        "upper bound of the 95 % paired cluster-bootstrap interval over test samples, of the mean over probe seeds",
+    ),
+    "control_converged": (DIMS, "whether the solver of the control reached its tolerance"),
     "code_length": (DIMS, "online code length of the train labels"),
     "uniform_code_length": (DIMS, "length of the uniform code of the train labels"),
+    "prior_code_length": (DIMS, "length of the code of the train labels by their frequencies, without features"),
     "compression": (DIMS, "uniform code length over online code length"),
+    "prior_compression": (DIMS, "prior code length over online code length; up to 1 nothing was read"),
+    "code_converged": (DIMS, "whether the solvers of all probes of the code reached their tolerance"),
+    "control_code_length": (DIMS, "online code length of the control's train labels"),
+    "control_code_converged": (DIMS, "whether the solvers of all probes of the control's code reached their tolerance"),
     "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
     "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
     "training_steps": (Place._fields[:-1], "optimiser steps of the fine-tuning; 0 of a pre-trained model"),
 }
-_UNITS = {"fit_seconds": "s", "code_length": "bit", "uniform_code_length": "bit"}
+_UNITS = {
+    "fit_seconds": "s",
+    **dict.fromkeys(("code_length", "uniform_code_length", "prior_code_length", "control_code_length"), "bit"),
+}
 # Variables of predicted classes.
 _OF_CLASSES = {"class_precision", "class_recall", "class_f1", "support", "confusion"}
 # Goal to the variables that only its fits give.
 _EXTRAS = {
-    "control": {"control_accuracy", "control_r2", "selectivity"},
-    "code": {"code_length", "uniform_code_length", "compression"},
+    "control": {
+        "control",
+        "control_majority",
+        "selectivity",
+        "selectivity_ci_low",
+        "selectivity_ci_high",
+        "control_converged",
+    },
+    "code": {
+        "code_length",
+        "uniform_code_length",
+        "prior_code_length",
+        "compression",
+        "prior_compression",
+        "code_converged",
+    },
+    "control_code": {"control_code_length", "control_code_converged"},
 }
 
 
@@ -129,10 +163,11 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], fi
     if not first.target.numeric:
         dataset["support"] = ("label", np.bincount(test.gold, minlength=len(first.target.names)))
     if "control" in fits:
-        name = "r2" if first.target.numeric else "accuracy"
-        dataset["selectivity"] = dataset[name] - dataset[f"control_{name}"]
+        for name in test.score_names:
+            dataset.selectivity.loc[{"score": name}] = dataset[name] - dataset.control.sel(score=name, drop=True)
     if "code" in fits:
         dataset["compression"] = dataset.uniform_code_length / dataset.code_length
+        dataset["prior_compression"] = dataset.prior_code_length / dataset.code_length
     if not any(cell.trained_on for cell in cells):
         dataset = dataset.isel(trained_on=0, drop=True)
     return _described(dataset, request, first, test, fits)
@@ -178,7 +213,8 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test
         }
     )
     absent = SCORE_TITLES.keys() - set(test.score_names)
-    absent |= _OF_CLASSES | {"control_accuracy"} if test.target.numeric else {"control_r2"}
+    absent |= _OF_CLASSES if test.target.numeric else set()
+    absent |= set() if "c" in request.options.used_by(test.target.probe) else {"c"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
     if MIX not in labels:
         absent |= {"mix_weight", "mix_gamma"}
@@ -199,6 +235,7 @@ def _numbers(
             "train_rows": fit.attrs["train_rows"],
             "converged": fit.attrs["converged"],
             "fit_seconds": fit.attrs["seconds"],
+            **({"c": fit.attrs["c"]} if "c" in fit.attrs else {}),
         }
         for identity, fit in _distinct(fits["task"]).items()
     }
@@ -210,10 +247,11 @@ def _numbers(
             yield {**where, "layer": fit.mixed_layer.astype(str).to_numpy().tolist()}, {"mix_weight": fit.weight.data}
             del where["layer"]
             yield where, {"mix_gamma": fit.attrs["gamma"]}
-    for place, scores in mean_over_seeds(test, fits["task"], test.score_names, request.resamples).items():
+    resampled = mean_over_seeds(test, fits["task"], test.score_names, request.resamples)
+    for place, scores in resampled.items():
         yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval_of_known(scores, axis=0), strict=True))
     # All cells have the same data, and so the same baseline and control.
-    first, seeds = next(iter(cells)), {seed for _, seed in fits.get("control", {})}
+    first = next(iter(cells))
     target = first.target
     labels = target.aligned(first.train[0])
     baseline = test.baseline(labels.values[labels.known])
@@ -222,14 +260,45 @@ def _numbers(
         del where["layer"]
         majority = [baseline[name] for name in test.score_names]
         yield where, {"majority": majority, "training_steps": training_steps(cell.test[0])}
-    controls = {seed: control_labels(target, first.test[0], first.train[0], seed)[test.position] for seed in seeds}
-    main = "r2" if target.numeric else "accuracy"
-    for (place, seed), fit in fits.get("control", {}).items():
-        found = replace(test, gold=controls[seed]).scores(test.predicted(fit))[main]
-        yield _at(place, seed), {f"control_{main}": found}
-    for (place, seed), fit in fits.get("code", {}).items():
-        uniform = fit.labels.sum().item() * np.log2(len(target.names))
-        yield _at(place, seed), {"code_length": fit.bits.sum().item(), "uniform_code_length": uniform}
+    if "control" in fits:
+        yield from _control_numbers(request, first, test, fits["control"], resampled)
+    for goal in ("code", "control_code"):
+        for (place, seed), fit in fits.get(goal, {}).items():
+            numbers = {f"{goal}_length": fit.bits.sum().item() + fit.attrs["choice_bits"]}
+            if goal == "code":
+                numbers["uniform_code_length"] = fit.labels.sum().item() * np.log2(len(target.names))
+                numbers["prior_code_length"] = fit.prior_bits.sum().item()
+            yield _at(place, seed), numbers | {f"{goal}_converged": fit.attrs["converged"]}
+
+
+def _control_numbers(
+    request: ProbeRequest,
+    cell: Cell,
+    test: ScoredRows,
+    fits: Mapping[tuple[Place, int], xr.Dataset],
+    resampled: Mapping[Place, NDArray[np.float64]],
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the scores of the controls, and the intervals of the selectivity on the resamples of the task."""
+    names, target = test.score_names, cell.target
+    drawn: dict[Place, list[NDArray[np.float64]]] = {}
+    for seed in sorted({seed for _, seed in fits}):
+        own = replace(test, gold=control_labels(target, cell.test, cell.train, seed)[test.position])
+        of_seed = {key: fit for key, fit in fits.items() if key[1] == seed}
+        for (place, _), fit in of_seed.items():
+            found = own.scores(own.predicted(fit))
+            yield (
+                _at(place, seed),
+                {"control": [found[name] for name in names], "control_converged": fit.attrs["converged"]},
+            )
+        train = control_labels(target, cell.train, cell.train, seed)[target.aligned(cell.train[0]).known]
+        majority = own.baseline(train)
+        yield {"probe_seed": seed}, {"control_majority": [majority[name] for name in names]}
+        for place, scores in mean_over_seeds(own, of_seed, names, request.resamples).items():
+            drawn.setdefault(place, []).append(scores)
+    for place, controls in drawn.items():
+        difference = resampled[place] - np.mean(controls, axis=0)
+        bounds = interval_of_known(difference, axis=0)
+        yield place._asdict(), dict(zip(("selectivity_ci_low", "selectivity_ci_high"), bounds, strict=True))
 
 
 def _distinct(fits: Mapping[tuple[Place, int], xr.Dataset]) -> dict[int, xr.Dataset]:
@@ -251,7 +320,12 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
     optional = {
         "max_train_samples": request.max_train_samples,
         "control": CONTROLS[target.level] if request.control else None,
+        "control_seen": seen_types(target, cell.test, cell.train) if request.control else None,
         **request.options.used_by(target.probe),
+        "c": None if "c" not in dataset or cell.validation else request.options.strength,
+        "c_grid": list(C_GRID) if cell.validation else None,
+        "c_chosen_by": main_score(test.score_names) if cell.validation else None,
+        "c_fixed": cell.untuned or None,
     }
     what = predicted_of(request.task, request.labels, target.level)
     return dataset.assign_attrs(

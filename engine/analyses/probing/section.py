@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
@@ -35,22 +36,20 @@ _MIXED = (
     " The weights of the mean of layers are learnt together with its classifier and sum to 1; they say what helps "
     "beside the other layers, not what a layer holds."
 )
-# By what the labels are of.
-_SELECTIVITY = {
-    "words": " Selectivity is the accuracy minus the accuracy on a control task, in which each word type has a random "
-    "label: only memorising words helps there. Where the control accuracy is at or below the share of its most "
-    "frequent label, little was memorised, whatever the selectivity.",
-    "spans": " Selectivity is the accuracy minus the accuracy on a control task, in which each mention text has a "
-    "random label: only memorising mentions helps there.",
-    "relations": " Selectivity is the accuracy minus the accuracy on a control task, in which each pair of mention "
-    "texts has a random label: only memorising pairs helps there.",
-    "samples": " The control task permutes the labels of each split, so that nothing learned in train holds in test: "
-    "its accuracy is at chance by construction, and the accuracy minus it is that above chance, not the layer's part.",
-}
+_CODES = (
+    " Compression is the length of the prior code of the train labels, which knows how often each label was and no "
+    "features, over their online code length: up to 1 the probe read nothing from the layer."
+)
+_SELECTIVITY = (
+    " Selectivity is the score minus the score on a control task, {control}, which only memorising helps; Hewitt and "
+    "Liang (2019) took the accuracy. Where the control is at or below the score of its own most frequent label,"
+    " nothing was memorised, and the selectivity says nothing of the layer, however large or small it is."
+)
 _RANDOM = Key("random weights", GREY, "dashed", "circle")
 _LAYER_0 = Key("layer 0", GREY, "dashed")
 _TOGETHER = Key("layers seen together", GREY, "dashdot")
 _MAJORITY = Key("majority", GREY, "dotted")
+_SPLITS = ("train", "test", "validation")
 _PLACE = ("model", "trained_on", "training_size", "seed")
 
 
@@ -86,7 +85,7 @@ class ProbeSection(AnalysisSection):
         """Return the rows of some results, sorted; for each place the newest row."""
         merged: dict[tuple[Any, ...], tuple[Any, Row]] = {}
         for kept in results:
-            origins = {_place(cell): [cell["train"], cell["test"]] for cell in kept.stored.inputs["cells"]}
+            origins = {_place(cell): [cell.get(split) for split in _SPLITS] for cell in kept.stored.inputs["cells"]}
             for found in self.rows(kept, asked):
                 row = {**found, "trained_on": found.get("trained_on", "")}
                 place = tuple(row[name] for name in _PLACE)
@@ -116,6 +115,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
         "split": kept.dataset.attrs["split"],
         "backend": inputs["backend"],
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
+        "c": inputs.get("c"),
         "probe": inputs["probe"],
         # Results of one name and other code are other figures.
         "own": inputs.get("own"),
@@ -127,17 +127,23 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     main = main_score(settings["scores"])
     scores = [main, *(score for score in settings["scores"] if score != main)]
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
-    selectivity, weights = list(_selectivity(rows, keys)), list(_weights(rows, keys))
+    codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
+    controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
     return Figure(
         title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
-        + (_SELECTIVITY[settings["level"]] if selectivity else "")
+        + (_SELECTIVITY.format(control=_control(settings)) if controlled else "")
+        + (_CODES if codes else "")
         + (_MIXED if weights else ""),
         data=Table.of(_written_rows(rows)),
         variants=[
-            Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity, *weights]) for score in scores
+            Variant(
+                SCORE_TITLES[score],
+                [*_panels(rows, score, keys), *_selectivity(rows, score, keys), *codes, *weights],
+            )
+            for score in scores
         ],
         switch="score",
         keys=[
@@ -198,7 +204,7 @@ def _written(settings: Mapping[str, Any]) -> str:
     if settings["level"] == "relations":
         rows = f"relations ({settings['combine']})"
     known = {
-        "C": settings.get("c"),
+        "C": settings["c"] if not isinstance(settings["c"], list) else "chosen on validation",
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
         "maximum iterations": settings.get("max_iterations"),
         "maximum train samples": settings["max_train_samples"],
@@ -230,13 +236,27 @@ def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterato
         yield Panel(model, _plot(own, score, lines, f"test {SCORE_TITLES[score]}", bounds, keys))
 
 
-def _selectivity(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:
+def _control(settings: Mapping[str, Any]) -> str:
+    return f"a {CONTROLS[settings['level']]}"
+
+
+def _selectivity(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
     """Draw the selectivity of every model that has one."""
-    known = [row for row in rows if np.isfinite(row.get("selectivity", np.nan))]
-    values = [0.0, *(row["selectivity"] for row in known)]
+    name, title = f"selectivity_{score}", f"{SCORE_TITLES[score]} minus control"
+    known = [row for row in rows if np.isfinite(row.get(name, np.nan))]
+    values = [0.0, *(row[f"{name}{end}"] for row in known for end in ("", "_ci_low", "_ci_high"))]
+    bounds = (min(values), max(values))
     for model, own in _of_panels(known).items():
-        bounds, title = (min(values), max(values)), "score minus control"
-        yield Panel(f"{model}: selectivity", _plot(own, "selectivity", [(0.0, _MAJORITY)], title, bounds, keys))
+        yield Panel(f"{model}: selectivity", _plot(own, name, [(0.0, _MAJORITY)], title, bounds, keys))
+
+
+def _codes(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw the code length of every model that has one, as a part of the prior code's."""
+    known = [row for row in rows if np.isfinite(row.get("prior_compression", np.nan))]
+    values = [1.0, *(row["prior_compression"] for row in known)]
+    bounds, title = (min(values), max(values)), "prior code length over code length"
+    for model, own in _of_panels(known).items():
+        yield Panel(f"{model}: compression", _plot(own, "prior_compression", [(1.0, _MAJORITY)], title, bounds, keys))
 
 
 def _weights(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:

@@ -1,21 +1,29 @@
 """The result of a probing as a table: a row a layer, means over the seeds of the probe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
-from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.metrics import SCORE_TITLES
 
-__all__ = ["EXTRAS", "PLACE", "layer_rows", "mix_notes", "steps_notes", "with_baselines"]
+__all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
 
 #: Columns of the place of a row; `seed` is that of the run. `trained_on` is there where a model is trained elsewhere.
 PLACE = ("model", "trained_on", "training_size", "seed", "layer")
-#: Columns of controls and code lengths.
-EXTRAS = ("control_accuracy", "control_r2", "selectivity", "code_length", "compression", "mix_weight")
+#: Columns of code lengths, of the chosen C and of weights of layers.
+EXTRAS = (
+    "c",
+    "code_length",
+    "prior_code_length",
+    "compression",
+    "prior_compression",
+    "control_code_length",
+    "mix_weight",
+)
 
 
 def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
@@ -33,8 +41,10 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     pandas.DataFrame
         Columns: those of `PLACE`, ``best``, ``random_weights``; of each score its value, ``_spread`` (standard
         deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
-        the columns of `EXTRAS` that it has, ``mix_weight`` the weight of the layer in the mean of all; precision,
-        recall and F1 of each class, such as ``class_f1_protein``.
+        with a control of each score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most
+        frequent label, and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was
+        chosen, the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
+        of all; precision, recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
     numbers = result.reset_coords(drop=True)
@@ -47,6 +57,11 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
             columns[f"{name}_spread"] = numbers[name].std("probe_seed", ddof=1)
         for bound in ("ci_low", "ci_high", "majority"):
             columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
+    columns |= _controls(means, scores)
+    if "c_grid" in result.attrs:
+        means["c"] = np.exp(np.log(numbers.c).mean("probe_seed"))
+    elif "c" in means:
+        means = means.drop_vars("c")
     columns |= {name: means[name] for name in EXTRAS if name in means}
     for what in ("class_precision", "class_recall", "class_f1"):
         for label in means.label.to_numpy().tolist() if what in means else ():
@@ -60,51 +75,40 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     return known
 
 
-def mix_notes(result: xr.Dataset) -> Iterator[str]:
-    """Yield where the weights of a learnt mean of layers lie, for each model, training and seed."""
-    if "mix_weight" not in result:
-        return
-    weights = result.mix_weight.mean("probe_seed").dropna("layer", how="all")
-    dims = [name for name in PLACE[:-1] if name in weights.dims]
-    for row in weights.stack(place=dims).transpose("place", "layer").dropna("place", how="all"):
-        own = row.dropna("layer")
-        layers = own.layer.to_numpy().astype(int)
-        centre = float((layers * own.to_numpy()).sum())
-        most = int(layers[own.to_numpy().argmax()])
-        place = dict(zip(dims, row.place.item(), strict=True))
-        where = f" of {place['trained_on']}" if place.get("trained_on") else ""
-        yield (
-            f"the mean of layers of {place['model']} at training size {place['training_size']}{where}, seed "
-            f"{place['seed']} has its centre at layer {centre:.1f} "
-            f"and most weight, {float(own.max()):.3f}, on layer {most}"
-        )
+def _controls(means: xr.Dataset, scores: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Return the columns of the control task, of each score; none without one."""
+    columns: dict[str, xr.DataArray] = {}
+    for name in scores if "control" in means else ():
+        own = means.sel(score=name, drop=True)
+        columns |= {
+            f"control_{name}": own.control,
+            f"control_{name}_majority": own.control_majority,
+            f"selectivity_{name}": own.selectivity,
+            f"selectivity_{name}_ci_low": own.selectivity_ci_low,
+            f"selectivity_{name}_ci_high": own.selectivity_ci_high,
+        }
+    return columns
 
 
-def steps_notes(result: xr.Dataset) -> Iterator[str]:
-    """Yield which models' training sizes differ in optimiser steps."""
-    if "training_steps" not in result:
-        return
-    dims = [name for name in result.training_steps.dims if name != "training_size"]
-    for row in result.training_steps.stack(place=dims).transpose("place", "training_size"):
-        place = dict(zip(dims, row.place.item(), strict=True))
-        line = unequal_steps(dict(zip(row.training_size.values.tolist(), row.values.tolist(), strict=True)))
-        if line:
-            where = f", trained on {place['trained_on']}" if place.get("trained_on") else ""
-            yield f"{place['model']}{where}, seed {place['seed']}: {line}"
-
-
-def with_baselines(frame: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
-    """Return scores and controls only, under a row of the majority baseline for each run."""
+def with_baselines(frame: pd.DataFrame, scores: Sequence[str], score: str) -> pd.DataFrame:
+    """Return scores only, and controls of the main one and of the accuracy, under a row of majorities for each run."""
     parts = []
-    shown = [name for name in frame if name in (*PLACE, "best", *EXTRAS) or str(name).startswith(tuple(scores))]
-    shown = [name for name in shown if not str(name).endswith("_majority")]
+    controls = dict.fromkeys((score, next(name for name in ("accuracy", "r2") if name in scores)))
+    starts = (*scores, *(f"{what}_{name}" for what in ("control", "selectivity") for name in controls))
+    shown = [str(name) for name in frame if name in (*PLACE, "best", *EXTRAS) or str(name).startswith(starts)]
+    shown = [name for name in shown if not name.endswith("_majority")]
     place = [name for name in PLACE[:-1] if name in frame]
     for _, own in frame.groupby(place, sort=False):
         first = own.iloc[0]
         baseline = {name: first[name] for name in place} | {"layer": "majority", "best": False}
-        baseline |= {name: first[f"{name}_majority"] for name in scores}
+        baseline |= {name: first[f"{name}_majority"] for name in shown if f"{name}_majority" in first}
         parts += [pd.DataFrame([baseline], columns=shown), own[shown].astype({"layer": object})]
     table = pd.concat([part.astype(object) for part in parts], ignore_index=True)
     ends = ("", "_spread", "_ci_low", "_ci_high")
-    titles = {f"{name}{end}": f"{SCORE_TITLES[name]}{end}" for name in scores for end in ends}
-    return table.rename(columns=titles | {"control_r2": f"control {SCORE_TITLES['r2']}"})
+    titles = {
+        f"{before}{name}{end}": f"{before.replace('_', ' ')}{SCORE_TITLES[name]}{end}"
+        for before in ("", "control_", "selectivity_")
+        for name in scores
+        for end in ends
+    }
+    return table.rename(columns=titles | {"c": "C"})

@@ -77,10 +77,13 @@ class Target:
 
     def aligned(self, run: Run) -> Labels:
         """Return the labels of the rows of a run, with the names of this target."""
-        labels = span_labels(run, self.labels) if self.level == "spans" else run.labels(self.labels)
-        if self.scheme == "type":
-            labels = labels.merged()
+        labels = self.own_labels(run)
         return labels if self.numeric else labels.recoded(self.names)
+
+    def own_labels(self, run: Run) -> Labels:
+        """Return the labels of the rows of a run, with names of their own."""
+        labels = span_labels(run, self.labels) if self.level == "spans" else run.labels(self.labels)
+        return labels.merged() if self.scheme == "type" else labels
 
     def of(self, run: Run) -> NDArray[Any]:
         """Return the label of every row of the corpus: int64, -1 for none; or float64, NaN for none."""

@@ -38,7 +38,8 @@ def test_a_second_call_fits_nothing_reads_nothing_and_answers_the_same(
     request = ProbeRequest(task="ner", label_scheme="bio", control=True, mdl=True)
     assert find("probe", tmp_path, request).result() is None
     first = probe(tmp_path, request)
-    assert len(fits) == 9
+    # Of each layer the task, its control, its code and that of the control.
+    assert len(fits) == 12
     fits.clear()
 
     def refuse(*_: Any) -> None:
