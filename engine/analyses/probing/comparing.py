@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
-from biocache.engine.metrics import chosen_score
+from biocache.engine.metrics import SCORE_TITLES, chosen_score
 from biocache.engine.statistics import SIGNIFICANCE, holm, interval, paired_p
 from biocache.store.errors import SettingError
 
-__all__ = ["compared", "pair_rows", "refuse_single"]
+__all__ = ["compared", "family_notes", "pair_rows", "refuse_single"]
 
 _Pairs = list[tuple[Place, Place]]
 
@@ -43,7 +43,9 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
     observed = _observed(test, score, fits)
     numbers = np.hstack([_tested(pairs, scored, observed) for _, pairs in families])
     flat = [(between, *pair) for between, pairs in families for pair in pairs]
+    family = np.repeat(np.arange(len(families)), [len(pairs) for _, pairs in families])
     labels: dict[str, tuple[Any, str]] = {
+        "family": (family, "number of the family that the pair is corrected in"),
         "between": (np.array([between for between, _, _ in flat], dtype=object), "what the pair differs in"),
         "model": (np.array([a.model for _, a, _ in flat], dtype=object), "model"),
         "seed": ([a.seed for _, a, _ in flat], "seed of the run"),
@@ -79,8 +81,31 @@ def refuse_single(places: list[Place]) -> None:
 def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     """Return a row a pair; ``difference`` is `b` minus `a`."""
     sides = [f"{name}_{side}" for side in "ab" for name in _SIDES]
-    names = ("between", "model", "seed", *sides, *_NUMBERS)
+    names = ("family", "between", "model", "seed", *sides, *_NUMBERS)
     return pd.DataFrame({name: result[name].to_numpy() for name in names if name in result.variables})
+
+
+def family_notes(result: xr.Dataset) -> Iterator[str]:
+    """Yield how many pairs of each family differ, since each is corrected by itself."""
+    title, families = SCORE_TITLES[result.attrs["score"]], list(pair_rows(result).groupby("family"))
+    for _, own in families:
+        first, count = own.iloc[0], len(own)
+        what, where = f"training sizes of {first.model}", f"seed {first.seed}"
+        if first.between == "trained_on":
+            what = f"datasets that {first.model} was trained on"
+        if first.between == "layer":
+            elsewhere = first.get("trained_on_a", "")
+            what = f"layers of {first.model}"
+            where = f"training size {first.training_size_a}{f' of {elsewhere}' if elsewhere else ''}, {where}"
+        yield (
+            f"{int((own.p_holm < SIGNIFICANCE).sum())} of {count:,} pair{'' if count == 1 else 's'} of {what}, {where}, "
+            f"differ in {title} (p < {SIGNIFICANCE} after Holm's correction in this family)"
+        )
+    if len(families) > 1:
+        yield (
+            f"each of the {len(families)} families has its own {SIGNIFICANCE:.0%} chance of any false difference; for "
+            "all of them together, compare fewer"
+        )
 
 
 def _families(places: list[Place]) -> Iterator[tuple[str, _Pairs]]:

@@ -72,15 +72,10 @@ class ProbeComparison(ProbeAnalysis):
         return frame[frame.p_holm < SIGNIFICANCE]
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
-        """Say how many pairs differ."""
-        from biocache.engine.metrics import SCORE_TITLES
-        from biocache.engine.statistics import SIGNIFICANCE
+        """Say how many pairs of each family differ."""
+        from biocache.engine.analyses.probing.comparing import family_notes
 
-        count = result.sizes["comparison"]
-        yield (
-            f"{len(self.summary(result, request))} of {count:,} pair{'' if count == 1 else 's'} differ in "
-            f"{SCORE_TITLES[result.attrs['score']]} (p < {SIGNIFICANCE} after Holm's correction)"
-        )
+        yield from family_notes(result)
 
 
 def compare_probes(
@@ -111,7 +106,7 @@ def compare_probes(
     xarray.Dataset
         Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
         ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
-        Coordinates: ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
+        Coordinates: ``family``, the number of the family that a pair is corrected in, ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
         ``training_size_b``, ``layer_a`` and ``layer_b``; where a model was fine-tuned on another dataset also
         ``trained_on_a`` and ``trained_on_b``, and ``between`` may be ``trained_on``. The attribute ``resamples`` says
         how many were drawn.

@@ -186,7 +186,7 @@ def _with_validation(store: Store, request: ProbeRequest, cells: Sequence[Cell])
     except (RunNotFoundError, IncompleteRunError, SpecMismatchError, DataError) as error:
         if request.tune:
             raise
-        reason = str(error)
+        reason = error.message
         return [replace(cell, untuned=reason) for cell in cells]
 
 
