@@ -98,8 +98,17 @@ def test_json_holds_all_that_the_table_does(command: Command, store: Path) -> No
     assert answer["settings"]["control"] is True
     rows = answer["rows"]
     data = probe(store, ProbeRequest(task="ner", models=("bert",), control=True, mdl=True))
-    assert [row["selectivity"] for row in rows] == pytest.approx(data.selectivity.values.ravel())
-    assert [row["code_length"] for row in rows] == pytest.approx(data.code_length.values.ravel())
+    for name in ("accuracy", "merged_entity_f1"):
+        own = data.sel(score=name).squeeze()
+        for column in ("control", "selectivity"):
+            assert [row[f"{column}_{name}"] for row in rows] == pytest.approx(own[column].values)
+        for bound in ("ci_low", "ci_high"):
+            assert [row[f"selectivity_{name}_{bound}"] for row in rows] == pytest.approx(
+                own[f"selectivity_{bound}"].values
+            )
+        assert {row[f"control_{name}_majority"] for row in rows} == {own.control_majority.item()}
+    for name in ("code_length", "prior_code_length", "control_code_length", "prior_compression"):
+        assert [row[name] for row in rows] == pytest.approx(data[name].values.ravel())
     assert rows[0]["accuracy_majority"] == data.majority.sel(score="accuracy").item()
     assert rows[0]["accuracy_ci_low"] == data.ci_low.sel(score="accuracy", layer=0).item()
 
@@ -109,19 +118,34 @@ def test_seeds_have_a_spread_and_extras_a_column(command: Command, store: Path) 
     arguments = ("--task", "ner", "--model", "gpt2", "--seeds", "2", "--max-train-samples", "5", "--control", "--mdl")
     result = command("probe", "--store", store, *arguments)
     header, _, *rows = result.stdout.splitlines()
-    assert all(title in header for title in ("control accuracy", "selectivity", "code length", "compression"))
+    assert all(
+        title in header
+        for title in (
+            "control accuracy",
+            "control merged-entity F1",
+            "selectivity accuracy",
+            "selectivity merged-entity F1",
+        )
+    )
+    assert all(title in header for title in ("prior code length", "control code length", "prior compression"))
+    assert "selectivity macro F1" not in header
     assert all(len(re.findall(r" ± \d\.\d{3} \[", row)) == 4 for row in rows)
+    assert all(len(re.findall(r"-?\d\.\d{3} \[", row)) == 6 for row in rows)
 
 
 @pytest.mark.slow
 def test_pairs_that_differ_are_listed(command: Command, store: Path) -> None:
     arguments = ("compare-probes", "--store", store, "--task", "ner", "--score", "accuracy")
     result = command(*arguments)
-    said = re.fullmatch(
-        r"note: (\d) of 6 pairs differ in accuracy \(p < 0.05 after Holm's correction\)", result.stderr.splitlines()[-1]
+    said = re.findall(
+        r"note: (\d) of (\d) pairs of layers of (\w+), training size 0, seed 42, differ in accuracy "
+        r"\(p < 0.05 after Holm's correction in this family\)",
+        result.stderr,
     )
-    assert said is not None
-    assert len(result.stdout.splitlines()) == (int(said[1]) + 1 if int(said[1]) else 0)
+    assert [(pairs, model) for _, pairs, model in said] == [("3", "bert"), ("3", "gpt2")]
+    assert "each of the 2 families has its own 5% chance of any false difference" in result.stderr
+    differing = sum(int(count) for count, *_ in said)
+    assert len(result.stdout.splitlines()) == (differing + 1 if differing else 0)
     rows = json.loads(command(*arguments, "--json").stdout)["rows"]
     found = compare_probes(store, ProbeRequest(task="ner", score="accuracy"))
     assert [row["p_holm"] for row in rows] == pytest.approx(found.p_holm.values)

@@ -89,17 +89,18 @@ def family_notes(result: xr.Dataset) -> Iterator[str]:
     """Yield how many pairs of each family differ, since each is corrected by itself."""
     title, families = SCORE_TITLES[result.attrs["score"]], list(pair_rows(result).groupby("family"))
     for _, own in families:
-        first, count = own.iloc[0], len(own)
-        what, where = f"training sizes of {first.model}", f"seed {first.seed}"
-        if first.between == "trained_on":
-            what = f"datasets that {first.model} was trained on"
-        if first.between == "layer":
-            elsewhere = first.get("trained_on_a", "")
-            what = f"layers of {first.model}"
-            where = f"training size {first.training_size_a}{f' of {elsewhere}' if elsewhere else ''}, {where}"
+        first, count = own.iloc[0].to_dict(), len(own)
+        what, where = f"training sizes of {first['model']}", f"seed {first['seed']}"
+        if first["between"] == "trained_on":
+            what = f"datasets that {first['model']} was trained on"
+        if first["between"] == "layer":
+            elsewhere = f" of {first['trained_on_a']}" if first.get("trained_on_a") else ""
+            what = f"layers of {first['model']}"
+            where = f"training size {first['training_size_a']}{elsewhere}, {where}"
+        differing = int((own.p_holm < SIGNIFICANCE).sum())
         yield (
-            f"{int((own.p_holm < SIGNIFICANCE).sum())} of {count:,} pair{'' if count == 1 else 's'} of {what}, {where}, "
-            f"differ in {title} (p < {SIGNIFICANCE} after Holm's correction in this family)"
+            f"{differing} of {count:,} pair{'' if count == 1 else 's'} of {what}, {where}, differ in {title} "
+            f"(p < {SIGNIFICANCE} after Holm's correction in this family)"
         )
     if len(families) > 1:
         yield (

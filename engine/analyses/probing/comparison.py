@@ -106,10 +106,10 @@ def compare_probes(
     xarray.Dataset
         Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
         ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
-        Coordinates: ``family``, the number of the family that a pair is corrected in, ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
-        ``training_size_b``, ``layer_a`` and ``layer_b``; where a model was fine-tuned on another dataset also
-        ``trained_on_a`` and ``trained_on_b``, and ``between`` may be ``trained_on``. The attribute ``resamples`` says
-        how many were drawn.
+        Coordinates: ``family``, the number of the family that a pair is corrected in; ``model``, ``seed``, ``between``
+        (``training_size`` or ``layer``), ``training_size_a``, ``training_size_b``, ``layer_a`` and ``layer_b``; where a
+        model was fine-tuned on another dataset also ``trained_on_a`` and ``trained_on_b``, and ``between`` may be
+        ``trained_on``. The attribute ``resamples`` says how many were drawn.
 
     Raises
     ------

@@ -48,9 +48,11 @@ def test_a_later_result_without_a_control_keeps_the_selectivity(page: Page, full
     for row in page.rows("probes-1"):
         if row["model"] == "bert" and row["training_size"] < 100:
             at = data.sel(training_size=row["training_size"], layer=row["layer"]).squeeze()
-            assert same(row["selectivity"], at.selectivity.item())
+            for name in SCORES:
+                assert same(row[f"selectivity_{name}"], at.selectivity.sel(score=name).item())
+                assert same(row[f"selectivity_{name}_ci_low"], at.selectivity_ci_low.sel(score=name).item())
         else:
-            assert row["selectivity"] is None
+            assert row["selectivity_accuracy"] is None
 
 
 def test_comparisons_are_those_of_the_results(page: Page, full: Path) -> None:

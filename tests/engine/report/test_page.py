@@ -157,7 +157,9 @@ def test_an_analysis_without_figures_of_its_own_has_its_table(store: Path, tmp_p
     assert [name for name in page.names if name.endswith("-data")] == ["compare-probes-1-data"]
     rows = page.rows("compare-probes-1")
     assert [row["difference"] for row in rows] == pytest.approx(pairs.difference.tolist(), abs=1e-7)
-    assert f"of {len(rows):,} pairs differ in merged-entity F1" in page.text
+    families = [row["family"] for row in rows]
+    assert page.text.count("differ in merged-entity F1 (p < 0.05") == len(set(families)) > 1
+    assert f"of {families.count(0)} pairs of training sizes of bert, seed 42, differ in" in page.text
     assert [text.split(" --")[0] for text in page.codes() if "compare-probes" in text] == ["biocache compare-probes"]
     write_report(store, tmp_path / "report.html", ReportRequest(training_sizes=(0,)))
     assert Page(tmp_path / "report.html").rows("compare-probes-1") == rows

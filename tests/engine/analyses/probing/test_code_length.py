@@ -1,14 +1,18 @@
 """The online code, against one computed in loops."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from planted import ner_store, nli_store
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from biocache.engine import ClassifierOptions, ProbeRequest, probe
+from biocache.engine.analyses.probing.analysis import Probing
 from biocache.engine.analyses.probing.code_length import online_code, portion_bounds
 from biocache.engine.analyses.probing.features import Rows
 
@@ -69,6 +73,65 @@ def test_the_code_is_that_of_one_label_after_another(words: int) -> None:
     assert labels.sum() == len(rows)
     assert bits[0] == labels[0] * np.log2(3)
     assert bits.sum() == pytest.approx(naive_code(rows, 3, 7), rel=1e-5)
+
+
+@pytest.mark.parametrize("words", [1, 3])
+def test_the_prior_code_counts_the_labels_of_the_portions_before(words: int) -> None:
+    rows = made(samples=60, words=words)
+    # Nearly all labels are of one class, as tags outside of entities are.
+    rows = Rows(rows.features, np.where(np.arange(len(rows)) % 9, 0, rows.labels), rows.sample)
+    code = online_code(copied(rows), "logistic", ClassifierOptions(), 3, seed=7)
+    order = np.random.default_rng(7).permutation(60).tolist()
+    bounds, bits = portion_bounds(60), 0.0
+    for sample in range(60):
+        known = max([bound for bound in bounds if bound <= order.index(sample)], default=0)
+        past = rows.labels[np.isin(rows.sample, order[:known])].tolist()
+        for label in rows.labels[rows.sample == sample].tolist():
+            bits -= np.log2((past.count(label) + 1) / (len(past) + 3))
+    assert code.prior_bits.sum() == pytest.approx(bits)
+    assert code.prior_bits.sum() < 0.7 * len(rows) * np.log2(3)
+
+
+def test_a_code_knows_whether_its_solvers_converged() -> None:
+    assert online_code(made(samples=40), "logistic", ClassifierOptions(), 3, seed=0).converged
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert not online_code(made(samples=40), "logistic", ClassifierOptions(max_iterations=2), 3, seed=0).converged
+
+
+@pytest.mark.slow
+def test_fits_of_controls_and_codes_that_stopped_early_are_counted(tmp_path: Path) -> None:
+    ner_store(tmp_path)
+    request = ProbeRequest(
+        task="ner",
+        label_scheme="bio",
+        control=True,
+        mdl=True,
+        layers=(0,),
+        resamples=20,
+        options=ClassifierOptions(max_iterations=2),
+    )
+    result = probe(tmp_path, request)
+    notes = list(Probing().notes(result, request))
+    for name, goal in (("", "task"), ("control_", "control"), ("code_", "code"), ("control_code_", "control's code")):
+        assert (result[f"{name}converged"] == 0).all()
+        line = f"1 fit of the {goal} stopped at --max-iterations before the solver converged; raise it"
+        assert line in notes
+    done = probe(tmp_path, replace(request, options=ClassifierOptions()))
+    assert all((done[f"{name}converged"] == 1).all() for name in ("", "control_", "code_", "control_code_"))
+
+
+@pytest.mark.slow
+def test_a_code_that_is_not_shorter_than_the_prior_code_is_named(tmp_path: Path) -> None:
+    ner_store(tmp_path, planted=2)
+    request = ProbeRequest(task="ner", label_scheme="bio", mdl=True, resamples=20)
+    result = probe(tmp_path, request)
+    np.testing.assert_allclose(result.prior_compression, result.prior_code_length / result.code_length)
+    # The states of layers 0 and 1 are noise.
+    assert (result.prior_compression.squeeze() > 1).values.tolist() == [False, False, True]
+    line = "the code of tiny at training size 30, seed 42 is not shorter than the prior code, which needs no features, "
+    (note,) = [note for note in Probing().notes(result, request) if note.startswith(line)]
+    assert "at layer 0, 1: the probe read nothing there" in note
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from planted import ner_store
 
 from biocache.engine import ProbeRequest, compare_probes, probe
+from biocache.engine.analyses.probing.comparison import ProbeComparison
 from biocache.engine.analyses.probing.fitting import FIT_KIND
 from biocache.engine.metrics import sample_counts, scores_of_counts
 from biocache.engine.statistics import bootstrap, holm, paired_p
@@ -109,6 +110,26 @@ def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> N
     np.testing.assert_allclose(bounds, np.quantile(scores, [0.025, 0.975]))
     mean = result.accuracy.sel(layer=1).mean().item()
     assert bounds[0] < mean < bounds[1]
+
+
+@pytest.mark.slow
+def test_pairs_that_differ_are_counted_in_their_family(sizes: Store) -> None:
+    request = ProbeRequest(task="ner", label_scheme="bio", score="accuracy")
+    pairs = compare_probes(sizes.path, request)
+    assert pairs.family.values.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    frame = pairs.to_dataframe()
+    for _, own in frame.groupby("family"):
+        np.testing.assert_allclose(own.p_holm, holm(own.p.to_numpy()))
+    counts = (frame.p_holm < 0.05).groupby(frame.family).sum().tolist()
+    # The layer that knows more at 100 % is one of three; it differs from both others at each size.
+    assert counts == [1, 2, 2]
+    names = ("training sizes of tiny", "layers of tiny, training size 30", "layers of tiny, training size 100")
+    *said, last = ProbeComparison().notes(pairs, request)
+    assert said == [
+        f"{count} of 3 pairs of {name}, seed 42, differ in accuracy (p < 0.05 after Holm's correction in this family)"
+        for count, name in zip(counts, names, strict=True)
+    ]
+    assert last.startswith("each of the 3 families has its own 5% chance")
 
 
 @pytest.mark.slow
