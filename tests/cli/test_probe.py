@@ -48,8 +48,12 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
                 round(data[b].sel(where).sel(score=name).item(), 3) for b in ("ci_low", "ci_high")
             )
     assert sum(" best " in line for line in lines[1:]) == 2
-    (note,) = result.stderr.splitlines()
-    assert note.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
+    strength, merged = result.stderr.splitlines()
+    assert strength == (
+        "note: C is 1 in every layer, not chosen on validation: bert at training size 0 %, seed 42 has no validation "
+        "run; extract it with --split=validation, or fix --C"
+    )
+    assert merged.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
 
 
 @pytest.mark.slow
@@ -221,7 +225,9 @@ def test_nothing_is_fitted_for_a_file_that_cannot_be_written(
 @pytest.mark.slow
 def test_solvers_that_stop_early_are_noted(command: Command, store: Path) -> None:
     result = command("probe", "--store", store, "--task", "ner", "--model", "bert", "--max-iterations", "1")
-    assert "note: 3 fits stopped at --max-iterations before the solver converged; raise it\n" in result.stderr
+    assert (
+        "note: 3 fits of the task stopped at --max-iterations before the solver converged; raise it\n" in result.stderr
+    )
 
 
 def handed_on(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:

@@ -230,7 +230,7 @@ def test_a_report_has_the_probe_of_spans(tmp_path: Path) -> None:
     write_report(root, page)
     text = page.read_text()
     assert "Probe of ner by span on corpus: logistic" in text
-    assert "each mention text has a" in text
+    assert "a control task, a random label of each mention text, which only memorising helps" in text
     assert "--level span" in text
 
 
