@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from planted import nli_store, relabelled, runs_of, split_runs, word_rows, write
 from seqeval.metrics import f1_score
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from store_factory import Synthetic
 
@@ -25,6 +26,7 @@ from biocache.engine.analyses.probing.fitting import Fit
 from biocache.engine.analyses.probing.planning import FitShape, fit_memory
 from biocache.engine.analyses.probing.request import C_GRID
 from biocache.engine.analyses.probing.target import find_target
+from biocache.engine.analyses.probing.tuning import fit_tuned
 from biocache.store.errors import DataError, RunNotFoundError, SettingError, SpecMismatchError
 
 REQUEST = ProbeRequest(task="ner", label_scheme="bio", resamples=20)
@@ -274,6 +276,43 @@ def test_features_that_vary_by_rounding_alone_are_left_at_zero() -> None:
     unseen = Rows(features[:5].copy() + np.float32(100), rows.labels[:5], np.arange(5))
     scaled.predict(unseen)
     assert (unseen.features[:, :3] == 0).all()
+
+
+def test_numbers_are_chosen_for_by_r2() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(2, 3, (120, 40)).astype(np.float32)
+    labels = 50 + 2 * features[:, 0] + rng.normal(0, 4, 120)
+    fitted, held = (Rows(features[part], labels[part], np.arange(60)) for part in (slice(60), slice(60, 120)))
+    scaler = StandardScaler().fit(fitted.features)
+    centre, spread = fitted.labels.mean(), fitted.labels.std()
+    scores = []
+    for c in C_GRID:
+        plain = Ridge(alpha=1 / c).fit(scaler.transform(fitted.features), (fitted.labels - centre) / spread)
+        guess = plain.predict(scaler.transform(held.features)) * spread + centre
+        scores.append(r2_score(held.labels, guess))
+    best = int(np.argmax(scores))
+    assert 0 < best < len(C_GRID) - 1
+    seen: list[float] = []
+
+    def score(found: NDArray[Any]) -> float:
+        seen.append(float(r2_score(held.labels, found)))
+        return seen[-1]
+
+    copies = [Rows(rows.features.copy(), rows.labels, rows.sample) for rows in (fitted, held)]
+    scaled, c = fit_tuned(*copies, score, "ridge", ClassifierOptions(), 0, 0)
+    assert c == C_GRID[best]
+    np.testing.assert_allclose(seen, scores, rtol=1e-4, atol=1e-6)
+    own = scaled.predict(Rows(held.features.copy(), held.labels, held.sample))
+    assert r2_score(held.labels, own) == pytest.approx(scores[best], rel=1e-4)
+
+
+@pytest.mark.parametrize(("scores", "expected"), [([0.5] * 7, 0), ([np.nan, 0.1, 0.3, 0.3, 0, 0, 0], 2)])
+def test_of_equal_scores_the_strongest_penalty_is_taken_and_nan_is_lowest(scores: list[float], expected: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = [Rows(rng.normal(size=(20, 3)).astype(np.float32), rng.normal(size=20), np.arange(20)) for _ in range(2)]
+    left = iter(scores)
+    _, c = fit_tuned(*rows, lambda _: next(left), "ridge", ClassifierOptions(), 0, 0)
+    assert c == C_GRID[expected]
 
 
 def test_what_is_held_for_choosing_is_counted() -> None:
