@@ -12,7 +12,7 @@ from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPl
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
-from biocache.engine.machine import origin
+from biocache.engine.machine import origin, share_heap
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import try_model
@@ -102,6 +102,7 @@ def run_plan(
         raise SettingError(
             "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"
         )
+    share_heap()
     reports: list[RunReport] = []
     with Executor(scheduler_address=scheduler_address) as executor:
         for model in plan.models:
