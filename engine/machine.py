@@ -1,5 +1,6 @@
 """The machine: devices, cores, memory, and random number generators."""
 
+import ctypes
 import logging
 import os
 import random
@@ -26,8 +27,12 @@ __all__ = [
     "origin",
     "quiet_loggers",
     "seeded",
+    "share_heap",
     "used_memory",
 ]
+
+# Parameter of `mallopt` for the number of heaps (malloc.h of glibc).
+_ARENA_MAX = -8
 
 
 def choose_device(asked: str | None) -> str:
@@ -169,3 +174,15 @@ def quiet_loggers(*names: str, level: int = logging.ERROR) -> Iterator[None]:
     finally:
         for logger, old in zip(loggers, before, strict=True):
             logger.setLevel(old)
+
+
+def share_heap() -> None:
+    """Let all threads that start from now on allocate from one heap, where the C library is glibc.
+
+    It gives each thread one of its own, which keeps what was freed: memory grows as long as threads make arrays of
+    other sizes than before.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):  # Another C library has no such function.
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -7,7 +7,7 @@ rate. The codecs are those that the arrays' metadata name (`biocache.store.array
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.codecs import compress, decompress
-from biocache.store.coding import Arrays, decode
+from biocache.store.coding import Arrays, Coded, decode
 from biocache.store.errors import IntegrityError
 from biocache.store.records import PackRecord, Records
 from biocache.store.schema import STORED_TYPES, Activation, Scale
@@ -125,6 +125,16 @@ class Chunks:
         """
         return self.decoded(self.read_committed_arrays(index, pack))
 
+    def read_committed_codes(self, index: int, pack: int) -> NDArray[Any]:
+        """Read the values of a layer of a pack, or its codes where these have no scales; see `read_committed`."""
+        return self.read_committed_arrays(index, pack)[self.kept.name]
+
+    def read_committed_rows(self, index: int, pack: int) -> NDArray[Any] | Coded:
+        """Read hidden states of a layer of a pack, which are codes where these are stored; see `read_committed`."""
+        arrays = self.read_committed_arrays(index, pack)
+        stored = arrays[self.kept.name]
+        return Coded(stored, *(arrays[scale.name] for scale in self.scales)) if self.scales else stored
+
     def decoded(self, arrays: Arrays) -> NDArray[Any]:
         """Return the values of what is stored of a layer of a pack."""
         return decode(self.kept, arrays, self.dtype)
@@ -198,15 +208,25 @@ class Chunks:
         dask.array.Array
             (layer, token, feature) or (layer, head, entry).
         """
+        return self._blocks(_read_block, self.value_dtype)
+
+    def lazy_rows(self) -> "da.Array":
+        """Return hidden states as `lazy` does, but each block as `read_committed_rows` gives it.
+
+        It is for functions of blocks, and no array to compute with.
+        """
+        return self._blocks(_read_rows, self.dtype)
+
+    def _blocks(self, read: Callable[..., Any], dtype: str) -> "da.Array":
         # Imported late: writing needs no Dask.
         import dask.array as da
 
         return da.map_blocks(
-            _read_block,
+            read,
             self,
             chunks=((1,) * len(self.layers), *self.kept.shape((self.width,), self.used)),
-            dtype=self.value_dtype,
-            meta=np.empty((0, 0, 0), self.value_dtype),
+            dtype=dtype,
+            meta=np.empty((0, 0, 0), dtype),
         )
 
     def _unsound(self, index: int, pack: int, fault: str, name: str = "") -> IntegrityError:
@@ -223,24 +243,28 @@ def ahead(storage: Storage) -> int:
     return min(2, storage.at_once - 1)
 
 
-def read_ahead(wanted: Iterable[tuple[Chunks, int, int]]) -> Iterator[NDArray[Any]]:
-    """Yield chunks as `Chunks.read_committed` does; where a read mostly waits, the next ones are read meanwhile.
+def read_ahead(
+    wanted: Iterable[tuple[Chunks, int, int]], read: Callable[[Chunks, int, int], NDArray[Any]]
+) -> Iterator[NDArray[Any]]:
+    """Yield chunks as a function reads them; where a read mostly waits, the next ones are read meanwhile.
 
     Parameters
     ----------
     wanted
         Chunks of one store; position along ``layer``; and pack.
+    read
+        `Chunks.read_committed` or `Chunks.read_committed_codes`.
     """
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
         reading: deque[Future[NDArray[Any]]] = deque()
         for chunks, index, pack in wanted:
             if not ahead(chunks.run.storage):
-                yield chunks.read_committed(index, pack)
+                yield read(chunks, index, pack)
                 continue
             if pool is None:
                 pool = stack.enter_context(ThreadPoolExecutor(ahead(chunks.run.storage), "biocache-read"))
-            reading.append(pool.submit(chunks.read_committed, index, pack))
+            reading.append(pool.submit(read, chunks, index, pack))
             if len(reading) > ahead(chunks.run.storage):
                 yield reading.popleft().result()
         while reading:
@@ -249,6 +273,10 @@ def read_ahead(wanted: Iterable[tuple[Chunks, int, int]]) -> Iterator[NDArray[An
 
 def _read_block(chunks: Chunks, block_id: tuple[int, ...]) -> NDArray[Any]:
     return chunks.read_committed(block_id[0], block_id[1 + chunks.kept.ragged])[np.newaxis]
+
+
+def _read_rows(chunks: Chunks, block_id: tuple[int, ...]) -> NDArray[Any] | Coded:
+    return chunks.read_committed_rows(block_id[0], block_id[1])
 
 
 def dense_maps(entries: NDArray[Any], tokens: int, causal: bool) -> NDArray[Any]:

@@ -35,15 +35,17 @@ def cache_folder() -> Path | None:
     return None
 
 
-def compiled(function: _Function) -> _Function:
+def compiled(function: _Function, *, reorder: bool = True) -> _Function:
     """Compile a function of arrays and numbers when it is first called with their types.
+
+    Sums and products may be reordered, where `reorder` does not forbid it; values of codes are defined by an order.
 
     The machine code is cached in `cache_folder` and compiled again when the file, numba or the processor changes, but
     not when another file does: a function may call compiled functions of its own file only, and after a change here the
     files of kernels must be touched. Division follows IEEE 754.
     """
     folder = cache_folder()
-    options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST if reorder else False}
     given = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = "" if folder is None else str(folder)
     try:

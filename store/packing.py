@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK_BYTES", "Axis", "PackPlan", "plan_packs", "token_capacity"]
+__all__ = ["CHUNK_BYTES", "Axis", "PackPlan", "entry_capacity", "plan_packs", "token_capacity"]
 
 CHUNK_BYTES = 16 * 2**20
 
@@ -23,6 +23,19 @@ def token_capacity(feature_size: int, itemsize: int) -> int:
         Bytes of one stored value.
     """
     return 1 << max(0, (CHUNK_BYTES // (feature_size * itemsize)).bit_length() - 1)
+
+
+def entry_capacity(head_count: int, itemsize: int) -> int:
+    """Return the number of map entries of all heads of one layer that fit `CHUNK_BYTES`.
+
+    Parameters
+    ----------
+    head_count
+        Heads of a layer.
+    itemsize
+        Bytes of one stored value.
+    """
+    return max(1, CHUNK_BYTES // (head_count * itemsize))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +148,13 @@ class PackPlan:
         return range(int(self.first_sample[pack]), int(self.first_sample[pack + 1]))
 
 
-def plan_packs(token_count: NDArray[np.integer], entry_count: NDArray[np.integer], capacity: int) -> PackPlan:
-    """Fill packs with consecutive samples until the next one would pass the capacity.
+def plan_packs(
+    token_count: NDArray[np.integer],
+    entry_count: NDArray[np.integer],
+    capacity: int,
+    entry_capacity: int | None = None,
+) -> PackPlan:
+    """Fill packs with consecutive samples until the next one would pass a capacity.
 
     Parameters
     ----------
@@ -146,16 +164,19 @@ def plan_packs(token_count: NDArray[np.integer], entry_count: NDArray[np.integer
         Stored entries of one head's map of every sample, (sample).
     capacity
         Tokens a pack may hold. A longer sample is a pack of its own.
+    entry_capacity
+        Map entries a pack may hold, likewise; None where maps are not kept.
 
     Returns
     -------
     PackPlan
-        The layout. It depends on the lengths and the capacity alone.
+        The layout. It depends on the lengths and the capacities alone.
     """
-    ends = np.cumsum(token_count, dtype=np.int64)
+    limits = [(token_count, capacity)] + ([] if entry_capacity is None else [(entry_count, entry_capacity)])
+    axes = [(np.concatenate(([0], np.cumsum(count, dtype=np.int64))), most) for count, most in limits]
     first = [0]
-    while first[-1] < len(ends):
+    while first[-1] < len(token_count):
         begin = first[-1]
-        filled = ends[begin - 1] if begin else 0
-        first.append(max(begin + 1, int(np.searchsorted(ends, filled + capacity, side="right"))))
+        end = min(int(np.searchsorted(ends, ends[begin] + most, side="right")) - 1 for ends, most in axes)
+        first.append(max(begin + 1, end))
     return PackPlan.of(token_count, entry_count, np.array(first))

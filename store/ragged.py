@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.store.coding import Coded
+
 __all__ = ["POOLINGS", "ranges", "reduce_members", "reduce_segments"]
 
 POOLINGS = ("mean", "first", "last", "max")
@@ -15,7 +17,7 @@ def ranges(first: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[n
 
 
 def reduce_segments(
-    values: NDArray[np.floating], group: NDArray[np.integer], group_count: int, pooling: str
+    values: NDArray[np.floating] | Coded, group: NDArray[np.integer], group_count: int, pooling: str
 ) -> NDArray[np.float32]:
     """Reduce the tokens of every group to one row.
 
@@ -25,8 +27,8 @@ def reduce_segments(
     Parameters
     ----------
     values
-        (token, feature), of any floating data type; float16 is widened before any arithmetic, and sums are rounded
-        once.
+        (token, feature), of any floating data type, or codes; float16 and codes are widened to float32 before any
+        arithmetic, and sums are rounded once.
     group
         Group of every token (token), -1 for none. The tokens of a group need not be together.
     group_count
@@ -57,14 +59,14 @@ def reduce_segments(
 
 
 def reduce_members(
-    values: NDArray[np.floating], members: NDArray[np.int64], counts: NDArray[np.int64], pooling: str
+    values: NDArray[np.floating] | Coded, members: NDArray[np.int64], counts: NDArray[np.int64], pooling: str
 ) -> NDArray[np.float32]:
     """Reduce the tokens of every group to one row, where a token may be of several groups; see `reduce_segments`.
 
     Parameters
     ----------
     values
-        (token, feature), of any floating data type.
+        (token, feature), of any floating data type, or codes.
     members
         Tokens (member): those of the first group, then those of the second, and so on.
     counts
@@ -90,8 +92,13 @@ def reduce_members(
         # Imported late, so that opening a store does not load a compiler.
         from biocache.store.segments import reduce_rows
 
-        # numba has no float16: its bits are passed.
-        halves = values.dtype == np.float16
-        rows = np.ascontiguousarray(values, None if halves else np.float32)
-        reduce_rows(rows.view(np.uint16) if halves else rows, members, counts, pooling == "max", reduced)
+        if isinstance(values, Coded):
+            rows, scales = values.codes, (values.token, values.feature)
+        else:
+            # numba has no float16: its bits are passed.
+            halves = values.dtype == np.float16
+            rows = np.ascontiguousarray(values, None if halves else np.float32)
+            rows = rows.view(np.uint16) if halves else rows
+            scales = np.ones(rows.shape[0], np.float32), np.ones(rows.shape[1], np.float32)
+        reduce_rows(rows, scales, members, counts, pooling == "max", reduced)
     return reduced

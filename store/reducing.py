@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.store.coding import Coded
 from biocache.store.data import RunData
 from biocache.store.levels import refuse_level, require_tokens, rows_of_samples, rows_of_words
 from biocache.store.ragged import ranges, reduce_members, reduce_segments
@@ -168,14 +169,14 @@ def reduced_spans(
 
 
 def _reduce_members_block(
-    hidden: NDArray[np.floating],
+    hidden: NDArray[np.floating] | Coded,
     members: NDArray[np.int64],
     counts: NDArray[np.int64],
     pooling: str,
     spans: int,
 ) -> NDArray[np.float32]:
-    rows = reduce_members(hidden[0], members[0, :, 0], counts[0, :, 0], pooling)
-    return rows.reshape(1, len(rows) // spans, spans * hidden.shape[2])
+    rows = reduce_members(hidden, members[0, :, 0], counts[0, :, 0], pooling)
+    return rows.reshape(1, len(rows) // spans, spans * hidden.shape[1])
 
 
 def _reduced_members(
@@ -206,7 +207,7 @@ def _reduced_members(
     """
     import dask.array as da
 
-    hidden, packs = run.activations("hidden"), run.plan.pack_count
+    hidden, packs = _rows(run), run.plan.pack_count
     span_pack = np.repeat(row_pack, spans)
     # Positions in the pack, so that blocks are independent.
     members = members - np.repeat((np.cumsum(hidden.chunks[1]) - hidden.chunks[1])[span_pack], counts)
@@ -229,14 +230,20 @@ def _reduced_members(
     )
 
 
+def _rows(run: RunData) -> "da.Array":
+    """Return what a run keeps of hidden states, lazy; see `Chunks.lazy_rows`."""
+    run.require("hidden")
+    return run.chunks("hidden").lazy_rows()
+
+
 def _reduce_block(
-    hidden: NDArray[np.floating],
+    hidden: NDArray[np.floating] | Coded,
     group: NDArray[np.integer],
     pooling: str,
     group_counts: tuple[int, ...],
     block_id: tuple[int, ...],
 ) -> NDArray[np.float32]:
-    return reduce_segments(hidden[0], group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
+    return reduce_segments(hidden, group[0, :, 0], group_counts[block_id[1]], pooling)[np.newaxis]
 
 
 def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int64], pooling: str) -> "da.Array":
@@ -255,7 +262,7 @@ def _reduced(run: RunData, group: NDArray[np.int64], group_pack: NDArray[np.int6
     """
     import dask.array as da
 
-    hidden = run.activations("hidden")
+    hidden = _rows(run)
     group_counts = np.bincount(group_pack, minlength=run.plan.pack_count)
     first = np.cumsum(group_counts) - group_counts
     # Positions in the pack, so that blocks are independent. The last entry is for tokens of no group.

@@ -1,6 +1,7 @@
 """Compiled loops over the tokens of segments."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,12 +20,18 @@ def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_intrinsic
-def _single(_typing: Any, number: Any) -> Any:
-    """Widen a number to float32: a float32 as it is, a float16 from its bits, with plain integer instructions."""
+def _single(_typing: Any, number: Any, token: Any, feature: Any) -> Any:
+    """Widen a number to float32: a float32 as it is, a float16 from its bits, with plain integer instructions.
+
+    A code of 8 bits is multiplied by the scale of its token, then by that of its feature.
+    """
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if number == types.float32:
             return arguments[0]
+        if number == types.int8:
+            code = builder.sitofp(arguments[0], ir.FloatType())
+            return builder.fmul(builder.fmul(code, arguments[1]), arguments[2])
         word = ir.IntType(32)
 
         def part(mask: int, shift: int) -> Any:
@@ -38,12 +45,17 @@ def _single(_typing: Any, number: Any) -> Any:
         # The exponent counts from -127 instead of -15.
         return builder.fmul(builder.bitcast(wide, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**112))
 
-    return types.float32(number), generate
+    return types.float32(number, token, feature), generate
 
 
-@compiled
+@partial(compiled, reorder=False)
 def reduce_rows(
-    values: NDArray[Any], members: NDArray[np.int64], counts: NDArray[np.int64], largest: bool, out: NDArray[np.float32]
+    values: NDArray[Any],
+    scales: tuple[NDArray[np.float32], NDArray[np.float32]],
+    members: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    largest: bool,
+    out: NDArray[np.float32],
 ) -> None:
     """Reduce the rows of each segment to their mean or maximum.
 
@@ -52,7 +64,9 @@ def reduce_rows(
     Parameters
     ----------
     values
-        (token, feature), float32, or uint16 that holds the bits of float16.
+        (token, feature), float32, uint16 that holds the bits of float16, or int8 codes.
+    scales
+        Of codes: those of the tokens (token), and of the features (feature); others are not looked at.
     members
         Tokens (member): those of the first segment, then those of the second, and so on.
     counts
@@ -63,24 +77,25 @@ def reduce_rows(
         (segment, feature), written where a segment has members.
     """
     features = values.shape[1]
+    of_token, of_feature = scales
     room = np.empty(features, np.float64)
     first = 0
     for segment in range(counts.size):
         if counts[segment] == 0:
             continue
         last = first + counts[segment]
-        row = values[members[first]]
+        row, scale = values[members[first]], of_token[members[first]]
         for f in range(features):
-            room[f] = _single(row[f])
+            room[f] = _single(row[f], scale, of_feature[f])
         for member in members[first + 1 : last]:
-            row = values[member]
+            row, scale = values[member], of_token[member]
             if largest:
                 for f in range(features):
-                    value = np.float64(_single(row[f]))
+                    value = np.float64(_single(row[f], scale, of_feature[f]))
                     room[f] = value if value > room[f] or value != value else room[f]
             else:
                 for f in range(features):
-                    room[f] += _single(row[f])
+                    room[f] += _single(row[f], scale, of_feature[f])
         divisor = 1.0 if largest else float(counts[segment])
         for f in range(features):
             out[segment, f] = room[f] / divisor

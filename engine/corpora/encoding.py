@@ -81,6 +81,11 @@ class Encoding:
         return self.word < 0
 
     @property
+    def words(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Position of the sample, and number of tokens, of every word (word,)."""
+        return np.repeat(np.arange(len(self.word_count)), self.word_count), self.word_token_count
+
+    @property
     def notes(self) -> dict[str, int]:
         """Counts of ``samples_truncated``, which lost tokens to `max_length`, and ``words_lost``, without any token.
 

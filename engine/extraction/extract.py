@@ -12,7 +12,7 @@ from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPl
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound
-from biocache.engine.machine import origin
+from biocache.engine.machine import origin, share_heap
 from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import try_model
@@ -102,6 +102,7 @@ def run_plan(
         raise SettingError(
             "--partition and --scheduler-address exclude each other: a cluster shares the windows by itself"
         )
+    share_heap()
     reports: list[RunReport] = []
     with Executor(scheduler_address=scheduler_address) as executor:
         for model in plan.models:
@@ -185,7 +186,7 @@ def _install(root: Storage, plan: ExtractionPlan, run: Run) -> None:
 
 
 def _create_run(root: Storage, plan: ExtractionPlan, model: ModelPlan, run: RunPlan, *, replace_it: bool) -> Run:
-    arguments = (root, run.spec, _provenance(plan, model, run), run.layout, run.columns)
+    arguments = (root, run.spec, _provenance(plan, model, run), run.layout, run.columns())
     if not replace_it:
         try:
             return create_run(*arguments)

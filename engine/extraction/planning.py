@@ -1,7 +1,7 @@
 """Plan an extraction: everything about its runs that is known before a model is loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.corpora.encoding import CorpusEncoder, Encoding
 from biocache.engine.corpora.readers import read_corpus
+from biocache.engine.corpora.task import Sample
 from biocache.engine.extraction.finding import find_models
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
@@ -24,7 +25,7 @@ from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.labels import LabelSet
 from biocache.store.levels import row_counts
-from biocache.store.packing import PackPlan, plan_packs, token_capacity
+from biocache.store.packing import PackPlan, entry_capacity, plan_packs, token_capacity
 from biocache.store.schema import ATTENTION, HIDDEN, NORMS
 from biocache.store.spec import RunSpec
 from biocache.store.windows import Windows
@@ -44,8 +45,10 @@ class RunPlan:
         Where its samples lie.
     windows
         Its windows, each a sample or a part of a longer one.
-    columns
-        The tables by variable path.
+    samples
+        Its samples.
+    encoding
+        Their tokens and words.
     notes
         Counts of truncated samples, lost words and the reader's repairs.
     """
@@ -53,13 +56,18 @@ class RunPlan:
     spec: RunSpec
     layout: PackPlan
     windows: Windows
-    columns: dict[str, NDArray[Any]]
+    samples: Sequence[Sample]
+    encoding: Encoding
     notes: dict[str, int]
 
     @property
     def key(self) -> RunKey:
         """The run's name."""
         return self.spec.key
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the tables by variable path, made anew by each call: runs of one encoding would each hold them."""
+        return _columns(self.samples, self.encoding, self.layout)
 
     @property
     def sizes(self) -> KeptSizes:
@@ -107,14 +115,14 @@ class ModelPlan:
             (size, run, start)
             for run in self.runs
             for tokens in [run.windows.plan.tokens]
-            for size, start in zip(tokens.count.tolist(), tokens.start.tolist(), strict=True)
+            for size, start in zip(tokens.count.tolist(), tokens.dense_start.tolist(), strict=False)
         ]
         found.sort(key=lambda one: -one[0])
         chosen = {found[place][0]: found[place] for place in (0, len(found) // 2, len(found) - 1)}
         return [
             TrialSample(
-                run.columns["tokens/token_id"][start : start + size],
-                run.columns["tokens/segment"][start : start + size] if run.spec.token_types else None,
+                run.encoding.token_id[start : start + size],
+                run.encoding.segment[start : start + size] if run.spec.token_types else None,
             )
             for size, run, start in chosen.values()
         ]
@@ -305,7 +313,7 @@ def _plan_runs(
     corpus = encoder.corpus
     max_length = choose_max_length(request.max_length, source, shape, tokenizer)
     # Codes have the packs of float16: larger ones would take more memory, and share the scale of a feature.
-    capacity = token_capacity(shape.features, 4 if request.dtype == "float32" else 2)
+    itemsize = 4 if request.dtype == "float32" else 2
     for view in request.all_views:
         for split in request.splits or ():
             keep = _kept(request, view, split, layers, shape)
@@ -337,20 +345,20 @@ def _plan_runs(
                 level=request.level,
                 **shape.of_run(maps=_of_blocks(keep)),
             )
-            layout, windows = _lay_out(encoding, spec, capacity)
+            entries = entry_capacity(shape.heads, itemsize) if ATTENTION in spec.kept else None
+            layout, windows = _lay_out(encoding, spec, token_capacity(shape.features, itemsize), entries)
             notes = encoding.notes | dict(corpus.notes.get(split, {}))
-            yield RunPlan(spec, layout, windows, _columns(corpus, split, encoding, layout), notes)
+            yield RunPlan(spec, layout, windows, corpus.splits[split], encoding, notes)
 
 
-def _lay_out(encoding: Encoding, spec: RunSpec, capacity: int) -> tuple[PackPlan, Windows]:
+def _lay_out(encoding: Encoding, spec: RunSpec, tokens: int, entries: int | None) -> tuple[PackPlan, Windows]:
     """Lay out the samples in packs, and their windows in the same."""
     lengths = encoding.token_count.astype(np.int64)
     # First as if there were one pack: a sample has the map entries of its windows.
     windows = Windows.of(lengths, encoding.window, np.array([0, len(lengths)]), spec.entry_count)
     # Every level has the packs of tokens, and so the batches of the model: its rows are those of tokens, reduced.
-    layout = plan_packs(lengths, windows.entries, capacity)
-    word_sample = np.repeat(np.arange(len(lengths)), encoding.word_count)
-    layout = layout.with_rows(row_counts(spec.level, len(lengths), word_sample, encoding.word_token_count))
+    layout = plan_packs(lengths, windows.entries, tokens, entries)
+    layout = layout.with_rows(row_counts(spec.level, len(lengths), *encoding.words))
     if len(windows.sample) == len(lengths):
         return layout, Windows.whole(layout)
     return layout, Windows.of(lengths, encoding.window, layout.first_sample, spec.entry_count)
@@ -373,8 +381,7 @@ def _feeds_segments(encoding: Encoding, source: ModelSource, shape: ModelShape) 
     return True
 
 
-def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
-    samples = corpus.splits[split]
+def _columns(samples: Sequence[Sample], encoding: Encoding, layout: PackPlan) -> dict[str, NDArray[Any]]:
     positions = layout.tokens.positions()
 
     def on_axis(values: NDArray[Any], fill: Any) -> NDArray[Any]:
@@ -383,6 +390,7 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         return spread
 
     words = encoding.word_count.astype(np.int64)
+    word_sample, _ = encoding.words
     kept = encoding.word_token_count > 0
     return {
         "samples/sample_id": np.array([sample.id for sample in samples], dtype=object),
@@ -400,7 +408,7 @@ def _columns(corpus: Corpus, split: str, encoding: Encoding, layout: PackPlan) -
         "tokens/segment": on_axis(encoding.segment, 0),
         "tokens/window": on_axis(encoding.window, 0),
         "words/word_text": encoding.word_text,
-        "words/sample": np.repeat(np.arange(len(samples), dtype=np.int32), words),
+        "words/sample": word_sample.astype(np.int32),
         "words/segment": encoding.word_segment,
         "words/token_start": np.where(kept, positions[np.minimum(encoding.word_token_start, len(positions) - 1)], -1),
         "words/token_count": encoding.word_token_count,

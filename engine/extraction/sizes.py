@@ -84,5 +84,5 @@ def _compressed(variable: str, level: str, dtype: str, size: int) -> int:
 
 
 def _at_level(run: RunPlan, level: str) -> PackPlan:
-    words = (run.columns["words/sample"], run.columns["words/token_count"])
+    words = run.encoding.words
     return run.layout.with_rows(row_counts(level, len(run.layout.tokens.count), *words))

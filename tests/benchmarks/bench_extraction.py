@@ -38,7 +38,7 @@ BASE = {"hidden_size": 768, "layers": 12}
 SMALL = {"hidden_size": 384, "layers": 6}
 
 
-def plan_for(scratch: Path, dataset: Path, shape: dict[str, int], sentences: int, **options) -> ExtractionPlan:
+def plan_for(scratch: Path, dataset: Path, shape: dict[str, int], sentences: int | None, **options) -> ExtractionPlan:
     """Make the model where it is missing, and plan the extraction of a train split."""
     checkpoint = scratch / "model"
     if not checkpoint.exists():
@@ -66,9 +66,8 @@ def run_bare(plan: ExtractionPlan) -> float:
     (model,) = plan.models
     (run,) = model.runs
     loaded = load_model(model.source, plan.device, "float32")
-    counts, positions = run.layout.tokens.count, run.layout.tokens.positions()
-    columns = (run.columns[f"tokens/{name}"][positions] for name in ("token_id", "segment"))
-    tokens = TokenTable(*columns, np.cumsum(counts) - counts)
+    counts = run.layout.tokens.count
+    tokens = TokenTable(run.encoding.token_id, run.encoding.segment, np.cumsum(counts) - counts)
     forward = Forward(loaded.model, run.spec, tokens)
     with torch.inference_mode():
         for window in plan_windows(run.layout, model.budget.window_tokens):
@@ -123,13 +122,14 @@ def bench_speed(args: argparse.Namespace) -> None:
         print(f"chunks alone / float16 size    {stored / run.activation_bytes:9.3f}")
 
 
-def write_longest_first(source: Path, folder: Path) -> None:
-    """Copy a corpus with its longest sentence first: memory is what the longest takes, and every size has it then."""
+def write_longest_first(source: Path, folder: Path, scratch: Path, shape: dict[str, int]) -> None:
+    """Copy a corpus with the sentence of most tokens first: memory is what it takes, and every size has it then."""
+    (run,) = plan_for(scratch, source, shape, None, device="cpu").runs
     folder.mkdir()
     (folder / "test.conll").write_bytes((source / "test.conll").read_bytes())
     sentences = (source / "train.conll").read_text(encoding="utf-8").strip().split("\n\n")
-    longest = max(range(len(sentences)), key=lambda i: len(sentences[i]))
-    sentences.insert(0, sentences.pop(longest))
+    assert len(sentences) == len(run.samples)
+    sentences.insert(0, sentences.pop(int(run.encoding.token_count.argmax())))
     (folder / "train.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
 
 
@@ -137,8 +137,7 @@ def bench_memory(args: argparse.Namespace) -> None:
     """Each size in a process of its own, whose peak is the kernel's figure."""
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
         dataset = Path(name) / args.dataset.name
-        write_longest_first(args.dataset, dataset)
-        plan_for(Path(name), dataset, BASE if args.base else SMALL, 1)
+        write_longest_first(args.dataset, dataset, Path(name), BASE if args.base else SMALL)
         shape = "base" if args.base else "small"
         peaks = []
         for sentences in args.sentences:

@@ -5,6 +5,7 @@
     python tests/benchmarks/bench_queries.py catalog [--runs 1000]
     python tests/benchmarks/bench_queries.py stream [--tokens 250000]
     python tests/benchmarks/bench_queries.py labels [--tokens 1250000] [--runs 10]
+    python tests/benchmarks/bench_queries.py types [--tokens 60000] [--turns 7]
 
 The stores hold random values: 7 layers of 384 features in samples of 5 to 60 tokens, words of 1 to 4.
 """
@@ -15,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,11 +37,12 @@ from biocache.store.spec import Provenance, RunSpec
 from biocache.store.writing import PackBuffer, RunWriter
 
 FEATURES, LAYERS = 384, tuple(range(7))
+TOKENS = {"memory": 400_000, "labels": 1_250_000, "types": 60_000}
 KEY = RunKey("ner", "bench", "model", 0, 42, "sentence", "test")
 
 
-def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS, features: int = FEATURES) -> RunSpec:
-    return RunSpec(
+def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS, features: int = FEATURES, **changes: Any) -> RunSpec:
+    spec = RunSpec(
         key=key,
         dataset_digest="0",
         limit=None,
@@ -56,6 +60,7 @@ def spec_of(key: RunKey, layers: tuple[int, ...] = LAYERS, features: int = FEATU
         compute_dtype="float32",
         attention_implementation="eager",
     )
+    return replace(spec, **changes)
 
 
 def provenance() -> Provenance:
@@ -113,15 +118,21 @@ def make_run(
     *,
     longest: int = 4,
     seed: int = 1,
+    **changes: Any,
 ) -> Run:
     plan, columns = layout(tokens, features, longest)
-    run = create_run(root, spec_of(key, layers, features), provenance(), plan, columns)
+    run = create_run(root, spec_of(key, layers, features, **changes), provenance(), plan, columns)
     writer = RunWriter(run)
     rng = np.random.default_rng(seed)
     for pack in writer.pending():
         buffer = PackBuffer.empty(run.spec, run.plan)
-        assert buffer.hidden is not None
-        buffer.hidden[:] = rng.standard_normal(buffer.hidden.shape, dtype=np.float32)
+        if buffer.hidden is not None:
+            buffer.hidden[:] = rng.standard_normal(buffer.hidden.shape, dtype=np.float32)
+        if buffer.attention is not None:
+            for maps in buffer.attention:
+                rng.standard_exponential(out=maps, dtype=np.float32)
+                maps *= 1 / 32
+                np.minimum(maps, 1, out=maps)
         writer.write_pack(pack, buffer)
     writer.close()
     return Run.open(root, key)
@@ -289,6 +300,44 @@ def bench_labels(args: argparse.Namespace) -> None:
         print(f"probing them (500 samples)      {probed:7.1f} s, / reading {probed / reading:.3f}")
 
 
+def cpu_seconds(function: Callable[[], Any]) -> float:
+    """Return the time that all threads of this process computed, which other load changes little."""
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
+
+
+def bench_types(args: argparse.Namespace) -> None:
+    """Read the same values, in float32, stored as float16 and as codes: processor time, by view and in comparisons."""
+    from biocache.engine import AttentionRequest, compare_attention
+
+    keep, layers = ("hidden", "attention"), (0, 1, 2)
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        stores: dict[str, Path] = {}
+        for types, changes in (("halves", {}), ("codes", {"dtype": "int8", "attention_dtype": "uint8"})):
+            stores[types] = Path(name) / f"{types}.zarr"
+            for seed, model in enumerate(("own", "other")):
+                make_run(stores[types], args.tokens, replace(KEY, model=model), layers, keep=keep, seed=seed, **changes)
+        runs = {types: Store.open(store).run(model="own") for types, store in stores.items()}
+        request = AttentionRequest(model="other", against="own", training_sizes=(0,), resamples=10)
+        views: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "run.tokens()": ("int8", lambda types: runs[types].tokens().hidden.astype(np.float32).compute()),
+            "run.words()": ("int8", lambda types: runs[types].words().hidden.compute()),
+            "run.words('first')": ("int8", lambda types: runs[types].words("first").hidden.compute()),
+            "run.samples()": ("int8", lambda types: runs[types].samples().hidden.compute()),
+            "run.attention()": ("uint8", lambda types: runs[types].attention().attention.astype(np.float32).compute()),
+            "compare_attention": ("uint8", lambda types: compare_attention(stores[types], request, force=True)),
+        }
+        print(f"{runs['halves'].counts.tokens} tokens, {args.turns} turns; processor time")
+        for view, (codes, read) in views.items():
+            seconds: dict[str, list[float]] = {"halves": [], "codes": []}
+            for _ in range(args.turns + 1):
+                for types, found in seconds.items():
+                    found.append(cpu_seconds(partial(read, types)))
+            own, other = (median(seconds[types][1:]) for types in ("codes", "halves"))
+            print(f"{view:<20} float16 {other:7.3f} s, {codes:<5} {own:7.3f} s: {codes} / float16 {own / other:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -299,10 +348,11 @@ def main() -> None:
         ("catalog", bench_catalog, 5),
         ("stream", bench_stream, 11),
         ("labels", bench_labels, 1),
+        ("types", bench_types, 7),
     ):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
-        command.add_argument("--tokens", type=int, default={"memory": 400_000, "labels": 1_250_000}.get(name, 250_000))
+        command.add_argument("--tokens", type=int, default=TOKENS.get(name, 250_000))
         command.add_argument("--runs", type=int, default=10 if name == "labels" else 1000)
         command.add_argument("--turns", type=int, default=turns)
         command.add_argument("--scratch", help="folder for the store; the system's own by default")

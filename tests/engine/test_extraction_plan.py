@@ -65,6 +65,20 @@ def test_bytes_are_those_of_the_stored_arrays(corpus_folder, checkpoints, tmp_pa
     assert plan.runs[0].tokens == run.counts.tokens
 
 
+@pytest.mark.parametrize("keep", [("hidden",), ("hidden", "attention")])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_chunk_of_maps_is_bounded_where_they_are_kept(corpus_folder, checkpoints, monkeypatch, keep, dtype):
+    monkeypatch.setattr("biocache.store.packing.CHUNK_BYTES", 1 << 14)
+    asked = request(corpus_folder, checkpoints["bert"], keep=keep, dtype=dtype, max_length=30)
+    (run,) = plan_extraction(asked).runs
+    lengths, size = run.encoding.token_count, np.dtype(dtype).itemsize
+    entries = (1 << 14) // (2 * size) if "attention" in keep else None
+    expected = plan_packs(lengths, lengths.astype(np.int64) ** 2, (1 << 14) // (32 * size), entries)
+    np.testing.assert_array_equal(run.layout.first_sample, expected.first_sample)
+    bounded = run.layout.entries.chunk * 2 * size <= 1 << 14
+    assert bounded == ("attention" in keep)
+
+
 def test_planning_writes_and_loads_nothing(corpus_folder, checkpoints, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("weights were loaded")

@@ -432,3 +432,16 @@ def test_widened_halves_are_those_of_numpy() -> None:
     moved = exact + np.float32(2.0**-25)
     found = measure(HIDDEN, moved, {"hidden": exact.astype(np.float16)}, "float16", NO_ROWS)
     assert found["absolute"] == np.abs(exact.astype(np.float64) - moved).max() > 0
+
+
+@pytest.mark.parametrize(("tokens", "features"), [(0, 5), (1, 1), (3, 40_000), (700, 97)])
+def test_values_of_codes_are_the_same_at_every_size(tokens: int, features: int) -> None:
+    rng = np.random.default_rng(tokens)
+    codes = rng.integers(-127, 128, (tokens, 2 * features)).astype(np.int8)[:, ::2]
+    token, feature = (np.exp(rng.normal(size=size) * 9).astype(np.float32) for size in (tokens, features))
+    scales = {"token_scale": token, "feature_scale": feature}
+    values = decode(HIDDEN, {"hidden": codes, **scales}, "int8")
+    np.testing.assert_array_equal(values, codes.astype(np.float32) * token[:, np.newaxis] * feature)
+    levels = codes.view(np.uint8)
+    roots = levels.astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(decode(ATTENTION, {"attention": levels}, "uint8"), roots**2)

@@ -109,12 +109,12 @@ def test_chunks_that_are_read_ahead_come_in_their_order(
 
         with monkeypatch.context() as patched:
             patched.setattr(Chunks, "read_committed", read)
-            for number, values in enumerate(read_ahead(wanted), start=1):
+            for number, values in enumerate(read_ahead(wanted, Chunks.read_committed), start=1):
                 np.testing.assert_array_equal(values, plain(*wanted[number - 1]))
                 assert len(begun) <= number + ahead(where)
         assert sorted(begun) == sorted((index, pack) for _, index, pack in wanted)
         where.delete(f"{run.key.path}/{chunks.path(0, 0)}")
-        ordered = read_ahead(wanted)
+        ordered = read_ahead(wanted, Chunks.read_committed)
         for _ in range(4):
             next(ordered)
         with pytest.raises(IntegrityError, match=r"layer 0 of hidden in pack 0 .* is missing"):

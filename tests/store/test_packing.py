@@ -5,46 +5,52 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from biocache.store.packing import CHUNK_BYTES, PackPlan, plan_packs, token_capacity
+from biocache.store.packing import CHUNK_BYTES, PackPlan, entry_capacity, plan_packs, token_capacity
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60)
 CAPACITY = st.integers(1, 64)
 
 
-def square(lengths: list[int], capacity: int) -> PackPlan:
+def square(lengths: list[int], capacity: int, entries: int | None = None) -> PackPlan:
     tokens = np.asarray(lengths)
-    return plan_packs(tokens, tokens**2, capacity)
+    return plan_packs(tokens, tokens**2, capacity, entries)
 
 
-def greedy(lengths: list[int], capacity: int) -> list[list[int]]:
+def greedy(lengths: list[int], capacity: int, entries: int | None = None) -> list[list[int]]:
     packs: list[list[int]] = []
-    for sample, length in enumerate(lengths):
-        if packs and sum(lengths[other] for other in packs[-1]) + length <= capacity:
+    for sample in range(len(lengths)):
+        grown = [lengths[other] for other in [*(packs[-1] if packs else []), sample]]
+        fits = sum(grown) <= capacity and (entries is None or sum(length**2 for length in grown) <= entries)
+        if packs and fits:
             packs[-1].append(sample)
         else:
             packs.append([sample])
     return packs
 
 
-@given(LENGTHS, CAPACITY)
-@example([10, 10], 20)
-@example([10, 11], 20)
-@example([1], 1)
-@example([40, 1, 40], 8)
-def test_packs_are_filled_greedily_with_consecutive_samples(lengths: list[int], capacity: int) -> None:
-    plan = square(lengths, capacity)
-    packs = greedy(lengths, capacity)
+@given(LENGTHS, CAPACITY, st.none() | st.integers(1, 2000))
+@example([10, 10], 20, None)
+@example([10, 11], 20, None)
+@example([10, 10], 20, 200)
+@example([10, 10], 20, 199)
+@example([1], 1, 1)
+@example([40, 1, 40], 8, 100)
+def test_packs_are_filled_greedily_with_consecutive_samples(
+    lengths: list[int], capacity: int, entries: int | None
+) -> None:
+    plan = square(lengths, capacity, entries)
+    packs = greedy(lengths, capacity, entries)
     assert [list(plan.samples_of(pack)) for pack in range(plan.pack_count)] == packs
     assert plan.sample_pack.tolist() == [number for number, pack in enumerate(packs) for _ in pack]
     assert plan.tokens.pack_sizes.tolist() == [sum(lengths[sample] for sample in pack) for pack in packs]
     assert plan.entries.pack_sizes.tolist() == [sum(lengths[sample] ** 2 for sample in pack) for pack in packs]
 
 
-@given(LENGTHS, CAPACITY)
-def test_no_pack_passes_the_capacity_but_for_one_long_sample(lengths: list[int], capacity: int) -> None:
-    plan = square(lengths, capacity)
-    for pack, tokens in enumerate(plan.tokens.pack_sizes):
-        assert tokens <= capacity or len(plan.samples_of(pack)) == 1
+@given(LENGTHS, CAPACITY, st.integers(1, 2000))
+def test_no_pack_passes_a_capacity_but_for_one_long_sample(lengths: list[int], capacity: int, entries: int) -> None:
+    plan = square(lengths, capacity, entries)
+    for pack, (tokens, own) in enumerate(zip(plan.tokens.pack_sizes, plan.entries.pack_sizes, strict=True)):
+        assert (tokens <= capacity and own <= entries) or len(plan.samples_of(pack)) == 1
 
 
 @pytest.mark.slow
@@ -108,3 +114,8 @@ def test_token_capacity_is_the_largest_power_of_two_that_fits(features: int, ite
     tokens = token_capacity(features, itemsize)
     assert tokens.bit_count() == 1
     assert tokens * features * itemsize <= CHUNK_BYTES < 2 * tokens * features * itemsize
+
+
+@pytest.mark.parametrize(("heads", "itemsize", "entries"), [(12, 2, 699_050), (16, 4, 2**18), (2**24, 2, 1)])
+def test_entry_capacity_is_the_largest_that_fits(heads: int, itemsize: int, entries: int) -> None:
+    assert entry_capacity(heads, itemsize) == entries

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from biocache.store.coding import Coded
 from biocache.store.ragged import POOLINGS, reduce_segments
 
 # Whether a token is of no group, and how many groups begin (and, but for the last, stay empty) before it.
@@ -153,3 +154,18 @@ def test_any_layout_in_memory(dtype: str) -> None:
         part.flags.writeable = False
         expected = part.astype(float).reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_array_equal(reduce_segments(part, group, 2, "mean"), expected)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("features", [1, 7, 64])
+def test_codes_are_reduced_as_their_values_are(pooling: str, features: int) -> None:
+    rng = np.random.default_rng(features)
+    codes = rng.integers(-127, 128, (300, features)).astype(np.int8)
+    # Products in another order differ in their last digit.
+    token, feature = (np.exp(rng.normal(size=size) * 9).astype(np.float32) for size in (300, features))
+    values = codes.astype(np.float32) * token[:, np.newaxis] * feature
+    assert (values != codes * (token[:, np.newaxis] * feature)).any()
+    group = np.sort(rng.integers(-1, 90, 300))
+    reduced = reduce_segments(Coded(codes, token, feature), group, 95, pooling)
+    np.testing.assert_array_equal(reduced, reduce_segments(values, group, 95, pooling))
+    assert_close(reduced, by_loop(values, group, 95, pooling))

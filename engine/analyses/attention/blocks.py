@@ -129,7 +129,9 @@ def compare_packs(
     measures
         What to measure.
     """
-    blocks = _stored(read_ahead(_wanted(packs, layer, other_layer)), with_norms=measures.of_norms)
+    blocks = _stored(
+        read_ahead(_wanted(packs, layer, other_layer), Chunks.read_committed_codes), with_norms=measures.of_norms
+    )
     return reduce(add, (_compare_pack(runs, blocks, measures) for runs in packs))
 
 
@@ -207,7 +209,7 @@ def _zero(pair: PackPair, measures: Measures) -> Sums:
 
 
 def _block(stored: NDArray[Any]) -> Block:
-    """Return what is stored (head, entry) for compiled code: halves as integers, heads with the gaps between them."""
+    """Return what is stored (head, entry) for compiled code: halves as integers, heads with their gaps."""
     numbers = stored.view(np.uint16) if stored.dtype == np.float16 else stored
     stride = numbers.strides[0] // numbers.itemsize
     length = (len(numbers) - 1) * stride + numbers.shape[1]

@@ -13,7 +13,7 @@ class Block(NamedTuple):
     Attributes
     ----------
     numbers
-        Head after head, halves as their bits in uint16, or float32; contiguous, (entry).
+        Head after head, halves as their bits in uint16, codes in uint8, or float32; contiguous, (entry).
     stride
         Entries from one head to the next.
     heads

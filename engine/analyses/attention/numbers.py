@@ -37,11 +37,18 @@ def _from_bits(_typing: Any, _number: Any) -> Any:
 
 @_intrinsic
 def widened(_typing: Any, number: Any) -> Any:
-    """Widen a number that is not negative: float32 as it is, a half from its bits, with its exponent rebased."""
+    """Widen a number that is not negative: float32 as it is, a half from its bits, with its exponent rebased.
+
+    A code of 8 bits is that of a square root (`biocache.store.coding`).
+    """
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if number == types.float32:
             return arguments[0]
+        if number == types.uint8:
+            root = builder.uitofp(arguments[0], ir.FloatType())
+            root = builder.fdiv(root, ir.Constant(ir.FloatType(), 255.0))
+            return builder.fmul(root, root)
         bits = builder.shl(builder.zext(arguments[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 13))
         return builder.fmul(builder.bitcast(bits, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**112))
 

@@ -176,13 +176,13 @@ def test_several_training_sizes_are_each_as_alone(compare: Compare) -> None:
 @pytest.mark.slow
 def test_each_chunk_of_the_baseline_is_read_once(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, str, int, int]] = []
-    plain = Chunks.read_committed
+    plain = Chunks.read_committed_codes
 
     def counted(self: Chunks, index: int, pack: int) -> Any:
         read.append((self.kept.name, self.run, index, pack))
         return plain(self, index, pack)
 
-    monkeypatch.setattr(Chunks, "read_committed", counted)
+    monkeypatch.setattr(Chunks, "read_committed_codes", counted)
     first = base()
     compare(first, tuned(10), tuned(30))
     # Maps and norms, of three runs of two layers.

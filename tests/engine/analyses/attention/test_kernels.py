@@ -49,16 +49,40 @@ def random_map(tokens: int, seed: int, dtype: str = "float32") -> NDArray[Any]:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(dtype)
 
 
-def test_every_half_that_is_not_negative_is_widened_exactly() -> None:
-    halves = np.arange(0x7C00, dtype=np.uint16)
+HALVES = np.arange(0x7C00, dtype=np.uint16)
+LEVELS = np.arange(256, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "values"),
+    [
+        (HALVES, HALVES.view(np.float16).astype(np.float32)),
+        (LEVELS, (LEVELS.astype(np.float32) / np.float32(255)) ** 2),
+    ],
+    ids=["halves", "codes"],
+)
+@pytest.mark.parametrize("kernel", [kernels.widen, kernels.project])
+def test_every_half_that_is_not_negative_and_every_code_is_widened_exactly(
+    kernel: Any, numbers: NDArray[Any], values: NDArray[np.float32]
+) -> None:
     # Rows of one key, which their scale would all make 1: the mass is what was read.
-    size = np.ones(len(halves), np.int64)
-    start = np.arange(len(halves))
-    tokens = Tokens(start, start, size, np.zeros(len(halves), np.int32), np.zeros(len(halves), bool), False)
-    maps = Maps(np.empty((1, len(halves)), np.float32), np.empty((1, len(halves)), np.float32), False)
-    layout = Layout(size, start, start, np.zeros(len(halves), np.float32), False)
-    kernels.widen(Block(halves, len(halves), 1), tokens, layout, maps)
-    np.testing.assert_array_equal(maps.mass[0], halves.view(np.float16).astype(np.float32))
+    size = np.ones(len(numbers), np.int64)
+    start = np.arange(len(numbers))
+    tokens = Tokens(start, start, size, np.zeros(len(numbers), np.int32), np.zeros(len(numbers), bool), False)
+    maps = Maps(np.empty((1, len(numbers)), np.float32), np.empty((1, len(numbers)), np.float32), False)
+    layout = Layout(size, start, start, np.zeros(len(numbers), np.float32), False)
+    kernel(Block(numbers, len(numbers), 1), tokens, layout, maps)
+    np.testing.assert_array_equal(maps.mass[0], values)
+
+
+def test_maps_of_codes_are_widened_as_their_values_are() -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (3, 40, 40)).astype(np.uint8)
+    own, layout = part_of([codes], False)
+    values, _ = part_of([(codes.astype(np.float32) / np.float32(255)) ** 2], False)
+    # Sums of a row may be in another order.
+    np.testing.assert_allclose(own.maps.mass, values.maps.mass, rtol=1e-6)
+    np.testing.assert_allclose(own.maps.values, values.maps.values, rtol=1e-6)
+    assert METRICS["cosine"].measure(own, values, layout, Pairs(*np.zeros((2, 1, 1), np.int64))) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 8, 17, 64, 130])
