@@ -7,7 +7,8 @@ from biocache.store.lazy import lazy_names
 if TYPE_CHECKING:
     from biocache.engine.analyses.attention.analysis import compare_attention
     from biocache.engine.analyses.attention.request import AttentionRequest
-    from biocache.engine.analyses.probing.analysis import compare_probes, probe
+    from biocache.engine.analyses.probing.analysis import probe
+    from biocache.engine.analyses.probing.comparison import compare_probes
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
     from biocache.engine.analyses.representations.analysis import compare_representations
     from biocache.engine.analyses.representations.request import RepresentationRequest
@@ -67,7 +68,8 @@ __getattr__, __dir__ = lazy_names(
         for module, names in {
             "analyses.attention.analysis": ("compare_attention",),
             "analyses.attention.request": ("AttentionRequest",),
-            "analyses.probing.analysis": ("compare_probes", "probe"),
+            "analyses.probing.analysis": ("probe",),
+            "analyses.probing.comparison": ("compare_probes",),
             "analyses.probing.request": ("ClassifierOptions", "ProbeRequest"),
             "analyses.representations.analysis": ("compare_representations",),
             "analyses.representations.request": ("RepresentationRequest",),

@@ -304,7 +304,7 @@ ANALYSES = Registry(
             "Measure what a classifier reads from each layer.",
         ),
         "compare-probes": (
-            "biocache.engine.analyses.probing.analysis:ProbeComparison",
+            "biocache.engine.analyses.probing.comparison:ProbeComparison",
             "Tell which differences between probes are more than chance.",
         ),
         "compare-attention": (

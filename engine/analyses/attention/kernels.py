@@ -18,6 +18,7 @@ __all__ = [
     "cosine",
     "distance",
     "entropy",
+    "first_row",
     "hellinger",
     "jensen_shannon",
     "project",
@@ -216,8 +217,14 @@ def _special_share(numbers: Array, begin: Any, end: Any, special: Array) -> floa
 
 
 @compiled
+def first_row(a: Maps, b: Maps, size: int) -> int:
+    """Return the first row of two maps that sees several keys in both: the one before is the same in all heads."""
+    return 1 if size == 1 or a.causal or b.causal else 0
+
+
+@compiled
 def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Cosine of flattened maps; NaN where one of them has no mass.
+    """Cosine of flattened maps, without rows that see one key; NaN where one of them has no mass.
 
     Parameters
     ----------
@@ -231,8 +238,9 @@ def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
         float64 (sample, pair), written.
     """
     for s in range(layout.size.size):
-        begin = layout.entry_start[s]
-        end = begin + _entries(layout.size[s], layout.triangular)
+        begin, size = layout.entry_start[s], layout.size[s]
+        end = begin + _entries(size, layout.triangular)
+        begin += _row_offset(first_row(a, b, size), size, layout.triangular)
         for p in range(out.shape[1]):
             x, y = a.values[pairs.left[s, p], begin:end], b.values[pairs.right[s, p], begin:end]
             xx, yy, xy = 0.0, 0.0, 0.0
@@ -255,9 +263,10 @@ def _products(x: Array, y: Array, begin: Any, end: Any) -> tuple[float, float, f
 
 @compiled
 def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Cosine of rows, averaged over those that have mass in both maps; parameters as `cosine`."""
+    """Cosine of rows, averaged over those with mass and several keys in both maps; parameters as `cosine`."""
     for s in range(layout.size.size):
         size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
+        skipped = first_row(a, b, size)
         last = first + _entries(size, layout.triangular)
         for p in range(out.shape[1]):
             i, j = pairs.left[s, p], pairs.right[s, p]
@@ -265,7 +274,7 @@ def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> No
             begin, total, rows = _N(0), 0.0, 0
             for q in range(size):
                 end = _row_end(begin, q, size, layout.triangular)
-                if a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
+                if q >= skipped and a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
                     xx, yy, xy = _products(x, y, begin, end)
                     total += min(1.0, xy / np.sqrt(xx * yy))
                     rows += 1
@@ -274,12 +283,14 @@ def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> No
 
 
 @compiled
-def _mean_of_rows(terms: Array, size: int, triangular: bool, x_mass: Array, y_mass: Array) -> tuple[float, float]:
-    """Average over the rows with mass in both maps the sum of the row's terms, and the root of that sum."""
+def _mean_of_rows(
+    terms: Array, size: int, triangular: bool, skipped: int, x_mass: Array, y_mass: Array
+) -> tuple[float, float]:
+    """Average over the rows with mass in both maps, but the first, the sum of the row's terms, and its root."""
     begin, total, roots, rows = _N(0), 0.0, 0.0, 0
     for q in range(size):
         end = _row_end(begin, q, size, triangular)
-        if x_mass[q] > 0 and y_mass[q] > 0:
+        if q >= skipped and x_mass[q] > 0 and y_mass[q] > 0:
             own = min(1.0, float(_sum(terms, begin, end)))
             total += own
             roots += np.sqrt(own)
@@ -320,7 +331,8 @@ def _divergence(kind: int, a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: 
             else:
                 _total_variation_terms(x, y, terms)
             masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
-            mean, mean_root = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])
+            skipped = first_row(a, b, size)
+            mean, mean_root = _mean_of_rows(terms, size, layout.triangular, skipped, masses[0], masses[1])
             out[s, p] = mean_root if kind == _HELLINGER else mean
 
 

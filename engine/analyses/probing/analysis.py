@@ -1,4 +1,4 @@
-"""The analyses `probe` and `compare-probes`: how well a classifier reads the labels of the task from each layer."""
+"""The analysis `probe`: how well a classifier reads the labels of the task from each layer."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from biocache.store.reading import Run
     from biocache.store.storage import Storage, StorePlace
 
-__all__ = ["ProbeComparison", "Probing", "compare_probes", "probe"]
+__all__ = ["ProbeAnalysis", "Probing", "probe"]
 
 Cells = Mapping["Cell", "tuple[Layers, ...]"]
 
@@ -56,6 +56,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
         return {
@@ -66,6 +67,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 | {"layers": list(layers)}
                 for cell, layers in runs.items()
             ],
+            "groups": find_groups(first.test[0]).digest,
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
@@ -149,9 +151,9 @@ class Probing(ProbeAnalysis):
 
     It needs the train and test runs of a store, and no model. A row is a word, sample, span or relation, as the labels
     are; with --level span each entity mention, whose type is predicted. Numbers are predicted by regression. The table
-    has the 95 % interval of each score over the test samples, the majority baseline and, with several --seeds, the
-    standard deviation over them; the best layer is marked. --labels names a label set that `biocache label` added.
-    Results that the store has are not computed again.
+    has the 95 % interval of each score over groups of test samples (documents, premises, patients), the majority
+    baseline and, with several --seeds, the standard deviation over them; the best layer is marked. --labels names a
+    label set that `biocache label` added. Results that the store has are not computed again.
     """
 
     name = "probe"
@@ -186,7 +188,11 @@ class Probing(ProbeAnalysis):
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Yield what a reader of the scores must know."""
         from biocache.engine.analyses.probing.table import mix_notes, steps_notes
+        from biocache.engine.grouping import ONE_SEED, interval_note
 
+        yield interval_note(result.attrs)
+        if result.sizes["seed"] == 1:
+            yield ONE_SEED
         if request.seeds > 1 and not result.attrs.get("random", 1):
             yield (
                 f"the scores of {result.attrs['probe']} are the same for all --seeds, since nothing in its fit is "
@@ -245,69 +251,6 @@ def _score(result: "xr.Dataset", request: ProbeRequest) -> str:
     return chosen_score(result.score.to_numpy().tolist(), request.score)
 
 
-class ProbeComparison(ProbeAnalysis):
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
-
-    Both scores of a pair are taken on the same resamples of whole test samples. The table has the pairs that differ
-    after Holm's correction; --json and --output have all. Fits that the store has, such as those of `probe`, are not
-    repeated.
-    """
-
-    name = "compare-probes"
-    examples = (
-        "biocache compare-probes --task nli --features pair --model biogpt --training-size 0,100",
-        "biocache compare-probes --task ner --model bert --max-train-samples 50 --score accuracy --json",
-    )
-    signed = ("difference",)
-
-    def settings(self, request: ProbeRequest) -> dict[str, Any]:
-        """Return the settings that decide the numbers; here the score is one of them."""
-        found = super().settings(request) | {"score": request.score}
-        return {name: value for name, value in found.items() if name not in ("control", "mdl")}
-
-    def select(self, store: "Store", request: ProbeRequest) -> Cells:
-        """Return the models to probe; refuse them where there is nothing to compare."""
-        from biocache.engine.analyses.probing.comparing import refuse_single
-        from biocache.engine.analyses.probing.result import places_of
-
-        runs = super().select(store, request)
-        refuse_single([place for own in places_of(runs).values() for place in own.values()])
-        return runs
-
-    def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
-        """Return the comparisons; see `biocache.engine.compare_probes`."""
-        from biocache.engine.analyses.probing.comparing import compared
-        from biocache.engine.analyses.probing.scoring import scored_rows
-
-        first = next(iter(runs))
-        return compared(request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts))
-
-    def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return a row a pair; ``difference`` is `b` minus `a`."""
-        from biocache.engine.analyses.probing.comparing import pair_rows
-
-        return pair_rows(result)
-
-    def summary(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
-        """Return the pairs that differ after Holm's correction."""
-        from biocache.engine.statistics import SIGNIFICANCE
-
-        bounds = {name: f"difference_{name}" for name in ("ci_low", "ci_high")}
-        frame = self.frame(result, request).rename(columns=bounds)
-        return frame[frame.p_holm < SIGNIFICANCE]
-
-    def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
-        """Say how many pairs differ."""
-        from biocache.engine.metrics import SCORE_TITLES
-        from biocache.engine.statistics import SIGNIFICANCE
-
-        count = result.sizes["comparison"]
-        yield (
-            f"{len(self.summary(result, request))} of {count:,} pair{'' if count == 1 else 's'} differ in "
-            f"{SCORE_TITLES[result.attrs['score']]} (p < {SIGNIFICANCE} after Holm's correction)"
-        )
-
-
 def probe(
     store: "StorePlace",
     request: ProbeRequest,
@@ -350,8 +293,9 @@ def probe(
         `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
         (.., label, predicted_label); ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and
         ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
-        ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
-        whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
+        ``probe_seed`` are the 95 % interval of the mean over the probe's seeds, over groups of test samples (see
+        `biocache.engine.statistics`); the attributes ``group`` and ``groups`` say which and how many. ``majority``
+        (score, ..) scores the most frequent class, or the mean, of the train split.
         ``train_rows``, ``converged`` (0 or 1) and ``fit_seconds`` describe the fits. With ``control``,
         ``control_accuracy`` (for numbers ``control_r2``) and ``selectivity``; with ``mdl``, ``code_length`` and
         ``uniform_code_length`` in bits, and ``compression``. With ``mix``, ``mix_weight`` (.., layer) in [0, 1], which
@@ -376,54 +320,3 @@ def probe(
 
     with Executor(workers, scheduler_address) as executor:
         return compute("probe", store, request, executor=executor, force=force, on_progress=on_progress)
-
-
-def compare_probes(
-    store: "StorePlace",
-    request: ProbeRequest,
-    *,
-    workers: int | None = None,
-    scheduler_address: str | None = None,
-    force: bool = False,
-    on_progress: "OnProgress | None" = None,
-) -> "xr.Dataset":
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
-
-    Both scores of a pair are taken on the same resamples of whole test samples [1]_, so that samples that are hard for
-    both do not hide the difference. Holm's correction is over a family: all pairs of training sizes of a model and
-    seed, in all its layers; or all pairs of layers of a model, training size and seed. At least as many resamples are
-    drawn as the smallest corrected value needs to fall below 0.05.
-
-    Parameters
-    ----------
-    store, workers, scheduler_address, force, on_progress
-        As `probe`. Fits that the store has are not repeated.
-    request
-        As `probe`; `ProbeRequest.score` is what is compared. Controls and code lengths are not.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
-        ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
-        Coordinates: ``model``, ``seed``, ``between`` (``training_size`` or ``layer``), ``training_size_a``,
-        ``training_size_b``, ``layer_a`` and ``layer_b``; where a model was fine-tuned on another dataset also
-        ``trained_on_a`` and ``trained_on_b``, and ``between`` may be ``trained_on``. The attribute ``resamples`` says
-        how many were drawn.
-
-    Raises
-    ------
-    SettingError
-        If the task has no such score, or there is nothing to compare.
-    BiocacheError
-        As `probe`.
-
-    References
-    ----------
-    .. [1] T. Berg-Kirkpatrick, D. Burkett and D. Klein, "An empirical investigation of statistical significance in
-       NLP", EMNLP-CoNLL 2012. https://aclanthology.org/D12-1091
-    """
-    from biocache.engine.executor import Executor
-
-    with Executor(workers, scheduler_address) as executor:
-        return compute("compare-probes", store, request, executor=executor, force=force, on_progress=on_progress)

@@ -13,8 +13,7 @@ from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labe
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.metrics import SCORE_TITLES
-from biocache.engine.statistics import interval_of_known
+from biocache.engine.metrics import SCORE_TITLES, score_ranges
 from biocache.store.schema import GOLD
 
 __all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers", "places_of", "predicted_of"]
@@ -61,11 +60,11 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "confusion": ((*DIMS, "label", "predicted_label"), "test rows by true and predicted class"),
     "ci_low": (
         ("score", *Place._fields),
-        "lower bound of the 95 % cluster-bootstrap interval over test samples, of the mean over probe seeds",
+        "lower bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
     ),
     "ci_high": (
         ("score", *Place._fields),
-        "upper bound of the 95 % cluster-bootstrap interval over test samples, of the mean over probe seeds",
+        "upper bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
     ),
     "majority": (
         ("score", *Place._fields[:-1]),
@@ -210,8 +209,11 @@ def _numbers(
             yield {**where, "layer": fit.mixed_layer.astype(str).to_numpy().tolist()}, {"mix_weight": fit.weight.data}
             del where["layer"]
             yield where, {"mix_gamma": fit.attrs["gamma"]}
+    ranges = score_ranges(test.score_names)
     for place, scores in mean_over_seeds(test, fits["task"], test.score_names, request.resamples).items():
-        yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval_of_known(scores, axis=0), strict=True))
+        # Student's t knows no range.
+        bounds = [np.clip(bound, *ranges) for bound in scores.interval()]
+        yield place._asdict(), dict(zip(("ci_low", "ci_high"), bounds, strict=True))
     # All cells have the same data, and so the same baseline and control.
     first, seeds = next(iter(cells)), {seed for _, seed in fits.get("control", {})}
     target = first.target
@@ -262,6 +264,8 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         level=target.level,
         split=request.score_on,
         scored_rows=len(test.gold),
+        group=test.group_name,
+        groups=test.groups,
         unlabelled_rows=target.rows(run) - len(test.gold),
         probe=target.probe,
         random=int(target.is_random(request)),

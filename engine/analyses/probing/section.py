@@ -10,6 +10,7 @@ from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
 from biocache.engine.report.inventory import Inventory
@@ -24,7 +25,7 @@ __all__ = ["ProbeSection"]
 _HIGHEST, _LOWEST = 1.0, -1.0
 _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
-    "intervals over test samples. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
+    "intervals. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
     "which sees the tokens without context."
 )
 _MERGED = (
@@ -117,6 +118,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
         "backend": inputs["backend"],
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
         "probe": inputs["probe"],
+        **{name: kept.dataset.attrs[name] for name in ("group", "groups")},
         # Results of one name and other code are other figures.
         "own": inputs.get("own"),
         "scores": kept.dataset.score.to_numpy().tolist(),
@@ -128,13 +130,15 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     scores = [main, *(score for score in settings["scores"] if score != main)]
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     selectivity, weights = list(_selectivity(rows, keys)), list(_weights(rows, keys))
+    notes = [interval_note(settings), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
     return Figure(
         title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
         + (_SELECTIVITY[settings["level"]] if selectivity else "")
-        + (_MIXED if weights else ""),
+        + (_MIXED if weights else "")
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in notes),
         data=Table.of(_written_rows(rows)),
         variants=[
             Variant(SCORE_TITLES[score], [*_panels(rows, score, keys), *selectivity, *weights]) for score in scores

@@ -61,7 +61,7 @@ def test_every_half_that_is_not_negative_is_widened_exactly() -> None:
     np.testing.assert_array_equal(maps.mass[0], halves.view(np.float16).astype(np.float32))
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 3, 8, 17, 64, 130])
+@pytest.mark.parametrize("tokens", [2, 3, 8, 17, 64, 130])
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_equal_maps_are_exactly_alike(name: str, tokens: int) -> None:
     for seed in range(5):
@@ -112,6 +112,19 @@ def test_rows_without_mass_do_not_count(name: str) -> None:
         assert without == pytest.approx(np.mean(rows), rel=1e-5)
     nothing = np.zeros((7, 7), np.float32)
     assert np.isnan(value(name, nothing, second))
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_rows_that_see_one_key_take_no_part(name: str) -> None:
+    one = np.ones((1, 1), np.float32)
+    assert np.isnan(value(name, one, one))
+    # The first row of a causal model is alike in all heads, and says nothing of the second.
+    first, second = (np.tril(random_map(2, seed)) for seed in (1, 2))
+    first /= first.sum(axis=1, keepdims=True)
+    second /= second.sum(axis=1, keepdims=True)
+    last = [np.tile(own[1], (2, 1)) for own in (first, second)]
+    assert value(name, first, second, causal=True) == pytest.approx(value(name, *last), rel=1e-5)
+    assert value(name, first, second, causal=True) != pytest.approx(value(name, first, second), rel=1e-3)
 
 
 def test_one_key_has_no_entropy_to_change() -> None:

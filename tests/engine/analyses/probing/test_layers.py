@@ -21,7 +21,8 @@ from store_factory import Synthetic
 
 from biocache.engine import ClassifierOptions, ProbeRequest, compare_probes, probe, write_report
 from biocache.engine.analyses.probing import fitting
-from biocache.engine.analyses.probing.analysis import ProbeComparison, Probing
+from biocache.engine.analyses.probing.analysis import Probing
+from biocache.engine.analyses.probing.comparison import ProbeComparison
 from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.fitting import Fit
 from biocache.engine.analyses.probing.grid import find_cells, probed_layers
