@@ -67,19 +67,21 @@ class Estimates:
         Of all groups, float64 (...).
     others
         Of the other sets, float64 (..., set); NaN where a set has nothing to measure.
-    deleted
-        Whether the sets are all groups but one, each left out in turn; else they are resamples.
+    size
+        Size of each group where the sets are all groups but one, each left out in turn, float64 (set) or (..., set);
+        None where they are resamples.
     """
 
     whole: Values
     others: Values
-    deleted: bool
+    size: Values | None
 
     def __getitem__(self, place: Any) -> "Estimates":
-        return Estimates(self.whole[place], self.others[place], self.deleted)
+        size = self.size if self.size is None or self.size.ndim == 1 else self.size[place]
+        return Estimates(self.whole[place], self.others[place], size)
 
     def __sub__(self, other: "Estimates") -> "Estimates":
-        return Estimates(self.whole - other.whole, self.others - other.others, self.deleted)
+        return Estimates(self.whole - other.whole, self.others - other.others, self.size)
 
     @classmethod
     def mean(cls, estimates: "Sequence[Estimates]") -> "Estimates":
@@ -87,37 +89,38 @@ class Estimates:
         count = len(estimates)
         whole = sum((each.whole for each in estimates[1:]), start=estimates[0].whole) / count
         others = sum((each.others for each in estimates[1:]), start=estimates[0].others) / count
-        return cls(np.asarray(whole), np.asarray(others), estimates[0].deleted)
+        return cls(np.asarray(whole), np.asarray(others), estimates[0].size)
 
     def interval(self) -> tuple[Values, Values]:
         """Return the bounds of the 95 % intervals, float64 (...); NaN where fewer than two groups are measured."""
-        if self.deleted:
-            return jackknife_interval(self.whole, self.others)
-        return interval_of_known(self.others, axis=-1)
+        if self.size is None:
+            return interval_of_known(self.others, axis=-1)
+        return jackknife_interval(self.whole, self.others, self.size)
 
     def p(self) -> Values:
         """Return two-sided p-values of the statistics being 0, float64 (...); NaN as `interval`."""
-        return jackknife_p(self.whole, self.others) if self.deleted else paired_p(self.others)
+        return paired_p(self.others) if self.size is None else jackknife_p(self.whole, self.others, self.size)
 
 
-def estimate(score: Callable[[Values], Values], groups: int, resamples: int, seed: int = 0) -> Estimates:
+def estimate(score: Callable[[Values], Values], size: Values, resamples: int, seed: int = 0) -> Estimates:
     """Score all groups, and the sets of groups that tell how uncertain the scores are.
 
     Parameters
     ----------
     score
         Scores of sets of groups (set, ...), given how often each holds each group (set, group).
-    groups
-        Number of groups. Up to `FEW_GROUPS` each is left out in turn; of more there are resamples.
+    size
+        Rows of each group (group). Up to `FEW_GROUPS` groups each is left out in turn; of more there are resamples.
     resamples
         Number of resamples.
     seed
         Seed of their draw.
     """
+    groups = len(size)
     few = groups <= FEW_GROUPS
     sets = [1 - np.eye(groups)] if few else drawn_weights(groups, resamples, seed)
     others = np.concatenate([score(weights) for weights in sets])
-    return Estimates(score(np.ones((1, groups)))[0], np.moveaxis(others, 0, -1), few)
+    return Estimates(score(np.ones((1, groups)))[0], np.moveaxis(others, 0, -1), size if few else None)
 
 
 def drawn_weights(groups: int, resamples: int, seed: int) -> Iterator[Values]:
@@ -219,13 +222,14 @@ def interval_of_known(resampled: Values, axis: int) -> tuple[Values, Values]:
     return lower, upper
 
 
-def jackknife_interval(whole: Values, deleted: Values) -> tuple[Values, Values]:
+def jackknife_interval(whole: Values, deleted: Values, size: Values | None = None) -> tuple[Values, Values]:
     r"""Return the bounds of a 95 % interval by the jackknife over groups, or blocks of them [1]_.
 
     .. math:: s^2 = \frac{K - 1}{K} \sum_k (\theta_{(k)} - \bar\theta_{(\cdot)})^2, \qquad
-        \theta \pm t_{K - 1,\, 0.975}\, s
+        \theta \pm t_{K' - 1,\, 0.975}\, s, \qquad K' = \frac{(\sum_k n_k)^2}{\sum_k n_k^2}
 
-    For a mean of groups it is the cluster-robust t interval [2]_. It also suits statistics that must not see a unit
+    For a mean of groups it is the cluster-robust t interval [2]_. Groups of unequal sizes are worth fewer equal ones
+    [3]_, which the degrees of freedom say. It also suits statistics that must not see a unit
     twice, as a resample does: the pairs of a unit with its copy are alike.
 
     Parameters
@@ -234,6 +238,8 @@ def jackknife_interval(whole: Values, deleted: Values) -> tuple[Values, Values]:
         The statistic of all blocks (...).
     deleted
         The statistic without each block (..., block); NaN for a block that has no part in it.
+    size
+        Size n of each block (block) or (..., block); None for equal ones.
 
     Returns
     -------
@@ -246,44 +252,49 @@ def jackknife_interval(whole: Values, deleted: Values) -> tuple[Values, Values]:
        https://doi.org/10.1214/aos/1176345462
     .. [2] J. G. MacKinnon, M. O. Nielsen and M. D. Webb, "Fast and reliable jackknife and bootstrap methods for
        cluster-robust inference", Journal of Applied Econometrics 38(5), 2023. https://doi.org/10.1002/jae.2969
+    .. [3] L. Kish, "Survey sampling", Wiley, 1965. The number of equal groups with the variance of unequal ones; as
+       degrees of freedom: A. V. Carter, K. T. Schnepel and D. G. Steigerwald, "Asymptotic behavior of a t-test robust
+       to cluster heterogeneity", Review of Economics and Statistics 99(4), 2017. https://doi.org/10.1162/REST_a_00639
     """
     from scipy.special import stdtrit
 
-    spread, freedom = _jackknife(deleted)
+    spread, freedom, _ = _jackknife(deleted, size)
     half = stdtrit(freedom, _BOUNDS[1]) * spread
     return whole - half, whole + half
 
 
-def jackknife_p(whole: Values, deleted: Values) -> Values:
+def jackknife_p(whole: Values, deleted: Values, size: Values | None = None) -> Values:
     r"""Return two-sided p-values of statistics being 0, which invert `jackknife_interval`.
 
-    .. math:: p = \max(2^{1 - K},\, P(|T_{K - 1}| \ge |\theta| / s))
+    .. math:: p = \max(2^{1 - K},\, P(|T_{K' - 1}| \ge |\theta| / s))
 
     K groups that all differ in one direction do so by chance with the probability :math:`2^{1 - K}`, however alike
     their differences are.
 
     Parameters
     ----------
-    whole, deleted
+    whole, deleted, size
         As `jackknife_interval`.
     """
     from scipy.special import stdtr
 
-    spread, freedom = _jackknife(deleted)
+    spread, freedom, count = _jackknife(deleted, size)
     # A statistic that is 0 whatever is left out differs from 0 nowhere.
-    size = np.where(whole == 0, 0.0, ratio(np.abs(whole), spread, np.inf))
-    p = np.clip(2 * stdtr(freedom, -size), 2.0**-freedom, 1.0)
+    errors = np.where(whole == 0, 0.0, ratio(np.abs(whole), spread, np.inf))
+    p = np.clip(2 * stdtr(freedom, -errors), 2.0 ** (1 - np.maximum(count, 1)), 1.0)
     return np.where(np.isnan(spread) | np.isnan(whole), np.nan, p)
 
 
-def _jackknife(deleted: Values) -> tuple[Values, Values]:
-    """Return standard errors (...), NaN for fewer than two known blocks, and degrees of freedom, at least 1."""
+def _jackknife(deleted: Values, size: Values | None) -> tuple[Values, Values, Values]:
+    """Return standard errors (...), NaN for fewer than two known blocks, degrees of freedom, and known blocks."""
     known = ~np.isnan(deleted)
     count = known.sum(axis=-1).astype(np.float64)
     mean = ratio(np.where(known, deleted, 0.0).sum(axis=-1), count)
     square = (np.where(known, deleted - mean[..., np.newaxis], 0.0) ** 2).sum(axis=-1)
     spread = np.sqrt(ratio((count - 1) * square, count))
-    return np.where(count > 1, spread, np.nan), np.maximum(count - 1, 1)
+    held = known * (np.ones(deleted.shape[-1]) if size is None else size)
+    equal = ratio(held.sum(axis=-1) ** 2, (held**2).sum(axis=-1), 0.0)
+    return np.where(count > 1, spread, np.nan), np.maximum(equal - 1, 1), count
 
 
 def paired_p(differences: Values) -> Values:

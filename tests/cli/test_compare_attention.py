@@ -126,9 +126,10 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
         head = int(own["mean"].argmin("head"))
         cells = re.split(r"  +", row.strip())
         low, high = (own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high"))
+        chance = [own[f"layer_chance_{bound}"].item() for bound in ("ci_low", "ci_high")]
         assert cells[:5] == [
             *(str(size), str(layer), f"{own['layer_mean'].item():.3f} [{low:.3f}, {high:.3f}]"),
-            f"{own['chance'].mean().item():.3f}",
+            f"{own['layer_chance'].item():.3f} [{chance[0]:.3f}, {chance[1]:.3f}]",
             f"{head}: {own['mean'][head].item():.3f}",
         ]
 

@@ -158,12 +158,13 @@ def _of_mismatched_heads(
 def _over_heads(name: str, estimates: Estimates, measures: Measures) -> dict[str, NDArray[Any]]:
     """Return the means over heads, with their intervals, of estimates (metric, head)."""
     others = estimates.others
-    if estimates.deleted:
+    size = estimates.size
+    if size is not None:
         # Without a unit that has no part in a head, the head's mean is what it was.
         kept = np.isnan(others) & ~np.isnan(others).all(axis=1, keepdims=True)
         others = np.where(kept, estimates.whole[..., np.newaxis], others)
-    others = np.swapaxes(others, 1, 2)
-    mean = Estimates(_mean_over_heads(estimates.whole), _mean_over_heads(others), estimates.deleted)
+        size = size.max(axis=1)
+    mean = Estimates(_mean_over_heads(estimates.whole), _mean_over_heads(np.swapaxes(others, 1, 2)), size)
     low, high = _interval(mean, measures)
     return {f"{name}_mean": mean.whole, f"{name}_ci_low": low, f"{name}_ci_high": high}
 
@@ -172,7 +173,8 @@ def _by_group(own: Moments, resamples: Resamples, measures: Measures) -> tuple[d
     """Return the numbers of groups of values, and their means, (metric, group, head)."""
     mean = _finalised(np.swapaxes(own.mean(), 0, 1), measures)
     others = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
-    estimates = Estimates(mean, np.moveaxis(others, 2, -1), resamples.few)
+    sizes = None if resamples.sizes is None else np.moveaxis(resamples.sizes, (2, 1), (0, -1))
+    estimates = Estimates(mean, np.moveaxis(others, 2, -1), sizes)
     low, high = _interval(estimates, measures)
     numbers = {
         "mean": mean,

@@ -124,6 +124,11 @@ class Resamples:
         """Return the sums of some groups."""
         return Resamples(self.total[groups], self.weight[groups], self.few)
 
+    @property
+    def sizes(self) -> Values | None:
+        """How many samples of each unit are measured (group, unit, metric, head); None of resamples."""
+        return self.weight if self.few else None
+
     def means(self) -> Values:
         """Return the means of resamples, or without each unit, (group, resample or unit, metric, head).
 

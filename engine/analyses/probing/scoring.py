@@ -73,6 +73,10 @@ class ScoredRows(ABC):
         values: NDArray[Any] = fit.predicted.to_numpy()[self.position]
         return values
 
+    def _sizes(self) -> NDArray[np.float64]:
+        """Return the number of rows of each group (group)."""
+        return np.bincount(self.group, minlength=self.groups).astype(np.float64)
+
     @abstractmethod
     def scores(self, predicted: NDArray[Any]) -> dict[str, Any]:
         """Score a prediction (row): each score, and for classes those of each class."""
@@ -129,7 +133,7 @@ class _Classes(ScoredRows):
             np.add.at(of_groups, group, own)
             counts.append(of_groups)
         return estimate(
-            lambda weights: np.stack([finalise(weights @ own) for own in counts], axis=1), self.groups, resamples
+            lambda weights: np.stack([finalise(weights @ own) for own in counts], axis=1), self._sizes(), resamples
         )
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
@@ -151,7 +155,7 @@ class _Numbers(ScoredRows):
             found = [weighted_correlations(self.gold, predicted, weights, self.group) for predicted in predictions]
             return np.stack(found, axis=1)[..., kept]
 
-        return estimate(scored, self.groups, resamples)
+        return estimate(scored, self._sizes(), resamples)
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
         return self.scores(np.full(len(self.gold), float(train.mean())))
