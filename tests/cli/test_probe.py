@@ -48,8 +48,12 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
                 round(data[b].sel(where).sel(score=name).item(), 3) for b in ("ci_low", "ci_high")
             )
     assert sum(" best " in line for line in lines[1:]) == 2
-    (note,) = result.stderr.splitlines()
-    assert note.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
+    notes = result.stderr.splitlines()
+    said = ("intervals are over", "all runs have one seed", "merged-entity F1 takes words of one type that touch")
+    assert len(notes) == len(said)
+    assert all(note.startswith(f"note: {begin}") for note, begin in zip(notes, said, strict=True))
+    answer = json.loads(command("probe", "--store", store, "--task", "ner", "--json").stdout)
+    assert [f"note: {note}" for note in answer["notes"]] == notes
 
 
 @pytest.mark.slow

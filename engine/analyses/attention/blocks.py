@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention import projection
 from biocache.engine.analyses.attention.alignment import Alignment, Side
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
@@ -355,7 +355,7 @@ def _weighted(stored: Block, tokens: Tokens, norms: NDArray[np.float32], side: S
     entries = side.entries
     start = np.cumsum(entries) - entries
     weighted = np.empty((stored.heads, int(entries.sum())), np.float32)
-    kernels.weigh(stored, tokens, norms, side.token, start, weighted)
+    projection.weigh(stored, tokens, norms, side.token, start, weighted)
     return Block(weighted.reshape(-1), weighted.shape[1], stored.heads), tokens._replace(pair_start=start)
 
 
@@ -366,5 +366,5 @@ def _prepared(stored: Block, tokens: Tokens, layout: Layout, room: NDArray[np.fl
         np.empty((heads, len(layout.position)), np.float32),
         tokens.causal,
     )
-    (kernels.widen if whole else kernels.project)(stored, tokens, layout, maps)
+    (projection.widen if whole else projection.project)(stored, tokens, layout, maps)
     return Part(stored, tokens, maps)

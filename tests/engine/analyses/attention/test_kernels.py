@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention import projection
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Part
 
@@ -28,9 +28,9 @@ def part_of(maps: list[NDArray[Any]], causal: bool = False) -> tuple[Part, Layou
     )
     bits = stored.view(np.uint16) if stored.dtype == np.float16 else stored
     block = Block(bits.reshape(-1), bits.shape[1], len(bits))
-    kernels.widen(block, tokens, layout, prepared)
+    projection.widen(block, tokens, layout, prepared)
     projected = Maps(np.full_like(prepared.values, np.nan), np.full_like(prepared.mass, np.nan), causal)
-    kernels.project(block, tokens, layout, projected)
+    projection.project(block, tokens, layout, projected)
     np.testing.assert_allclose(projected.values, prepared.values, rtol=1e-6)
     np.testing.assert_allclose(projected.mass, prepared.mass, rtol=1e-6)
     return Part(block, tokens, prepared), layout
@@ -57,7 +57,7 @@ def test_every_half_that_is_not_negative_is_widened_exactly() -> None:
     tokens = Tokens(start, start, size, np.zeros(len(halves), np.int32), np.zeros(len(halves), bool), False)
     maps = Maps(np.empty((1, len(halves)), np.float32), np.empty((1, len(halves)), np.float32), False)
     layout = Layout(size, start, start, np.zeros(len(halves), np.float32), False)
-    kernels.widen(Block(halves, len(halves), 1), tokens, layout, maps)
+    projection.widen(Block(halves, len(halves), 1), tokens, layout, maps)
     np.testing.assert_array_equal(maps.mass[0], halves.view(np.float16).astype(np.float32))
 
 
