@@ -11,7 +11,7 @@ from grouped import keep_groups
 from scipy import stats
 from store_factory import Synthetic
 
-from biocache.engine import AttentionRequest, compare_attention
+from biocache.engine import AttentionRequest, ReportRequest, compare_attention, write_report
 from biocache.engine.analyses.attention.analysis import AttentionComparison
 from biocache.engine.analyses.attention.sums import Resamples
 
@@ -36,6 +36,7 @@ def notes(result: xr.Dataset, **settings: Any) -> list[str]:
 @pytest.mark.slow
 def test_of_few_groups_each_is_left_out(tmp_path: Path) -> None:
     first, second = runs()
+    page, tmp_path = tmp_path / "report.html", tmp_path / "store"
     alone = compared(tmp_path, first, second)
     keep_groups(tmp_path, first, NAMES)
     result = compared(tmp_path, first, second)
@@ -44,6 +45,10 @@ def test_of_few_groups_each_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(alone["mean"], result["mean"])
     assert notes(result)[0].startswith("intervals are over 5 groups of samples (label set group); of so few")
     assert notes(result)[1].startswith("all runs have one seed")
+    write_report(tmp_path, page, ReportRequest(samples=0))
+    text = page.read_text(encoding="utf-8")
+    assert "Intervals are over 5 groups of samples" in text
+    assert "All runs have one seed" in text
     group = np.array([0, 1, 0, 2, 1, 3, 4, 3])
     size = np.bincount(group)
     t = stats.t.ppf(0.975, 64 / (size**2).sum() - 1)

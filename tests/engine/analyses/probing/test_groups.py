@@ -11,7 +11,7 @@ from planted import ner_store, nli_store, split_runs
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from biocache.engine import ProbeRequest, compare_probes, probe
+from biocache.engine import ProbeRequest, ReportRequest, compare_probes, probe, write_report
 from biocache.engine.analyses.probing.analysis import Probing
 from biocache.engine.analyses.probing.fitting import FIT_KIND
 from biocache.engine.statistics import drawn_weights
@@ -46,6 +46,7 @@ def group_of(names: tuple[str | None, ...]) -> NDArray[Any]:
 
 @pytest.mark.slow
 def test_of_few_groups_each_is_left_out(tmp_path: Path) -> None:
+    page, tmp_path = tmp_path / "report.html", tmp_path / "store"
     store = grouped(tmp_path)
     result, pairs = probe(tmp_path, asked()), compare_probes(tmp_path, asked(score="accuracy"))
     sample, right = predictions(store)
@@ -53,6 +54,10 @@ def test_of_few_groups_each_is_left_out(tmp_path: Path) -> None:
     count = int(group.max()) + 1
     assert (result.attrs["group"], result.attrs["groups"]) == ("group", count) == ("group", 5)
     assert pairs.attrs["groups"] == 5
+    write_report(tmp_path, page, ReportRequest(samples=0))
+    text = page.read_text(encoding="utf-8")
+    assert "Intervals are over 5 groups of samples" in text
+    assert "All runs have one seed" in text
     size = np.bincount(group)
     freedom = size.sum() ** 2 / (size**2).sum() - 1
 
