@@ -121,7 +121,8 @@ def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, 
         rows = plain_rows(analysis.frame(result, request))
         # What was left open is shown as the result says it was decided, such as the probe.
         used = {name: result.attrs.get(name) if value is None else value for name, value in values_of(request)}
-        print_json({"analysis": analysis.name, "settings": used, "rows": rows})
+        notes = list(analysis.notes(result, request))
+        print_json({"analysis": analysis.name, "settings": used, "notes": notes, "rows": rows})
     else:
         print_frame(analysis.summary(result, request), analysis.signed)
 

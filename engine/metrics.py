@@ -28,6 +28,7 @@ __all__ = [
     "score_entities",
     "score_names",
     "score_numbers",
+    "score_ranges",
     "scores_of_counts",
 ]
 
@@ -45,6 +46,8 @@ SCORE_TITLES = {
     "spearman": "Spearman correlation",
     "rmse": "root mean square error",
 }
+# Scores of other ranges than [0, 1].
+_RANGES = {"r2": (-np.inf, 1.0), "pearson": (-1.0, 1.0), "spearman": (-1.0, 1.0), "rmse": (0.0, np.inf)}
 # Label scheme to the score of the entities that its labels spell.
 _ENTITY_SCORES = {"bio": "entity_f1", "type": "merged_entity_f1"}
 
@@ -62,6 +65,12 @@ def score_names(label_scheme: str | None) -> tuple[str, ...]:
     """
     of_entities = () if label_scheme is None else (_ENTITY_SCORES[label_scheme],)
     return ("accuracy", "macro_f1", "micro_f1", *of_entities)
+
+
+def score_ranges(names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the greatest value of scores, float64 (score)."""
+    least, most = zip(*(_RANGES.get(name, (0.0, 1.0)) for name in names), strict=True)
+    return np.array(least), np.array(most)
 
 
 def main_score(names: Sequence[str]) -> str:

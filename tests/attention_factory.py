@@ -176,8 +176,18 @@ def _of_sample(run: Synthetic, column: str, sample: int) -> list[Any]:
     return values
 
 
+def _compared(a: DenseMap, b: DenseMap) -> list[int]:
+    """Return the rows that see several keys in both maps."""
+    return [q for q in range(len(a.rows)) if all((q + 1 if own.causal else len(own.rows)) > 1 for own in (a, b))]
+
+
+def _flat_cosine(a: DenseMap, b: DenseMap, first: Dense, second: Dense) -> float:
+    rows = _compared(a, b)
+    return _cosine(first[rows], second[rows]) if rows else np.nan
+
+
 def _over_rows(a: DenseMap, b: DenseMap, of_row: Callable[[Dense, Dense], float]) -> float:
-    known = [q for q in range(len(a.rows)) if a.rows[q].any() and b.rows[q].any()]
+    known = [q for q in _compared(a, b) if a.rows[q].any() and b.rows[q].any()]
     return float(np.mean([of_row(a.rows[q], b.rows[q]) for q in known])) if known else np.nan
 
 
@@ -210,7 +220,7 @@ def _divergence(a: DenseMap, b: DenseMap) -> float:
 
 
 PLAIN: dict[str, Callable[[DenseMap, DenseMap], float]] = {
-    "cosine": lambda a, b: _cosine(a.rows, b.rows),
+    "cosine": lambda a, b: _flat_cosine(a, b, a.rows, b.rows),
     "row-cosine": lambda a, b: _over_rows(a, b, _cosine),
     "js": _divergence,
     "hellinger": lambda a, b: _over_rows(a, b, lambda x, y: float(np.sqrt(((np.sqrt(x) - np.sqrt(y)) ** 2).sum() / 2))),
@@ -218,7 +228,7 @@ PLAIN: dict[str, Callable[[DenseMap, DenseMap], float]] = {
     "entropy": lambda a, b: _mean_entropy(b) - _mean_entropy(a),
     "distance": lambda a, b: _mean_distance(b) - _mean_distance(a),
     "special-mass": lambda a, b: b.special - a.special,
-    "norm-cosine": lambda a, b: _cosine(a.of_norms, b.of_norms),
+    "norm-cosine": lambda a, b: _flat_cosine(a, b, a.of_norms, b.of_norms),
     "norm-js": lambda a, b: _divergence(a.scaled, b.scaled),
 }
 

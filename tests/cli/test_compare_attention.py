@@ -112,7 +112,8 @@ def test_every_setting_has_an_option() -> None:
 @pytest.mark.slow
 def test_a_table_by_layer(command: Command, tuned: Path) -> None:
     result = command("compare-attention", "--store", tuned, "--model", "tiny", "--metric", "cosine,entropy")
-    assert result.stderr == ""
+    notes = result.stderr.splitlines()
+    assert [note.split(" ")[1] for note in notes] == ["intervals", "all"]
     title, *rows = result.stdout.splitlines()
     assert re.split(r"  +", title.strip()) == [
         *("training size", "layer"),
@@ -126,9 +127,10 @@ def test_a_table_by_layer(command: Command, tuned: Path) -> None:
         head = int(own["mean"].argmin("head"))
         cells = re.split(r"  +", row.strip())
         low, high = (own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high"))
+        chance = [own[f"layer_chance_{bound}"].item() for bound in ("ci_low", "ci_high")]
         assert cells[:5] == [
             *(str(size), str(layer), f"{own['layer_mean'].item():.3f} [{low:.3f}, {high:.3f}]"),
-            f"{own['chance'].mean().item():.3f}",
+            f"{own['layer_chance'].item():.3f} [{chance[0]:.3f}, {chance[1]:.3f}]",
             f"{head}: {own['mean'][head].item():.3f}",
         ]
 
@@ -202,7 +204,7 @@ def test_samples_that_have_nothing_to_measure_are_noted(command: Command, tmp_pa
     lengths = source((1, 5), tokens=11, specials=False).plan.tokens.count
     assert lengths[0] == 1
     result = command("compare-attention", "--store", root, "--metric", "entropy")
-    assert result.stderr == "note: up to 1 of 2 samples have nothing to measure in a head\n"
+    assert result.stderr.endswith("\nnote: up to 1 of 2 samples have nothing to measure in a head\n")
 
 
 @pytest.mark.slow

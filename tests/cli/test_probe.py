@@ -48,12 +48,17 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
                 round(data[b].sel(where).sel(score=name).item(), 3) for b in ("ci_low", "ci_high")
             )
     assert sum(" best " in line for line in lines[1:]) == 2
-    strength, merged = result.stderr.splitlines()
-    assert strength == (
-        "note: C is 1 in every layer, not chosen on validation: bert at training size 0 %, seed 42 has no validation "
-        "run; extract it with --split=validation, or fix --C"
+    notes = result.stderr.splitlines()
+    strength = (
+        "C is 1 in every layer, not chosen on validation: bert at training size 0 %, seed 42 has no validation run; "
+        "extract it with --split=validation, or fix --C"
     )
-    assert merged.startswith("note: merged-entity F1 takes words of one type that touch for one entity")
+    merged = "merged-entity F1 takes words of one type that touch"
+    said = ("intervals are over", "all runs have one seed", strength, merged)
+    assert len(notes) == len(said)
+    assert all(note.startswith(f"note: {begin}") for note, begin in zip(notes, said, strict=True))
+    answer = json.loads(command("probe", "--store", store, "--task", "ner", "--json").stdout)
+    assert [f"note: {note}" for note in answer["notes"]] == notes
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from biocache.engine.metrics import (
     as_iob2,
@@ -16,7 +17,7 @@ from biocache.engine.metrics import (
     score_names,
     scores_of_counts,
 )
-from biocache.engine.statistics import bootstrap, holm, interval, paired_p
+from biocache.engine.statistics import FEW_GROUPS, Estimates, estimate, holm, interval_of_known, jackknife_p, paired_p
 
 # Types that look like tags are types: of merged types, B-cell and I-cell are two.
 LABELS = {
@@ -41,10 +42,13 @@ def plain_scores(
     return [*found, score_entities(*sentences).f1]
 
 
-def bootstrap_scores(
+def estimated_scores(
     counts: list[NDArray[Any]], labels: tuple[str, ...], scores: tuple[str, ...], resamples: int, seed: int = 0
-) -> NDArray[Any]:
-    return bootstrap(counts, lambda sums: scores_of_counts(sums, labels, scores), resamples, seed)
+) -> Estimates:
+    def scored(weights: NDArray[Any]) -> NDArray[Any]:
+        return np.stack([scores_of_counts(weights @ each, labels, scores) for each in counts], axis=1)
+
+    return estimate(scored, np.ones(len(counts[0])), resamples, seed)
 
 
 def random_case(seed: int, scheme: str | None, samples: int = 12) -> tuple[NDArray[Any], ...]:
@@ -101,57 +105,91 @@ def naive_bootstrap(case: tuple[NDArray[Any], ...], resamples: int, seed: int) -
 
 @pytest.mark.slow
 def test_resamples_are_whole_samples() -> None:
-    case = random_case(3, "type")
+    case = random_case(3, "type", FEW_GROUPS + 1)
     counts = sample_counts(*case, LABELS["type"], "type")
-    found = bootstrap_scores([counts], LABELS["type"], score_names("type"), 40, seed=9)
-    np.testing.assert_allclose(found[0], naive_bootstrap(case, 40, 9), rtol=0, atol=1e-12)
+    found = estimated_scores([counts], LABELS["type"], score_names("type"), 40, seed=9)
+    np.testing.assert_allclose(found.others[0].T, naive_bootstrap(case, 40, 9), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.whole[0], plain_scores(*case, LABELS["type"], "type"))
+    low, high = np.quantile(found.others, [0.025, 0.975], axis=-1)
+    np.testing.assert_allclose(found.interval(), [low, high])
+    np.testing.assert_array_equal(found.p(), paired_p(found.others))
+
+
+def test_of_few_samples_each_is_left_out() -> None:
+    gold, predicted, sample = random_case(3, "type")
+    counts = sample_counts(gold, predicted, sample, LABELS["type"], "type")
+    found = estimated_scores([counts], LABELS["type"], score_names("type"), 40)
+    left = []
+    for out in range(12):
+        kept = sample != out
+        number = np.unique(sample[kept], return_inverse=True)[1]
+        left.append(plain_scores(gold[kept], predicted[kept], number, LABELS["type"], "type"))
+    np.testing.assert_allclose(found.others[0].T, left, rtol=0, atol=1e-12)
+    whole = np.array(plain_scores(gold, predicted, sample, LABELS["type"], "type"))
+    spread = np.sqrt(11 / 12 * ((np.array(left) - np.mean(left, axis=0)) ** 2).sum(axis=0))
+    low, high = found[0].interval()
+    np.testing.assert_allclose(low, whole - stats.t.ppf(0.975, 11) * spread)
+    np.testing.assert_allclose(high, whole + stats.t.ppf(0.975, 11) * spread)
+
+
+def test_few_groups_are_tested_as_a_t_test_tests_them() -> None:
+    values = np.random.default_rng(0).normal(0.4, 1, 9)
+    found = estimate(lambda weights: weights @ values / weights.sum(axis=1), np.ones(9), 0)
+    assert found.p() == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    np.testing.assert_allclose(found.interval(), stats.t.interval(0.95, 8, values.mean(), stats.sem(values)))
+    paired = found - estimate(lambda weights: weights @ values**2 / weights.sum(axis=1), np.ones(9), 0)
+    assert paired.p() == pytest.approx(stats.ttest_rel(values, values**2).pvalue)
+    halves = Estimates.mean([found, paired])
+    assert halves.p() == pytest.approx(stats.ttest_1samp((2 * values - values**2) / 2, 0).pvalue)
+
+
+def test_groups_of_unequal_sizes_are_worth_fewer() -> None:
+    values, size = np.random.default_rng(1).normal(0.4, 1, 9), np.array([9.0, *[1.0] * 8])
+    found = estimate(lambda weights: weights @ values / weights.sum(axis=1), size, 0)
+    t = stats.ttest_1samp(values, 0).statistic
+    # 17 rows: 17**2 / (81 + 8) groups, less one.
+    freedom = 17**2 / 89 - 1
+    assert found.p() == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    half = stats.t.ppf(0.975, freedom) * stats.sem(values)
+    np.testing.assert_allclose(found.interval(), [values.mean() - half, values.mean() + half])
+
+
+def test_groups_that_all_differ_alike_are_no_more_certain_than_their_number() -> None:
+    ones = np.ones(6)
+    assert jackknife_p(np.array(1.0), ones) == 2.0**-5
+    assert jackknife_p(np.array(0.0), 0 * ones) == 1.0
+
+
+def test_what_one_group_holds_has_neither_interval_nor_value() -> None:
+    for deleted in (np.array([np.nan]), np.array([np.nan, np.nan, 0.3])):
+        found = Estimates(np.array(0.5), deleted, np.ones(len(deleted)))
+        assert np.isnan([found.p(), *found.interval()]).all()
+    # A group that has no part in a statistic is not one of those that it is over.
+    values = np.array([0.3, 0.5, 0.9])
+    deleted = np.array([values[[1, 2]].mean(), np.nan, values[[0, 2]].mean(), values[[0, 1]].mean()])
+    low, high = Estimates(values.mean(), deleted, np.ones(4)).interval()
+    np.testing.assert_allclose([low, high], stats.t.interval(0.95, 2, values.mean(), stats.sem(values)))
 
 
 def test_all_predictions_have_the_same_resamples_whatever_their_number() -> None:
-    gold, predicted, sample = random_case(4, "type")
+    gold, predicted, sample = random_case(4, "type", 60)
     counts = [sample_counts(gold, other, sample, LABELS["type"], "type") for other in (predicted, gold, predicted)]
-    found = bootstrap_scores(counts, LABELS["type"], score_names("type"), 300)
+    found = estimated_scores(counts, LABELS["type"], score_names("type"), 300).others
     np.testing.assert_array_equal(found[0], found[2])
-    np.testing.assert_array_equal(found[:1], bootstrap_scores(counts[:1], LABELS["type"], score_names("type"), 300))
-    assert (found[1, :, 0] == 1).all()
-    assert len(np.unique(found[0, :, 0])) > 10
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    labels, hits, trials = ("no", "yes"), 0, 200
-    for trial in range(trials):
-        # Words of a sample are right together: as many words, but only 60 draws of the truth, 0.7.
-        right = np.repeat(rng.random(60) < 0.7, 10)
-        counts = sample_counts(np.ones(600, int), right.astype(int), np.repeat(np.arange(60), 10), labels, None)
-        low, high = interval(bootstrap_scores([counts], labels, ("accuracy",), 400, seed=trial)[0], axis=0)
-        hits += bool(low[0] <= 0.7 <= high[0])
-    # 95 % less three standard errors; an interval over words would hold it about 45 % of the time.
-    assert 0.90 < hits / trials <= 1.0
+    alone = estimated_scores(counts[:1], LABELS["type"], score_names("type"), 300).others
+    np.testing.assert_array_equal(found[:1], alone)
+    assert (found[1, 0] == 1).all()
+    assert len(np.unique(found[0, 0])) > 10
 
 
 def test_the_interval_is_of_percentiles() -> None:
-    low, high = interval(np.arange(1001.0)[:, np.newaxis], axis=0)
+    low, high = interval_of_known(np.append(np.arange(1001.0), np.nan)[:, np.newaxis], axis=0)
     assert (low.item(), high.item()) == (25.0, 975.0)
 
 
 def test_paired_values() -> None:
-    differences = np.array([[1.0] * 99, [-1.0] * 99, [0.0] * 99, [1.0] * 90 + [-1.0] * 9])
-    np.testing.assert_allclose(paired_p(differences), [0.02, 0.02, 1.0, 0.2])
-
-
-def test_the_paired_value_is_uniform_where_nothing_differs() -> None:
-    rng = np.random.default_rng(1)
-    found = []
-    for trial in range(200):
-        right = rng.random((2, 80)) < 0.6
-        counts = [
-            sample_counts(np.ones(80, int), each.astype(int), np.arange(80), ("no", "yes"), None) for each in right
-        ]
-        scores = bootstrap_scores(counts, ("no", "yes"), ("accuracy",), 200, seed=trial)[..., 0]
-        found.append(paired_p(scores[1] - scores[0]).item())
-    assert 0.01 < np.mean(np.array(found) < 0.05) < 0.11
-    assert 0.35 < np.median(found) < 0.7
+    differences = np.array([[1.0] * 99, [-1.0] * 99, [0.0] * 99, [1.0] * 90 + [-1.0] * 9, [1.0] * 90 + [np.nan] * 9])
+    np.testing.assert_allclose(paired_p(differences), [0.02, 0.02, 1.0, 0.2, 0.2])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -169,3 +207,8 @@ def test_holm(values: list[float]) -> None:
 
 def test_holm_of_the_textbook() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+
+
+def test_what_cannot_be_tested_is_not_of_the_family() -> None:
+    p = np.array([0.01, np.nan, 0.04])
+    np.testing.assert_allclose(holm(p), [0.02, np.nan, 0.04])

@@ -72,7 +72,7 @@ def test_a_process_that_uses_kernels_writes_nothing_beside_them(tmp_path: Path) 
     before = beside()
     code = "import biocache.store.segments, biocache.engine.analyses.attention.kernels"
     code += "; import biocache.engine.analyses.attention.resampling as r; import numpy as np"
-    code += "; r.head_shifts(0, 2, np.arange(3))"
+    code += "; r.resample(np.ones((1, 1)), *np.zeros((2, 1), int), 0, *np.zeros((2, 1, 1, 1)))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
     done = subprocess.run(
         [sys.executable, "-c", code],

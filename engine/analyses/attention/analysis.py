@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from biocache.engine.analyses.attention.request import METRIC_NAMES, AttentionRequest
+from biocache.engine.analyses.attention.request import CHANGES, METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.finetuning.updates import unequal_steps
+from biocache.engine.grouping import ONE_SEED, interval_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AttentionComparison", "compare_attention"]
 
+# Sums of distances that differ by less are equal but for rounding.
+_TIE = 1e-6
+
 
 class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
     """Compare the attention maps of runs with those of a baseline run, head by head, without loading a model.
@@ -29,7 +33,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
     """
 
     name = "compare-attention"
-    version = 1
+    version = 2
     Request = AttentionRequest
     unit = "blocks"
     plots = ("means", "above-chance")
@@ -45,9 +49,14 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         return find_runs(store, request)
 
     def inputs(self, request: AttentionRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
-        """Return the identities of the runs, of the labels that means are split by, and of the user's own metrics."""
+        """Return the identities of the runs, of the labels that name groups or classes, and of the user's metrics."""
         labels = {} if runs.labels is None else {"labels": runs.labels.digest}
-        found = {"baseline": runs.baseline.identity, "runs": [run.identity for run in runs.others]} | labels
+        found = {
+            "baseline": runs.baseline.identity,
+            "runs": [run.identity for run in runs.others],
+            "groups": runs.groups.digest,
+            **labels,
+        }
         own = [metric for metric in request.metrics if metric not in METRIC_NAMES]
         if not own:
             # Compiled code is not loaded for a result that the store has.
@@ -75,7 +84,11 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         return pair_rows(result) if "pair_mean" in result else head_rows(result)
 
     def notes(self, result: "xr.Dataset", request: AttentionRequest) -> Iterator[str]:
-        """Say how many samples had nothing to measure."""
+        """Say what intervals hold, which matchings are not identified, and what could not be measured."""
+        if "pair_mean" not in result:
+            yield interval_note(result.attrs)
+            yield ONE_SEED
+            yield from _matching_notes(result)
         counts = result["pair_count" if "pair_mean" in result else "count"]
         samples = int(result.attrs["samples"])
         if int(counts.min()) < samples:
@@ -101,6 +114,19 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         from biocache.engine.analyses.attention.section import AttentionSection
 
         return AttentionSection(self)
+
+
+def _matching_notes(result: "xr.Dataset") -> Iterator[str]:
+    """Yield the metrics that do not tell which heads belong together."""
+    if "matched_gap" not in result:
+        return
+    for metric in result["metric"].to_numpy().tolist():
+        gap = result["matched_gap"].sel(metric=metric)
+        known, tied = int(gap.notnull().sum()), int((gap < _TIE).sum())
+        if tied:
+            yield f"{metric} does not identify the matches of {tied:,} of {known:,} heads: other matchings are as good"
+        if metric in CHANGES:
+            yield f"{metric} is one number of a head: heads that it matches need not attend alike"
 
 
 def compare_attention(
@@ -136,14 +162,17 @@ def compare_attention(
     -------
     xarray.Dataset
         In memory, with the dimensions (metric, training_size, layer, head): ``mean`` over samples, ``std``, ``ci_low``
-        and ``ci_high`` (95 % bootstrap interval over samples), ``chance`` (mean of mismatched heads of the layer; NaN
-        for changes), ``above_chance`` (0 at the chance level, 1 for identical maps) and ``count``; and (metric,
-        training_size, layer): ``layer_mean``, ``layer_ci_low`` and ``layer_ci_high`` of the mean over heads. By label
+        and ``ci_high`` (95 % interval over groups of samples, see `biocache.engine.statistics`; the attributes
+        ``group`` and ``groups`` say which and how many), ``chance`` (mean of all mismatched heads of the layer, NaN for
+        changes), ``chance_ci_low``, ``chance_ci_high``, ``above_chance`` (0 at the chance level, 1 for identical maps)
+        and ``count``; and (metric, training_size, layer): ``layer_mean`` and ``layer_chance``, means over heads, with
+        ``_ci_low`` and ``_ci_high``. By label
         also ``label_mean``, ``label_std``, ``label_ci_low``, ``label_ci_high`` and ``label_count``, with the dimension
         label; of words these are of each sample's mean over the rows of its words of the label, and NaN for metrics of
-        whole maps, which the attribute ``not_split`` names. Matched, ``matched_head``, ``matched_mean`` and
-        ``matched_std``; per sample, ``value`` with the dimension sample. With all pairs only ``pair_mean``,
-        ``pair_std`` and ``pair_count`` (metric, training_size, layer, head, other_layer, other_head).
+        whole maps, which the attribute ``not_split`` names. Matched,
+        ``matched_head``, ``matched_mean``, ``matched_std`` and ``matched_gap``, 0 for a match that is not identified;
+        per sample, ``value`` with the dimension sample. With all pairs only ``pair_mean``, ``pair_std`` and
+        ``pair_count`` (metric, training_size, layer, head, other_layer, other_head).
 
     Raises
     ------

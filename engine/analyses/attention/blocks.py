@@ -10,11 +10,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention import projection
 from biocache.engine.analyses.attention.alignment import Alignment, Side
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
-from biocache.engine.analyses.attention.resampling import head_shifts
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
 from biocache.engine.statistics import ratio
 from biocache.store.chunks import Chunks, read_ahead
@@ -36,11 +35,13 @@ class Measures:
     labels
         Number of classes that means are split by; None: they are not.
     resamples, seed
-        Resamples and seed of the bootstrap; the seed also pairs mismatched heads.
+        Resamples and seed of the bootstrap.
+    units
+        Number of groups of samples that intervals are over.
     diagonal
         Whether equal head indices are compared, and mismatched heads; needs equal head counts.
     all_heads
-        Whether every head is compared with every head.
+        Whether the sums of every two heads are kept.
     per_sample
         Whether the values of every sample are kept.
     own
@@ -53,6 +54,7 @@ class Measures:
     labels: int | None
     resamples: int
     seed: int
+    units: int
     diagonal: bool
     all_heads: bool
     per_sample: bool
@@ -64,6 +66,11 @@ class Measures:
         """The metrics, in their order."""
         own = {metric.name: metric for metric in self.own}
         return tuple(METRICS[name] if name in METRICS else own[name] for name in self.metrics)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether mismatched heads are compared."""
+        return self.diagonal and any(metric.has_chance for metric in self.found)
 
     @property
     def of_norms(self) -> bool:
@@ -93,7 +100,9 @@ class PackPair:
     samples
         Positions of the samples in their runs, int64 (sample).
     group
-        Group of every sample, int64 (sample).
+        Group of values of every sample, such as its class, int64 (sample).
+    unit
+        Group of samples that every sample belongs to, int64 (sample).
     alignment
         Alignment of the maps of the samples, of which a sample has one for each of its windows.
     """
@@ -104,6 +113,7 @@ class PackPair:
     packs: tuple[int, int]
     samples: NDArray[np.int64]
     group: NDArray[np.int64]
+    unit: NDArray[np.int64]
     alignment: Alignment
 
 
@@ -174,24 +184,26 @@ def _compare_pair(block: _Stored, other: _Stored, pair: PackPair, measures: Meas
     values = rounded(_over_windows(measured, pair))
     if by_class is not None:
         by_class = np.stack([_over_windows(own, pair) for own in by_class])
-    own, mismatched, all_heads = _by_kind(values, pair, measures)
+    own, square = _by_kind(values, pair, measures)
     if sums.pairs is not None:
-        sums.pairs.add(all_heads)
-    if sums.chance is not None:
-        sums.chance.add(mismatched)
+        sums.pairs.add(square)
+    if sums.chance is not None and sums.chance_resamples is not None:
+        mismatched = _mean_of_mismatched(square)
+        sums.chance.add(mismatched[:, np.newaxis])
+        sums.chance_resamples.add(mismatched, pair.unit, np.zeros(len(mismatched), np.int64), measures.seed)
     if sums.own is None or sums.resamples is None:
         return sums
-    grouped, samples, groups = own, pair.samples, pair.group
+    grouped, units, groups = own, pair.unit, pair.group
     if by_class is not None:
         # Each class has the samples with such words; all words are the last group.
         group, sample = np.nonzero(~np.isnan(by_class).all(axis=(2, 3)))
         grouped = np.concatenate([rounded(by_class[group, sample]), own])
-        samples = np.concatenate([pair.samples[sample], pair.samples])
+        units = np.concatenate([pair.unit[sample], pair.unit])
         groups = np.concatenate([group, np.full(len(own), len(by_class))])
     for place in range(measures.groups):
         members = groups == place
         Moments(sums.own.count[place], sums.own.total[place], sums.own.square[place]).add(grouped[members])
-    sums.resamples.add(grouped, samples, groups, measures.seed)
+    sums.resamples.add(grouped, units, groups, measures.seed)
     if measures.per_sample:
         return replace(sums, samples=((pair.samples, own.astype(np.float32)),))
     return sums
@@ -199,11 +211,13 @@ def _compare_pair(block: _Stored, other: _Stored, pair: PackPair, measures: Meas
 
 def _zero(pair: PackPair, measures: Measures) -> Sums:
     heads, other_heads, metrics = pair.first.width, pair.second.width, len(measures.metrics)
-    alike = measures.diagonal
+    alike, by_chance = measures.diagonal, measures.by_chance and heads > 1
+    drawn = (measures.units, measures.resamples, metrics, heads)
     return Sums(
         own=Moments.zero((measures.groups, metrics, heads)) if alike else None,
-        chance=Moments.zero((metrics, heads)) if alike and heads > 1 else None,
-        resamples=Resamples.zero(measures.groups, measures.resamples, metrics, heads) if alike else None,
+        chance=Moments.zero((1, metrics, heads)) if by_chance else None,
+        resamples=Resamples.zero(measures.groups, *drawn) if alike else None,
+        chance_resamples=Resamples.zero(1, *drawn) if by_chance else None,
         pairs=Moments.zero((metrics, heads, other_heads)) if measures.all_heads else None,
     )
 
@@ -217,20 +231,18 @@ def _block(stored: NDArray[Any]) -> Block:
 
 
 def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) -> tuple[NDArray[np.float64], ...]:
-    """Split values (sample, metric, pair) into those of equal head indices, of mismatched heads, and of all heads."""
+    """Split values (sample, metric, pair) into those of equal head indices, and of all heads where compared."""
     heads, other_heads = pair.first.width, pair.second.width
-    if not measures.all_heads:
-        return values[..., :heads], values[..., heads:], values
+    if not (measures.all_heads or measures.by_chance):
+        return values, values
     square = values.reshape(*values.shape[:2], heads, other_heads)
-    if not measures.diagonal:
-        return square, square, square
-    own = np.diagonal(square, axis1=2, axis2=3)
-    if heads == 1:
-        return own, own, square
-    mismatched = square[
-        np.arange(len(square))[:, np.newaxis], :, np.arange(heads), _mismatched(pair, measures, pair.samples)
-    ]
-    return own, np.swapaxes(mismatched, 1, 2), square
+    return (np.diagonal(square, axis1=2, axis2=3) if measures.diagonal else square), square
+
+
+def _mean_of_mismatched(square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return, for each head, the mean over all others of the other run, of what is known (sample, metric, head)."""
+    known = ~np.isnan(square) & ~np.eye(square.shape[-1], dtype=bool)
+    return rounded(ratio(np.where(known, square, 0.0).sum(axis=-1), known.sum(axis=-1)))
 
 
 def _over_windows(values: NDArray[np.float64], pair: PackPair) -> NDArray[np.float64]:
@@ -242,23 +254,14 @@ def _over_windows(values: NDArray[np.float64], pair: PackPair) -> NDArray[np.flo
     return ratio(np.add.reduceat(np.where(known, values, 0.0), begin), np.add.reduceat(known, begin, dtype=float))
 
 
-def _mismatched(pair: PackPair, measures: Measures, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return another head for each sample and head: all heads of a sample are shifted by one drawn number."""
-    heads = pair.first.width
-    shifts = head_shifts(measures.seed, heads, samples)
-    return np.asarray((np.arange(heads) + shifts[:, np.newaxis]) % heads)
-
-
 def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
     """Return the heads that are compared in each map; those of the windows of a sample are the same."""
     heads, other_heads, maps = pair.first.width, pair.second.width, len(pair.alignment.sample)
-    left, right = np.repeat(np.arange(heads), other_heads), np.tile(np.arange(other_heads), heads)
-    if measures.all_heads:
+    if measures.all_heads or measures.by_chance:
+        left, right = np.repeat(np.arange(heads), other_heads), np.tile(np.arange(other_heads), heads)
         return Pairs(np.tile(left, (maps, 1)), np.tile(right, (maps, 1)))
     own = np.tile(np.arange(heads), (maps, 1))
-    if heads == 1:
-        return Pairs(own, own)
-    return Pairs(np.hstack([own, own]), np.hstack([own, _mismatched(pair, measures, pair.alignment.sample)]))
+    return Pairs(own, own)
 
 
 def _measured(
@@ -354,7 +357,7 @@ def _weighted(stored: Block, tokens: Tokens, norms: NDArray[np.float32], side: S
     entries = side.entries
     start = np.cumsum(entries) - entries
     weighted = np.empty((stored.heads, int(entries.sum())), np.float32)
-    kernels.weigh(stored, tokens, norms, side.token, start, weighted)
+    projection.weigh(stored, tokens, norms, side.token, start, weighted)
     return Block(weighted.reshape(-1), weighted.shape[1], stored.heads), tokens._replace(pair_start=start)
 
 
@@ -365,5 +368,5 @@ def _prepared(stored: Block, tokens: Tokens, layout: Layout, room: NDArray[np.fl
         np.empty((heads, len(layout.position)), np.float32),
         tokens.causal,
     )
-    (kernels.widen if whole else kernels.project)(stored, tokens, layout, maps)
+    (projection.widen if whole else projection.project)(stored, tokens, layout, maps)
     return Part(stored, tokens, maps)

@@ -1,5 +1,6 @@
 """The tasks of a comparison: for each layer, some packs of the baseline against those of the other runs."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -13,6 +14,7 @@ from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.executor import Task
 from biocache.engine.machine import machine_memory
+from biocache.engine.statistics import FEW_GROUPS
 from biocache.store import Run
 from biocache.store.chunks import ahead
 from biocache.store.errors import ResourceError, SettingError
@@ -35,6 +37,7 @@ def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
         by_words=runs.by_words,
         resamples=request.resamples,
         seed=request.resampling_seed,
+        units=runs.units[1],
         diagonal=not request.all_pairs,
         all_heads=request.all_pairs or request.match_heads,
         per_sample=request.per_sample,
@@ -67,7 +70,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
     packs = [
         tuple(
-            _pack_pairs(baseline, other, pack, alignment, group, norms=measures.of_norms)
+            _pack_pairs(baseline, other, pack, alignment, (group, runs.units[0]), norms=measures.of_norms)
             for other, alignment in zip(runs.others, aligned, strict=True)
         )
         for pack in range(baseline.counts.packs)
@@ -88,8 +91,9 @@ def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Mea
     if not measures.diagonal:
         return 0
     heads = len(runs.others) * len(measures.metrics) * runs.baseline.spec.head_count
-    # Totals and weights, in float64.
-    own = 2 * 8 * measures.groups * measures.resamples * heads
+    # Totals and weights, in float64, of each group of values and of chance.
+    sets = measures.units if measures.units <= FEW_GROUPS else measures.resamples
+    own = 2 * 8 * (measures.groups + measures.by_chance) * sets * heads
     whole, limit = own * len(layer_pairs(runs, request)), machine_memory() // 2
     if runs.labels is not None and whole > limit:
         raise ResourceError(
@@ -106,10 +110,10 @@ def _block_bytes(run: Run, *, with_norms: bool) -> int:
 
 
 def _pack_pairs(
-    first: Run, second: Run, pack: int, alignment: Alignment, group: NDArray[np.int64], *, norms: bool
+    first: Run, second: Run, pack: int, alignment: Alignment, of_sample: Sequence[NDArray[np.int64]], *, norms: bool
 ) -> tuple[PackPair, ...]:
     """Cut the samples of a pack where packs of the other run begin: one part where the packs are the same."""
-    samples = first.plan.samples_of(pack)
+    samples, (group, unit) = first.plan.samples_of(pack), of_sample
     packs = np.unique(second.plan.sample_pack[samples.start : samples.stop])
     pairs = []
     for other in packs.tolist():
@@ -123,6 +127,7 @@ def _pack_pairs(
                 packs=(pack, other),
                 samples=np.arange(part.start, part.stop),
                 group=group[part].copy(),
+                unit=unit[part].copy(),
                 alignment=alignment.of_samples(part),
             )
         )

@@ -1,4 +1,4 @@
-"""Kernels over ragged attention maps: their projection onto groups of tokens, and the sums of metrics.
+"""Kernels over ragged attention maps: the sums of metrics; see `projection` for how maps are prepared.
 
 Sums run in float32 over one row, or 512 entries, and in float64 beyond. Every sample of every head is computed
 alone, so that no value depends on its neighbours.
@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.numbers import log as _log
 from biocache.engine.analyses.attention.numbers import widened as _widened
+from biocache.engine.analyses.attention.projection import entries_of, row_end, row_offset, total_of
 from biocache.store.compiling import compiled
 
 __all__ = [
     "cosine",
     "distance",
     "entropy",
+    "first_row",
     "hellinger",
     "jensen_shannon",
-    "project",
     "row_cosine",
     "special_mass",
     "total_variation",
-    "weigh",
-    "widen",
 ]
 
 Array = NDArray[Any]
@@ -40,140 +39,12 @@ _JENSEN_SHANNON, _HELLINGER, _TOTAL_VARIATION = range(3)
 
 
 @compiled
-def _sum(values: Array, begin: Any, end: Any) -> Any:
-    total = _F(0)
-    for i in range(begin, end):
-        total += values[i]
-    return total
-
-
-@compiled
-def _entries(size: int, triangular: bool) -> int:
-    return size * (size + 1) // 2 if triangular else size * size
-
-
-@compiled
-def _row_offset(row: int, size: int, triangular: bool) -> int:
-    return row * (row + 1) // 2 if triangular else row * size
-
-
-@compiled
 def _room(layout: Layout) -> Array:
     """Return an empty array for the terms of the largest map."""
     largest = 0
     for size in layout.size:
-        largest = max(largest, _entries(size, layout.triangular))
+        largest = max(largest, entries_of(size, layout.triangular))
     return np.empty(largest, _F)
-
-
-@compiled
-def _row_end(begin: Any, row: int, size: int, triangular: bool) -> Any:
-    # Unsigned, as all bounds of rows: a signed index may count from the end, which costs a branch an entry.
-    return begin + _N(row + 1 if triangular else size)
-
-
-@compiled
-def _normalise(maps: Array, size: int, triangular: bool, mass: Array) -> None:
-    """Scale the rows of one map to the sum 1, and write what the sums were; a row of zeros stays."""
-    begin = _N(0)
-    for q in range(size):
-        end = _row_end(begin, q, size, triangular)
-        total = _sum(maps, begin, end)
-        mass[q] = total
-        if total > 0:
-            scale = _ONE / total
-            for i in range(begin, end):
-                maps[i] *= scale
-        begin = end
-
-
-@compiled
-def widen(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
-    """Widen maps that keep all their tokens, and scale their rows to the sum 1.
-
-    Parameters
-    ----------
-    stored
-        The block that the maps are in.
-    tokens
-        The tokens; stored maps and layout are both triangular, or both are not.
-    layout
-        Where the prepared maps lie.
-    maps
-        Written.
-    """
-    for head in range(stored.heads):
-        for s in range(layout.size.size):
-            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
-            entries = _entries(size, layout.triangular)
-            begin = head * stored.stride + tokens.pair_start[s]
-            own = maps.values[head, first : first + entries]
-            _widen(stored.numbers[begin : begin + entries], own)
-            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
-
-
-@compiled
-def _widen(stored: Array, own: Array) -> None:
-    for i in range(own.size):
-        own[i] = _widened(stored[i])
-
-
-@compiled
-def project(stored: Block, tokens: Tokens, layout: Layout, maps: Maps) -> None:
-    """Gather maps of tokens into maps of groups of tokens, and scale their rows to the sum 1.
-
-    An entry is the sum over the key's tokens and, but for the scale of its row, the mean over the query's.
-
-    Parameters
-    ----------
-    stored, tokens, layout, maps
-        As `widen`; a triangular layout is one for causal maps.
-    """
-    for head in range(stored.heads):
-        for s in range(layout.size.size):
-            size, first, row = layout.size[s], layout.entry_start[s], layout.row_start[s]
-            own = maps.values[head, first : first + _entries(size, layout.triangular)]
-            own[:] = 0
-            group = tokens.group[tokens.start[s] : tokens.start[s] + tokens.length[s]]
-            begin = head * stored.stride + tokens.pair_start[s]
-            for query in range(group.size):
-                width = query + 1 if tokens.causal else group.size
-                if group[query] >= 0:
-                    offset = _row_offset(group[query], size, layout.triangular)
-                    for key in range(width):
-                        if group[key] >= 0:
-                            own[offset + group[key]] += _widened(stored.numbers[begin + key])
-                begin += width
-            _normalise(own, size, layout.triangular, maps.mass[head, row : row + size])
-
-
-@compiled
-def weigh(stored: Block, tokens: Tokens, norms: Array, first: Array, start: Array, out: Array) -> None:
-    """Multiply the attention of maps by the norms of their keys.
-
-    Parameters
-    ----------
-    stored, tokens
-        As `widen`.
-    norms
-        Of the tokens of the pack, float32 (head, token).
-    first
-        Place of the first token of each map among them, int64 (sample).
-    start
-        First entry of each map among the products, int64 (sample).
-    out
-        The products, float32 (head, entry), written.
-    """
-    for head in range(stored.heads):
-        for s in range(tokens.length.size):
-            begin, to = head * stored.stride + tokens.pair_start[s], start[s]
-            own = norms[head, first[s] : first[s] + tokens.length[s]]
-            for query in range(own.size):
-                width = query + 1 if tokens.causal else own.size
-                for key in range(width):
-                    out[head, to + key] = _widened(stored.numbers[begin + key]) * own[key]
-                begin += width
-                to += width
 
 
 @compiled
@@ -194,7 +65,7 @@ def special_mass(stored: Block, tokens: Tokens, out: Array) -> None:
             special = tokens.special[tokens.start[s] : tokens.start[s] + tokens.length[s]]
             total, queries = 0.0, 0
             for query in range(group.size):
-                end = _row_end(begin, query, group.size, tokens.causal)
+                end = row_end(begin, query, group.size, tokens.causal)
                 if group[query] >= 0:
                     share = _special_share(stored.numbers, begin, end, special)
                     if share >= 0:
@@ -216,8 +87,14 @@ def _special_share(numbers: Array, begin: Any, end: Any, special: Array) -> floa
 
 
 @compiled
+def first_row(a: Maps, b: Maps, size: int) -> int:
+    """Return the first row of two maps that sees several keys in both: the one before is the same in all heads."""
+    return 1 if size == 1 or a.causal or b.causal else 0
+
+
+@compiled
 def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Cosine of flattened maps; NaN where one of them has no mass.
+    """Cosine of flattened maps, without rows that see one key; NaN where one of them has no mass.
 
     Parameters
     ----------
@@ -231,8 +108,9 @@ def cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
         float64 (sample, pair), written.
     """
     for s in range(layout.size.size):
-        begin = layout.entry_start[s]
-        end = begin + _entries(layout.size[s], layout.triangular)
+        begin, size = layout.entry_start[s], layout.size[s]
+        end = begin + entries_of(size, layout.triangular)
+        begin += row_offset(first_row(a, b, size), size, layout.triangular)
         for p in range(out.shape[1]):
             x, y = a.values[pairs.left[s, p], begin:end], b.values[pairs.right[s, p], begin:end]
             xx, yy, xy = 0.0, 0.0, 0.0
@@ -255,17 +133,18 @@ def _products(x: Array, y: Array, begin: Any, end: Any) -> tuple[float, float, f
 
 @compiled
 def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> None:
-    """Cosine of rows, averaged over those that have mass in both maps; parameters as `cosine`."""
+    """Cosine of rows, averaged over those with mass and several keys in both maps; parameters as `cosine`."""
     for s in range(layout.size.size):
         size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
-        last = first + _entries(size, layout.triangular)
+        skipped = first_row(a, b, size)
+        last = first + entries_of(size, layout.triangular)
         for p in range(out.shape[1]):
             i, j = pairs.left[s, p], pairs.right[s, p]
             x, y = a.values[i, first:last], b.values[j, first:last]
             begin, total, rows = _N(0), 0.0, 0
             for q in range(size):
-                end = _row_end(begin, q, size, layout.triangular)
-                if a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
+                end = row_end(begin, q, size, layout.triangular)
+                if q >= skipped and a.mass[i, row + q] > 0 and b.mass[j, row + q] > 0:
                     xx, yy, xy = _products(x, y, begin, end)
                     total += min(1.0, xy / np.sqrt(xx * yy))
                     rows += 1
@@ -274,13 +153,15 @@ def row_cosine(a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: Array) -> No
 
 
 @compiled
-def _mean_of_rows(terms: Array, size: int, triangular: bool, x_mass: Array, y_mass: Array) -> tuple[float, float]:
-    """Average over the rows with mass in both maps the sum of the row's terms, and the root of that sum."""
+def _mean_of_rows(
+    terms: Array, size: int, triangular: bool, skipped: int, x_mass: Array, y_mass: Array
+) -> tuple[float, float]:
+    """Average over the rows with mass in both maps, but the first, the sum of the row's terms, and its root."""
     begin, total, roots, rows = _N(0), 0.0, 0.0, 0
     for q in range(size):
-        end = _row_end(begin, q, size, triangular)
-        if x_mass[q] > 0 and y_mass[q] > 0:
-            own = min(1.0, float(_sum(terms, begin, end)))
+        end = row_end(begin, q, size, triangular)
+        if q >= skipped and x_mass[q] > 0 and y_mass[q] > 0:
+            own = min(1.0, float(total_of(terms, begin, end)))
             total += own
             roots += np.sqrt(own)
             rows += 1
@@ -309,7 +190,7 @@ def _divergence(kind: int, a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: 
     room = _room(layout)
     for s in range(layout.size.size):
         size, row, first = layout.size[s], layout.row_start[s], layout.entry_start[s]
-        terms = room[: _entries(size, layout.triangular)]
+        terms = room[: entries_of(size, layout.triangular)]
         for p in range(out.shape[1]):
             i, j = pairs.left[s, p], pairs.right[s, p]
             x, y = a.values[i, first : first + terms.size], b.values[j, first : first + terms.size]
@@ -320,7 +201,8 @@ def _divergence(kind: int, a: Maps, b: Maps, layout: Layout, pairs: Pairs, out: 
             else:
                 _total_variation_terms(x, y, terms)
             masses = a.mass[i, row : row + size], b.mass[j, row : row + size]
-            mean, mean_root = _mean_of_rows(terms, size, layout.triangular, masses[0], masses[1])
+            skipped = first_row(a, b, size)
+            mean, mean_root = _mean_of_rows(terms, size, layout.triangular, skipped, masses[0], masses[1])
             out[s, p] = mean_root if kind == _HELLINGER else mean
 
 
@@ -369,14 +251,14 @@ def entropy(maps: Maps, layout: Layout, out: Array) -> None:
     for head in range(maps.values.shape[0]):
         for s in range(layout.size.size):
             size, first = layout.size[s], layout.entry_start[s]
-            terms = room[: _entries(size, layout.triangular)]
+            terms = room[: entries_of(size, layout.triangular)]
             _entropy_terms(maps.values[head, first : first + terms.size], terms)
             begin, total, rows = _N(0), 0.0, 0
             for q in range(size):
-                end = _row_end(begin, q, size, layout.triangular)
+                end = row_end(begin, q, size, layout.triangular)
                 seen = q + 1 if maps.causal else size
                 if seen > 1 and maps.mass[head, layout.row_start[s] + q] > 0:
-                    total += float(_sum(terms, begin, end)) / np.log(seen)
+                    total += float(total_of(terms, begin, end)) / np.log(seen)
                     rows += 1
                 begin = end
             out[s, head] = total / rows if rows else np.nan
@@ -401,10 +283,10 @@ def distance(maps: Maps, layout: Layout, out: Array) -> None:
         for s in range(layout.size.size):
             row, size, first = layout.row_start[s], layout.size[s], layout.entry_start[s]
             position = layout.position[row : row + size]
-            own = maps.values[head, first : first + _entries(size, layout.triangular)]
+            own = maps.values[head, first : first + entries_of(size, layout.triangular)]
             begin, total, rows = _N(0), 0.0, 0
             for q in range(size):
-                end = _row_end(begin, q, size, layout.triangular)
+                end = row_end(begin, q, size, layout.triangular)
                 if maps.mass[head, row + q] > 0:
                     total += _mean_distance(own, begin, end, position, position[q])
                     rows += 1

@@ -96,7 +96,11 @@ class Metric(ABC):
 
 
 class _PairMetric(Metric):
-    """A metric of two maps, whose kernel writes the values of some samples (sample, pair)."""
+    """A metric of two maps, whose kernel writes the values of some samples (sample, pair).
+
+    Queries that see one key have the same row in every head, and take no part: the first of a causal model, and those
+    of samples of one token or word.
+    """
 
     kernel: ClassVar[Callable[[Maps, Maps, Layout, Pairs, Values], None]]
 
@@ -126,7 +130,8 @@ class _Change(Metric):
 class Cosine(_PairMetric):
     """Cosine similarity of flattened maps.
 
-    ``sum(A * B) / sqrt(sum(A**2) * sum(B**2))`` over all queries and keys of a sample's maps A and B. Range [0, 1], 1
+    ``sum(A * B) / sqrt(sum(A**2) * sum(B**2))`` over the queries that see several keys of a sample's maps A and B, and
+    all keys. Range [0, 1], 1
     for identical maps, no unit. Maps of unrelated heads are far from 0 too, so read it beside its chance level.
 
     References

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.attention import kernels
 from biocache.engine.analyses.attention.maps import Layout, Maps, Pairs
 from biocache.engine.analyses.attention.metrics import Metric, Part, Values
 from biocache.engine.fingerprints import described
@@ -62,7 +63,8 @@ class OwnMetric(Metric):
         function = self._function()
         values = np.full(pairs.left.shape, np.nan)
         for sample in range(len(layout.size)):
-            left, right = _maps(first.maps, layout, sample), _maps(second.maps, layout, sample)
+            skipped = kernels.first_row(first.maps, second.maps, int(layout.size[sample]))
+            left, right = (_maps(part.maps, layout, sample, skipped) for part in (first, second))
             for pair, (own, other) in enumerate(zip(pairs.left[sample], pairs.right[sample], strict=True)):
                 known = left[1][own] & right[1][other]
                 if known.any():
@@ -130,8 +132,8 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _maps(maps: Maps, layout: Layout, sample: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the maps of a sample (head, query, key), and which rows have mass (head, query)."""
+def _maps(maps: Maps, layout: Layout, sample: int, skipped: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the maps of a sample (head, query, key), zeros in the rows skipped, and which have mass (head, query)."""
     size, row, first = (int(each[sample]) for each in (layout.size, layout.row_start, layout.entry_start))
     dense = np.zeros((len(maps.values), size, size))
     if layout.triangular:
@@ -139,7 +141,8 @@ def _maps(maps: Maps, layout: Layout, sample: int) -> tuple[NDArray[np.float64],
         dense[:, query, key] = maps.values[:, first : first + len(query)]
     else:
         dense[:] = maps.values[:, first : first + size * size].reshape(dense.shape)
-    return _read_only(dense), maps.mass[:, row : row + size] > 0
+    dense[:, :skipped] = 0
+    return _read_only(dense), (maps.mass[:, row : row + size] > 0) & (np.arange(size) >= skipped)
 
 
 def _value(function: Any, name: str, first: Any, second: Any, known: NDArray[np.bool_]) -> float:

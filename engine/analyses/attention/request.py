@@ -10,7 +10,7 @@ from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
 from biocache.store.text import shown
 
-__all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "NORM_METRICS", "AttentionRequest"]
+__all__ = ["CHANGES", "DEFAULT_METRICS", "METRIC_NAMES", "NORM_METRICS", "AttentionRequest"]
 
 #: Names of `METRICS`, available without importing compiled code.
 METRIC_NAMES = (
@@ -19,6 +19,8 @@ METRIC_NAMES = (
 )
 #: Those of attention times the norms of values.
 NORM_METRICS = ("norm-cosine", "norm-js")
+#: Those of a change of a property of single maps.
+CHANGES = ("entropy", "distance", "special-mass")
 DEFAULT_METRICS = ("cosine", "js")
 
 
@@ -32,8 +34,8 @@ class AttentionRequest(BaselineRequest):
         As of `BaselineRequest`.
     metrics
         Names of `METRICS`, or functions of your own: the place, ``module:function``, or the function. It takes two maps
-        of a sample, float64 (query, key), whose rows sum to 1 or are zeros, and returns a number, NaN for nothing to
-        measure, or one for each row, which are averaged.
+        of a sample, float64 (query, key), whose rows sum to 1 or are zeros, as those of queries that see one key are,
+        and returns a number, NaN for nothing to measure, or one for each row, which are averaged.
     exclude_special
         Whether special tokens and the first position of causal models are left out, and rows scaled to the sum 1.
     by
@@ -47,9 +49,9 @@ class AttentionRequest(BaselineRequest):
     per_sample
         Whether the values of every sample are kept.
     resamples
-        Bootstrap resamples of the samples.
+        Bootstrap resamples of groups of samples, where there are more than `FEW_GROUPS`.
     resampling_seed
-        Seed of the bootstrap and of the pairing of mismatched heads.
+        Seed of the bootstrap.
 
     Raises
     ------
@@ -73,10 +75,8 @@ class AttentionRequest(BaselineRequest):
     match_heads: bool = option(False, help="Also match the heads of each layer one to one.")
     all_pairs: bool = option(False, help="Compare every head of every layer with every other.")
     per_sample: bool = option(False, help="Also keep the values of every sample.")
-    resamples: int = option(1000, low=1, help="Bootstrap resamples of the samples.")
-    resampling_seed: int = option(
-        0, low=0, high=MAX_SEED, help="Seed of the bootstrap and of the pairing of mismatched heads."
-    )
+    resamples: int = option(1000, low=1, help="Bootstrap resamples, where there are more than 50 groups of samples.")
+    resampling_seed: int = option(0, low=0, high=MAX_SEED, help="Seed of the bootstrap.")
 
     def check(self) -> None:
         """Refuse settings that exclude each other."""

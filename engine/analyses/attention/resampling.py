@@ -1,9 +1,10 @@
-"""The weights of the bootstrap over samples, for sums that add: each resample weighs each sample by a Poisson number.
+"""The weights of the bootstrap over units, for sums that add: each resample weighs each unit by a Poisson number.
 
-A resample draws n samples out of n with replacement; how often a sample is drawn is nearly Poisson with mean 1, and
-independent of the others (Hanley and MacGibbon 2006). A weight is a function of the seed, the resample and the position
-of the sample, so that every process computes the weights of its own samples, and sums over packs add to the sums of
-one process. Intervals are those of `biocache.engine.statistics`.
+A unit is a group of samples, or a sample (see `biocache.engine.grouping`). A resample draws n units out of n with
+replacement; how often a unit is drawn is nearly Poisson with mean 1, and independent of the others (Hanley and
+MacGibbon 2006). A weight is a function of the seed, the resample and the number of the unit, so that every process
+computes the weights of its own samples, and sums over packs add to the sums of one process. Intervals are those of
+`biocache.engine.statistics`.
 
 References
 ----------
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from biocache.store.compiling import compiled
 
-__all__ = ["head_shifts", "resample"]
+__all__ = ["resample"]
 
 _U = np.uint64
 _GOLDEN, _FIRST, _SECOND = _U(0x9E3779B97F4A7C15), _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
@@ -40,13 +41,13 @@ def _mixed(number: Any) -> Any:
 
 @compiled
 def _stream(seed: int, number: int) -> Any:
-    """Return the start of a stream of random numbers: stream 0 pairs heads, each other one is of one resample."""
+    """Return the start of a stream of random numbers: each but stream 0 is of one resample."""
     return _mixed(_U(seed) + (_U(number) + _U(1)) * _GOLDEN)
 
 
 @compiled
-def _drawn(stream: Any, sample: int) -> Any:
-    return _mixed(stream + (_U(sample) + _U(1)) * _GOLDEN)
+def _drawn(stream: Any, unit: int) -> Any:
+    return _mixed(stream + (_U(unit) + _U(1)) * _GOLDEN)
 
 
 @compiled
@@ -60,19 +61,9 @@ def _poisson(number: Any) -> Any:
 
 
 @compiled
-def head_shifts(seed: int, heads: int, samples: NDArray[Any]) -> NDArray[Any]:
-    """Return by how many heads each sample's pairing of mismatched heads is shifted, 1 to heads - 1, int64 (sample)."""
-    shifts = np.empty(samples.size, np.int64)
-    stream = _stream(seed, 0)
-    for i in range(samples.size):
-        shifts[i] = 1 + np.int64(_drawn(stream, samples[i]) % _U(heads - 1))
-    return shifts
-
-
-@compiled
 def resample(
     values: NDArray[Any],
-    samples: NDArray[Any],
+    units: NDArray[Any],
     group: NDArray[Any],
     seed: int,
     totals: NDArray[Any],
@@ -84,10 +75,10 @@ def resample(
     ----------
     values
         float64 (sample, column); NaN does not count.
-    samples
-        Positions of the samples in their run, int64 (sample).
+    units
+        Unit of every sample, int64 (sample).
     group
-        Group of every sample, int64 (sample).
+        Group of values, such as a class, of every sample, int64 (sample).
     seed
         Seed of the bootstrap.
     totals, weights
@@ -99,8 +90,8 @@ def resample(
     for resample in range(totals.shape[1]):
         stream = _stream(seed, resample + 1)
         total[:], counted[:], common[:] = 0, 0, 0
-        for i in range(samples.size):
-            weight = float(_poisson(_drawn(stream, samples[i])))
+        for i in range(units.size):
+            weight = float(_poisson(_drawn(stream, units[i])))
             if weight > 0 and whole[i]:
                 common[group[i]] += weight
                 _add(weight, flat, _U(i * columns), total, _U(group[i] * columns), _U(columns))

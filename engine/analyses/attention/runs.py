@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.request import NORM_METRICS, AttentionRequest
 from biocache.engine.analyses.baseline import extract_command, find_baseline, refuse_unlike_data
+from biocache.engine.grouping import Groups, find_groups
 from biocache.engine.selection import refuse_unlike
 from biocache.store import Run, Store
 from biocache.store.errors import RunNotFoundError, SettingError
@@ -27,13 +30,21 @@ class ComparedRuns:
     ----------
     baseline, others
         The runs.
+    groups
+        Groups of the samples, which intervals are over.
     labels
         Classes of the samples, or of the words that attend, that means are split by; None where they are not split.
     """
 
     baseline: Run
     others: tuple[Run, ...]
+    groups: Groups
     labels: Labels | None = None
+
+    @cached_property
+    def units(self) -> tuple[NDArray[np.int64], int]:
+        """Number of the group of every sample, int64 (sample), and of how many."""
+        return self.groups.numbered(np.arange(self.baseline.counts.samples))
 
     @property
     def by_words(self) -> bool:
@@ -77,7 +88,8 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     shape = {} if request.all_pairs else dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
     refuse_unlike_data([baseline, *others], _WHAT, shape)
     refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", _WHAT)
-    return ComparedRuns(baseline, others, None if request.by is None else _classes(baseline, request.by))
+    classes = None if request.by is None else _classes(baseline, request.by)
+    return ComparedRuns(baseline, others, find_groups(baseline), classes)
 
 
 def _require_norms(request: AttentionRequest, runs: Iterable[Run]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from biocache.engine.analyses.attention.figures import mean_best_match
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.extraction.request import ExtractionRequest
+from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.report.figure import Figure, Panel, Row, Scale, Table, Variant, by, interval, plain
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import SIGNED, UNSIGNED, heat_plot, heat_width
@@ -19,10 +20,10 @@ __all__ = ["AttentionSection"]
 
 # Heads in the table of the most changed ones, for each metric and training size.
 _MOST_CHANGED = 5
-_NUMBERS = ("mean", "std", "ci_low", "ci_high", "chance", "above_chance", "count")
+_NUMBERS = ("mean", "std", "ci_low", "ci_high", "chance", "chance_ci_low", "chance_ci_high", "above_chance", "count")
 _READING = (
     "Each cell is a head of a layer; its colour is the mean over test samples of the similarity of its attention maps "
-    "in the two models. Point at a cell for its interval and its chance level, the mean of mismatched heads of the "
+    "in the two models. Point at a cell for its interval and its chance level, the mean of all mismatched heads of the "
     "layer; “above chance” maps that level to 0 and identical maps to 1."
 )
 _PAIRS = (
@@ -39,6 +40,9 @@ _ATTRIBUTES = (
     "baseline_training_size",
     "level",
     "samples",
+    "special_positions",
+    "group",
+    "groups",
 )
 # The settings that change the means; others only add variables.
 _FLAGS = ("exclude_special", "all_pairs", "resamples", "resampling_seed")
@@ -109,14 +113,15 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Fi
     model, baseline = settings["model"], settings["baseline_model"]
     elsewhere = f", trained on {settings['trained_on']}," if settings["trained_on"] else ""
     against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
-    special = ", special positions left out" if settings["exclude_special"] else ""
+    special = f", special positions {settings['special_positions']}"
+    notes = [] if across == "other_layer" else [interval_note(settings), ONE_SEED]
     pairs = across == "other_layer"
     columns = [*_PLACE, across, *(name for name in _NUMBERS if name in rows[0])]
     return Figure(
         title=f"Attention of {model}{elsewhere} against {against}: {settings['task']} on {settings['dataset']}",
         settings=f"view {settings['view']}, {settings['split']} split, {settings['samples']:,} samples, "
-        f"seed {settings['seed']}, by {settings['level']}{special}, {settings['resamples']:,} bootstrap resamples",
-        reading=_PAIRS if pairs else _READING,
+        f"seed {settings['seed']}, by {settings['level']}{special}",
+        reading=" ".join([_PAIRS if pairs else _READING, *(f"{note[0].upper()}{note[1:]}." for note in notes)]),
         data=Table.of([{name: row[name] for name in columns} for row in rows]),
         variants=list(_variants(rows, across)),
         switch="metric",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.resampling import resample
-from biocache.engine.statistics import ratio
+from biocache.engine.statistics import FEW_GROUPS, ratio
 
 __all__ = ["Moments", "Resamples", "RunSums", "Sums", "rounded"]
 
@@ -75,29 +75,38 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Weighted sums of the bootstrap's resamples; see `resampling`.
+    """Weighted sums of the bootstrap's resamples (see `resampling`), or of few units the sums of each.
 
     Attributes
     ----------
     total, weight
-        Sums of weighted values and of weights, float64 (group, resample, metric, head).
+        Sums of weighted values and of weights, float64 (group, resample or unit, metric, head).
+    few
+        Whether they are of each unit.
     """
 
     total: Values
     weight: Values
+    few: bool
 
     @classmethod
-    def zero(cls, groups: int, resamples: int, metrics: int, heads: int) -> Self:
+    def zero(cls, groups: int, units: int, resamples: int, metrics: int, heads: int) -> Self:
         """Return the sums of no sample."""
-        shape = (groups, resamples, metrics, heads)
-        return cls(np.zeros(shape), np.zeros(shape))
+        few = units <= FEW_GROUPS
+        shape = (groups, units if few else resamples, metrics, heads)
+        return cls(np.zeros(shape), np.zeros(shape), few)
 
-    def add(self, values: Values, samples: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> None:
+    def add(self, values: Values, units: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> None:
         """Add the values of samples, (sample, metric, head)."""
+        if self.few:
+            known = ~np.isnan(values)
+            np.add.at(self.total, (group, units), np.where(known, values, 0.0))
+            np.add.at(self.weight, (group, units), known.astype(np.float64))
+            return
         columns = (*self.total.shape[:2], -1)
         resample(
             np.ascontiguousarray(values).reshape(len(values), -1),
-            samples,
+            units,
             group,
             seed,
             self.total.reshape(columns),
@@ -105,19 +114,32 @@ class Resamples:
         )
 
     def __add__(self, other: Self) -> "Resamples":
-        return Resamples(self.total + other.total, self.weight + other.weight)
+        return Resamples(self.total + other.total, self.weight + other.weight, self.few)
 
     def over_groups(self) -> "Resamples":
         """Return the sums of all samples, as of one group."""
-        return Resamples(self.total.sum(axis=0, keepdims=True), self.weight.sum(axis=0, keepdims=True))
+        return Resamples(self.total.sum(axis=0, keepdims=True), self.weight.sum(axis=0, keepdims=True), self.few)
 
     def of_groups(self, groups: slice) -> "Resamples":
         """Return the sums of some groups."""
-        return Resamples(self.total[groups], self.weight[groups])
+        return Resamples(self.total[groups], self.weight[groups], self.few)
+
+    @property
+    def sizes(self) -> Values | None:
+        """How many samples of each unit are measured (group, unit, metric, head); None of resamples."""
+        return self.weight if self.few else None
 
     def means(self) -> Values:
-        """Return the resamples' means (group, resample, metric, head); NaN where a resample drew no sample."""
-        return ratio(self.total, self.weight)
+        """Return the means of resamples, or without each unit, (group, resample or unit, metric, head).
+
+        NaN where a resample drew no sample, or a unit has none.
+        """
+        if not self.few:
+            return ratio(self.total, self.weight)
+        rest = ratio(
+            self.total.sum(axis=1, keepdims=True) - self.total, self.weight.sum(axis=1, keepdims=True) - self.weight
+        )
+        return np.where(self.weight > 0, rest, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +151,10 @@ class Sums:
     own
         Moments of equal head indices (group, metric, head); None where all pairs are compared.
     chance
-        Moments of mismatched heads (metric, head); None as `own`, or where there is one head.
-    resamples
-        Sums of the bootstrap; None as `own`.
+        Moments of the means over mismatched heads (1, metric, head); None as `own`, or where there is one head or no
+        metric has a chance level.
+    resamples, chance_resamples
+        What the intervals of `own` and `chance` are computed from; None as these.
     pairs
         Moments of all pairs of heads (metric, head, other head); None where they are not asked for.
     samples
@@ -141,6 +164,7 @@ class Sums:
     own: Moments | None
     chance: Moments | None
     resamples: Resamples | None
+    chance_resamples: Resamples | None
     pairs: Moments | None
     samples: tuple[tuple[NDArray[np.int64], NDArray[np.float32]], ...] = ()
 

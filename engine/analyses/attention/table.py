@@ -42,7 +42,8 @@ def _cells(own: xr.Dataset, result: xr.Dataset, metric: str) -> dict[str, Any]:
     cells: dict[str, Any] = {name: own["layer_mean"].item()}
     cells |= {f"{name}_{bound}": own[f"layer_{bound}"].item() for bound in ("ci_low", "ci_high")}
     if result["chance"].sel(metric=metric).notnull().any():
-        cells[f"{metric} by chance"] = own["chance"].mean().item()
+        cells[f"{metric} by chance"] = own["layer_chance"].item()
+        cells |= {f"{metric} by chance_{bound}": own[f"layer_chance_{bound}"].item() for bound in ("ci_low", "ci_high")}
     if "label_mean" in own and metric not in own.attrs.get("not_split", "").split(", "):
         means = own["label_mean"].mean("head")
         cells |= {f"{metric}, {label}": mean for label, mean in zip(own["label"].values, means.values, strict=True)}

@@ -50,6 +50,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
         return {
@@ -60,6 +61,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 for cell, layers in runs.items()
             ],
             **_strengths(request, first),
+            "groups": find_groups(first.test[0]).digest,
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
@@ -153,9 +155,9 @@ class Probing(ProbeAnalysis):
 
     It needs the train and test runs of a store, and no model. A row is a word, sample, span or relation, as the labels
     are; with --level span each entity mention, whose type is predicted. Numbers are predicted by regression. The table
-    has the 95 % interval of each score over the test samples, the majority baseline and, with several --seeds, the
-    standard deviation over them; the best layer is marked. C is chosen for each layer on the validation split where the
-    store has its runs. --labels names a label set that `biocache label` added.
+    has the 95 % interval of each score over groups of test samples (documents, premises, patients), the majority
+    baseline and, with several --seeds, the standard deviation over them; the best layer is marked. C is chosen for each
+    layer on the validation split where the store has its runs. --labels names a label set that `biocache label` added.
     Results that the store has are not computed again.
     """
 
@@ -259,16 +261,16 @@ def probe(
         `score_entities` define them; ``class_precision``, ``class_recall``, ``class_f1`` (.., label) and ``confusion``
         (.., label, predicted_label); ``support`` (label). For numbers, instead of these, ``r2``, ``pearson`` and
         ``spearman``. ``ci_low`` and ``ci_high`` (score, ..) without
-        ``probe_seed`` are the 95 % percentile interval of the mean over the probe's seeds, on `resamples` draws of
-        whole samples. ``majority`` (score, ..) scores the most frequent class, or the mean, of the train split.
-        ``train_rows``, ``converged`` (0 or 1), ``c`` and ``fit_seconds`` describe the fits. With ``control``,
-        ``control`` and ``selectivity`` (score, ..), the score minus that on the control, with ``selectivity_ci_low``
-        and ``selectivity_ci_high`` on the same resamples, and ``control_majority`` (score, probe_seed); the attribute
-        ``control_seen`` is the share of test rows whose type the train split has. With ``mdl``, ``code_length``,
-        ``uniform_code_length`` and ``prior_code_length`` in bits, ``compression`` and ``prior_compression``, the ratios
-        of these two to the first; with both, ``control_code_length``. ``code_converged`` and ``control_converged`` are
-        as ``converged``. With ``mix``, ``mix_weight`` (.., layer) in [0, 1], which
-        sums to 1 over layers, and ``mix_gamma`` without ``layer``. The
+        ``probe_seed`` are the 95 % interval of the mean over the probe's seeds, over groups of test samples (see
+        `biocache.engine.statistics`); the attributes ``group`` and ``groups`` say which and how many. ``majority``
+        (score, ..) scores the most frequent class, or the mean, of the train split. ``train_rows``, ``converged`` (0 or
+        1), ``c`` and ``fit_seconds`` describe the fits. With ``control``, ``control`` and ``selectivity`` (score, ..),
+        the score minus that on the control, with ``selectivity_ci_low`` and ``selectivity_ci_high`` over the same
+        groups, and ``control_majority`` (score, probe_seed); the attribute ``control_seen`` is the share of test rows
+        whose type the train split has. With ``mdl``, ``code_length``, ``uniform_code_length`` and ``prior_code_length``
+        in bits, ``compression`` and ``prior_compression``, the ratios of these two to the first; with both,
+        ``control_code_length``. ``code_converged`` and ``control_converged`` are as ``converged``. With ``mix``,
+        ``mix_weight`` (.., layer) in [0, 1], which sums to 1 over layers, and ``mix_gamma`` without ``layer``. The
         attribute ``backend`` names the library that fitted.
 
     Raises

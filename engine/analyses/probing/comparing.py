@@ -13,7 +13,7 @@ from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
 from biocache.engine.metrics import SCORE_TITLES, chosen_score
-from biocache.engine.statistics import SIGNIFICANCE, holm, interval, paired_p
+from biocache.engine.statistics import SIGNIFICANCE, Estimates, holm
 from biocache.store.errors import SettingError
 
 __all__ = ["compared", "family_notes", "pair_rows", "refuse_single"]
@@ -27,7 +27,7 @@ _NUMBERS = {
     "difference": "score of b minus score of a",
     "ci_low": "lower bound of the 95 % interval",
     "ci_high": "upper bound of the 95 % interval",
-    "p": "two-sided p-value of the paired bootstrap",
+    "p": "two-sided p-value of the paired test over groups of test samples",
     "p_holm": "p-value, corrected over the family",
 }
 
@@ -39,9 +39,8 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
     # The smallest p-value of B resamples is 2 / (B + 1), and the largest family multiplies it by its size.
     needed = int(np.ceil(2 * max(len(pairs) for _, pairs in families) / SIGNIFICANCE))
     resamples = max(request.resamples, needed)
-    scored = {place: own[:, 0] for place, own in mean_over_seeds(test, fits["task"], (score,), resamples).items()}
-    observed = _observed(test, score, fits)
-    numbers = np.hstack([_tested(pairs, scored, observed) for _, pairs in families])
+    scored = mean_over_seeds(test, fits["task"], (score,), resamples)
+    numbers = np.hstack([_tested(pairs, scored) for _, pairs in families])
     flat = [(between, *pair) for between, pairs in families for pair in pairs]
     family = np.repeat(np.arange(len(families)), [len(pairs) for _, pairs in families])
     labels: dict[str, tuple[Any, str]] = {
@@ -63,7 +62,13 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
             for (name, meaning), values in zip(_NUMBERS.items(), numbers, strict=True)
         },
         {name: ("comparison", values, {"long_name": meaning}) for name, (values, meaning) in labels.items()},
-        {"score": score, "resamples": resamples, "title": f"paired differences in {score}"},
+        {
+            "score": score,
+            "resamples": resamples,
+            "group": test.group_name,
+            "groups": test.groups,
+            "title": f"paired differences in {score}",
+        },
     )
 
 
@@ -134,19 +139,9 @@ def _between(first: Place, second: Place) -> str:
     return unlike[0] if len(unlike) == 1 else ""
 
 
-def _observed(test: ScoredRows, score: str, fits: Fits) -> dict[Place, float]:
-    """Return the score of each place, the mean over the seeds of the probe."""
-    found: dict[Place, list[float]] = {}
-    for (place, _), fit in fits["task"].items():
-        found.setdefault(place, []).append(test.scores(test.predicted(fit))[score])
-    return {place: float(np.mean(values)) for place, values in found.items()}
-
-
-def _tested(
-    pairs: _Pairs, scored: Mapping[Place, NDArray[np.float64]], observed: Mapping[Place, float]
-) -> NDArray[np.float64]:
+def _tested(pairs: _Pairs, scored: Mapping[Place, Estimates]) -> NDArray[np.float64]:
     """Return the numbers of the pairs of one family, in the order of `_NUMBERS` (number, pair)."""
-    differences = np.stack([scored[second] - scored[first] for first, second in pairs])
-    p = paired_p(differences)
-    difference = np.array([observed[second] - observed[first] for first, second in pairs])
-    return np.stack([difference, *interval(differences, axis=-1), p, holm(p)])
+    differences = [(scored[second] - scored[first])[0] for first, second in pairs]
+    p = np.array([each.p() for each in differences])
+    bounds = np.transpose([each.interval() for each in differences])
+    return np.stack([np.array([each.whole for each in differences]), *bounds, p, holm(p)])

@@ -1,6 +1,6 @@
-"""The analysis `compare-probes`: which differences between probes are more than chance."""
+"""The analysis `compare-probes`: which differences between training sizes, and between layers, are more than chance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.probing.analysis import Cells, ProbeAnalysis
@@ -8,8 +8,6 @@ from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analysis import compute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
     import xarray as xr
 
@@ -21,11 +19,11 @@ __all__ = ["ProbeComparison", "compare_probes"]
 
 
 class ProbeComparison(ProbeAnalysis):
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
+    """Compare training sizes in each layer, and layers at each training size, by paired tests.
 
-    Both scores of a pair are taken on the same resamples of whole test samples. The table has the pairs that differ
-    after Holm's correction; --json and --output have all. Fits that the store has, such as those of `probe`, are not
-    repeated.
+    Both scores of a pair are taken on the same groups of test samples, or resamples of them. The table has the pairs
+    that differ after Holm's correction; --json and --output have all. Fits that the store has, such as those of
+    `probe`, are not repeated.
     """
 
     name = "compare-probes"
@@ -49,7 +47,7 @@ class ProbeComparison(ProbeAnalysis):
         refuse_single([place for own in places_of(runs).values() for place in own.values()])
         return runs
 
-    def combine(self, request: ProbeRequest, runs: Cells, parts: "Mapping[Any, Any]") -> "xr.Dataset":
+    def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return the comparisons; see `biocache.engine.compare_probes`."""
         from biocache.engine.analyses.probing.comparing import compared
         from biocache.engine.analyses.probing.scoring import scored_rows
@@ -72,9 +70,13 @@ class ProbeComparison(ProbeAnalysis):
         return frame[frame.p_holm < SIGNIFICANCE]
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
-        """Say how many pairs of each family differ."""
+        """Say what is resampled, and how many pairs of each family differ."""
         from biocache.engine.analyses.probing.comparing import family_notes
+        from biocache.engine.grouping import ONE_SEED, interval_note
 
+        yield interval_note(result.attrs)
+        if len(set(result.seed.to_numpy().tolist())) == 1:
+            yield ONE_SEED
         yield from family_notes(result)
 
 
@@ -87,12 +89,12 @@ def compare_probes(
     force: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> "xr.Dataset":
-    """Compare training sizes in each layer, and layers at each training size, by paired bootstrap.
+    """Compare training sizes in each layer, and layers at each training size, by paired tests.
 
-    Both scores of a pair are taken on the same resamples of whole test samples [1]_, so that samples that are hard for
-    both do not hide the difference. Holm's correction is over a family: all pairs of training sizes of a model and
-    seed, in all its layers; or all pairs of layers of a model, training size and seed. At least as many resamples are
-    drawn as the smallest corrected value needs to fall below 0.05.
+    Both scores of a pair are taken on the same sets of groups of test samples [1]_, so that samples that are hard for
+    both do not hide the difference; see `biocache.engine.statistics`. Holm's correction is over a family: all pairs of
+    training sizes of a model and seed, in all its layers; or all pairs of layers of a model, training size and seed. Of
+    resamples at least as many are drawn as the smallest corrected value needs to fall below 0.05.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def compare_probes(
     -------
     xarray.Dataset
         Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
-        ``ci_high`` its 95 % percentile interval; ``p`` its two-sided value (`paired_p`), ``p_holm`` the corrected one.
+        ``ci_high`` its 95 % interval; ``p`` its two-sided value (`Estimates.p`), ``p_holm`` the corrected one.
         Coordinates: ``family``, the number of the family that a pair is corrected in; ``model``, ``seed``, ``between``
         (``training_size`` or ``layer``), ``training_size_a``, ``training_size_b``, ``layer_a`` and ``layer_b``; where a
         model was fine-tuned on another dataset also ``trained_on_a`` and ``trained_on_b``, and ``between`` may be

@@ -8,6 +8,7 @@ import xarray as xr
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
 from biocache.engine.analyses.probing.table import PLACE
 from biocache.engine.finetuning.updates import unequal_steps
+from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES
 
 __all__ = ["probe_notes"]
@@ -31,6 +32,9 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
     score
         The score that ranks layers.
     """
+    yield interval_note(result.attrs)
+    if result.sizes["seed"] == 1:
+        yield ONE_SEED
     yield from _row_notes(result)
     yield from _strength_notes(result)
     yield from _mix_notes(result)

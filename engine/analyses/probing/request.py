@@ -177,7 +177,7 @@ class ProbeRequest(Request):
         Score that decides which layer is the best, and that is drawn; None for that of entities, else the accuracy,
         for numbers R².
     resamples
-        Bootstrap resamples of the test samples.
+        Bootstrap resamples of groups of test samples, where there are more than `FEW_GROUPS`.
     options
         Settings of the classifier.
     max_memory
@@ -249,7 +249,7 @@ class ProbeRequest(Request):
         help="Score to mark and draw.",
         unset="that of entities, else accuracy, for numbers r2",
     )
-    resamples: int = option(1000, low=1, help="Bootstrap resamples of the samples that are scored.")
+    resamples: int = option(1000, low=1, help="Bootstrap resamples, where there are more than 50 groups of samples.")
     options: ClassifierOptions = field(default_factory=ClassifierOptions)
     max_memory: int | None = option(
         None,

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
@@ -14,8 +13,8 @@ from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labe
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.metrics import SCORE_TITLES, main_score
-from biocache.engine.statistics import interval_of_known
+from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
+from biocache.engine.statistics import Estimates
 from biocache.store.schema import GOLD
 
 __all__ = ["DIMS", "Fits", "Place", "assemble", "best_layers", "places_of", "predicted_of"]
@@ -62,11 +61,11 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "confusion": ((*DIMS, "label", "predicted_label"), "test rows by true and predicted class"),
     "ci_low": (
         ("score", *Place._fields),
-        "lower bound of the 95 % cluster-bootstrap interval over test samples, of the mean over probe seeds",
+        "lower bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
     ),
     "ci_high": (
         ("score", *Place._fields),
-        "upper bound of the 95 % cluster-bootstrap interval over test samples, of the mean over probe seeds",
+        "upper bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
     ),
     "majority": (
         ("score", *Place._fields[:-1]),
@@ -247,9 +246,12 @@ def _numbers(
             yield {**where, "layer": fit.mixed_layer.astype(str).to_numpy().tolist()}, {"mix_weight": fit.weight.data}
             del where["layer"]
             yield where, {"mix_gamma": fit.attrs["gamma"]}
-    resampled = mean_over_seeds(test, fits["task"], test.score_names, request.resamples)
-    for place, scores in resampled.items():
-        yield place._asdict(), dict(zip(("ci_low", "ci_high"), interval_of_known(scores, axis=0), strict=True))
+    ranges = score_ranges(test.score_names)
+    estimates = mean_over_seeds(test, fits["task"], test.score_names, request.resamples)
+    for place, scores in estimates.items():
+        # Student's t knows no range.
+        bounds = [np.clip(bound, *ranges) for bound in scores.interval()]
+        yield place._asdict(), dict(zip(("ci_low", "ci_high"), bounds, strict=True))
     # All cells have the same data, and so the same baseline and control.
     first = next(iter(cells))
     target = first.target
@@ -261,7 +263,7 @@ def _numbers(
         majority = [baseline[name] for name in test.score_names]
         yield where, {"majority": majority, "training_steps": training_steps(cell.test[0])}
     if "control" in fits:
-        yield from _control_numbers(request, first, test, fits["control"], resampled)
+        yield from _control_numbers(request, first, test, fits["control"], estimates)
     for goal in ("code", "control_code"):
         for (place, seed), fit in fits.get(goal, {}).items():
             numbers = {f"{goal}_length": fit.bits.sum().item() + fit.attrs["choice_bits"]}
@@ -276,11 +278,11 @@ def _control_numbers(
     cell: Cell,
     test: ScoredRows,
     fits: Mapping[tuple[Place, int], xr.Dataset],
-    resampled: Mapping[Place, NDArray[np.float64]],
+    estimates: Mapping[Place, Estimates],
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield the scores of the controls, and the intervals of the selectivity on the resamples of the task."""
+    """Yield the scores of the controls, and the intervals of the selectivity, paired over the groups of the task."""
     names, target = test.score_names, cell.target
-    drawn: dict[Place, list[NDArray[np.float64]]] = {}
+    controls: dict[Place, list[Estimates]] = {}
     for seed in sorted({seed for _, seed in fits}):
         own = replace(test, gold=control_labels(target, cell.test, cell.train, seed)[test.position])
         of_seed = {key: fit for key, fit in fits.items() if key[1] == seed}
@@ -294,10 +296,11 @@ def _control_numbers(
         majority = own.baseline(train)
         yield {"probe_seed": seed}, {"control_majority": [majority[name] for name in names]}
         for place, scores in mean_over_seeds(own, of_seed, names, request.resamples).items():
-            drawn.setdefault(place, []).append(scores)
-    for place, controls in drawn.items():
-        difference = resampled[place] - np.mean(controls, axis=0)
-        bounds = interval_of_known(difference, axis=0)
+            controls.setdefault(place, []).append(scores)
+    low, high = score_ranges(names)
+    for place, of_seeds in controls.items():
+        difference = estimates[place] - Estimates.mean(of_seeds)
+        bounds = [np.clip(bound, low - high, high - low) for bound in difference.interval()]
         yield place._asdict(), dict(zip(("selectivity_ci_low", "selectivity_ci_high"), bounds, strict=True))
 
 
@@ -336,6 +339,8 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         level=target.level,
         split=request.score_on,
         scored_rows=len(test.gold),
+        group=test.group_name,
+        groups=test.groups,
         unlabelled_rows=target.rows(run) - len(test.gold),
         probe=target.probe,
         random=int(target.is_random(request)),

@@ -1,4 +1,4 @@
-"""Scoring predictions of the rows of a split: each score, and its distribution over resamples of whole samples."""
+"""Scoring predictions of the rows of a split: each score, and its uncertainty over whole groups of samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.target import Target
+from biocache.engine.grouping import find_groups
 from biocache.engine.metrics import (
     as_iob2,
     main_score,
@@ -21,7 +22,7 @@ from biocache.engine.metrics import (
     score_numbers,
     scores_of_counts,
 )
-from biocache.engine.statistics import bootstrap, drawn_weights, weighted_correlations
+from biocache.engine.statistics import Estimates, estimate, weighted_correlations
 from biocache.store.reading import Run
 
 __all__ = ["ScoredRows", "mean_over_seeds", "scored_rows", "target_scores"]
@@ -46,12 +47,21 @@ class ScoredRows(ABC):
         Number of every row's sample among those that have a row (row).
     position
         Position of every row among all rows of the split (row).
+    group
+        Number of the group of every row's sample among those that have a row (row).
+    groups
+        Number of these groups.
+    group_name
+        What names them; see `Groups.name`.
     """
 
     target: Target
     gold: NDArray[Any]
     sample: NDArray[np.int64]
     position: NDArray[np.int64]
+    group: NDArray[np.int64]
+    groups: int
+    group_name: str
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -63,13 +73,17 @@ class ScoredRows(ABC):
         values: NDArray[Any] = fit.predicted.to_numpy()[self.position]
         return values
 
+    def _sizes(self) -> NDArray[np.float64]:
+        """Return the number of rows of each group (group)."""
+        return np.bincount(self.group, minlength=self.groups).astype(np.float64)
+
     @abstractmethod
     def scores(self, predicted: NDArray[Any]) -> dict[str, Any]:
         """Score a prediction (row): each score, and for classes those of each class."""
 
     @abstractmethod
-    def resampled(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> NDArray[Any]:
-        """Return scores on resamples of the samples, the same for all predictions; (prediction, resample, score)."""
+    def estimates(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> Estimates:
+        """Return scores with their uncertainty over groups, paired between predictions; (prediction, score)."""
 
     @abstractmethod
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
@@ -80,9 +94,12 @@ def scored_rows(target: Target, run: Run) -> ScoredRows:
     """Read the rows with labels of the run that is scored."""
     labels = target.aligned(run)
     position = np.flatnonzero(labels.known)
-    _, sample = np.unique(target.samples(run)[position], return_inverse=True)
+    own = target.samples(run)[position]
+    _, sample = np.unique(own, return_inverse=True)
+    groups = find_groups(run)
+    group, count = groups.numbered(own)
     kind = _Numbers if target.numeric else _Classes
-    return kind(target, labels.values[position], sample.astype(np.int64), position)
+    return kind(target, labels.values[position], sample.astype(np.int64), position, group, count, groups.name)
 
 
 class _Classes(ScoredRows):
@@ -104,9 +121,20 @@ class _Classes(ScoredRows):
             found[main_score(self.score_names)] = entities.f1
         return found
 
-    def resampled(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> NDArray[Any]:
+    def estimates(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> Estimates:
         finalise = partial(scores_of_counts, labels=self.target.names, scores=scores)
-        return bootstrap([self._counts(each) for each in predictions], finalise, resamples)
+        # Samples of a group follow each other or not.
+        group = np.empty(int(self.sample[-1]) + 1, np.int64)
+        group[self.sample] = self.group
+        counts = []
+        for predicted in predictions:
+            own = self._counts(predicted)
+            of_groups = np.zeros((self.groups, own.shape[1]))
+            np.add.at(of_groups, group, own)
+            counts.append(of_groups)
+        return estimate(
+            lambda weights: np.stack([finalise(weights @ own) for own in counts], axis=1), self._sizes(), resamples
+        )
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
         usual = int(np.bincount(train).argmax())
@@ -120,16 +148,14 @@ class _Numbers(ScoredRows):
         found = score_numbers(self.gold, predicted)
         return {name: found[name] for name in self.score_names}
 
-    def resampled(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> NDArray[Any]:
+    def estimates(self, predictions: Sequence[NDArray[Any]], scores: Sequence[str], resamples: int) -> Estimates:
         kept = [self.score_names.index(name) for name in scores]
-        found = np.empty((len(predictions), resamples, len(kept)))
-        samples, first = int(self.sample[-1]) + 1, 0
-        for weights in drawn_weights(samples, resamples, 0):
-            for place, predicted in enumerate(predictions):
-                values = weighted_correlations(self.gold, predicted, weights, self.sample)
-                found[place, first : first + len(weights)] = values[:, kept]
-            first += len(weights)
-        return found
+
+        def scored(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            found = [weighted_correlations(self.gold, predicted, weights, self.group) for predicted in predictions]
+            return np.stack(found, axis=1)[..., kept]
+
+        return estimate(scored, self._sizes(), resamples)
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
         return self.scores(np.full(len(self.gold), float(train.mean())))
@@ -137,8 +163,8 @@ class _Numbers(ScoredRows):
 
 def mean_over_seeds(
     rows: ScoredRows, fits: Mapping[tuple[Any, int], xr.Dataset], scores: Sequence[str], resamples: int
-) -> dict[Any, NDArray[np.float64]]:
-    """Return the scores of each place on resamples of the samples, the mean over the seeds of the probe.
+) -> dict[Any, Estimates]:
+    """Return the scores of each place, the mean over the seeds of the probe, with their uncertainty over groups.
 
     Parameters
     ----------
@@ -154,12 +180,12 @@ def mean_over_seeds(
     Returns
     -------
     dict
-        Place to float64 (resample, score). The resamples are the same for all places.
+        Place to estimates (score). They are paired.
     """
     distinct = {id(fit): fit for fit in fits.values()}
-    resampled = rows.resampled([rows.predicted(fit) for fit in distinct.values()], scores, resamples)
-    scored = dict(zip(distinct, resampled, strict=True))
-    members: dict[Any, list[NDArray[np.float64]]] = {}
+    found = rows.estimates([rows.predicted(fit) for fit in distinct.values()], scores, resamples)
+    scored = {identity: found[place] for place, identity in enumerate(distinct)}
+    members: dict[Any, list[Estimates]] = {}
     for (place, _), fit in fits.items():
         members.setdefault(place, []).append(scored[id(fit)])
-    return {place: sum(each[1:], start=each[0]) / len(each) for place, each in members.items()}
+    return {place: Estimates.mean(each) for place, each in members.items()}

@@ -11,6 +11,7 @@ from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
 from biocache.engine.report.inventory import Inventory
@@ -25,7 +26,7 @@ __all__ = ["ProbeSection"]
 _HIGHEST, _LOWEST = 1.0, -1.0
 _READING = (
     "Each point is the score on the test split of a classifier fitted to the features of one layer; bands are 95 % "
-    "intervals over test samples. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
+    "intervals. The dotted line is the majority baseline; dashed lines show the score of layer 0, "
     "which sees the tokens without context."
 )
 _MERGED = (
@@ -117,6 +118,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
         "c": inputs.get("c"),
         "probe": inputs["probe"],
+        **{name: kept.dataset.attrs[name] for name in ("group", "groups")},
         # Results of one name and other code are other figures.
         "own": inputs.get("own"),
         "scores": kept.dataset.score.to_numpy().tolist(),
@@ -129,6 +131,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
+    notes = [interval_note(settings), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
     return Figure(
         title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
         settings=_written(settings),
@@ -136,7 +139,8 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         + (_MERGED if "merged_entity_f1" in scores else "")
         + (_SELECTIVITY.format(control=_control(settings)) if controlled else "")
         + (_CODES if codes else "")
-        + (_MIXED if weights else ""),
+        + (_MIXED if weights else "")
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in notes),
         data=Table.of(_written_rows(rows)),
         variants=[
             Variant(

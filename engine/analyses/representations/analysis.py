@@ -56,7 +56,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
             "baseline": runs.baseline.identity,
             "runs": [run.identity for run in runs.others],
             "seeds": [run.identity for own in runs.seeds for run in own],
-            "groups": None if runs.groups is None else runs.groups.digest,
+            "groups": runs.groups.digest,
         }
 
     def tasks(self, store: "Store", request: RepresentationRequest, runs: "ComparedRuns") -> "list[Task]":

@@ -224,7 +224,7 @@ def _attributes(runs: ComparedRuns, units: Units, request: RepresentationRequest
         "units_lost": units.lost,
         "drawn_units": len(units.drawn),
         "groups": units.groups,
-        "group": "samples" if runs.groups is None else runs.groups.name,
+        "group": runs.groups.name,
         "blocks": units.blocks,
         "neighbours": request.neighbours,
         "sampling_seed": request.sampling_seed,

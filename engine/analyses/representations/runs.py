@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.baseline import find_baseline, refuse_unlike_data
 from biocache.engine.analyses.representations.request import LEAST_UNITS, RepresentationRequest
 from biocache.engine.corpora.base import TASKS
+from biocache.engine.grouping import Groups, find_groups
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.statistics import drawn_samples
 from biocache.store import Run, Store
-from biocache.store.errors import RunNotFoundError, SettingError
-from biocache.store.labels import Labels
+from biocache.store.errors import SettingError
 from biocache.store.levels import rows_of_samples
-from biocache.store.schema import GROUP
 
 __all__ = ["ComparedRuns", "Comparison", "Units", "find_runs", "shared_units", "view_of"]
 
@@ -55,7 +54,7 @@ class ComparedRuns:
     layers
         Layers of the baseline and of the others.
     groups
-        Labels of the samples that name their groups; None where the corpus has none.
+        Groups of the samples.
     """
 
     baseline: Run
@@ -63,7 +62,7 @@ class ComparedRuns:
     seeds: tuple[tuple[Run, ...], ...]
     level: str
     layers: tuple[tuple[int, ...], tuple[int, ...]]
-    groups: Labels | None
+    groups: Groups
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -111,7 +110,7 @@ def find_runs(store: Store, request: RepresentationRequest) -> ComparedRuns:
         seeds=tuple(_other_seeds(store, run) for run in others),
         level=request.level or _level(baseline),
         layers=(layers[0], layers[1]),
-        groups=_groups(baseline),
+        groups=find_groups(baseline),
     )
 
 
@@ -146,14 +145,6 @@ def _other_seeds(store: Store, run: Run) -> tuple[Run, ...]:
 def _is_like(other: Run, run: Run) -> bool:
     alike = ("limit", "dataset_digest", "max_length", "stride", "layers", "level")
     return all(getattr(other.spec, name) == getattr(run.spec, name) for name in alike)
-
-
-def _groups(run: Run) -> Labels | None:
-    try:
-        labels = run.labels(GROUP)
-    except RunNotFoundError:
-        return None
-    return labels if labels.level == "samples" and labels.kind != "number" else None
 
 
 def view_of(run: Run, level: str, pooling: str) -> xr.Dataset:
@@ -239,20 +230,16 @@ def shared_units(runs: ComparedRuns, request: RepresentationRequest) -> Units:
     )
 
 
-def _blocks(sample: NDArray[np.int64], labels: Labels | None, most: int) -> tuple[NDArray[np.int64], int]:
+def _blocks(sample: NDArray[np.int64], groups: Groups, most: int) -> tuple[NDArray[np.int64], int]:
     """Return the block of every unit, and the number of groups: blocks hold whole groups and about as many units.
 
     Groups follow each other as they first appear in the corpus: neighbours, which may belong together without a label
     that says so, are mostly in one block.
     """
-    group = (
-        sample if labels is None else np.where(labels.known, labels.values, -1 - np.arange(len(labels.values)))[sample]
-    )
-    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    size = np.bincount(inverse)[order]
-    block = np.empty(len(size), np.int64)
-    # Of few groups each is a block. A group that is larger than a block leaves numbers unused.
-    place = (np.cumsum(size) - size) * most // len(group) if len(size) > most else np.arange(len(size))
-    block[order] = np.unique(place, return_inverse=True)[1]
-    return block[inverse], len(size)
+    group, count = groups.numbered(sample)
+    if count <= most:
+        return group, count
+    size = np.bincount(group)
+    # A group that is larger than a block leaves numbers unused.
+    place = (np.cumsum(size) - size) * most // len(group)
+    return np.unique(place, return_inverse=True)[1][group], count

@@ -225,9 +225,10 @@ def test_classes_that_take_too_much_memory_are_refused_before_anything_is_read(
 ) -> None:
     first, second = runs()
     compare(first, second, metrics=("js",), resamples=50)
-    # Of 2 layers, 3 heads, 4 groups and 2000 resamples there are two sums in float64.
-    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * (2 * 3 * 4 * 2000 * 16 - 1))
+    # Of 2 layers, 3 heads, 4 groups, chance and 2000 resamples there are two sums in float64.
+    monkeypatch.setattr(comparison, "FEW_GROUPS", 0)
+    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * (2 * 3 * 5 * 2000 * 16 - 1))
     with pytest.raises(ResourceError, match=r"by='kind' has 3 classes, whose resamples take .* pass fewer resamples"):
         compare(first, second, metrics=("js",), resamples=2000)
-    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * 2 * 3 * 4 * 2000 * 16)
+    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * 2 * 3 * 5 * 2000 * 16)
     assert compare(first, second, metrics=("js",), resamples=2000).attrs["resamples"] == 2000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.attention import kernels
+from biocache.engine.analyses.attention import projection
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Part
 
@@ -28,9 +28,9 @@ def part_of(maps: list[NDArray[Any]], causal: bool = False) -> tuple[Part, Layou
     )
     bits = stored.view(np.uint16) if stored.dtype == np.float16 else stored
     block = Block(bits.reshape(-1), bits.shape[1], len(bits))
-    kernels.widen(block, tokens, layout, prepared)
+    projection.widen(block, tokens, layout, prepared)
     projected = Maps(np.full_like(prepared.values, np.nan), np.full_like(prepared.mass, np.nan), causal)
-    kernels.project(block, tokens, layout, projected)
+    projection.project(block, tokens, layout, projected)
     np.testing.assert_allclose(projected.values, prepared.values, rtol=1e-6)
     np.testing.assert_allclose(projected.mass, prepared.mass, rtol=1e-6)
     return Part(block, tokens, prepared), layout
@@ -61,7 +61,7 @@ LEVELS = np.arange(256, dtype=np.uint8)
     ],
     ids=["halves", "codes"],
 )
-@pytest.mark.parametrize("kernel", [kernels.widen, kernels.project])
+@pytest.mark.parametrize("kernel", [projection.widen, projection.project])
 def test_every_half_that_is_not_negative_and_every_code_is_widened_exactly(
     kernel: Any, numbers: NDArray[Any], values: NDArray[np.float32]
 ) -> None:
@@ -85,7 +85,7 @@ def test_maps_of_codes_are_widened_as_their_values_are() -> None:
     assert METRICS["cosine"].measure(own, values, layout, Pairs(*np.zeros((2, 1, 1), np.int64))) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 3, 8, 17, 64, 130])
+@pytest.mark.parametrize("tokens", [2, 3, 8, 17, 64, 130])
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_equal_maps_are_exactly_alike(name: str, tokens: int) -> None:
     for seed in range(5):
@@ -136,6 +136,19 @@ def test_rows_without_mass_do_not_count(name: str) -> None:
         assert without == pytest.approx(np.mean(rows), rel=1e-5)
     nothing = np.zeros((7, 7), np.float32)
     assert np.isnan(value(name, nothing, second))
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_rows_that_see_one_key_take_no_part(name: str) -> None:
+    one = np.ones((1, 1), np.float32)
+    assert np.isnan(value(name, one, one))
+    # The first row of a causal model is alike in all heads, and says nothing of the second.
+    first, second = (np.tril(random_map(2, seed)) for seed in (1, 2))
+    first /= first.sum(axis=1, keepdims=True)
+    second /= second.sum(axis=1, keepdims=True)
+    last = [np.tile(own[1], (2, 1)) for own in (first, second)]
+    assert value(name, first, second, causal=True) == pytest.approx(value(name, *last), rel=1e-5)
+    assert value(name, first, second, causal=True) != pytest.approx(value(name, first, second), rel=1e-3)
 
 
 def test_one_key_has_no_entropy_to_change() -> None:

@@ -60,9 +60,11 @@ def test_cosine_is_that_of_maps_of_live_models(
     result = compare_attention(tmp_path / "store", request)
     rows = read_rows(corpus_folder, "ner", "test")[:LIMIT]
     live = [Reference(checkpoints[family]), Reference(moved)]
+    # The first query of a causal model sees one key.
+    begin = 0 if family == "bert" else 1
     values = []
     for row in rows:
-        first, second = (model(row.texts).attention for model in live)
+        first, second = (model(row.texts).attention[:, :, begin:] for model in live)
         layers, heads = first.shape[:2]
         values.append(
             [

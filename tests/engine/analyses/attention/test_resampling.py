@@ -4,9 +4,10 @@ from math import exp, factorial
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from biocache.engine.analyses.attention.blocks import Measures
-from biocache.engine.analyses.attention.resampling import head_shifts, resample
+from biocache.engine.analyses.attention.resampling import resample
 from biocache.engine.analyses.attention.result import finish
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums, rounded
 
@@ -56,14 +57,6 @@ def test_weights_are_those_of_plain_python(seed: int) -> None:
     np.testing.assert_array_equal(poisson_weights(seed, 40, samples), expected)
 
 
-@pytest.mark.parametrize("heads", [2, 3, 12])
-def test_shifts_are_those_of_plain_python_and_never_none(heads: int) -> None:
-    samples = np.arange(200)
-    shifts = head_shifts(3, heads, samples)
-    np.testing.assert_array_equal(shifts, [1 + drawn(3, 0, int(sample)) % (heads - 1) for sample in samples])
-    assert set(shifts.tolist()) == set(range(1, heads))
-
-
 def test_weights_are_poisson_and_independent() -> None:
     weights = poisson_weights(1, 1000, np.arange(500))
     shares = np.bincount(weights.ravel(), minlength=6)[:6] / weights.size
@@ -77,17 +70,17 @@ def sums_of(values: np.ndarray, group: np.ndarray, groups: int, resamples: int, 
     """Return the sums of values (sample, metric, head), added sample by sample."""
     metrics, heads = values.shape[1:]
     own = Moments.zero((groups, metrics, heads))
-    repeated = Resamples.zero(groups, resamples, metrics, heads)
+    repeated = Resamples.zero(groups, len(values), resamples, metrics, heads)
     for sample in range(len(values)):
         one = slice(sample, sample + 1)
         part = own.count[group[sample]], own.total[group[sample]], own.square[group[sample]]
         Moments(*part).add(values[one])
         repeated.add(values[one], np.array([sample]), group[one], seed)
-    return Sums(own, None, repeated, None)
+    return Sums(own, None, repeated, None, None)
 
 
 def measures(metrics: tuple[str, ...], labels: int | None, resamples: int) -> Measures:
-    return Measures(metrics, labels, resamples, seed=4, diagonal=True, all_heads=False, per_sample=False)
+    return Measures(metrics, labels, resamples, seed=4, units=0, diagonal=True, all_heads=False, per_sample=False)
 
 
 def test_intervals_are_percentiles_of_resamples_computed_in_numpy() -> None:
@@ -128,8 +121,11 @@ def test_intervals_are_close_to_those_of_drawing_with_replacement() -> None:
 
 
 def test_resamples_that_draw_no_sample_are_left_out() -> None:
-    numbers = finish(sums_of(np.full((1, 1, 2), 0.25), np.zeros(1, int), 1, 50, 4), measures(("tv",), None, 50))
-    assert (poisson_weights(4, 50, np.array([0])) == 0).any()
+    values = np.full((60, 1, 2), np.nan)
+    # One of many samples has a value.
+    values[7] = 0.25
+    numbers = finish(sums_of(values, np.zeros(60, int), 1, 50, 4), measures(("tv",), None, 50))
+    assert (poisson_weights(4, 50, np.array([7])) == 0).any()
     assert (numbers["ci_low"] == 0.25).all()
     assert (numbers["ci_high"] == 0.25).all()
     assert np.isnan(numbers["std"]).all()
@@ -144,6 +140,36 @@ def test_what_no_sample_has_is_not_a_number() -> None:
         assert np.isnan(numbers[name][0, 0])
         assert np.isfinite(numbers[name][0, 1])
     assert numbers["layer_mean"].tolist() == [0.5]
+
+
+def test_intervals_of_few_samples_are_those_of_t() -> None:
+    values = rounded(np.random.default_rng(3).beta(5, 2, (20, 2, 3)))
+    # One head has no value of two samples, and one sample has none.
+    values[[4, 9], :, 1] = np.nan
+    values[13] = np.nan
+    group = np.arange(20) % 2
+    numbers = finish(sums_of(values, group, 2, 50, 4), measures(("cosine", "tv"), 2, 50))
+    for metric in range(2):
+        for head in range(3):
+            own = values[:, metric, head]
+            for prefix, part, place in (("", own, (metric, head)), ("label_", own[group == 1], (metric, 1, head))):
+                known = part[~np.isnan(part)]
+                half = stdtrit(len(known) - 1, 0.975) * known.std(ddof=1) / np.sqrt(len(known))
+                bounds = [numbers[f"{prefix}{end}"][place] for end in ("ci_low", "ci_high")]
+                np.testing.assert_allclose(bounds, np.clip([known.mean() - half, known.mean() + half], 0, 1))
+    # The layer is of all samples that have a head.
+    rest = [np.nanmean(np.delete(values, sample, 0), axis=0).mean(axis=-1) for sample in range(20) if sample != 13]
+    spread = np.sqrt(18 / 19 * ((np.array(rest) - np.mean(rest, axis=0)) ** 2).sum(axis=0))
+    mean = np.nanmean(values, axis=0).mean(axis=-1)
+    np.testing.assert_allclose(numbers["layer_ci_low"], mean - stdtrit(18, 0.975) * spread)
+    np.testing.assert_allclose(numbers["layer_ci_high"], mean + stdtrit(18, 0.975) * spread)
+
+
+def test_one_sample_has_no_interval() -> None:
+    numbers = finish(sums_of(np.full((1, 1, 2), 0.25), np.zeros(1, int), 1, 50, 4), measures(("tv",), None, 50))
+    assert numbers["mean"].tolist() == [[0.25, 0.25]]
+    for name in ("ci_low", "ci_high", "layer_ci_low", "layer_ci_high"):
+        assert np.isnan(numbers[name]).all()
 
 
 def test_moments_are_those_of_numpy() -> None:

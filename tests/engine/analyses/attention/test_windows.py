@@ -70,8 +70,9 @@ def plain_comparison(
                 rows = [
                     [replace(one, rows=np.where(kept[:, np.newaxis], one.rows, 0.0)) for one in side] for side in sides
                 ]
-                if kept.any():
-                    found.append([PLAIN[metrics[0]](a, b) for a, b in zip(*rows, strict=True)])
+                own_values = [PLAIN[metrics[0]](a, b) for a, b in zip(*rows, strict=True)]
+                if not np.isnan(own_values).all():
+                    found.append(own_values)
         for name, found in of_windows.items():
             values[name].append(np.nanmean(found, axis=0) if found else np.full(first.spec.head_count, np.nan))
     return {name: np.array(found) for name, found in values.items()}

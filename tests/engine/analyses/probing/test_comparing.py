@@ -1,23 +1,30 @@
 """Paired comparisons of training sizes and layers, against differences taken by hand."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from planted import ner_store
 
 from biocache.engine import ProbeRequest, compare_probes, probe
 from biocache.engine.analyses.probing.comparison import ProbeComparison
 from biocache.engine.analyses.probing.fitting import FIT_KIND
 from biocache.engine.metrics import sample_counts, scores_of_counts
-from biocache.engine.statistics import bootstrap, holm, paired_p
+from biocache.engine.statistics import Estimates, estimate, holm
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import list_results
 
 NAMES = ("O", "B-protein", "I-protein")
+
+
+def scored(counts: NDArray[Any], score: str, weights: NDArray[Any]) -> NDArray[Any]:
+    return scores_of_counts(weights @ counts, NAMES, (score,))[:, 0]
 
 
 @pytest.fixture
@@ -71,15 +78,15 @@ def test_values_are_those_of_the_paired_resamples(sizes: Store) -> None:
         if found.inputs["runs"][0]["run"].split("/")[3] == "size-100"
     }
     counts = [sample_counts(gold, fits[layer], sample, NAMES, "bio") for layer in range(3)]
-    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, NAMES, ("macro_f1",)), 300)[..., 0]
+    scores = [estimate(partial(scored, own, "macro_f1"), np.bincount(sample), 300) for own in counts]
     p = []
     for place, (a, b) in enumerate(combinations(range(3), 2)):
         difference = scores[b] - scores[a]
         pair = pairs.isel(comparison=place)
-        np.testing.assert_allclose([pair.ci_low, pair.ci_high], np.quantile(difference, [0.025, 0.975]))
+        np.testing.assert_allclose([pair.ci_low, pair.ci_high], difference.interval())
         observed = (result.macro_f1.sel(layer=b) - result.macro_f1.sel(layer=a)).item()
         assert pair.difference.item() == pytest.approx(observed)
-        p.append(paired_p(difference))
+        p.append(difference.p())
     np.testing.assert_allclose(pairs.p, p)
     np.testing.assert_allclose(pairs.p_holm, holm(np.array(p)))
 
@@ -105,9 +112,9 @@ def test_the_intervals_of_a_result_are_of_the_mean_over_seeds(sizes: Store) -> N
     gold, sample = run.labels().values, run.column("words/sample")
     fits = {(f.inputs["layer"], f.inputs["seed"]): f.load() for f in list_results(sizes.path, FIT_KIND)}
     counts = [sample_counts(gold, fits[1, seed].predicted.to_numpy(), sample, NAMES, "bio") for seed in range(3)]
-    scores = bootstrap(counts, lambda sums: scores_of_counts(sums, NAMES, ("accuracy",)), 200).mean(axis=0)[:, 0]
+    scores = [estimate(partial(scored, own, "accuracy"), np.bincount(sample), 200) for own in counts]
     bounds = [result[name].sel(score="accuracy", layer=1).item() for name in ("ci_low", "ci_high")]
-    np.testing.assert_allclose(bounds, np.quantile(scores, [0.025, 0.975]))
+    np.testing.assert_allclose(bounds, Estimates.mean(scores).interval())
     mean = result.accuracy.sel(layer=1).mean().item()
     assert bounds[0] < mean < bounds[1]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attention_factory import source
+from grouped import keep_groups
 from store_factory import Synthetic
 
 from biocache.engine import ReportRequest, RepresentationRequest, compare_representations, write_report
@@ -15,8 +16,6 @@ from biocache.engine.analyses.representations.comparison import all_tasks
 from biocache.engine.analyses.representations.runs import find_runs, shared_units
 from biocache.store import Store
 from biocache.store.errors import BiocacheError, ResourceError, SettingError, SpecMismatchError
-from biocache.store.label_sets import LabelPlace, keep_labels
-from biocache.store.labels import LabelSet
 
 ANALYSIS = RepresentationComparison()
 
@@ -24,16 +23,6 @@ ANALYSIS = RepresentationComparison()
 def made(size: int, **changes: Any) -> Synthetic:
     facts = {"keep": ("hidden",), "layers": (0, 1)}
     return source(training_size=size, maps=changes.pop("maps", size), **(facts | changes))
-
-
-def keep_groups(folder: Path, run: Synthetic, groups: list[str | None]) -> None:
-    labels = run.labels
-    rows = [
-        (name, [["w"] * count for count in counts])
-        for name, counts in zip(labels.sample_ids, labels.word_counts, strict=True)
-    ]
-    made_set = LabelSet.make("group", "samples", groups, rows, iob2=False, source="the test")
-    keep_labels(folder, LabelPlace.of_run(run.spec.key, "group"), replace(made_set, text_digests=labels.text_digests))
 
 
 @pytest.mark.slow
