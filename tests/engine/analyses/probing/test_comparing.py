@@ -131,7 +131,9 @@ def test_pairs_that_differ_are_counted_in_their_family(sizes: Store) -> None:
     # The layer that knows more at 100 % is one of three; it differs from both others at each size.
     assert counts == [1, 2, 2]
     names = ("training sizes of tiny", "layers of tiny, training size 30", "layers of tiny, training size 100")
-    *said, last = ProbeComparison().notes(pairs, request)
+    groups, seeds, *said, last = ProbeComparison().notes(pairs, request)
+    assert groups.startswith("intervals are over 30 samples, taken as independent")
+    assert seeds.startswith("all runs have one seed")
     assert said == [
         f"{count} of 3 pairs of {name}, seed 42, differ in accuracy (p < 0.05 after Holm's correction in this family)"
         for count, name in zip(counts, names, strict=True)

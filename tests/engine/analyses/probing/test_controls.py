@@ -1,12 +1,12 @@
 """Control tasks: labels that say nothing, the same everywhere a word type stands."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from planted import ner_store, nli_store, relabelled, runs_of, split_runs, word_rows, write
 from seqeval.metrics import f1_score as entity_f1
 from sklearn.linear_model import LogisticRegression
@@ -20,7 +20,7 @@ from biocache.engine.analyses.probing.controls import control_labels, seen_types
 from biocache.engine.analyses.probing.fitting import FIT_KIND
 from biocache.engine.analyses.probing.target import find_target
 from biocache.engine.metrics import sample_counts, scores_of_counts
-from biocache.engine.statistics import bootstrap
+from biocache.engine.statistics import jackknife_interval
 from biocache.store import Run
 from biocache.store.results import list_results
 
@@ -138,8 +138,14 @@ def test_selectivity_is_accuracy_less_that_on_the_control(tmp_path: Path) -> Non
     result = probe(tmp_path, request)
     train, test = runs_of(store)
     target = find_target(store.storage, ProbeRequest(task="ner", label_scheme="bio"), "corpus")
-    resampled: dict[int, list[Any]] = {layer: [] for layer in range(3)}
-    finalise = partial(scores_of_counts, labels=NAMES, scores=result.score.values.tolist())
+    controls: dict[int, list[Any]] = {layer: [] for layer in range(3)}
+
+    def left_out(gold: NDArray[Any], answers: NDArray[Any]) -> NDArray[Any]:
+        """Score all samples, then all but each in turn (set, score)."""
+        counts = sample_counts(gold, answers, test.column("words/sample"), NAMES, "bio")
+        whole = counts.sum(axis=0)
+        return scores_of_counts(np.stack([whole, *(whole - counts)]), NAMES, result.score.values.tolist())
+
     for seed in range(2):
         made = {
             split: relabelled(source, control_labels(target, [run], [train], seed))
@@ -166,16 +172,15 @@ def test_selectivity_is_accuracy_less_that_on_the_control(tmp_path: Path) -> Non
             usual = np.bincount(made["train"].columns["words/label"]).argmax()
             majority = result.control_majority.sel(score="accuracy", probe_seed=seed).item()
             assert majority == pytest.approx((gold == usual).mean())
-            resampled[layer].append(
-                bootstrap([sample_counts(gold, answers, test.column("words/sample"), NAMES, "bio")], finalise, 100)[0]
-            )
+            controls[layer].append(left_out(gold, answers))
     fits = {f.inputs["layer"]: f.load() for f in list_results(tmp_path, FIT_KIND) if f.inputs["goal"] == "task"}
     gold = test.labels().values
     for layer in range(3):
-        counts = sample_counts(gold, fits[layer].predicted.to_numpy(), test.column("words/sample"), NAMES, "bio")
-        difference = bootstrap([counts], finalise, 100)[0] - np.mean(resampled[layer], axis=0)
+        difference = left_out(gold, fits[layer].predicted.to_numpy()) - np.mean(controls[layer], axis=0)
+        size = np.bincount(test.column("words/sample")).astype(float)
         bounds = [result[f"selectivity_ci_{end}"].sel(layer=layer).squeeze() for end in ("low", "high")]
-        np.testing.assert_allclose(bounds, np.quantile(difference, [0.025, 0.975], axis=0))
+        # The first row is of all samples.
+        np.testing.assert_allclose(bounds, jackknife_interval(difference[0], difference[1:].T, size))
     assert result.attrs["control"] == "random label of each word type"
     assert (result.selectivity.mean("probe_seed").squeeze().argmax("layer") == 1).all()
 
