@@ -1,5 +1,6 @@
 """Compiling kernels with numba: without the GIL, cached in the user's cache folder."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +9,8 @@ from typing import TypeVar, cast
 
 import numba
 import platformdirs
+from numba.core.dispatcher import Dispatcher
+from numba.core.extending import _Intrinsic
 
 __all__ = ["cache_folder", "compiled"]
 
@@ -35,16 +38,41 @@ def cache_folder() -> Path | None:
     return None
 
 
+def _digest_of(function: Callable[..., object]) -> str:
+    """Return a digest of the files of a function, of the compiled functions that it may call, of theirs, and so on.
+
+    numba itself looks at the function's own file alone, and would go on using what another file was.
+    """
+    files: set[str] = set()
+    pending = [function]
+    while pending:
+        called = pending.pop()
+        if called.__code__.co_filename in files:
+            continue
+        files.add(called.__code__.co_filename)
+        for value in called.__globals__.values():
+            if isinstance(value, Dispatcher):
+                pending.append(value.py_func)
+            elif isinstance(value, _Intrinsic):
+                pending.append(value._defn)
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for file in sorted(files):
+        with suppress(OSError):  # Source that is no file.
+            digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
 def compiled(function: _Function, *, reorder: bool = True) -> _Function:
     """Compile a function of arrays and numbers when it is first called with their types.
 
     Sums and products may be reordered, where `reorder` does not forbid it; values of codes are defined by an order.
 
-    The machine code is cached in `cache_folder` and compiled again when the file, numba or the processor changes, but
-    not when another file does: a function may call compiled functions of its own file only, and after a change here the
-    files of kernels must be touched. Division follows IEEE 754.
+    The machine code is cached in `cache_folder` and compiled again when numba, the processor, or a file of a compiled
+    function that it may call changes: those of the names that its module has by now. Division follows IEEE 754.
     """
     folder = cache_folder()
+    if folder is not None:
+        folder /= _digest_of(function)
     options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST if reorder else False}
     given = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = "" if folder is None else str(folder)

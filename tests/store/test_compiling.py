@@ -68,6 +68,40 @@ def test_source_that_is_no_file_is_compiled_too(home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_kernel_is_compiled_again_when_a_file_that_it_calls_changes(tmp_path: Path) -> None:
+    """Also where the change is two calls away, and in what the compiler is told of an intrinsic."""
+    head = "from biocache.store.compiling import compiled\n"
+    (tmp_path / "outer.py").write_text(
+        head + "from middle import add\n\n@compiled\ndef run(x):\n    return add(x) + 1\n"
+    )
+    (tmp_path / "middle.py").write_text(
+        head + "from inner import step, shift\n\n@compiled\ndef add(x):\n    return x + step() + shift(x)\n"
+    )
+    inner = head + (
+        "from llvmlite import ir\nfrom numba import types\nfrom numba.extending import intrinsic\n\n"
+        "@compiled\ndef step():\n    return {step}\n\n"
+        "@intrinsic\ndef shift(typing, x):\n"
+        "    def generate(context, builder, signature, arguments):\n"
+        "        return ir.Constant(ir.IntType(64), {shift})\n"
+        "    return types.int64(x), generate\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    code = "import outer; print(outer.run(5), sum(outer.run.stats.cache_hits.values()))"
+
+    def run(step: int, shift: int) -> str:
+        (tmp_path / "inner.py").write_text(inner.format(step=step, shift=shift))
+        done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    # What it returns, and how often machine code was found.
+    assert run(10, 100) == "116 0\n"
+    assert run(20, 100) == "126 0\n"
+    assert run(20, 200) == "226 0\n"
+    assert run(20, 200) == "226 1\n"
+
+
+@pytest.mark.slow
 def test_a_process_that_uses_kernels_writes_nothing_beside_them(tmp_path: Path) -> None:
     before = beside()
     code = "import biocache.store.segments, biocache.engine.analyses.attention.kernels"
