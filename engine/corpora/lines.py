@@ -24,7 +24,7 @@ __all__ = [
 #: Suffix of a compressed text file, after the suffix of its format.
 COMPRESSED = ".gz"
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 
 #: What reading the bytes of a file can raise, and decoding them.
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
@@ -79,14 +79,18 @@ def read_blocks(path: Path) -> Iterator[str]:
     OSError, EOFError, zlib.error, UnicodeDecodeError
         If the file cannot be read, or is not UTF-8; `read_lines` says where.
     """
-    rest = b""
+    rest = bytearray()
     with open_bytes(path) as file:
-        while part := file.read(_BLOCK):
-            rest = rest + part if rest else part.removeprefix(codecs.BOM_UTF8)
-            end = max(rest.rfind(b"\n\n"), rest.rfind(b"\n\r\n")) + 1
+        part = file.read(_BLOCK).removeprefix(codecs.BOM_UTF8)
+        while part:
+            # What was there before has no empty line, but where its last two bytes begin one.
+            searched = max(0, len(rest) - 2)
+            rest += part
+            end = max(rest.rfind(b"\n\n", searched), rest.rfind(b"\n\r\n", searched)) + 1
             if end:
                 yield rest[:end].decode().replace("\r\n", "\n")
-                rest = rest[end:]
+                del rest[:end]
+            part = file.read(_BLOCK)
     yield rest.decode().replace("\r\n", "\n")
 
 

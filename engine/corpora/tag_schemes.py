@@ -17,8 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import NoReturn
 
-import numpy as np
-
 from biocache.store.errors import DataError
 from biocache.store.schema import OUTSIDE
 from biocache.store.text import shown
@@ -117,6 +115,8 @@ def to_iob2(tags: Sequence[str | None]) -> list[str | None]:
 
 def trigrams_of(sentences: Iterable[Tags]) -> Trigrams:
     """Count the tags of some sentences with their neighbours, which decide how a scheme writes a tag."""
+    import numpy as np
+
     codes: defaultdict[str | None, int] = defaultdict(count().__next__)
     found: Counter[tuple[str | None, str | None, str | None]] = Counter()
     left = iter(sentences)

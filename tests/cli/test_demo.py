@@ -127,7 +127,6 @@ def test_the_control_of_pairs_is_one_that_test_shows(made: Demo) -> None:
     assert result.attrs["control_seen"] > 0.8
     own = result.sel(score="accuracy")
     assert (own.control.max() > own.control_majority + 0.1).all()
-    assert own.selectivity.max() > 0.1
 
 
 def test_an_interrupted_demo_is_completed(

@@ -26,8 +26,9 @@ def test_norms_are_planned_kept_shown_and_asked_for(
     assert runs["train"].spec.keep == ("hidden",)
     assert runs["test"].spec.keep == ("hidden", "attention", "norms")
     size = runs["test"].activations("norms").nbytes
-    assert plan["totals"]["activation_bytes_by_dtype"]["norms"] == {"float16": size, "float32": 2 * size}
-    assert "norms as" in shown
+    norms = [choice for choice in plan["totals"]["choices"] if choice["variable"] == "norms"]
+    assert {choice["dtype"]: choice["bytes"] for choice in norms} == {"float16": size, "float32": 2 * size}
+    assert "norms, of each token" in shown
     whole = sum(run.activations(name).nbytes for run in runs.values() for name in run.spec.keep)
     assert plan["totals"]["activation_bytes"] == whole
     store = ["--store", tmp_path / "s.zarr"]

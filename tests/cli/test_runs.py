@@ -6,7 +6,9 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -293,14 +295,23 @@ def test_bars_are_drawn_on_stderr_and_results_stay_on_stdout(store: Path) -> Non
     (store / GPT2_TRAIN / "packs/record/c/0").unlink()
     call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "verify", "--store", str(store)]
     ours, theirs = pty.openpty()
+    drawn = ""
+
+    def read() -> None:
+        nonlocal drawn
+        # A terminal holds 4 KiB: what is drawn beyond waits until somebody reads.
+        with open(ours, encoding="utf-8", newline="", closefd=True) as terminal, suppress(OSError):  # noqa: PTH123
+            while part := terminal.read(1):
+                drawn += part
+
+    reader = Thread(target=read)
+    reader.start()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
     try:
-        environment = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
         result = subprocess.run(call, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment, check=False)
-        os.set_blocking(ours, False)
-        drawn = os.read(ours, 1 << 20).decode()
     finally:
-        os.close(ours)
         os.close(theirs)
+        reader.join(60)
     assert [line.partition(",")[0] for line in result.stdout.splitlines()] == [GPT2_TRAIN, "4 runs"]
     assert BERT_TEST in drawn
     assert "100%" in drawn
