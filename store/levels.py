@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from biocache.store import schema
 from biocache.store.coding import as_halves
 from biocache.store.errors import SettingError
-from biocache.store.ragged import POOLINGS, ranges, reduce_members
+from biocache.store.ragged import ranges, reduce_members
+from biocache.store.schema import POOLINGS
 
 if TYPE_CHECKING:
     from biocache.store.data import RunData

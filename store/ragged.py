@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.store.coding import Coded
+from biocache.store.schema import POOLINGS
 
-__all__ = ["POOLINGS", "ranges", "reduce_members", "reduce_segments"]
-
-POOLINGS = ("mean", "first", "last", "max")
+__all__ = ["ranges", "reduce_members", "reduce_segments"]
 
 
 def ranges(first: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -7,8 +7,8 @@ from biocache.store import schema
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError
 from biocache.store.levels import WORD_POOLINGS, require_tokens
-from biocache.store.ragged import POOLINGS
 from biocache.store.reducing import reduced_samples, reduced_words
+from biocache.store.schema import POOLINGS
 from biocache.store.spans import relation_view, span_view
 from biocache.store.streaming import RaggedBatch, TokenBatches, generate_batches, torch_dataset
 from biocache.store.text import shown

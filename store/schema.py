@@ -20,6 +20,7 @@ __all__ = [
     "LEVELS",
     "NORMS",
     "OUTSIDE",
+    "POOLINGS",
     "ROW_DIMS",
     "SCALES",
     "SCALE_BYTES",
@@ -275,6 +276,8 @@ SCALES = (
 #: Path of the column of windows.
 WINDOW = "tokens/window"
 
+#: How tokens are reduced to one row.
+POOLINGS = ("mean", "first", "last", "max")
 #: What a row of a view of hidden states may be.
 LEVELS = ("tokens", "words", "samples")
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from biocache.store.data import RunData
 from biocache.store.errors import SettingError
 from biocache.store.labels import Labels
-from biocache.store.ragged import POOLINGS
 from biocache.store.reducing import reduced_spans
-from biocache.store.schema import OUTSIDE, entity_type
+from biocache.store.schema import OUTSIDE, POOLINGS, entity_type
 from biocache.store.text import shown
 from biocache.store.views import hidden_dataset
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, option
 from biocache.engine.selection import refuse_unlike, seed_selector, selector, size_selector
 from biocache.engine.sources import named
-from biocache.store.catalog import Store
 from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
 from biocache.store.keys import RunKey, trained_elsewhere
-from biocache.store.reading import Run
+
+if TYPE_CHECKING:
+    from biocache.store.catalog import Store
+    from biocache.store.reading import Run
 
 __all__ = ["BaselineRequest", "extract_command", "find_baseline", "refuse_unlike_data"]
 
@@ -65,7 +67,7 @@ class BaselineRequest(Request):
     against: str | None = selector(metavar="NAME", help="Model of the baseline run.", unset="the same model")
 
 
-def find_baseline(store: Store, request: BaselineRequest, keep: str) -> tuple[Run, tuple[Run, ...]]:
+def find_baseline(store: "Store", request: BaselineRequest, keep: str) -> "tuple[Run, tuple[Run, ...]]":
     """Find the baseline run of a request, and those that are compared with it.
 
     Parameters
@@ -103,12 +105,12 @@ def find_baseline(store: Store, request: BaselineRequest, keep: str) -> tuple[Ru
     return baseline, tuple(_one(store, {**selection, "training_size": size}, keep) for size in sizes)
 
 
-def refuse_unlike_data(runs: Sequence[Run], what: str, further: Mapping[str, str] | None = None) -> None:
+def refuse_unlike_data(runs: "Sequence[Run]", what: str, further: Mapping[str, str] | None = None) -> None:
     """Refuse runs that read other samples or were cut at another length, or differ further; see `refuse_unlike`."""
     refuse_unlike(runs, {**_DATA, **(further or {})}, "compared", what)
 
 
-def _trained_on(store: Store, request: BaselineRequest, selection: Mapping[str, Any], baseline: Run) -> str:
+def _trained_on(store: "Store", request: BaselineRequest, selection: Mapping[str, Any], baseline: "Run") -> str:
     """Return the dataset that what is compared was fine-tuned on; empty for the one that it reads."""
     if request.trained_on is not None:
         name = _named("trained_on", request.trained_on)
@@ -130,7 +132,7 @@ def _model_of(key: RunKey) -> tuple[str, str, int]:
     return key.model, key.trained_on, key.training_size
 
 
-def _sizes(store: Store, request: BaselineRequest, selection: Mapping[str, Any], baseline: Run) -> tuple[int, ...]:
+def _sizes(store: "Store", request: BaselineRequest, selection: Mapping[str, Any], baseline: "Run") -> tuple[int, ...]:
     if request.training_sizes is not None:
         return request.training_sizes
     sizes = {key.training_size for key in store.keys(**selection)}
@@ -144,7 +146,7 @@ def _sizes(store: Store, request: BaselineRequest, selection: Mapping[str, Any],
     return tuple(sorted(sizes))
 
 
-def _one(store: Store, selection: Mapping[str, Any], keep: str) -> Run:
+def _one(store: "Store", selection: Mapping[str, Any], keep: str) -> "Run":
     """Open the one run that keeps an activation and matches a selection."""
     found = store.select(**selection)
     if not found and selection["training_size"] == 0:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from biocache.store.coding import Coded
-from biocache.store.ragged import POOLINGS, reduce_segments
+from biocache.store.ragged import reduce_segments
+from biocache.store.schema import POOLINGS
 
 # Whether a token is of no group, and how many groups begin (and, but for the last, stay empty) before it.
 TOKENS = st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=40)

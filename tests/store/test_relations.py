@@ -17,7 +17,7 @@ from biocache.store.digests import sample_rows
 from biocache.store.errors import BiocacheError, DataError, SettingError, SpecMismatchError
 from biocache.store.integrity import verify_bundles
 from biocache.store.label_sets import LabelPlace
-from biocache.store.ragged import POOLINGS
+from biocache.store.schema import POOLINGS
 
 WHERE = {"task": "ner", "dataset": "corpus", "split": "test"}
 VIEWS = ("premise", "hypothesis")

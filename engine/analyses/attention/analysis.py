@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.analyses.attention.request import CHANGES, METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.finetuning.updates import unequal_steps
-from biocache.engine.grouping import ONE_SEED, interval_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +84,8 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
     def notes(self, result: "xr.Dataset", request: AttentionRequest) -> Iterator[str]:
         """Say what intervals hold, which matchings are not identified, and what could not be measured."""
+        from biocache.engine.grouping import ONE_SEED, interval_note
+
         if "pair_mean" not in result:
             yield interval_note(result.attrs)
             yield ONE_SEED

@@ -6,7 +6,7 @@ from biocache.engine.analyses.baseline import BaselineRequest
 from biocache.engine.request import option
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
-from biocache.store.ragged import POOLINGS
+from biocache.store.schema import POOLINGS
 
 __all__ = ["DEFAULT_METRICS", "LEVELS", "METRICS", "RepresentationRequest"]
 
