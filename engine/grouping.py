@@ -85,4 +85,4 @@ def interval_note(facts: Mapping[str, Any]) -> str:
         what = f"intervals are over {count:,} samples, taken as independent: the corpus names no groups of them"
     else:
         what = f"intervals are over {count:,} groups of samples (label set {facts['group']})"
-    return f"{what}; of so few they are of the jackknife and Student's t" if count <= FEW_GROUPS else what
+    return f"{what}; with so few, by the jackknife and Student's t" if count <= FEW_GROUPS else what

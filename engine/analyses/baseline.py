@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from biocache.store.catalog import Store
     from biocache.store.reading import Run
 
-__all__ = ["BaselineRequest", "extract_command", "find_baseline", "refuse_unlike_data"]
+__all__ = ["BaselineRequest", "attributes_of", "extract_command", "find_baseline", "refuse_unlike_data"]
 
 _LISTED = 10
 # What of the data must agree, to the remedy.
@@ -108,6 +108,25 @@ def find_baseline(store: "Store", request: BaselineRequest, keep: str) -> "tuple
 def refuse_unlike_data(runs: "Sequence[Run]", what: str, further: Mapping[str, str] | None = None) -> None:
     """Refuse runs that read other samples or were cut at another length, or differ further; see `refuse_unlike`."""
     refuse_unlike(runs, {**_DATA, **(further or {})}, "compared", what)
+
+
+def attributes_of(what: str, baseline: "Run", others: "Sequence[Run]") -> dict[str, Any]:
+    """Return the attributes of a result that say what was compared with which baseline run."""
+    key, other = baseline.key, others[0].key
+    elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
+    return {
+        "title": f"{what} of {other.model}{elsewhere} against {key.model} at training size {key.training_size}",
+        "task": key.task,
+        "dataset": key.dataset,
+        "view": key.view,
+        "split": key.split,
+        "model": other.model,
+        **({"trained_on": other.trained_on} if other.trained_on else {}),
+        "baseline_model": key.model,
+        "baseline_training_size": key.training_size,
+        "baseline_run": str(key),
+        "runs": ", ".join(str(run.key) for run in others),
+    }
 
 
 def _trained_on(store: "Store", request: BaselineRequest, selection: Mapping[str, Any], baseline: "Run") -> str:

@@ -13,6 +13,7 @@ from biocache.engine.analyses.attention.comparison import layer_pairs, measures_
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
+from biocache.engine.analyses.baseline import attributes_of
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.statistics import Estimates, ratio
 
@@ -297,20 +298,8 @@ def _special(runs: ComparedRuns, request: AttentionRequest) -> str:
 
 
 def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
-    key, other = runs.baseline.key, runs.others[0].key
-    elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
     return {
-        "title": f"attention of {other.model}{elsewhere} against {key.model} at training size {key.training_size}",
-        "task": key.task,
-        "dataset": key.dataset,
-        "view": key.view,
-        "split": key.split,
-        "model": other.model,
-        **({"trained_on": other.trained_on} if other.trained_on else {}),
-        "baseline_model": key.model,
-        "baseline_training_size": key.training_size,
-        "baseline_run": str(key),
-        "runs": ", ".join(str(run.key) for run in runs.others),
+        **attributes_of("attention", runs.baseline, runs.others),
         "level": runs.level,
         "samples": runs.baseline.counts.samples,
         "special_positions": _special(runs, request),

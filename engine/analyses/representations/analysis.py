@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RepresentationComparison", "compare_representations"]
 
 # Fewer groups give an interval that is itself uncertain.
-_FEW_GROUPS = 10
+_ROUGH_BELOW = 10
 
 
 class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
@@ -99,7 +99,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
             yield "there are no intervals: all units are of one group"
         else:
             named = "samples, taken as independent" if facts["group"] == "samples" else "groups of the corpus"
-            few = "; so few give a rough interval" if facts["groups"] < _FEW_GROUPS else ""
+            few = "; so few give a rough interval" if facts["groups"] < _ROUGH_BELOW else ""
             yield (
                 f"intervals are over {facts['groups']:,} {named}, in {facts['blocks']} blocks{few}; they do not hold "
                 "what another seed of the fine-tuning would change"

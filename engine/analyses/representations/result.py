@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.baseline import attributes_of
 from biocache.engine.analyses.representations.comparison import LayerPart, PairPart
 from biocache.engine.analyses.representations.pairs import correlations, shared_neighbours
 from biocache.engine.analyses.representations.request import RepresentationRequest
@@ -200,22 +201,9 @@ def _title(metric: str, request: RepresentationRequest) -> str:
 
 
 def _attributes(runs: ComparedRuns, units: Units, request: RepresentationRequest) -> dict[str, Any]:
-    key, other = runs.baseline.key, runs.others[0].key
-    elsewhere = f", trained on {other.trained_on}," if other.trained_on else ""
     seeds = [str(run.key) for own in runs.seeds for run in own]
     return {
-        "title": f"representations of {other.model}{elsewhere} against {key.model} at training size "
-        f"{key.training_size}",
-        "task": key.task,
-        "dataset": key.dataset,
-        "view": key.view,
-        "split": key.split,
-        "model": other.model,
-        **({"trained_on": other.trained_on} if other.trained_on else {}),
-        "baseline_model": key.model,
-        "baseline_training_size": key.training_size,
-        "baseline_run": str(key),
-        "runs": ", ".join(str(run.key) for run in runs.others),
+        **attributes_of("representations", runs.baseline, runs.others),
         **({"other_seeds": ", ".join(seeds)} if seeds else {}),
         "level": runs.level,
         "pooling": request.pooling,

@@ -43,7 +43,7 @@ def test_of_few_groups_each_is_left_out(tmp_path: Path) -> None:
     assert (alone.attrs["group"], alone.attrs["groups"]) == ("samples", 8)
     assert (result.attrs["group"], result.attrs["groups"]) == ("group", 5)
     np.testing.assert_array_equal(alone["mean"], result["mean"])
-    assert notes(result)[0].startswith("intervals are over 5 groups of samples (label set group); of so few")
+    assert notes(result)[0].startswith("intervals are over 5 groups of samples (label set group); with so few")
     assert notes(result)[1].startswith("all runs have one seed")
     write_report(tmp_path, page, ReportRequest(samples=0))
     text = page.read_text(encoding="utf-8")

@@ -127,14 +127,14 @@ def test_notes_say_what_intervals_hold(tmp_path: Path) -> None:
     store = ner_store(tmp_path / "alone")
     notes = list(Probing().notes(probe(store.path, asked()), asked()))
     assert notes[:2] == [
-        "intervals are over 30 samples, taken as independent: the corpus names no groups of them; of so few they are "
-        "of the jackknife and Student's t",
+        "intervals are over 30 samples, taken as independent: the corpus names no groups of them; with so few, by "
+        "the jackknife and Student's t",
         "all runs have one seed: the intervals hold what other samples would change, and not what another seed of the "
         "training would",
     ]
     result = probe(grouped(tmp_path / "groups").path, asked())
     notes = list(Probing().notes(result, asked()))
-    assert notes[0].startswith("intervals are over 5 groups of samples (label set group); of so few")
+    assert notes[0].startswith("intervals are over 5 groups of samples (label set group); with so few")
     assert notes[1].startswith("all runs have one seed")
     several = result.reindex(seed=[*result.seed.values, 43])
     assert not any("seed of the training" in note for note in Probing().notes(several, asked()))
