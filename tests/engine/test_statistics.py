@@ -212,3 +212,56 @@ def test_holm_of_the_textbook() -> None:
 def test_what_cannot_be_tested_is_not_of_the_family() -> None:
     p = np.array([0.01, np.nan, 0.04])
     np.testing.assert_allclose(holm(p), [0.02, np.nan, 0.04])
+
+
+def by_seed(values: NDArray[np.float64]) -> Estimates:
+    """Return the mean over seeds of the mean over groups of values (seed, group)."""
+    size = np.ones(values.shape[1])
+    return Estimates.over_seeds(
+        [estimate(lambda weights, own=own: weights @ own / weights.sum(axis=1), size, 2000) for own in values]
+    )
+
+
+@pytest.mark.parametrize("groups", [12, FEW_GROUPS + 30])
+def test_seeds_add_to_the_variance_of_groups(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    values = rng.normal(0, 1, (4, groups)) + rng.normal(0, 0.5, (4, 1)) + rng.normal(0, 1, groups)
+    found = by_seed(values)
+    of_groups = values.mean(axis=0).var(ddof=1) / groups
+    of_seeds = values.mean(axis=1).var(ddof=1) / 4
+    if groups > FEW_GROUPS:
+        of_groups = found.others.var(ddof=1)
+        freedom = (of_groups + of_seeds) ** 2 / (of_seeds**2 / 3)
+    else:
+        freedom = (of_groups + of_seeds) ** 2 / (of_groups**2 / (groups - 1) + of_seeds**2 / 3)
+    error = np.sqrt(of_groups + of_seeds)
+    np.testing.assert_allclose(found.whole, values.mean())
+    np.testing.assert_allclose(found.interval(), stats.t.interval(0.95, freedom, values.mean(), error), rtol=1e-6)
+    np.testing.assert_allclose(found.p(), 2 * stats.t.sf(abs(values.mean() / error), freedom), rtol=1e-6)
+
+
+def test_one_group_apart_seeds_alone_are_a_t_test_over_seeds() -> None:
+    seeds = np.array([0.1, 0.4, 0.3, 0.7])
+    found = by_seed(np.repeat(seeds[:, np.newaxis], 10, axis=1))
+    np.testing.assert_allclose(found.p(), stats.ttest_1samp(seeds, 0).pvalue)
+    np.testing.assert_allclose(found.interval(), stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds)))
+
+
+def test_seeds_are_paired_and_what_has_no_seed_is_compared_with_each() -> None:
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0, 5, (5, 1))
+    own, other, plain = (rng.normal(0, 0.1, (5, 20)) for _ in range(3))
+    difference = by_seed(own + shared) - by_seed(other + shared)
+    np.testing.assert_allclose(difference.interval(), by_seed(own - other).interval())
+    without = by_seed(own) - by_seed(plain[:1])
+    np.testing.assert_allclose(without.interval(), by_seed(own - plain[:1]).interval())
+    np.testing.assert_allclose((by_seed(plain[:1]) - by_seed(own)).interval(), by_seed(plain[:1] - own).interval())
+    both = Estimates.mean([by_seed(own), by_seed(other)])
+    np.testing.assert_allclose(both.interval(), by_seed((own + other) / 2).interval())
+
+
+def test_one_seed_says_nothing_of_others() -> None:
+    values = np.random.default_rng(4).normal(size=(1, 20))
+    assert by_seed(values).seeds is None
+    with pytest.raises(ValueError, match="others have none"):
+        Estimates.mean([by_seed(values), by_seed(np.repeat(values, 2, axis=0))])

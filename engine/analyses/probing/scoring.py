@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.target import Target
+from biocache.engine.correlations import weighted_correlations
 from biocache.engine.grouping import find_groups
 from biocache.engine.metrics import (
     as_iob2,
@@ -22,7 +23,7 @@ from biocache.engine.metrics import (
     score_numbers,
     scores_of_counts,
 )
-from biocache.engine.statistics import Estimates, estimate, weighted_correlations
+from biocache.engine.statistics import Estimates, estimate
 from biocache.store.reading import Run
 
 __all__ = ["ScoredRows", "mean_over_seeds", "scored_rows", "target_scores"]

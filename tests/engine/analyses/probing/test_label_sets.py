@@ -16,7 +16,7 @@ from sklearn.svm import SVR
 
 from biocache.engine import ClassifierOptions, ProbeRequest, compare_probes, probe
 from biocache.engine.analysis import find
-from biocache.engine.statistics import weighted_correlations
+from biocache.engine.correlations import weighted_correlations
 from biocache.store import Store
 from biocache.store.errors import BiocacheError
 
