@@ -18,10 +18,12 @@ from biocache.cli.options import (
     store_option,
     workers_option,
 )
-from biocache.cli.render import Bars, note, print_frame, print_json
+from biocache.cli.progress import Bars
+from biocache.cli.render import note, print_frame, print_json
 from biocache.cli.values import FOLDER
 from biocache.engine.analysis import ANALYSES, Analysis
 from biocache.engine.request import build, values_of
+from biocache.engine.stages import stage
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,19 +90,21 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
 
     check_places(output, *plots.values())
     # What code of the user's own prints is not part of the table or JSON on stdout.
-    with redirect_stdout(sys.stderr):
-        found = find(analysis, Store.open(store, results=results), request)
-    result = None if force else found.result()
-    if result is not None:
+    with Bars(analysis.unit) as bars, redirect_stdout(sys.stderr):
+        with stage("reading the store"):
+            found = find(analysis, Store.open(store, results=results), request)
+            result = None if force else found.result()
+        known = result is not None
+        if result is None:
+            with Executor(**machines) as executor:
+                result = found.compute(
+                    executor, force=force, on_progress=lambda done, total: bars.update(analysis.name, done, total)
+                )
+    if known:
         note("the store has this result; --force computes it again")
-    else:
-        with Bars(analysis.unit) as bars, Executor(**machines) as executor, redirect_stdout(sys.stderr):
-            result = found.compute(
-                executor, force=force, on_progress=lambda done, total: bars.update(analysis.name, done, total)
-            )
-        if found.result() is None:
-            place = found.store.result_places[0]
-            note(f"{place} cannot be written to, so that the result is not kept; --results names another place")
+    elif found.result() is None:
+        place = found.store.result_places[0]
+        note(f"{place} cannot be written to, so that the result is not kept; --results names another place")
     for text in analysis.notes(result, request):
         note(text)
     _print(analysis, result, request, as_json=as_json)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, storage_options
-from biocache.cli.render import Bars, counted, echo, note, print_json, print_table
+from biocache.cli.progress import Bars
+from biocache.cli.render import counted, echo, note, print_json, print_table
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import LAYERS, STORAGE_OPTIONS, STORE, ListOf
 from biocache.store.schema import ACTIVATIONS, ROW_DIMS

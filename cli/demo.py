@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biocache.cli.render import Bars, echo, print_table
+from biocache.cli.progress import Bars
+from biocache.cli.render import echo, print_table
 from biocache.cli.values import FOLDER
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import run_selectors, store_option
-from biocache.cli.render import Bars, counted, echo
+from biocache.cli.progress import Bars
+from biocache.cli.render import counted, echo
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS

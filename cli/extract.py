@@ -1,16 +1,18 @@
 """`biocache extract`: its options, and what it prints of the plan, of losses, and of what was done."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
-from biocache.cli.render import Bars, counted, echo, note, print_facts, print_fields, print_json, print_table
+from biocache.cli.progress import Bars
+from biocache.cli.render import counted, echo, note, print_facts, print_fields, print_json, print_table
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
+from biocache.engine.stages import stage
 from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
@@ -62,37 +64,31 @@ def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, a
     which are powers of 1024; KB, MB, GB and TB are powers of 1000.
     """
     request = build(ExtractionRequest, settings)
-    from biocache.engine.extraction.extract import check_disk, run_plan
-    from biocache.engine.extraction.planning import plan_extraction
-
     if not dry_run:
         store.require_writable()
-    plan = plan_extraction(request)
-    known = _warn_of_losses(plan)
+    with Bars("tokens") as bars:
+        with stage("starting"):
+            from biocache.engine.extraction.extract import check_disk, run_plan
+            from biocache.engine.extraction.planning import plan_extraction
+        plan = plan_extraction(request)
+        bars.notes((*_of_models(plan), *_losses(plan)))
+        if not dry_run:
+            from biocache.store.claims import sees_writers
+
+            if request.overwrite and store.exists("zarr.json") and not sees_writers(store):
+                bars.notes([f"{store} has no locks: whether another process is writing to these runs cannot be seen"])
+            reports = run_plan(
+                store,
+                plan,
+                scheduler_address=scheduler_address,
+                on_progress=lambda progress: bars.update(progress.run, progress.tokens_done, progress.tokens_total),
+            )
+            bars.notes(remark for report in reports for remark in report.remarks)
     if dry_run:
         _print_plan(plan, as_json=as_json)
         check_disk(store, plan)
-        return
-    from biocache.store.claims import sees_writers
-
-    if request.overwrite and store.exists("zarr.json") and not sees_writers(store):
-        note(f"{store} has no locks: whether another process is writing to these runs cannot be seen")
-    with Bars("tokens") as bars:
-        reports = run_plan(
-            store,
-            plan,
-            scheduler_address=scheduler_address,
-            on_progress=lambda progress: bars.update(progress.run, progress.tokens_done, progress.tokens_total),
-        )
-    print_reports(reports, known=known, partition=settings["partition"], as_json=as_json)
-
-
-def _warn_of_losses(plan: "ExtractionPlan") -> set[str]:
-    """Note on stderr what of the corpus is repaired, left out or cut, and what of the models is not as it seems."""
-    lines = dict.fromkeys((*_of_models(plan), *_losses(plan)))
-    for line in lines:
-        note(line)
-    return set(lines)
+    else:
+        print_reports(reports, partition=settings["partition"], as_json=as_json)
 
 
 def _of_models(plan: "ExtractionPlan") -> Iterator[str]:
@@ -207,18 +203,13 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
     }
 
 
-def print_reports(
-    reports: "Sequence[RunReport]", *, known: Collection[str] = (), partition: str | None, as_json: bool
-) -> None:
-    """Write what an extraction did, a row a run; note on stderr what is not known yet, and what is left for others."""
+def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
+    """Write what an extraction did, a row a run; note on stderr what is left for others."""
     facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
     if as_json:
         print_json(facts)
     else:
         print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
-    for remark in dict.fromkeys(remark for report in reports for remark in report.remarks):
-        if remark not in known:
-            note(remark)
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)

@@ -7,10 +7,12 @@ import click
 
 from biocache.cli.extract import phrase, task_head_note
 from biocache.cli.options import json_option, request_options, store_option
-from biocache.cli.render import Bars, counted, note, print_facts, print_json
+from biocache.cli.progress import Bars
+from biocache.cli.render import counted, note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.request import build
+from biocache.engine.stages import stage
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
@@ -40,14 +42,15 @@ def finetune(store: "Storage", *, as_json: bool, **settings: Any) -> None:
     last saved step. For ner the head predicts a word's label at the word's first token. Scores are kept beside the
     weights and in the store.
     """
-    from biocache.engine.finetuning.finetune import finetune as run
-
     request = build(FinetuneRequest, settings)
     if 0 in request.training_sizes:
         note("training size 0 is the pre-trained model: it needs no checkpoint, `biocache extract` takes it as it is")
     finished: list[tuple[Checkpoint, bool]] = []
     if any(request.training_sizes):
         with Bars("steps") as bars:
+            with stage("starting"):
+                from biocache.engine.finetuning.finetune import finetune as run
+
             run(
                 store,
                 request,

@@ -87,8 +87,8 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{inner} {part}" for inner, part in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return _ranges(value) if name == "layers" else ", ".join(map(str, value))
-    return str(value) if name == "seed" else cell_text(name, value)
+        return _ranges(value) if name == "layers" else ", ".join(map(str, value)) or "-"
+    return str(value) if name == "seed" else cell_text(name, value) or "-"
 
 
 def _ranges(layers: Sequence[int]) -> str:

@@ -4,18 +4,21 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
+from biocache.cli.defaults import Defaults, read_defaults, source_of, with_variables
+from biocache.cli.render import set_loudness
 from biocache.engine.analysis import ANALYSES
-from biocache.store.errors import BiocacheError
+from biocache.store.errors import BiocacheError, SettingError
 from biocache.store.text import one_line
 
-__all__ = ["COMMANDS", "CommandGroup", "biocache", "main"]
+__all__ = ["COMMANDS", "CommandGroup", "biocache", "defaults_of", "main"]
 
 _ASK = "Ask it"
 # Heading -> name -> place and short help of the command, so that `biocache --help` imports none; in the order in which
@@ -42,6 +45,7 @@ _TOUR = {
         "export": ("biocache.cli.export:export", "Write hidden states of one run for other tools."),
         "copy": ("biocache.cli.copy:copy", "Copy runs to another store, or less of them."),
         "rm": ("biocache.cli.rm:rm", "Remove runs, label sets or results."),
+        "config": ("biocache.cli.config:config", "Show which options are in force, and from where."),
     },
 }
 COMMANDS = {name: entry for commands in _TOUR.values() for name, entry in commands.items()}
@@ -66,6 +70,46 @@ Completion of commands and options by the shell, in its start-up file:
   _BIOCACHE_COMPLETE=fish_source biocache | source      fish"""
 
 
+# Where the context of the group keeps the defaults of the working folder.
+_DEFAULTS = "biocache.defaults"
+
+
+def defaults_of(ctx: click.Context) -> Defaults:
+    """Return the defaults that a file of the working folder gives options; read once.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be read, or has a table of a command that there is not.
+    """
+    if _DEFAULTS not in ctx.meta:
+        found = read_defaults(Path.cwd())
+        unknown = [name for name in found.commands if name not in (*COMMANDS, *ANALYSES)]
+        if unknown:
+            raise SettingError(f"{found.file}: there is no command {unknown[0]!r}; `biocache --help` lists them")
+        ctx.meta[_DEFAULTS] = found
+    defaults: Defaults = ctx.meta[_DEFAULTS]
+    return defaults
+
+
+def _loudness(value: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def keep(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+        if given:
+            set_loudness(ctx, value)
+
+    return keep
+
+
+_LOUD = [
+    click.Option(
+        ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_loudness(-1), help="Write no notes, no progress."
+    ),
+    click.Option(
+        ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_loudness(1), help="Write how long stages take."
+    ),
+]
+
+
 class _Interrupted(click.ClickException):
     exit_code = _INTERRUPTED
 
@@ -85,12 +129,23 @@ class CommandGroup(click.Group):
         if cmd_name in ANALYSES and cmd_name not in COMMANDS:
             from biocache.cli.analysis import analysis_command
 
-            return analysis_command(cmd_name)
-        if cmd_name not in COMMANDS:
+            command = analysis_command(cmd_name)
+        elif cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            command = getattr(import_module(module), attribute)
+        else:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        if _LOUD[0] not in command.params:
+            command.params.extend(_LOUD)
+        with_variables(cmd_name, command)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command, and give it the defaults of the working folder."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            ctx.default_map = {name: defaults_of(ctx).of(name, command)}
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands below their headings, without importing them."""
@@ -129,6 +184,9 @@ def _printable_errors() -> Iterator[None]:
         yield
     except click.ClickException as error:
         message = one_line(error.format_message())
+        if isinstance(error, click.BadParameter) and error.ctx is not None:
+            place = source_of(error.param, error.ctx, defaults_of(error.ctx).file)
+            message += f" ({place})" if place else ""
         error.format_message = lambda: message  # type: ignore[method-assign]
         raise
 
@@ -143,7 +201,8 @@ def biocache() -> None:
     """Cache the hidden states and attention maps of transformers, and query them.
 
     A corpus is read once through each model; every later question is answered from the store, which --store or the
-    variable BIOCACHE_STORE names (default: biocache.zarr).
+    variable BIOCACHE_STORE names (default: biocache.zarr). Options have variables, and defaults in biocache.toml:
+    `biocache config --help`.
     """
 
 

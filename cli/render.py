@@ -2,36 +2,41 @@
 
 import json
 import math
+import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from biocache.cli.tables import Styled, field_lines, table_lines
 from biocache.store.text import format_bytes, one_line, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Bars",
     "cell_text",
     "counted",
     "described_certificate",
     "echo",
+    "is_quiet",
+    "is_verbose",
     "note",
     "print_facts",
     "print_fields",
     "print_frame",
     "print_json",
     "print_table",
+    "set_loudness",
 ]
 
 # Whole numbers that are names: written without separators.
 _NAMES = {"seed", "layer", "head"}
-# Wider than any table: a terminal wraps long rows, and a pipe gets whole ones.
-_WIDTH = 10_000
+# Exit code of a process whose reader has gone, as shells count it: 128 and the number of SIGPIPE.
+_CLOSED_PIPE = 141
+# Where a command keeps that -q or -v was given.
+_LOUDNESS = "biocache.loudness"
 
 
 def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> None:
@@ -46,11 +51,38 @@ def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> Non
     color
         None to escape the text; otherwise the text is a line of a table, already escaped, with colours if True.
     """
-    click.echo("\n".join(map(printable, text.split("\n"))) if color is None else text, err=err, color=color)
+    try:
+        click.echo("\n".join(map(printable, text.split("\n"))) if color is None else text, err=err, color=color)
+    except BrokenPipeError:
+        # Whoever reads has read enough, as `head` has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+        raise SystemExit(_CLOSED_PIPE) from None
+
+
+def set_loudness(ctx: click.Context, loudness: int) -> None:
+    """Let a command write less (-1) or more (1) than usual."""
+    ctx.meta[_LOUDNESS] = loudness
+
+
+def is_quiet() -> bool:
+    """Return whether the command that runs was given -q."""
+    return _loudness() < 0
+
+
+def is_verbose() -> bool:
+    """Return whether the command that runs was given -v."""
+    return _loudness() > 0
+
+
+def _loudness() -> int:
+    ctx = click.get_current_context(silent=True)
+    return 0 if ctx is None else int(ctx.meta.get(_LOUDNESS, 0))
 
 
 def note(text: str) -> None:
-    """Write a note to stderr."""
+    """Write a note to stderr, unless the command was given -q."""
+    if is_quiet():
+        return
     echo(f"note: {one_line(text)}", err=True)
 
 
@@ -72,7 +104,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table to stdout, a line a row, never cut and never wrapped.
+    """Write a table to stdout: a line a row; in a terminal as `biocache.cli.tables.table_lines` lays it out.
 
     Parameters
     ----------
@@ -82,16 +114,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         Their cells: texts; whole numbers, written with separators and on the right; other numbers, written with three
         decimals; lists, written with commas; None, written as ``-``.
     """
-    from rich.table import Table
-
-    cells = [list(row) for row in rows]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for position, title in enumerate(columns):
-        counts = not title.startswith("bytes") and all(isinstance(row[position], int) for row in cells)
-        table.add_column(printable(title), justify="right" if cells and counts else "left", no_wrap=True)
-    for row in cells:
-        table.add_row(*map(cell_text, columns, row))
-    _print(table)
+    values = [list(row) for row in rows]
+    counts = [
+        bool(values) and not title.startswith("bytes") and all(isinstance(row[place], int) for row in values)
+        for place, title in enumerate(columns)
+    ]
+    cells = [list(map(cell_text, columns, row)) for row in values]
+    _print(lambda width: table_lines(list(map(printable, columns)), cells, counts, width))
 
 
 def cell_text(title: str, value: Any) -> str:
@@ -162,87 +191,18 @@ def _number(value: float, sign: str = "") -> str:
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """Write names and values to stdout, a line each; a field without a value is a heading."""
-    from rich.table import Table
+    """Write names and values to stdout, a line each; a field without a value is a heading.
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    for name, value in fields:
-        table.add_row(printable(name), printable(value), style=None if value else "bold")
-    _print(table)
+    In a terminal, long values go on below themselves.
+    """
+    _print(lambda width: field_lines([(printable(name), printable(value)) for name, value in fields], width))
 
 
-def _print(table: Any) -> None:
+def _print(lines: Callable[[int | None], Iterable[Styled]]) -> None:
+    """Write lines that are laid out for the width of the terminal; None for whatever else stdout is."""
     from rich.console import Console
 
-    console = Console(width=_WIDTH, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        echo(line.rstrip(), color=console.is_terminal)
-
-
-class Bars:
-    """Progress on stderr, a bar a run; nothing if stderr is no terminal.
-
-    Parameters
-    ----------
-    unit
-        Name of what is counted, in the plural.
-    """
-
-    def __init__(self, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, highlight=False, emoji=False)
-        self._unit = unit
-        self._tasks: dict[str, Any] = {}
-        self._noted: set[str] = set()
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not sys.stderr.isatty(),
-            transient=True,
-            # Redirected, stdout would be written where the bars are and not to the user's pipe.
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def echo(self, text: str) -> None:
-        """Write a line to stdout, with the bars hidden meanwhile."""
-        self._progress.stop()
-        echo(text)
-        self._progress.start()
-
-    def notes(self, texts: Iterable[str]) -> None:
-        """Write notes to stderr, each once, with the bars hidden meanwhile."""
-        self._progress.stop()
-        for text in texts:
-            if text not in self._noted:
-                self._noted.add(text)
-                note(text)
-        self._progress.start()
-
-    def update(self, run: str, done: int, total: int, unit: str | None = None) -> None:
-        """Set the progress of a run; its first call draws its bar. The unit is that of the bars, unless given."""
-        if run not in self._tasks:
-            self._tasks[run] = self._progress.add_task(printable(run), total=total, rate="")
-        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]
-        speed = task.finished_speed or task.speed
-        rate = f"{speed:,.0f} {unit or self._unit}/s" if speed else ""
-        self._progress.update(self._tasks[run], completed=done, total=total, rate=rate)
+    console = Console()
+    shows = console.is_terminal
+    for line in lines(console.width if shows else None):
+        echo(click.style(line.text, bold=True) if shows and line.bold and line.text else line.text, color=shows)

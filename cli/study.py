@@ -8,7 +8,8 @@ import click
 
 from biocache.cli.extract import corpus_notes, print_choices
 from biocache.cli.options import json_option, request_options, store_option
-from biocache.cli.render import Bars, echo, note, print_facts, print_fields, print_json
+from biocache.cli.progress import Bars
+from biocache.cli.render import echo, note, print_facts, print_fields, print_json
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.request import build, settings_of

@@ -101,6 +101,10 @@ class ListOf(click.ParamType):  # type: ignore[type-arg]
             for item in self._expand(text, param, ctx)
         )
 
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return a variable of the environment as one value, whose items have commas between them."""
+        return [rv]
+
     def _split(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         # A folder may have a comma in its name.
         if os.path.isdir(value.partition("=")[2] or value):  # noqa: PTH112  (Path raises on names too long)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import Bars, counted, described_certificate, echo, print_json
+from biocache.cli.progress import Bars
+from biocache.cli.render import counted, described_certificate, echo, print_json
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import FOLDER
 

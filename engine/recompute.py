@@ -15,6 +15,7 @@ from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import COMPUTE_STEP
 from biocache.engine.sources import folder_of
+from biocache.engine.stages import stage
 from biocache.store.chunks import dense_maps
 from biocache.store.coding import HALF_LEVEL
 from biocache.store.errors import SettingError, SpecMismatchError
@@ -102,7 +103,8 @@ def recompute_samples(
         raise SettingError(f"the number of samples to recompute is {count}; give 1 or more")
     run.require_complete()
     source = _source_of(run, model)
-    loaded = load_model(source, choose_device(device), run.spec.compute_dtype)
+    with stage(f"loading {source.name}"):
+        loaded = load_model(source, choose_device(device), run.spec.compute_dtype)
     if loaded.digest != run.spec.model_digest:
         raise SpecMismatchError(
             f"the weights in {source.weights} are not those that run {run.key} was made from; pass --from with the "

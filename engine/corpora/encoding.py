@@ -13,6 +13,7 @@ from biocache.engine.corpora.rows import Tokens, insert_separator, read_tokens
 from biocache.engine.corpora.task import Sample, Task
 from biocache.engine.corpora.tokenizers import load_tokenizer, tokenizer_digest
 from biocache.engine.corpora.windows import require_stride
+from biocache.engine.stages import stage
 from biocache.store.digests import digest_encoding
 from biocache.store.errors import DataError, ModelError, SettingError
 from biocache.store.windows import context_of_words
@@ -286,7 +287,8 @@ class CorpusEncoder:
         key = (digest, view, split, max_length, stride)
         if key not in self._encodings:
             samples = self.corpus.splits[split]
-            self._encodings[key] = encode(loaded, samples, self.corpus.task, view, max_length, stride)
+            with stage(f"tokenising {split}, {view}"):
+                self._encodings[key] = encode(loaded, samples, self.corpus.task, view, max_length, stride)
         return self._encodings[key]
 
 

@@ -17,6 +17,7 @@ from biocache.engine.models.loading import load_model
 from biocache.engine.models.sources import ModelSource
 from biocache.engine.models.trial import try_model
 from biocache.engine.request import in_words_of
+from biocache.engine.stages import stage
 from biocache.store.creating import create_run, create_successor, install_successor, resume_run
 from biocache.store.errors import (
     NewerFormatError,
@@ -131,15 +132,17 @@ def _fill(
         for run in runs:
             _install(root, plan, run)
         return [replace(report, remarks=(*model.remarks, *remarks)) for report in reports]
-    loaded = load_model(*settings)
-    traits = try_model(
-        loaded.model,
-        model.trial_samples(),
-        name=model.source.name,
-        compute_dtype=plan.request.compute_dtype,
-        attention=model.needs_maps,
-        norms=model.keeps_norms,
-    )
+    with stage(f"loading {model.source.name}"):
+        loaded = load_model(*settings)
+    with stage(f"trying {model.source.name} on a few samples"):
+        traits = try_model(
+            loaded.model,
+            model.trial_samples(),
+            name=model.source.name,
+            compute_dtype=plan.request.compute_dtype,
+            attention=model.needs_maps,
+            norms=model.keeps_norms,
+        )
     model = plan_again(plan, model, traits)
     reports = []
     for run in _create_runs(root, plan, model, loaded.digest):

@@ -21,6 +21,7 @@ from biocache.engine.models.shape import ModelShape, choose_max_length, load_sha
 from biocache.engine.models.sources import ModelSource, parse_model
 from biocache.engine.models.trial import Traits, TrialSample
 from biocache.engine.sources import refuse_repeats
+from biocache.engine.stages import stage
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.keys import RunKey
 from biocache.store.labels import LabelSet
@@ -197,14 +198,15 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     device = choose_device(request.device)
     # Names are checked first: reading a corpus takes longer.
     models = [parse_model(text) for text in request.models]
-    corpus = read_corpus(
-        request.task,
-        request.dataset,
-        splits=request.splits,
-        usual_splits=DEFAULT_SPLITS,
-        limit=request.limit,
-        reading=request.reading,
-    )
+    with stage("reading the dataset"):
+        corpus = read_corpus(
+            request.task,
+            request.dataset,
+            splits=request.splits,
+            usual_splits=DEFAULT_SPLITS,
+            limit=request.limit,
+            reading=request.reading,
+        )
     if request.splits is None:
         request = replace(request, splits=tuple(corpus.splits))
     sources = find_models(request, models, corpus.name)

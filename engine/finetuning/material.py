@@ -16,6 +16,7 @@ from biocache.engine.models.loading import LoadedModel, load_model, weights_dige
 from biocache.engine.models.shape import choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model, pretrained_source
 from biocache.engine.sources import refuse_repeats
+from biocache.engine.stages import stage
 from biocache.store.errors import DataError, SettingError
 
 __all__ = ["Material", "Source"]
@@ -38,7 +39,8 @@ class Material:
     def __init__(self, request: FinetuneRequest) -> None:
         self.request = request
         self.device = _choose_device(request)
-        read = read_corpus(request.task, request.dataset, limit=request.limit, reading=request.reading)
+        with stage("reading the dataset"):
+            read = read_corpus(request.task, request.dataset, limit=request.limit, reading=request.reading)
         # Without a label there is nothing to learn from a sample, and nothing to score.
         splits = {name: labelled(samples) for name, samples in read.splits.items()}
         self.corpus = replace(read, splits={name: samples for name, samples in splits.items() if samples})
@@ -98,7 +100,7 @@ class Source:
 
     def load_encoder(self) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
-        with seeded(self.source.seed):
+        with stage(f"loading {self.source.name}"), seeded(self.source.seed):
             loaded = load_model(self.source, "cpu", "float32")
         self.remarks = loaded.remarks
         return loaded
@@ -113,7 +115,8 @@ class Source:
     def encode(self, samples: Sequence[Sample]) -> Encoding:
         """Encode samples as extraction does."""
         task = self._material.corpus.task
-        encoding = encode(self.tokenizer, samples, task, task.whole_view, self.max_length)
+        with stage(f"tokenising {len(samples):,} samples"):
+            encoding = encode(self.tokenizer, samples, task, task.whole_view, self.max_length)
         require_vocabulary(self.source, self.shape, encoding.token_id)
         return encoding
 

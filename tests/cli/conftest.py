@@ -27,6 +27,12 @@ def command() -> Command:
     return run
 
 
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see the lines that a log has of what takes seconds: here nothing says how long anything takes."""
+    monkeypatch.setattr("biocache.cli.progress._SOON", float("inf"))
+
+
 @pytest.fixture(scope="session")
 def extracted(tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path, checkpoints: Mapping[str, Path]) -> Path:
     """Return a store of four runs: sentences through BERT and GPT-2, train and test, never to be changed."""
