@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import counted, note, print_facts, print_json
+from biocache.cli.render import counted, echo, note, print_facts, print_json
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
+from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -47,8 +48,11 @@ Examples, in the folder that a demo made:
     help="List the fine-tuned checkpoints of this folder instead.",
 )
 @run_selectors
+@click.option("--incomplete", is_flag=True, help="List only runs of which packs are missing or damaged.")
 @json_option
-def ls(store: "Storage", *, labels: bool, checkpoints: Path | None, as_json: bool, **selectors: Any) -> None:
+def ls(
+    store: "Storage", *, labels: bool, checkpoints: Path | None, incomplete: bool, as_json: bool, **selectors: Any
+) -> None:
     """List the runs of a store: their sizes, and how much of each is there.
 
     Selectors narrow the list; their items have commas between them. What stands under `run` names a run for the
@@ -56,19 +60,26 @@ def ls(store: "Storage", *, labels: bool, checkpoints: Path | None, as_json: boo
     """
     if labels and checkpoints is not None:
         raise click.UsageError("--labels lists label sets, and --checkpoints checkpoints; give one of them")
+    if incomplete and (labels or checkpoints is not None):
+        raise click.UsageError("--incomplete lists runs; leave it out")
     if labels:
         _list_labels(store, selectors, as_json=as_json)
         return
     if checkpoints is not None:
         _list_checkpoints(checkpoints, selectors, as_json=as_json)
         return
+    _list_runs(store, selectors, incomplete=incomplete, as_json=as_json)
+
+
+def _list_runs(store: "Storage", selectors: dict[str, Any], *, incomplete: bool, as_json: bool) -> None:
     from biocache.store import Store
     from biocache.store.results import result_files
     from biocache.store.runs import successors
 
-    rows = Store.open(store).listing(**selection((), store, selectors)[0])
+    found = Store.open(store).listing(**selection((), store, selectors)[0])
+    rows = [row for row in found if not (incomplete and row["complete"])]
     if not rows:
-        note(f"no run of {store} matches" if any(selectors.values()) else f"{store} holds no runs")
+        note(_why_none(f"{store}", bool(found), selectors))
     for row in rows:
         if row["problem"]:
             note(row["problem"])
@@ -76,8 +87,16 @@ def ls(store: "Storage", *, labels: bool, checkpoints: Path | None, as_json: boo
         print_json(rows)
     elif rows:
         print_facts(_COLUMNS, map(_with_cells, rows))
+        tokens, stored = (sum(row[name] or 0 for row in rows) for name in ("tokens", "stored_bytes"))
+        echo(f"{counted(len(rows), 'run')}, {tokens:,} tokens, {format_bytes(stored)}", err=True)
     if not any(selectors.values()):
         _tell_of_others(len(result_files(store)), list(successors(store)))
+
+
+def _why_none(store: str, others: bool, selectors: dict[str, Any]) -> str:
+    if others:
+        return "all of these runs are complete"
+    return f"{store} has no such run" if any(selectors.values()) else f"{store} holds no runs"
 
 
 def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
@@ -104,7 +123,7 @@ def _list_labels(store: "Storage", selectors: dict[str, Any], *, as_json: bool) 
     elif facts:
         print_labels(facts)
     else:
-        note(f"no label set of {store} matches" if any(selectors.values()) else f"{store} holds no label sets")
+        note(f"{store} has no such label set" if any(selectors.values()) else f"{store} holds no label sets")
 
 
 def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool) -> None:
@@ -131,7 +150,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     if found:
         print_checkpoints(found)
     elif not others:
-        note(f"no checkpoint below {folder} matches")
+        note(f"there is no such checkpoint below {folder}")
 
 
 def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:

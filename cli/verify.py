@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +97,13 @@ def verify(
         packs += 1
         bars.update(run, done, total)
 
-    def tell(problem: "Problem") -> None:
+    def tell(problem: "Problem", alike: int | None = 0) -> None:
+        """Write a problem; one line serves those that are `alike`, whose number it has, and None are told already."""
         problems.append(problem)
-        if not as_json:
+        if not as_json and alike is not None:
             where = problem.place if problem.pack is None else f"{problem.place}, pack {problem.pack}"
-            bars.echo(f"{where}: {' '.join(problem.message.split())}")
+            more = f"; so do {alike:,} more layers and samples of this run, which --json lists" if alike else ""
+            bars.echo(f"{where}: {' '.join(problem.message.split())}{more}")
 
     results = [] if any(wanted) else result_files(opened.storage)
     labels = [] if any(wanted) else label_files(opened.storage)
@@ -111,8 +113,10 @@ def verify(
             tell(problem)
         # Before samples are computed again: what differs then is no damage.
         done += repaired(store, problems) if repair else []
-        for problem in chain(_damaged_checkpoints(folders), _recomputed(store, chosen, recompute, weights, device)):
-            tell(problem)
+        for problem, alike in chain(
+            zip(_damaged_checkpoints(folders), repeat(0)), _recomputed(store, chosen, recompute, weights, device)
+        ):
+            tell(problem, alike)
     checked = {
         "runs": len(chosen),
         "packs": packs,
@@ -194,9 +198,11 @@ def _damaged_checkpoints(folders: list[Path]) -> "Iterator[Problem]":
 
 def _recomputed(
     store: "Storage", keys: "list[RunKey]", count: int | None, weights: str | None, device: str | None
-) -> "Iterator[Problem]":
+) -> "Iterator[tuple[Problem, int | None]]":
+    """Yield what differs, with the first of each run the number of the others, and None with these."""
     for key in keys if count is not None else ():
-        yield from _recomputed_run(store, key, count or 0, weights, device)
+        found = list(_recomputed_run(store, key, count or 0, weights, device))
+        yield from ((problem, None if place else len(found) - 1) for place, problem in enumerate(found))
 
 
 def _recomputed_run(

@@ -35,7 +35,7 @@ _LISTED = 10
 
 
 class Store:
-    """A folder of runs.
+    """A folder of runs; `open` also checks that it is one.
 
     Attributes
     ----------
@@ -45,9 +45,10 @@ class Store:
         Where its results are: the first keeps new ones.
     """
 
-    def __init__(self, storage: Storage, results: Storage | None = None) -> None:
-        self.storage = storage
-        self.result_places = (storage,) if results in (None, storage) else (results, storage)
+    def __init__(self, storage: StorePlace, results: StorePlace | None = None) -> None:
+        self.storage = open_storage(storage)
+        own = self.storage if results is None else open_storage(results)
+        self.result_places = (own,) if own == self.storage else (own, self.storage)
 
     @property
     def path(self) -> Path:

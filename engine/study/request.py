@@ -20,7 +20,6 @@ __all__ = ["STEPS", "Cell", "StudyRequest"]
 STEPS = ("finetune", "extract", "probe", "compare-attention")
 
 # The probes of the original study: for labels of words, and for labels of samples.
-_WORD_PROBE, _SAMPLE_PROBE = "bilstm-crf", "svc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,7 @@ class StudyRequest(Request):
         What hidden states are kept of; see `ExtractionRequest.level`. A level for all tasks, or ``TASK=LEVEL`` for
         some, the others at the level that stands alone or at ``token``.
     probe
-        Classifier of all tasks; None for those of the original study, ``bilstm-crf`` for ``ner`` and ``svc`` for
-        ``nli``.
+        Classifier of all tasks; None for that of `ProbeRequest`.
     max_train_samples
         Maximum number of samples that a probe is fitted on; None for all.
     metrics
@@ -127,9 +125,7 @@ class StudyRequest(Request):
         flag="--level",
         help="What to keep hidden states of, as for extract: token, word or sample, or TASK=LEVEL for each task.",
     )
-    probe: str | None = option(
-        None, choices=PROBES, help="Classifier of the probes.", unset="bilstm-crf for ner, svc for nli"
-    )
+    probe: str | None = option(None, choices=PROBES, help="Classifier of the probes.", unset="that of `biocache probe`")
     max_train_samples: int | None = option(
         None, low=1, help="Samples of the train split that a probe is fitted on.", unset="all"
     )
@@ -209,7 +205,7 @@ class StudyRequest(Request):
             models=(cell.model_name,),
             training_sizes=sizes,
             run_seeds=(self.seed,),
-            probe=self.probe or (_WORD_PROBE if TASKS[cell.task].labels_words else _SAMPLE_PROBE),
+            probe=self.probe,
             max_train_samples=self.max_train_samples,
         )
 

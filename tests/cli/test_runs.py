@@ -16,10 +16,11 @@ from click.testing import Result
 from store_factory import chunk_file
 
 from biocache.engine import recompute
-from biocache.store import Run, Store
+from biocache.store import Run, RunKey, Store
 from biocache.store.claims import Claims
 from biocache.store.folders import Folder
 from biocache.store.integrity import Problem
+from biocache.store.text import format_bytes
 
 Command = Callable[..., Result]
 
@@ -49,7 +50,32 @@ def listed(stdout: str) -> list[str]:
 def test_ls_lists_what_is_selected(command: Command, extracted: Path, selectors: str, runs: list[str]) -> None:
     result = command("ls", "--store", extracted, *selectors.split())
     assert listed(result.stdout) == runs
-    assert result.stderr == ""
+    (total,) = result.stderr.splitlines()
+    catalog = Store.open(extracted).catalog()
+    stored = catalog[[str(RunKey(**key)) in runs for key in catalog[list(RunKey.names())].to_dict("records")]]
+    assert total == f"{len(runs)} runs, {stored.tokens.sum():,} tokens, {format_bytes(stored.stored_bytes.sum())}"
+
+
+def test_ls_lists_what_is_incomplete(command: Command, store: Path) -> None:
+    assert command("ls", "--store", store, "--incomplete").stderr.startswith("note: all of these runs are complete\n")
+    for record in (store / BERT_TEST).glob("packs/*"):
+        record.unlink()
+    result = command("ls", "--store", store, "--incomplete")
+    assert listed(result.stdout) == [BERT_TEST]
+    assert [row["state"] for row in json.loads(command("ls", "--store", store, "--incomplete", "--json").stdout)] == [
+        "incomplete"
+    ]
+    command("ls", "--store", store, "--incomplete", "--labels", code=2)
+
+
+def test_a_reader_that_has_read_enough_is_no_error(extracted: Path) -> None:
+    command = [sys.executable, "-m", "biocache.cli.main", "ls", "--store", str(extracted)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_ls_writes_the_catalog_as_json(command: Command, extracted: Path) -> None:
@@ -63,7 +89,7 @@ def test_ls_writes_the_catalog_as_json(command: Command, extracted: Path) -> Non
 
 def test_ls_of_nothing_says_so(command: Command, extracted: Path) -> None:
     result = command("ls", "--store", extracted, "--model", "llama")
-    assert (result.stdout, result.stderr) == ("", f"note: no run of {extracted} matches\n")
+    assert (result.stdout, result.stderr) == ("", f"note: {extracted} has no such run\n")
     assert command("ls", "--store", extracted, "--seed", "1", "--json").stdout == "[]\n"
 
 
@@ -172,6 +198,20 @@ def test_what_recomputing_is_handed(command: Command, extracted: Path, monkeypat
     assert stdout.splitlines()[0] == f"{BERT_TEST}, pack 0: differs much"
     command(*arguments, code=1)
     assert calls == [(BERT_TEST, 3, "there", "cpu"), (BERT_TEST, 3, None, None)]
+
+
+def test_what_differs_in_a_run_is_one_line(command: Command, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recomputed(run: Run, count: int, **_: object) -> Iterator[Problem]:
+        yield from (Problem(run.key.path, 0, f"layer {layer} differs") for layer in range(126))
+
+    monkeypatch.setattr(recompute, "recompute_samples", recomputed)
+    arguments = ("verify", BERT_TEST, "--store", extracted, "--recompute", 3)
+    lines = command(*arguments, code=1).stdout.splitlines()
+    assert lines[0] == (
+        f"{BERT_TEST}, pack 0: layer 0 differs; so do 125 more layers and samples of this run, which --json lists"
+    )
+    assert lines[1].endswith("126 problems")
+    assert len(json.loads(command(*arguments, "--json", code=1).stdout)["problems"]) == 126
 
 
 def test_verify_refuses_settings_that_say_nothing(command: Command, extracted: Path) -> None:
