@@ -70,6 +70,11 @@ def _plot_options(analysis: Analysis[Any, Any]) -> list[Any]:
         flag = f"--plot-{name}" if place else "--plot"
         text = f"Draw {name.replace('-', ' ')}: .png .svg .pdf."
         options.append(click.option(flag, _parameter(name), type=FOLDER, metavar="FILE", help=text))
+    if options:
+        text = "Width of figures: single (one column of a page, 3.3 in), double (6.3 in), or inches."
+        options.append(
+            click.option("--plot-width", metavar="single|double|INCHES", default="double", show_default=True, help=text)
+        )
     return options
 
 
@@ -81,13 +86,15 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
     results = values.pop("results")
     plots = {name: values.pop(_parameter(name)) for name in analysis.plots}
     output, as_json, force = (values.pop(name) for name in ("output", "as_json", "force"))
+    plot_width = values.pop("plot_width", "double")
     machines = {name: values.pop(name) for name in ("workers", "scheduler_address")}
     request = build(analysis.Request, values)
     from biocache.engine.analysis import find
     from biocache.engine.executor import Executor
-    from biocache.engine.figures import check_places, save_figure
+    from biocache.engine.figures import check_places, drawing, parse_width, save_figure
     from biocache.store import Store
 
+    width = parse_width(plot_width)
     check_places(output, *plots.values())
     # What code of the user's own prints is not part of the table or JSON on stdout.
     with Bars(analysis.unit) as bars, redirect_stdout(sys.stderr):
@@ -110,12 +117,19 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
     _print(analysis, result, request, as_json=as_json)
     if output is not None:
         _export(analysis, result, request, output)
+        note(f"result: {output}")
     for name, place in plots.items():
-        figure = None if place is None else analysis.draw(name, result, request)
-        if figure is not None:
-            save_figure(figure, place)
-        elif place is not None:
-            note(f"there is nothing to draw in {place}: this result has no {name.replace('-', ' ')}")
+        if place is None:
+            continue
+        with drawing(width):
+            figure = analysis.draw(name, result, request)
+            if figure is not None:
+                save_figure(figure, place)
+        note(
+            f"{name.replace('-', ' ')}: {place}"
+            if figure is not None
+            else f"there is nothing to draw in {place}: this result has no {name.replace('-', ' ')}"
+        )
 
 
 def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, as_json: bool) -> None:
@@ -132,9 +146,17 @@ def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, 
 
 
 def _export(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, output: Path) -> None:
-    from biocache.engine.exporting import export_dataset, export_frame
+    from biocache.engine.exporting import export_dataset
+    from biocache.engine.report.figure import written
+    from biocache.engine.tables import TABLES, export_table, with_facts
 
-    if output.suffix.lower() == ".csv":
-        export_frame(analysis.frame(result, request), output)
-    else:
+    if output.suffix.lower() not in TABLES:
         export_dataset(result, output)
+        return
+    facts = {"title": f"biocache {analysis.name}", **result.attrs}
+    settings = written({name: value for name, value in analysis.settings(request).items() if value != ()})
+    where = ", ".join(str(facts[name]) for name in ("task", "dataset", "split") if name in facts)
+    notes = "".join(f" {text[0].upper()}{text[1:]}." for text in analysis.notes(result, request))
+    caption = f"{facts['title']} ({where}). Settings: {settings}.{notes}"
+    whole, summary = analysis.frame(result, request), analysis.summary(result, request)
+    export_table(output, with_facts(whole, facts), summary, caption, analysis.signed)

@@ -83,7 +83,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON t
 force_option = click.option("--force", is_flag=True, help="Compute even if the store has the result.")
 
 output_option = click.option(
-    "--output", type=FOLDER, metavar="FILE", help="Also write the result: .csv .json .nc .zarr."
+    "--output",
+    type=FOLDER,
+    metavar="FILE",
+    help="Also write the result: a table as .csv, .parquet, .tex or .md; all of it as .json, .nc or .zarr.",
 )
 
 workers_option = click.option(

@@ -1,7 +1,6 @@
 """Output: tables and JSON on stdout, notes and progress on stderr."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,8 +30,6 @@ __all__ = [
     "set_loudness",
 ]
 
-# Whole numbers that are names: written without separators.
-_NAMES = {"seed", "layer", "head"}
 # Exit code of a process whose reader has gone, as shells count it: 128 and the number of SIGPIPE.
 _CLOSED_PIPE = 141
 # Where a command keeps that -q or -v was given.
@@ -159,35 +156,10 @@ def print_frame(frame: "pd.DataFrame", signed: Collection[str] = ()) -> None:
     signed
         Columns whose positive numbers have a sign too.
     """
-    if frame.empty:
-        return
-    names = [str(name) for name in frame]
-    beside = {f"{name}{end}" for name in names for end in ("_ci_low", "_ci_high", "_spread")}
-    shown = [name for name in names if name not in beside]
-    rows = [[_cell(row, name, "+" if name in signed else "") for name in shown] for row in frame.to_dict("records")]
-    print_table([name.replace("_", " ") for name in shown], rows)
+    from biocache.engine.tables import table_cells
 
-
-def _cell(row: Mapping[Any, Any], name: str, sign: str) -> str | int:
-    value = row[name]
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        return name.replace("_", " ") if value else ""
-    if isinstance(value, int):
-        return str(value) if name in _NAMES else int(value)
-    if not isinstance(value, float):
-        return "" if value is None else str(value)
-    if math.isnan(value):
-        return "-" if f"{name}_ci_low" in row else ""
-    text = _number(value, sign)
-    spread, low, high = (row.get(f"{name}{end}", math.nan) for end in ("_spread", "_ci_low", "_ci_high"))
-    text += "" if math.isnan(spread) else f" ± {_number(spread)}"
-    return text if math.isnan(low) else f"{text} [{_number(low, sign)}, {_number(high, sign)}]"
-
-
-def _number(value: float, sign: str = "") -> str:
-    if abs(value) >= 1000:
-        return f"{value:{sign},.0f}"
-    return f"{value:{sign}.3f}" if abs(value) >= 0.001 or not value else f"{value:{sign}.1e}"
+    if not frame.empty:
+        print_table(*table_cells(frame, signed))
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:

@@ -27,16 +27,23 @@ __all__ = [
     "check_export",
     "check_target",
     "export_dataset",
-    "export_frame",
     "plain_rows",
     "plain_value",
     "replacing",
 ]
 
 
-def check_export(path: Path) -> None:
-    """Refuse a path that `export_dataset` does not write to, before anything is computed; see `check_target`."""
-    check_target(path, tuple(_WRITERS), "output")
+def check_export(path: Path, more: Iterable[str] = ()) -> None:
+    """Refuse a path that `export_dataset` does not write to, before anything is computed; see `check_target`.
+
+    Parameters
+    ----------
+    path
+        The place.
+    more
+        Suffixes that others write.
+    """
+    check_target(path, tuple(dict.fromkeys((*_WRITERS, *more))), "output")
 
 
 def check_target(path: Path, suffixes: tuple[str, ...], what: str) -> None:
@@ -177,23 +184,13 @@ def as_cell(value: Any) -> Any:
     return printable(f"'{value}" if _FORMULA.match(value) else value)
 
 
-def export_frame(frame: "pd.DataFrame", path: Path) -> None:
-    """Write a table as CSV, its text as `as_cell`; otherwise as `export_dataset`."""
-    check_target(path, (".csv",), "output")
-    with replacing(path) as made:
-        _write_frame(frame, made)
-
-
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table as JSON values; NaN and infinity are null."""
     return [{str(name): plain_value(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:
-    _write_frame(dataset.to_dataframe().reset_index(), path)
-
-
-def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
+    frame = dataset.to_dataframe().reset_index()
     frame.map(as_cell).rename(columns=as_cell).to_csv(path, index=False)
 
 

@@ -1,12 +1,14 @@
-"""Heat maps of comparisons: a row of panels for each metric, a panel for each training size, values in the cells."""
+"""Heat maps of comparisons: for each metric a row of panels, a panel for each training size, values in the cells."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from biocache.engine.figures import new_figure
+from biocache.engine.figures import SMALL, figure_width, new_figure
+from biocache.engine.palette import Colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,9 +16,37 @@ if TYPE_CHECKING:
 
 __all__ = ["heat_figure", "subject_of"]
 
-# Width and height in inches of a cell with its value, the minimum of a panel, and the margin of a panel.
-_CELL, _PANEL, _MARGIN = (0.42, 0.3), (2.4, 1.5), (0.9, 0.9)
-_SIGNED, _UNSIGNED = "RdBu", "viridis"
+# Inches: of a cell with its value in it, and what a sign adds; of the smallest cell; of the axes of a panel, and of the
+# colour bar.
+_CELL, _SIGN, _LEAST, _FRAME, _BAR = (0.195, 0.15), 0.035, (0.05, 0.05), (0.42, 0.5), 0.75
+# Inches of the title, and of the height above which values leave their cells.
+_TITLE, _PAGE = 0.45, 9.0
+# Panels of two cells are no hairlines.
+_PANEL = (0.95, 0.6)
+# Inches that the label of a tick needs.
+_TICK = (0.2, 0.12)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """How panels are laid out.
+
+    Attributes
+    ----------
+    columns
+        Panels in a row.
+    cell
+        Width and height of a cell, in inches.
+    written
+        Whether cells have their values written in them.
+    height
+        Of the figure, in inches.
+    """
+
+    columns: int
+    cell: tuple[float, float]
+    written: bool
+    height: float
 
 
 def heat_figure(
@@ -24,9 +54,11 @@ def heat_figure(
     values: xr.DataArray,
     dims: tuple[str, str],
     what: str,
-    limits: Callable[[xr.DataArray, xr.Dataset], tuple[float, float]],
+    colors: Callable[[xr.DataArray, xr.Dataset], Colors],
 ) -> "Figure":
-    """Draw values, a row of panels for each metric and a panel for each training size.
+    """Draw values, rows of panels for each metric and a panel for each training size.
+
+    Where cells are too small for their values to be read, they have colours only.
 
     Parameters
     ----------
@@ -38,29 +70,49 @@ def heat_figure(
         Dimensions of the cells, down and across.
     what
         What the values are, below the title of the metric.
-    limits
-        Returns the range of colours from the values of a metric and its part of the result.
+    colors
+        Returns the colours from the values of a metric and its part of the result.
     """
-    rows, columns = dataset.sizes["metric"], dataset.sizes["training_size"]
-    height, width = (values.sizes[dim] for dim in dims)
-    figure = new_figure(
-        columns * (max(width * _CELL[0], _PANEL[0]) + _MARGIN[0]) + _MARGIN[0],
-        rows * (max(height * _CELL[1], _PANEL[1]) + _MARGIN[1]) + _MARGIN[1],
-    )
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for row, metric in enumerate(dataset["metric"].values):
+    metrics, sizes = dataset["metric"].values, dataset["training_size"].values
+    down, across = (values.sizes[dim] for dim in dims)
+    grid = _laid_out(len(metrics), len(sizes), down, across, signed=bool((values < 0).any()))
+    rows = -(-len(sizes) // grid.columns)
+    figure = new_figure(grid.height)
+    parts = figure.subfigures(len(metrics), 1, squeeze=False)[:, 0]
+    for part, metric in zip(parts, metrics, strict=True):
         own = dataset.sel(metric=metric)
-        bounds = limits(values.sel(metric=metric), own)
-        for column, size in enumerate(dataset["training_size"].values):
-            panel = axes[row, column]
+        scale = colors(values.sel(metric=metric), own)
+        axes = part.subplots(rows, grid.columns, squeeze=False).ravel()
+        for panel in axes[len(sizes) :]:
+            panel.set_visible(False)
+        for panel, size in zip(axes, sizes, strict=False):
             cells = values.sel(metric=metric, training_size=size).transpose(*dims)
-            image = _draw(panel, cells, bounds)
-            panel.set_title(f"{metric}, training size {size} %", fontsize=9)
-        bar = figure.colorbar(image, ax=list(axes[row]))
-        bar.set_label(f"{own['title'].item()}{_unit(own)}\n{what}", fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-    figure.suptitle(subject_of(dataset), fontsize=10)
+            image = _draw(panel, cells, scale, grid)
+            panel.set_title(f"training size {size} %")
+        bar = part.colorbar(image, ax=list(axes), aspect=30, fraction=0.04)
+        bar.set_label(f"{own['title'].item()}{_unit(own)}\n{what}", fontsize=SMALL)
+        bar.ax.tick_params(labelsize=SMALL)
+    figure.suptitle(subject_of(dataset))
     return figure
+
+
+def _laid_out(metrics: int, sizes: int, down: int, across: int, *, signed: bool) -> _Grid:
+    """Return the layout of most panels in a row in which values can be read; without values where that is too high."""
+    room = figure_width() - _BAR
+    for cell, written in (((_CELL[0] + _SIGN * signed, _CELL[1]), True), (_LEAST, False)):
+        width = max(across * cell[0], _PANEL[0]) + _FRAME[0]
+        most = max(1, min(sizes, int(room // width)))
+        # Without values, more than four in a row are small pictures.
+        columns = most if written else min(most, 4)
+        columns = -(-sizes // -(-sizes // columns))
+        wide = room / columns - _FRAME[0]
+        tall = max(down * cell[1], _PANEL[1]) if written else max(_PANEL[1], min(wide * down / across, 2.5))
+        rows = metrics * -(-sizes // columns)
+        height = rows * (tall + _FRAME[1]) + _TITLE
+        fits = wide / across >= cell[0]
+        if (written and fits and height <= _PAGE) or not written:
+            return _Grid(columns, (wide / across, tall / down), written, height)
+    raise ValueError("no layout without values")
 
 
 def subject_of(dataset: xr.Dataset) -> str:
@@ -79,20 +131,20 @@ def _unit(own: xr.Dataset) -> str:
     return "" if unit == "1" else f" ({unit})"
 
 
-def _draw(panel: "Axes", cells: xr.DataArray, limits: tuple[float, float]) -> Any:
+def _draw(panel: "Axes", cells: xr.DataArray, scale: Colors, grid: _Grid) -> Any:
     down, across = map(str, cells.dims)
-    image = panel.imshow(
-        cells.to_numpy(), vmin=limits[0], vmax=limits[1], cmap=_SIGNED if limits[0] < 0 else _UNSIGNED, aspect="auto"
-    )
-    panel.set_xticks(np.arange(cells.sizes[across]), cells[across].values, fontsize=7)
-    panel.set_yticks(np.arange(cells.sizes[down]), cells[down].values, fontsize=7)
-    panel.set_xlabel(across.replace("_", " "), fontsize=8)
-    panel.set_ylabel(down, fontsize=8)
-    for (row, column), value in np.ndenumerate(cells.to_numpy()):
-        if np.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            ink = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
-            panel.text(
-                column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", color=ink, fontsize=7
-            )
+    image = panel.imshow(cells.to_numpy(), vmin=scale.low, vmax=scale.high, cmap=scale.map, aspect="auto")
+    for axis, dim, size, least in zip(("x", "y"), (across, down), grid.cell, _TICK, strict=True):
+        # As many labels as have room.
+        step = int(-(-least // size))
+        places = np.arange(0, cells.sizes[dim], step)
+        panel.set(**{f"{axis}ticks": places, f"{axis}ticklabels": cells[dim].values[places]})
+        panel.set(**{f"{axis}label": dim.replace("_", " ")})
+    if grid.written:
+        for (row, column), value in np.ndenumerate(cells.to_numpy()):
+            if np.isfinite(value):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                ink = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
+                text = f"{round(float(value), 2) + 0.0:.2f}"
+                panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=6)
     return image

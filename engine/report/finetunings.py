@@ -9,9 +9,10 @@ import numpy as np
 
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.palette import GREY
 from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Row, Table, Variant, by, plain, written
 from biocache.engine.report.inventory import Inventory
-from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
+from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.recipes import finetune_recipe
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.section import Asked, Kept, SectionBuilder, grouped

@@ -11,16 +11,15 @@ from bokeh.document import Document
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Range1d, Rect, Scatter, VArea
 from bokeh.models import Line as Stroke
 from bokeh.models.annotations import Span
-from bokeh.palettes import Cividis256, PuOr11
+from bokeh.palettes import Cividis256, Plasma256, PuOr11
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
+from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY, line_style
 from biocache.engine.report.figure import Key, Row, Scale, interval, plain
 
 __all__ = [
-    "GREY",
-    "SIGNED",
-    "UNSIGNED",
+    "MAPS",
     "Curve",
     "curve_plot",
     "heat_plot",
@@ -28,14 +27,12 @@ __all__ = [
     "keys_of",
 ]
 
-# Okabe M, Ito K. Color universal design, 2008: distinguishable for the colour-blind, visible on white and on black.
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-# Markers distinguish the curves without any colour.
-_MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
-GREY = "#8a8f98"
-
-UNSIGNED: Sequence[str] = tuple(Cividis256[::8])
-SIGNED: Sequence[str] = tuple(PuOr11)
+# Colours of the maps of the palette, by their names there.
+MAPS: Mapping[str, Sequence[str]] = {
+    SIMILARITY: tuple(Cividis256[::17]),
+    DIFFERENCE: tuple(Plasma256[::-17]),
+    CHANGE: tuple(PuOr11[::-1]),
+}
 
 # Pixels: height of a curve plot; width and height of a cell, and of the axes and margins around the cells.
 _HEIGHT, _CELL, _FRAME = 300, (44, 20), (90, 76)
@@ -46,8 +43,9 @@ _LEAST = 120
 def keys_of(values: Iterable[Any], unit: str = "") -> dict[Any, Key]:
     """Return the key entry of each value, such as a training size or a model, by its place in sorted order."""
     return {
-        value: Key(f"{value}{unit}", _COLORS[place % len(_COLORS)], marker=_MARKERS[place % len(_MARKERS)])
+        value: Key(f"{value}{unit}", style.color, " ".join(map(str, style.dash)) or "solid", style.page_marker)
         for place, value in enumerate(sorted(set(values)))
+        for style in [line_style(place)]
     }
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from biocache.engine.analysis import Analysis
 from biocache.engine.commands import command_line
+from biocache.engine.figures import drawing
 from biocache.engine.report.figure import Figure, Recipe, Row, Table, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import analysis_recipe
@@ -30,7 +31,7 @@ __all__ = ["AnalysisSection", "Asked", "Kept", "Section", "SectionBuilder", "gro
 
 # Rows of a table that the page shows; the CSV file has all.
 _MOST_ROWS = 200
-_DOTS_PER_INCH = 110
+_DOTS_PER_INCH = 160
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ class AnalysisSection(SectionBuilder):
             corpora = " and ".join(dict.fromkeys(f"{key.task} on {key.dataset}" for key in runs))
             shown = _rows(self.analysis.summary(kept.dataset, request), asked)
             heading = f"First {_MOST_ROWS} of {len(shown):,} rows" if len(shown) > _MOST_ROWS else "Numbers"
-            drawn = {name: self.analysis.draw(name, kept.dataset, request) for name in self.analysis.plots}
+            with drawing():
+                drawn = {name: self.analysis.draw(name, kept.dataset, request) for name in self.analysis.plots}
             description = " ".join((type(self.analysis).__doc__ or "").partition("\n\n")[0].split())
             notes = [f"Note: {text}." for text in self.analysis.notes(kept.dataset, request)]
             figure = Figure(
@@ -205,7 +207,7 @@ class AnalysisSection(SectionBuilder):
                 settings=written(self.analysis.settings(request)),
                 reading=" ".join([description, *notes]),
                 data=Table.of(self.rows(kept, asked)),
-                images={name: _image(drawing) for name, drawing in drawn.items() if drawing is not None},
+                images={name: _image(figure) for name, figure in drawn.items() if figure is not None},
                 extra=(heading, Table.of(shown[:_MOST_ROWS])),
             )
             yield figure, [kept]
@@ -229,11 +231,12 @@ def _rows(frame: "pd.DataFrame", asked: Asked) -> list[Row]:
     return [row for row in rows if request.wants(**row) and request.wants_training(row.get("trained_on", ""))]
 
 
-def _image(drawing: "Drawing") -> str:
+def _image(drawn: "Drawing") -> str:
     """Return a figure as a data URL, and close it if pyplot manages it."""
     from matplotlib import pyplot
 
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
-    pyplot.close(drawing)
+    with drawing():
+        drawn.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    pyplot.close(drawn)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -7,6 +7,7 @@ import xarray as xr
 
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.heatmaps import heat_figure
+from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY, Colors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +25,8 @@ def mean_figure(dataset: xr.Dataset) -> "Figure":
         heads of the most similar head of the other run.
     """
     if "pair_mean" in dataset:
-        return heat_figure(dataset, mean_best_match(dataset), ("layer", "other_layer"), "mean of best matches", _limits)
-    return heat_figure(dataset, dataset["mean"], ("layer", "head"), "mean over samples", _limits)
+        return heat_figure(dataset, mean_best_match(dataset), ("layer", "other_layer"), "mean of best matches", _colors)
+    return heat_figure(dataset, dataset["mean"], ("layer", "head"), "mean over samples", _colors)
 
 
 def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
@@ -38,9 +39,8 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
     part = dataset.isel(metric=np.flatnonzero(known.to_numpy()))
     # Whatever the unit of a metric, these have none.
     part = part.drop_vars("unit")
-    return heat_figure(
-        part, part["above_chance"], ("layer", "head"), "0: chance, 1: equal maps", lambda *_: (-1.0, 1.0)
-    )
+    what = "0: chance, 1: identical maps"
+    return heat_figure(part, part["above_chance"], ("layer", "head"), what, lambda *_: Colors(-1.0, 1.0, CHANGE))
 
 
 def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
@@ -63,14 +63,14 @@ def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:
     return mean.where(distance == distance.min("other_head")).mean("other_head").mean("head")
 
 
-def _limits(values: xr.DataArray, own: xr.Dataset) -> tuple[float, float]:
-    """Return the range of colours: symmetric about 0 for a change, else including the value for identical maps."""
+def _colors(values: xr.DataArray, own: xr.Dataset) -> Colors:
+    """Return the colours: symmetric about 0 for a change, else including the value for identical maps."""
     numbers = values.to_numpy()
     known = numbers[np.isfinite(numbers)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     metric, identity = str(own["metric"].item()), float(own["identity"])
     if metric in METRICS and not METRICS[metric].has_chance:
         farthest = max(-low, high) or 1.0
-        return -farthest, farthest
+        return Colors(-farthest, farthest, CHANGE)
     low, high = min(low, identity), max(high, identity)
-    return (low, high) if high > low else (low, low + 1.0)
+    return Colors(low, high if high > low else low + 1.0, SIMILARITY if identity >= high else DIFFERENCE)

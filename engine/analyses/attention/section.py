@@ -9,9 +9,10 @@ from biocache.engine.analyses.attention.figures import mean_best_match
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.grouping import ONE_SEED, interval_note
+from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY
 from biocache.engine.report.figure import Figure, Panel, Row, Scale, Table, Variant, by, interval, plain
 from biocache.engine.report.inventory import Inventory
-from biocache.engine.report.plots import SIGNED, UNSIGNED, heat_plot, heat_width
+from biocache.engine.report.plots import MAPS, heat_plot, heat_width
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.engine.request import Request
@@ -169,7 +170,7 @@ def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
         scale = _scale(own, title if unit == "1" else f"{title}, {unit}")
         yield Variant(metric, list(_panels(own, across, "mean", scale)), scale)
         if any(np.isfinite(row.get("above_chance", np.nan)) for row in own):
-            signed = Scale("0: chance, 1: identical maps", -1.0, 1.0, SIGNED)
+            signed = Scale("0: chance, 1: identical maps", -1.0, 1.0, MAPS[CHANGE])
             yield Variant(f"{metric}, above chance", list(_panels(own, across, "above_chance", signed)), signed)
 
 
@@ -181,10 +182,10 @@ def _scale(rows: Sequence[Row], title: str) -> Scale:
     # A change may be positive or negative.
     if identity not in (low, high) or (low < 0 and identity == 0):
         farthest = max(-low, high)
-        return Scale(title, -farthest, farthest, SIGNED)
-    # Dark is changed, bright is identical, whichever end the identical maps are at.
-    colors = UNSIGNED if identity == high else UNSIGNED[::-1]
-    return Scale(title, low, high if high > low else low + 1.0, colors)
+        return Scale(title, -farthest, farthest, MAPS[CHANGE])
+    # Bright is identical, at whichever end the identical maps are; the maps of colours tell the ends apart.
+    kind = SIMILARITY if identity == high else DIFFERENCE
+    return Scale(title, low, high if high > low else low + 1.0, MAPS[kind])
 
 
 def _panels(rows: Sequence[Row], across: str, value: str, scale: Scale) -> Iterator[Panel]:

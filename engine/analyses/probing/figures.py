@@ -1,15 +1,18 @@
 """Figures of a probing: scores over layers, and confusion matrices."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.result import best_layers
-from biocache.engine.figures import new_panels
+from biocache.engine.figures import SMALL, figure_width, new_panels
 from biocache.engine.metrics import SCORE_TITLES
+from biocache.engine.palette import GREY, SIMILARITY, LineStyle, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_confusion", "draw_scores"]
 
+Values = NDArray[np.floating]
 
-_WIDTH, _HEIGHT = 4.6, 3.6
-_COLUMNS = 2
-_BASELINE = "0.45"
+# Inches: smallest width and height of a panel of curves, and what a figure adds for its legend and title.
+_PANEL, _MARGIN = (2.2, 1.9), (1.0, 0.4)
+# Inches of a cell of a confusion matrix with its share and count, and without; of the names of classes.
+_CELL, _SMALL_CELL, _NAMES = 0.36, 0.14, (0.75, 0.95)
+# Most inches of a matrix with numbers in its cells.
+_MATRIX = 5.4
+# Words of a class below which shares are of few.
+_FEW = 30
 
 
 def draw_scores(result: xr.Dataset, score: str) -> "Figure":
     """Draw a score over the layers: a panel a model and dataset trained on, a curve a training size.
 
-    Bands are 95 % intervals. The dotted line is the majority baseline, dashed ones continue the score of layer 0, and
-    layers that are seen together are lines with dots and dashes. A randomly initialised twin is drawn in grey in the
-    panel of its model.
+    Bands are 95 % intervals; of several seeds of the fine-tuning the curve is the mean, and the band the mean and the
+    standard deviation between seeds. The dotted line is the majority baseline, thin dashed ones continue the score of
+    layer 0, and layers that are seen together are lines with dots and dashes. A randomly initialised twin is drawn in
+    grey in the panel of its model.
 
     Parameters
     ----------
@@ -43,15 +53,17 @@ def draw_scores(result: xr.Dataset, score: str) -> "Figure":
         for model, twins in _models(own)
         if _is_drawn(own[score].sel(model=model), name)
     ]
-    figure, panels = new_panels(len(panes), _COLUMNS, (_WIDTH, _HEIGHT), (1.0, 0.0), sharey=True)
-    colors = _colors(result)
+    figure, panels = new_panels(len(panes), least=_PANEL[0], height=_PANEL[1], margin=_MARGIN, most=4, sharey=True)
+    styles = {size: line_style(place) for place, size in enumerate(result.training_size.to_numpy().tolist())}
     for axes, (model, twins, name, own) in zip(panels, panes, strict=True):
-        _draw_panel(axes, own.sel(model=model), score, colors)
+        _draw_panel(axes, own.sel(model=model), score, styles)
         for twin in twins:
-            _draw_panel(axes, own.sel(model=twin), score, dict.fromkeys(colors, _BASELINE), twin)
+            grey = {size: replace(style, color=GREY) for size, style in styles.items()}
+            _draw_panel(axes, own.sel(model=twin), score, grey, twin)
         axes.set_title(f"{model}, trained on {name}" if name else model)
-    for axes in panels[::_COLUMNS]:
-        axes.set_ylabel(f"test {SCORE_TITLES[score]}")
+        place = axes.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axes.set_ylabel(f"test {SCORE_TITLES[score]}")
     legends = [axes.get_legend_handles_labels() for axes in panels]
     entries = {label: handle for found in legends for handle, label in zip(*found, strict=True)}
     # Baselines after the training sizes, which the title names.
@@ -94,48 +106,59 @@ def _with_pre_trained(values: xr.DataArray, usual: xr.DataArray) -> xr.DataArray
     return values.where(values.training_size > 0, usual) if "training_size" in values.dims else values
 
 
-def _colors(result: xr.Dataset) -> dict[int, Any]:
-    from matplotlib import colormaps
-
-    sizes = result.training_size.to_numpy().tolist()
-    # Skip the palest colours: unreadable on white.
-    return {size: colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1)) for place, size in enumerate(sizes)}
-
-
-def _draw_panel(axes: "Axes", result: xr.Dataset, score: str, colors: dict[int, Any], name: str | None = None) -> None:
-    style = "-" if name is None else "--"
+def _draw_panel(
+    axes: "Axes", result: xr.Dataset, score: str, styles: dict[int, LineStyle], name: str | None = None
+) -> None:
     alone = np.array([is_single(label) for label in result.layer.to_numpy().tolist()])
-    drawn = [(size, seed) for size in result.training_size.to_numpy() for seed in result.seed.to_numpy()]
-    for size, seed in drawn:
-        curve = result.sel(training_size=size, seed=seed)
-        means = curve[score].mean("probe_seed")
-        there = means.notnull().to_numpy()
+    for size, style in styles.items():
+        means, low, high = _curve(result.sel(training_size=size), score)
+        there = np.isfinite(means)
         if not there.any():
             continue
-        color = colors[int(size)]
         for place in np.flatnonzero(there & ~alone):
             # Seen together, layers are no point of the axis.
-            text = f"layers {curve.layer.item(place)}" if "+" in curve.layer.item(place) else "mean of layers"
-            axes.axhline(means.item(place), color=color, linestyle="-.", linewidth=1.0, label=text)
+            label = str(result.layer.item(place))
+            text = f"layers {label}" if "+" in label else "mean of layers"
+            axes.axhline(means[place], color=style.color, linestyle="-.", linewidth=0.8, label=text)
         there &= alone
-        layers, values = curve.layer.to_numpy()[there].astype(int), means.to_numpy()[there]
-        low, high = (curve[bound].sel(score=score).to_numpy()[there] for bound in ("ci_low", "ci_high"))
-        axes.fill_between(layers, low, high, color=color, alpha=0.18, linewidth=0)
-        label = f"{size} %" if name is None else "random weights"
-        axes.plot(layers, values, style, color=color, marker="o", markersize=3.5, label=label)
-        if layers[0] == 0 and name is None:
-            axes.axhline(values[0], color=color, linestyle="--", linewidth=0.8, alpha=0.6, label="layer 0")
-        if name is None:
-            majority = float(curve.majority.sel(score=score))
-            axes.axhline(majority, color=_BASELINE, linestyle=":", linewidth=1.2, label="majority")
+        layers, values = result.layer.to_numpy()[there].astype(int), means[there]
+        axes.fill_between(layers, low[there], high[there], color=style.color, alpha=0.18, linewidth=0)
+        axes.plot(
+            layers,
+            values,
+            color=style.color,
+            linestyle=(0, style.dash) if style.dash else "-",
+            marker=style.marker,
+            label=f"{size} %" if name is None else "random weights",
+        )
+        if name is not None:
+            continue
+        if layers[0] == 0:
+            axes.axhline(values[0], color=style.color, linestyle="--", linewidth=0.7, alpha=0.6, label="layer 0")
+        majority = float(result.majority.sel(training_size=size, score=score).max())
+        axes.axhline(majority, color=GREY, linestyle=":", linewidth=1.0, label="majority")
     axes.set_xlabel("layer")
     axes.locator_params(axis="x", integer=True)
-    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _curve(own: xr.Dataset, score: str) -> tuple[Values, Values, Values]:
+    """Return the scores of the layers, and the bounds of their band: of the interval, or of several seeds."""
+    by_seed = own[score].mean("probe_seed")
+    known = by_seed.notnull().any("layer").to_numpy()
+    if known.sum() > 1:
+        mean, spread = by_seed.mean("seed"), by_seed.std("seed", ddof=1)
+        return mean.to_numpy(), (mean - spread).to_numpy(), (mean + spread).to_numpy()
+    one = own.isel(seed=int(known.argmax()))
+    low, high = (one[bound].sel(score=score).to_numpy() for bound in ("ci_low", "ci_high"))
+    return one[score].mean("probe_seed").to_numpy(), low, high
 
 
 def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
     """Draw the confusion matrix of the best layer of each model, training and seed, as shares of the true class.
+
+    Cells have the share and, below, the number of rows, where there is room. A class of few rows says so.
 
     Parameters
     ----------
@@ -145,29 +168,38 @@ def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
         Score that decides which layer is the best.
     """
     best = best_layers(result, score).to_series().dropna().rename("layer").astype(result.layer.dtype)
-    side = 1.6 + 0.42 * result.sizes["label"]
-    figure, panels = new_panels(len(best), _COLUMNS + 1, (side, side + 0.5), (0.8, 0.3))
-    image: Any = None
+    classes = result.sizes["label"]
+    written = classes * _CELL <= _MATRIX and classes * _CELL + _NAMES[0] <= figure_width() - _NAMES[0]
+    side = max(classes * (_CELL if written else _SMALL_CELL), 0.9)
+    figure, panels = new_panels(len(best), least=side + _NAMES[0], height=side + _NAMES[1], margin=(0.7, 0.35), most=4)
+    seeds = result.sizes["probe_seed"]
     for axes, row in zip(panels, best.reset_index().to_dict("records"), strict=True):
         counts = result.confusion.sel(row).sum("probe_seed").to_numpy()
-        image = _draw_matrix(axes, counts, result.label.to_numpy().tolist())
+        image = _draw_matrix(axes, counts, result.label.to_numpy().tolist(), seeds, written=written)
         where = f" of {row['trained_on']}" if row.get("trained_on") else ""
-        axes.set_title(f"{row['model']}, {row['training_size']} %{where}, layer {row['layer']}", fontsize="medium")
-    figure.colorbar(image, ax=figure.axes, label="share of the true class", shrink=0.8)
+        seed = f", seed {row['seed']}" if result.sizes["seed"] > 1 else ""
+        axes.set_title(f"{row['model']}, {row['training_size']} %{where}{seed}\nlayer {row['layer']}")
+    bar = figure.colorbar(image, ax=figure.axes, aspect=30, fraction=0.03, label="share of the true class")
+    bar.ax.tick_params(labelsize=SMALL)
     figure.suptitle(result.attrs["title"])
     return figure
 
 
-def _draw_matrix(axes: "Axes", counts: Any, labels: list[str]) -> Any:
+def _draw_matrix(axes: "Axes", counts: Values, labels: list[str], seeds: int, *, written: bool) -> Any:
     total = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    image = axes.imshow(shares, cmap=SIMILARITY, vmin=0, vmax=1)
     places = np.arange(len(labels))
+    # Of several seeds of the probe, each row was predicted as often.
+    rows = (total[:, 0] / seeds).astype(int)
+    named = [f"{label} (only {count:,})" if count < _FEW else label for label, count in zip(labels, rows, strict=True)]
     axes.set_xticks(places, labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, labels)
+    axes.set_yticks(places, named)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    for (row, column), share in np.ndenumerate(shares):
-        color = "white" if share > 0.6 else "black"
-        axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=color, fontsize=7)
+    if written:
+        for (row, column), share in np.ndenumerate(shares):
+            text = f"{share:.2f}\n{counts[row, column] / seeds:,.0f}"
+            color = "black" if share > 0.5 else "white"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=6, linespacing=0.95)
     return image

@@ -13,9 +13,10 @@ from biocache.engine.analyses.probing.result import predicted_of
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
+from biocache.engine.palette import GREY
 from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
 from biocache.engine.report.inventory import Inventory
-from biocache.engine.report.plots import GREY, Curve, curve_plot, keys_of
+from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
 from biocache.store.keys import RunKey
 from biocache.store.sealing import digest_of

@@ -8,6 +8,7 @@ import xarray as xr
 from biocache.engine.analyses.heatmaps import heat_figure, subject_of
 from biocache.engine.analyses.representations.result import TITLES
 from biocache.engine.figures import new_panels
+from biocache.engine.palette import CHANGE, GREY, SIMILARITY, Colors, LineStyle, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["curve_figure", "layer_figure"]
 
-_WIDTH, _HEIGHT, _COLUMNS = 4.6, 3.4, 2
-_CHANCE, _BY_CHANCE = "0.45", "by chance"
+# Inches: smallest width and height of a panel, and what a figure adds for its legend and title.
+_PANEL, _MARGIN = (2.2, 1.9), (1.1, 0.5)
+_BY_CHANCE = "by chance"
 
 
 def layer_figure(result: xr.Dataset) -> "Figure":
@@ -27,16 +29,16 @@ def layer_figure(result: xr.Dataset) -> "Figure":
     result
         From `compare_representations`.
     """
-    return heat_figure(result, result["value"], ("layer", "other_layer"), f"of {result.attrs['level']}s", _limits)
+    return heat_figure(result, result["value"], ("layer", "other_layer"), f"of {result.attrs['level']}s", _colors)
 
 
-def _limits(values: xr.DataArray, own: xr.Dataset) -> tuple[float, float]:
-    """Return the range of colours: from 0, or the smallest value below it, to the value that means most."""
+def _colors(values: xr.DataArray, own: xr.Dataset) -> Colors:
+    """Return the colours: from 0, or the smallest value below it, to the value that means most."""
     largest = TITLES[str(own["metric"].item())][2][1]
     known = values.to_numpy()[np.isfinite(values.to_numpy())]
     low = min(0.0, float(known.min())) if known.size else 0.0
     # Noise about 0 is no reason for colours of two signs.
-    return (low if low < -0.05 else 0.0), largest
+    return Colors(low, largest, CHANGE) if low < -0.05 else Colors(0.0, largest, SIMILARITY)
 
 
 def curve_figure(result: xr.Dataset) -> "Figure | None":
@@ -49,7 +51,6 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
     result
         From `compare_representations`.
     """
-    from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
     layers = np.intersect1d(result["layer"], result["other_layer"])
@@ -58,26 +59,27 @@ def curve_figure(result: xr.Dataset) -> "Figure | None":
     equal = xr.DataArray(layers, dims="equal")
     part = result.sel(layer=equal, other_layer=equal)
     metrics, sizes = part["metric"].values.tolist(), part["training_size"].values.tolist()
-    figure, panels = new_panels(len(metrics), min(_COLUMNS, len(metrics)), (_WIDTH, _HEIGHT), (1.2, 0.6))
+    figure, panels = new_panels(len(metrics), least=_PANEL[0], height=_PANEL[1], margin=_MARGIN)
     for panel, metric in zip(panels, metrics, strict=True):
         for place, size in enumerate(sizes):
-            # Skip the palest colours: unreadable on white.
-            color = colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1))
-            _draw_curve(panel, layers, part.sel(metric=metric, training_size=size), color, f"{size} %")
+            own = part.sel(metric=metric, training_size=size)
+            _draw_curve(panel, layers, own, line_style(place), f"{size} %")
         panel.set_xlabel("layer")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_ylabel(str(part["title"].sel(metric=metric).item()), fontsize=8)
+        panel.set_ylabel(str(part["title"].sel(metric=metric).item()))
     handles, names = panels[0].get_legend_handles_labels()
     # The chance level after the training sizes.
     entries = dict(sorted(zip(names, handles, strict=True), key=lambda entry: entry[0] == _BY_CHANCE))
     figure.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, title="training size")
-    figure.suptitle(subject_of(result), fontsize=10)
+    figure.suptitle(subject_of(result))
     return figure
 
 
-def _draw_curve(panel: "Axes", layers: np.ndarray, own: xr.Dataset, color: object, name: str) -> None:
-    panel.plot(layers, own["value"], color=color, marker="o", markersize=3, label=name)
-    panel.fill_between(layers, own["value_ci_low"], own["value_ci_high"], color=color, alpha=0.2, linewidth=0)
-    panel.plot(layers, own["chance"], color=_CHANCE, linestyle=":", linewidth=1, label=_BY_CHANCE)
+def _draw_curve(panel: "Axes", layers: np.ndarray, own: xr.Dataset, style: LineStyle, name: str) -> None:
+    color = style.color
+    dash = (0, style.dash) if style.dash else "-"
+    panel.plot(layers, own["value"], color=color, linestyle=dash, marker=style.marker, label=name)
+    panel.fill_between(layers, own["value_ci_low"], own["value_ci_high"], color=color, alpha=0.18, linewidth=0)
+    panel.plot(layers, own["chance"], color=GREY, linestyle=":", linewidth=1, label=_BY_CHANCE)
     if "other_seeds" in own and own["other_seeds"].notnull().any():
-        panel.plot(layers, own["other_seeds"], color=color, linestyle="--", linewidth=1, label=f"{name}, other seeds")
+        panel.plot(layers, own["other_seeds"], color=color, linestyle="--", linewidth=0.7, label=f"{name}, other seeds")

@@ -36,10 +36,11 @@ def test_a_panel_for_each_metric_and_size_with_the_values_in_its_cells(compared:
     result = compared(metrics=("cosine", "entropy"))
     drawn = panels(mean_figure(result))
     assert len(drawn) == 4
-    for panel, (metric, size) in zip(
-        drawn, [("cosine", 10), ("cosine", 30), ("entropy", 10), ("entropy", 30)], strict=True
-    ):
-        assert panel.get_title() == f"{metric}, training size {size} %"
+    shown = [("cosine", 10), ("cosine", 30), ("entropy", 10), ("entropy", 30)]
+    for panel, (metric, size) in zip(drawn, shown, strict=True):
+        assert panel.get_title() == f"training size {size} %"
+        bar = next(axes for axes in panel.figure.axes if axes.get_ylabel().endswith("mean over samples"))
+        assert bar.get_ylabel().startswith(result["title"].sel(metric=metric).item())
         values = result["mean"].sel(metric=metric, training_size=size).transpose("layer", "head").values
         assert written(panel) == [f"{round(value, 2) + 0.0:.2f}" for value in values.ravel()]
         assert [label.get_text() for label in panel.get_yticklabels()] == ["1", "2"]
@@ -54,7 +55,7 @@ def test_above_chance_is_drawn_where_there_is_a_chance_level(compared: Any) -> N
     figure = above_chance_figure(result)
     assert figure is not None
     drawn = panels(figure)
-    assert [panel.get_title() for panel in drawn] == ["cosine, training size 10 %", "cosine, training size 30 %"]
+    assert [panel.get_title() for panel in drawn] == ["training size 10 %", "training size 30 %"]
     values = result["above_chance"].isel(metric=0, training_size=0).values
     assert written(drawn[0]) == [f"{round(value, 2) + 0.0:.2f}" for value in values.ravel()]
     assert above_chance_figure(compared(metrics=("entropy",))) is None

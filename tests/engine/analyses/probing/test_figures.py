@@ -34,7 +34,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
 
 def curves(axes: Any) -> dict[str, Any]:
     """Return the lines with a marker, by label."""
-    return {line.get_label(): line for line in axes.lines if line.get_marker() == "o"}
+    return {line.get_label(): line for line in axes.lines if line.get_marker() != "None"}
 
 
 def test_a_panel_a_model_and_a_curve_a_training_size(result: xr.Dataset) -> None:
@@ -59,7 +59,7 @@ def test_bands_are_the_intervals_and_baselines_are_drawn(result: xr.Dataset) -> 
     corners = band.get_paths()[0].vertices[:, 1]
     assert corners.min() == pytest.approx(cell.ci_low.sel(score="entity_f1").min().item())
     assert corners.max() == pytest.approx(cell.ci_high.sel(score="entity_f1").max().item())
-    lines = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_marker() != "o"}
+    lines = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"}
     assert lines == {
         "majority": pytest.approx(cell.majority.sel(score="entity_f1").item()),
         "layer 0": pytest.approx(cell.entity_f1.sel(layer=0).mean().item()),
@@ -69,10 +69,10 @@ def test_bands_are_the_intervals_and_baselines_are_drawn(result: xr.Dataset) -> 
 def test_confusion_is_of_the_best_layer_as_shares_of_the_true_class(result: xr.Dataset) -> None:
     figure = draw_confusion(result, "accuracy")
     drawn = {axes.get_title(): axes for axes in figure.axes if axes.get_visible() and axes.get_title()}
-    assert "b, 100 %, layer 1" in drawn
-    assert "a, 0 %, layer 2" in drawn
+    assert "b, 100 %\nlayer 1" in drawn
+    assert "a, 0 %\nlayer 2" in drawn
     assert len(drawn) == 4
-    shares = drawn["a, 0 %, layer 2"].images[0].get_array()
+    shares = drawn["a, 0 %\nlayer 2"].images[0].get_array()
     counts = result.confusion.sel(model="a", training_size=0, seed=42, layer=2).sum("probe_seed")
     np.testing.assert_allclose(shares, counts / counts.sum("predicted_label"))
     np.testing.assert_allclose(shares.sum(axis=1), 1)
