@@ -1,7 +1,7 @@
 """biocache: a feature store for transformer internals in biomedical NLP.
 
-The rooms are `biocache.store`, what is on disk and the xarray views of it, and `biocache.engine`, what fills a store and
-analyses it.
+The rooms are `biocache.store`, what is on disk and the xarray views of it, and `biocache.engine`, what fills a store
+and analyses it.
 """
 
 from typing import Any
