@@ -50,9 +50,11 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.engine.analyses.probing.pooling import pooling_key
         from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
+        pooling = pooling_key(request.pooling, first.target.level)
         return {
             "label_digests": list(first.label_digests),
             "probe": first.target.probe,
@@ -64,6 +66,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             "groups": find_groups(first.test[0]).digest,
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
+            **({"pooling": pooling} if pooling != request.pooling else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from biocache.engine.analyses.probing.code_length import online_code
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
+from biocache.engine.analyses.probing.pooling import pooling_key
 from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
 from biocache.engine.analyses.probing.scoring import scored_rows
 from biocache.engine.analyses.probing.target import Target
@@ -106,7 +107,7 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         **({} if target.own is None else {"own": target.own.identity}),
         "backend": backend_of(fit.probe_of(())),
         "options": options,
-        "pooling": request.pooling,
+        "pooling": pooling_key(request.pooling, target.level),
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
+from biocache.engine.analyses.probing.pooling import CLS
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.selection import refuse_unlike
@@ -152,8 +153,7 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
     ]
     for cell in cells:
         for run in (*cell.train, *cell.test):
-            if run.spec.level != "token":
-                view_of(run, target, request)
+            _require_rows(run, target, request)
         refuse_unlike((*cell.train, *cell.test), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
     for part in ("train", "test"):
         runs = [run for cell in cells for run in getattr(cell, part)]
@@ -218,9 +218,14 @@ def _validation(store: Store, cell: Cell, request: ProbeRequest) -> tuple[Run, .
             f"`biocache label {target.labels}`, or fix --C"
         )
     for run in runs:
-        if run.spec.level != "token":
-            view_of(run, target, request)
+        _require_rows(run, target, request)
     return runs
+
+
+def _require_rows(run: Run, target: Target, request: ProbeRequest) -> None:
+    """Refuse a run of which the rows cannot be made."""
+    if run.spec.level != "token" or request.pooling == CLS:
+        view_of(run, target, request)
 
 
 def _opened(

@@ -57,6 +57,8 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
 
 def _row_notes(result: xr.Dataset) -> Iterator[str]:
     facts = result.attrs
+    if "head_token" in facts:
+        yield f"a row is the token that a classification head reads: the {facts['head_token']}"
     if result.sizes["probe_seed"] > 1 and not facts.get("random", 1):
         yield (
             f"the scores of {facts['probe']} are the same for all --seeds, since nothing in its fit is random without "

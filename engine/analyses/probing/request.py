@@ -34,7 +34,7 @@ PROTOCOL = 5
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 #: Probes of numbers.
 NUMBER_PROBES = ("ridge", "svr", "mlp")
-POOLINGS = ("mean", "first", "last", "max")
+POOLINGS = ("mean", "first", "last", "max", "cls")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
 #: Names of `SCORE_TITLES`, available without importing NumPy.
@@ -154,7 +154,8 @@ class ProbeRequest(Request):
         ``mlp``. Both come beside each of their layers alone.
     pooling
         How the tokens of a word (``mean``, ``first`` or ``last``), or of a span or a text (``max`` as well), become one
-        row.
+        row. ``first`` of a text is the first token of the sequence, special ones counted; ``cls``, for texts alone, is
+        the token that the classification head of the model's family reads.
     features
         For labels of pairs: ``separate``, premise u and hypothesis v encoded each alone, or ``pair``, both encoded
         together. None for ``separate``.
@@ -222,7 +223,11 @@ class ProbeRequest(Request):
         "all with learnt weights.",
         unset="all, each alone",
     )
-    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word, span or text become one row.")
+    pooling: str = option(
+        "mean",
+        choices=POOLINGS,
+        help="How the tokens of a word, span or text become one row; cls: the token that a classification head reads.",
+    )
     features: str | None = option(
         None,
         choices=FEATURES,

@@ -10,6 +10,7 @@ import xarray as xr
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
+from biocache.engine.analyses.probing.pooling import pooling_note
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.finetuning.updates import training_steps
@@ -169,7 +170,9 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], fi
         dataset["prior_compression"] = dataset.prior_code_length / dataset.code_length
     if not any(cell.trained_on for cell in cells):
         dataset = dataset.isel(trained_on=0, drop=True)
-    return _described(dataset, request, first, test, fits)
+    described = _described(dataset, request, first, test, fits)
+    read = pooling_note((cell.test[0] for cell in cells), request)
+    return described.assign_attrs(head_token=read) if read else described
 
 
 def predicted_of(task: str, labels: str, level: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.layers import is_single
+from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
 from biocache.engine.corpora.base import TASKS
@@ -217,7 +218,7 @@ def _written(settings: Mapping[str, Any]) -> str:
         "resamples": settings["resamples"],
         "code": settings["own"] and f"{digest_of(settings['own'])[:8]}",
     }
-    return ", ".join([rows, f"{settings['pooling']} of tokens", settings["backend"], written(known)])
+    return ", ".join([rows, written_pooling(settings["pooling"]), settings["backend"], written(known)])
 
 
 def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
