@@ -74,6 +74,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         options = {setting.name for setting in settings_of(ClassifierOptions)}
         used = request.options.used_by(None if request.probe is None else str(request.probe))
         unused = options - used.keys()
+        # What is left at None changes nothing.
+        unused |= {name for name in ("fit_at",) if getattr(request, name) is None}
         # C is among the inputs: it may have been chosen.
         return {name: value for name, value in super().settings(request).items() if name not in {*unused, "c"}}
 

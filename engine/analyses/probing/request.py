@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from biocache.engine.analyses.probing.layers import layers_setting
+from biocache.engine.analyses.probing.transfer import refuse_code
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
@@ -141,6 +142,9 @@ class ProbeRequest(Request):
         ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect on other labels.
     score_on
         Split that is scored: ``test`` or ``validation``.
+    fit_at
+        Training size whose train runs the probes of all sizes are fitted to, with the C and the scaling of that size;
+        None for that of the runs that are scored.
     probe
         For classes ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``; for numbers ``ridge``, ``svr`` or
         ``mlp``. None for ``logistic``, and for numbers ``ridge``. Or a classifier or regressor of your own with the
@@ -208,6 +212,14 @@ class ProbeRequest(Request):
     )
     label_scheme: str = option("type", choices=LABEL_SCHEMES, help="IOB2 tags merged by entity type, or as they are.")
     score_on: str = option("test", choices=("validation", "test"), decides=False, help="Split to score.")
+    fit_at: int | None = option(
+        None,
+        low=0,
+        high=100,
+        metavar="SIZE",
+        help="Fit at this training size, and score at all: are labels lost, or only elsewhere?",
+        unset="each at its own",
+    )
     probe: str | Any | None = option(
         None,
         choices=tuple(dict.fromkeys((*PROBES, *NUMBER_PROBES))),
@@ -273,6 +285,7 @@ class ProbeRequest(Request):
             raise SettingError(f"--tune chooses C, and --C {self.options.c:g} fixes it; leave one of them out")
         if self.tune and self.score_on == "validation":
             raise SettingError("--tune chooses C on the validation split, which --score-on validation scores; fix --C")
+        refuse_code(self)
 
     @property
     def splits(self) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labe
 from biocache.engine.analyses.probing.pooling import pooling_note
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
 from biocache.engine.statistics import Estimates
@@ -332,10 +333,11 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         "c_grid": list(C_GRID) if cell.validation else None,
         "c_chosen_by": main_score(test.score_names) if cell.validation else None,
         "c_fixed": cell.untuned or None,
+        FITTED_AT: request.fit_at,
     }
     what = predicted_of(request.task, request.labels, target.level)
     return dataset.assign_attrs(
-        title=f"{target.probe} probe of {what} on {run.key.dataset}",
+        title=f"{target.probe} probe of {what} on {run.key.dataset}{fitted_title(request.fit_at)}",
         task=request.task,
         dataset=run.key.dataset,
         labels=request.labels,

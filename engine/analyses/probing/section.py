@@ -11,6 +11,7 @@ from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
+from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title, transfer_note
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
@@ -120,7 +121,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
         "c": inputs.get("c"),
         "probe": inputs["probe"],
-        **{name: kept.dataset.attrs[name] for name in ("group", "groups")},
+        **{name: value for name, value in kept.dataset.attrs.items() if name in ("group", "groups", FITTED_AT)},
         # Results of one name and other code are other figures.
         "own": inputs.get("own"),
         "scores": kept.dataset.score.to_numpy().tolist(),
@@ -133,9 +134,9 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
-    notes = [interval_note(settings), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
+    notes = [interval_note(settings), *([transfer_note(settings)] if FITTED_AT in settings else []), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
     return Figure(
-        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
+        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}{fitted_title(settings.get('fit_at'))}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
