@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
@@ -68,7 +69,8 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
             "resamples": resamples,
             "group": test.group_name,
             "groups": test.groups,
-            "title": f"paired differences in {score}{fitted_title(request.fit_at)}",
+            "title": f"paired differences in {score}{fitted_title(request.fit_at)}{erasure_title(request.erase)}",
+            **({"erased": list(request.erase), "level": test.target.level} if request.erase else {}),
             **({} if request.fit_at is None else {FITTED_AT: request.fit_at}),
         },
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.concepts import erasure_note
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
 from biocache.engine.analyses.probing.table import PLACE
 from biocache.engine.analyses.probing.transfer import FITTED_AT, transfer_note
@@ -58,6 +59,8 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
 
 def _row_notes(result: xr.Dataset) -> Iterator[str]:
     facts = result.attrs
+    if "erased" in facts:
+        yield erasure_note(np.atleast_1d(facts["erased"]).tolist(), facts["level"])
     if FITTED_AT in facts:
         yield transfer_note(facts)
     if "head_token" in facts:

@@ -166,6 +166,10 @@ class ProbeRequest(Request):
     combine
         For separate texts, and the two spans of a relation: ``concat``, the features (u, v), or ``full``,
         (u, v, |u - v|, u * v).
+    erase
+        What is erased from the features of each layer before the probe, so that no linear probe reads it:
+        ``length``, ``position`` or ``frequency`` of the rows, or names of label sets; see
+        `biocache.engine.analyses.probing.erasure.fit_eraser`. None for nothing.
     seeds
         Seeds of the probe, 0 to `seeds` - 1: of its initial weights, of the draw of train samples, of the control's
         labels and of the order of the online code.
@@ -251,6 +255,12 @@ class ProbeRequest(Request):
         "concat",
         choices=COMBINES,
         help="(u, v) of premise and hypothesis, or of the spans of a relation; or (u, v, |u-v|, u*v).",
+    )
+    erase: tuple[str, ...] | None = option(
+        None,
+        metavar="NAME,...",
+        help="Erase length, position or frequency, or label sets, from the features first (LEACE).",
+        unset="nothing",
     )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
@@ -334,10 +335,12 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         "c_chosen_by": main_score(test.score_names) if cell.validation else None,
         "c_fixed": cell.untuned or None,
         FITTED_AT: request.fit_at,
+        "erased": list(request.erase) if request.erase else None,
     }
     what = predicted_of(request.task, request.labels, target.level)
     return dataset.assign_attrs(
-        title=f"{target.probe} probe of {what} on {run.key.dataset}{fitted_title(request.fit_at)}",
+        title=f"{target.probe} probe of {what} on {run.key.dataset}{fitted_title(request.fit_at)}"
+        f"{erasure_title(request.erase)}",
         task=request.task,
         dataset=run.key.dataset,
         labels=request.labels,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.analyses.probing.concepts import erasure_note, erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.pooling import written_pooling
@@ -134,9 +135,16 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
-    notes = [interval_note(settings), *([transfer_note(settings)] if FITTED_AT in settings else []), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
+    erased = settings.get("erase")
+    notes = [
+        interval_note(settings),
+        *([erasure_note(erased, settings["level"])] if erased else []),
+        *([transfer_note(settings)] if FITTED_AT in settings else []),
+        *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else []),
+    ]
     return Figure(
-        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}{fitted_title(settings.get('fit_at'))}",
+        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}{fitted_title(settings.get('fit_at'))}"
+        f"{erasure_title(settings.get('erase'))}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")

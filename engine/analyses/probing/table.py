@@ -40,11 +40,12 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns: those of `PLACE`, before the training size `FITTED_AT` where all probes were fitted at one; ``best``, ``random_weights``; of each score its value, ``_spread`` (standard
-        deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
-        with a control of each score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most
-        frequent label, and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was
-        chosen, the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
+        Columns: those of `PLACE`, before the training size `FITTED_AT` where all probes were fitted at one;
+        ``best``, ``random_weights``; of each score its value, ``_spread`` (standard deviation over the seeds of
+        the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``; with a control of each
+        score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most frequent label,
+        and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was chosen,
+        the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
         of all; precision, recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()

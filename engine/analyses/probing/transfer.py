@@ -31,8 +31,8 @@ def refuse_code(request: "ProbeRequest") -> None:
     """
     if request.fit_at is not None and request.mdl:
         raise SettingError(
-            f"--fit-at {request.fit_at} fits one probe for all training sizes, and --mdl measures the code of its train "
-            "split, which they would share; leave one of them out"
+            f"--fit-at {request.fit_at} fits one probe for all training sizes, and --mdl measures the code of its "
+            "train split, which they would share; leave one of them out"
         )
 
 
