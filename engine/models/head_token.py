@@ -53,7 +53,7 @@ def head_token(model: "PreTrainedModel", ids: Sequence[NDArray[np.integer]]) -> 
     # Families raise different errors for what their heads cannot do; then there is none.
     try:
         with quiet_transformers(), torch.device("meta"):
-            whole = AutoModelForSequenceClassification.from_config(deepcopy(model.config), trust_remote_code=False)
+            whole: Any = AutoModelForSequenceClassification.from_config(deepcopy(model.config), trust_remote_code=False)
         if type(getattr(whole, whole.base_model_prefix, None)) is not type(model):
             return "none"
         setattr(whole, whole.base_model_prefix, model)

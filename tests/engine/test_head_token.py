@@ -66,7 +66,7 @@ def test_only_that_token_decides_what_the_head_predicts(family: str) -> None:
     place = {"first": 0, "last": -1}[head_token(model_of(config), _IDS)]
     torch.manual_seed(0)
     whole = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
-    ids = torch.tensor(_IDS[-1:])
+    ids = torch.from_numpy(_IDS[-1])[None]
     state = torch.randn(1, ids.shape[1], 16)
     other = torch.randn(1, ids.shape[1], 16)
     other[:, place] = state[:, place]

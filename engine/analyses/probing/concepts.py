@@ -71,10 +71,9 @@ class _Concepts:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Whether all concepts of a row are known (row)."""
-        found: NDArray[np.bool_] = np.isfinite(self.numbers).all(axis=1)
-        for codes, _ in self.codes:
-            found = found & (codes >= 0)
-        return found
+        parts = [np.isfinite(self.numbers), *(codes[:, np.newaxis] >= 0 for codes, _ in self.codes)]
+        known: NDArray[np.bool_] = np.concatenate(parts, axis=1).all(axis=1)
+        return known
 
     def standardised(self) -> Self:
         """Return them with numbers of mean 0 and variance 1: what is erased does not depend on their units."""
@@ -164,7 +163,7 @@ def concept_size(request: "ProbeRequest", target: Target, train: Sequence[Run]) 
     if not request.erase:
         return 0
     found = _concepts(request, target, train)
-    return found.numbers.shape[1] + sum(count for _, count in found.codes)
+    return int(found.numbers.shape[1]) + sum(count for _, count in found.codes)
 
 
 def erasure_title(names: Sequence[str] | None) -> str:
@@ -256,7 +255,8 @@ def _frequencies(target: Target, train: Sequence[Run]) -> NDArray[Any]:
     words = target.level == "words"
     texts = run.column("words/word_text")[:, np.newaxis] if words else span_texts(run, target.aligned(run))
     _, place, count = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
-    return np.log(count)[place].reshape(texts.shape)
+    found: NDArray[np.float64] = np.log(count)[place].reshape(texts.shape)
+    return found
 
 
 def _places(target: Target, run: Run) -> NDArray[np.int64]:

@@ -72,7 +72,7 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     frame = xr.Dataset(columns).to_dataframe(dim_order=order).reset_index()
     known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)
     if FITTED_AT in result.attrs:
-        known.insert(known.columns.get_loc("training_size"), FITTED_AT, result.attrs[FITTED_AT])
+        known.insert(list(known).index("training_size"), FITTED_AT, result.attrs[FITTED_AT])
     labels = [tidy_label(label) for label in known["layer"]]
     if not all(map(is_single, labels)):
         return known.assign(layer=pd.Series(labels, dtype=object))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from plain_erasure import plain_eraser
@@ -99,7 +100,7 @@ def test_erased_numbers_cannot_be_regressed(tmp_path: Path) -> None:
             {"sample_id": sample, "word": int(at), "label": float(value)}
             for sample, at, value in zip(ids, place, values, strict=True)
         ]
-        store.add_labels("score", rows, task="ner", dataset="corpus", split=run.key.split)
+        store.add_labels("score", pd.DataFrame(rows), task="ner", dataset="corpus", split=run.key.split)
     request = ProbeRequest(task="ner", labels="score", layers=(1,), options=ClassifierOptions(c=1e4))
     assert probe(tmp_path, request).r2.sel(layer=1).item() > 0.5
     left = probe(tmp_path, replace(request, erase=("score",)))
@@ -154,7 +155,7 @@ def test_labels_of_samples_are_erased_from_their_words(tmp_path: Path) -> None:
     run = store.run(split="train")
     topics = {sample: "ab"[number % 2] for number, sample in enumerate(run.column("samples/sample_id").tolist())}
     rows = [{"sample_id": sample, "label": topic} for sample, topic in topics.items()]
-    store.add_labels("topic", rows, task="ner", dataset="corpus", split="train")
+    store.add_labels("topic", pd.DataFrame(rows), task="ner", dataset="corpus", split="train")
     request = ProbeRequest(erase=("topic",), **BIO)
     (cell,) = find_cells(store, request)
     ((codes, count),) = _concepts(request, cell.target, cell.train).codes
@@ -189,7 +190,7 @@ def test_a_set_that_is_replaced_is_erased_anew(tmp_path: Path) -> None:
 
     def keep(label: Any) -> None:
         rows = [{"sample_id": sample, "label": label(number)} for number, sample in enumerate(ids)]
-        store.add_labels("topic", rows, task="ner", dataset="corpus", split="train", overwrite=True)
+        store.add_labels("topic", pd.DataFrame(rows), task="ner", dataset="corpus", split="train", overwrite=True)
 
     request = ProbeRequest(erase=("topic",), layers=(0,), **BIO)
     keep(lambda number: "ab"[number % 2])
@@ -218,7 +219,7 @@ def test_what_cannot_be_erased_is_one_line(tmp_path: Path) -> None:
     sample = run.column("samples/sample_id")[0]
     store.add_labels(
         "links",
-        [{"sample_id": sample, "start": 0, "end": 1, "label": "a"}],
+        pd.DataFrame([{"sample_id": sample, "start": 0, "end": 1, "label": "a"}]),
         task="ner",
         dataset="corpus",
         split="train",
@@ -230,8 +231,12 @@ def test_what_cannot_be_erased_is_one_line(tmp_path: Path) -> None:
         probe(tmp_path / "ner", ProbeRequest(erase=("links",), **BIO))
     with pytest.raises(SettingError, match="labels other spans, and the rows are the spans"):
         probe(tmp_path / "ner", ProbeRequest(task="ner", level="span", erase=("links",)))
-    store.add_labels(
-        "none", [{"sample_id": sample, "label": None}], task="ner", dataset="corpus", split="train", level="samples"
-    )
-    with pytest.raises(DataError, match="has a label of all that erase none names"):
-        probe(tmp_path / "ner", ProbeRequest(erase=("none",), **BIO))
+    # A set of a sample whose words have no label of the task: no row is left.
+    rows = pd.DataFrame([{"sample_id": sample, "word": 0, "label": "a"}])
+    store.add_labels("one", rows, task="ner", dataset="corpus", split="train")
+    for split in ("train", "test"):
+        own = store.run(split=split).column("samples/sample_id")
+        rows = pd.DataFrame([{"sample_id": own[1], "word": 0, "label": "a"}])
+        store.add_labels("other", rows, task="ner", dataset="corpus", split=split)
+    with pytest.raises(DataError, match="has a label of all that erase one names"):
+        probe(tmp_path / "ner", ProbeRequest(task="ner", labels="other", erase=("one",)))

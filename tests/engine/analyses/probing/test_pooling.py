@@ -53,6 +53,9 @@ def test_cls_is_what_the_head_reads(store: Path, family: str, checkpoints: Mappi
     rows = torch.tensor(view_of(run, cell.target, asked).hidden.isel(layer=-1).to_numpy())
     torch.manual_seed(3)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoints[family], num_labels=3).eval()
+    if model.config.pad_token_id is None:
+        # As a classifier of GPT-2 is trained, which has no token to pad with.
+        model.config.pad_token_id = model.config.eos_token_id
     tokens = run.plan.tokens
     ids = torch.full((len(rows), int(tokens.count.max())), model.config.pad_token_id)
     mask = torch.zeros_like(ids)
