@@ -54,7 +54,7 @@ def head_token(model: "PreTrainedModel", ids: Sequence[NDArray[np.integer]]) -> 
     try:
         with quiet_transformers(), torch.device("meta"):
             whole: Any = AutoModelForSequenceClassification.from_config(deepcopy(model.config), trust_remote_code=False)
-        if type(getattr(whole, whole.base_model_prefix, None)) is not type(model):
+        if not _is_on(whole, model):
             return "none"
         setattr(whole, whole.base_model_prefix, model)
         hook = model.register_forward_hook(keep)
@@ -73,6 +73,11 @@ def head_token(model: "PreTrainedModel", ids: Sequence[NDArray[np.integer]]) -> 
         hook.remove()
         model.requires_grad_(requires_grad=False)
     return {(0,): "first", (len(tried) - 1,): "last"}.get(tuple(read), "none")
+
+
+def _is_on(whole: Any, model: Any) -> bool:
+    """Return whether a head is one on such a model."""
+    return type(getattr(whole, whole.base_model_prefix, None)) is type(model)
 
 
 def _make_weights(whole: "PreTrainedModel", model: "PreTrainedModel") -> None:

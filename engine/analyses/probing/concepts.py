@@ -72,8 +72,7 @@ class _Concepts:
     def known(self) -> NDArray[np.bool_]:
         """Whether all concepts of a row are known (row)."""
         parts = [np.isfinite(self.numbers), *(codes[:, np.newaxis] >= 0 for codes, _ in self.codes)]
-        known: NDArray[np.bool_] = np.concatenate(parts, axis=1).all(axis=1)
-        return known
+        return np.asarray(np.concatenate(parts, axis=1).all(axis=1))
 
     def standardised(self) -> Self:
         """Return them with numbers of mean 0 and variance 1: what is erased does not depend on their units."""
@@ -246,7 +245,7 @@ def _positions(target: Target, train: Sequence[Run]) -> NDArray[Any]:
     run = train[0]
     begin = run.column("samples/word_start")[target.samples(run)]
     first = np.arange(run.counts.words)[:, np.newaxis] if target.level == "words" else _places(target, run)[..., 0]
-    return first - begin[:, np.newaxis]
+    return np.asarray(first - begin[:, np.newaxis])
 
 
 def _frequencies(target: Target, train: Sequence[Run]) -> NDArray[Any]:
