@@ -243,6 +243,9 @@ class Provenance:
         empty for a pre-trained model.
     training_steps
         Optimiser steps of the fine-tuning; None for a pre-trained model, and where its checkpoint does not say.
+    head_token
+        Which token of a sequence a head for sequences of the model's family reads: ``first``, ``last``, or ``none``
+        where it reads several, or there is no such head; empty where it was not looked for.
     """
 
     model_source: str
@@ -260,3 +263,4 @@ class Provenance:
     own_code: str = ""
     trained_on_source: str = ""
     training_steps: Natural | None = None
+    head_token: Annotated[str, msgspec.Meta(pattern="^(|first|last|none)$")] = ""

@@ -210,6 +210,7 @@ def _provenance(plan: ExtractionPlan, model: ModelPlan, run: RunPlan) -> Provena
         part=model.source.part,
         adapter=model.source.adapter,
         own_code=model.shape.own_code,
+        head_token="" if model.shape.traits is None else model.shape.traits.head_token,
         **_training(model.source, run.key),
         **origin(plan.device),
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biocache.engine.machine import capped_threads
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
+from biocache.engine.models.head_token import head_token
 from biocache.engine.models.value_norms import TRACED_TOKENS, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.text import one_line
@@ -85,6 +86,8 @@ class Traits:
         As `padded` and `causal`, of maps: whether no query sees a later key.
     sink
         Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
+    head_token
+        Which token a head for sequences reads; see `biocache.engine.models.head_token`.
     """
 
     features: tuple[int, ...]
@@ -97,6 +100,7 @@ class Traits:
     padded_maps: bool = True
     causal_maps: bool = True
     sink: bool = False
+    head_token: str = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +173,8 @@ def _traits(
     attention: bool,
     norms: bool,
 ) -> Traits:
+    # First: what a model computes once without derivatives, it does not compute again with them.
+    read = head_token(model, [sample.ids for sample in samples])
     alone = trial.see(samples[:1])
     # After a first pass, which may fill what is computed once.
     begun = _state(model)
@@ -203,7 +209,7 @@ def _traits(
     stateful = trial.draws or _state(model) != begun
     if stateful or not padded:
         trial.require_same(samples[:1], alone[:1])
-    traits = Traits(_widths([*alone, *single]), padded, causal, stateful)
+    traits = Traits(_widths([*alone, *single]), padded, causal, stateful, head_token=read)
     if not attention:
         return traits
     sound, reason = _sound_layers([*alone, *single])

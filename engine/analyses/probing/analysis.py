@@ -50,9 +50,12 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.engine.analyses.probing.concepts import erased_digests
+        from biocache.engine.analyses.probing.pooling import pooling_key
         from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
+        pooling = pooling_key(request.pooling, first.target.level)
         return {
             "label_digests": list(first.label_digests),
             "probe": first.target.probe,
@@ -64,6 +67,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             "groups": find_groups(first.test[0]).digest,
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
+            **({"pooling": pooling} if pooling != request.pooling else {}),
+            **({"erased": list(erased_digests(request, first.target, first.train[0]))} if request.erase else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})
 
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
@@ -71,6 +76,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         options = {setting.name for setting in settings_of(ClassifierOptions)}
         used = request.options.used_by(None if request.probe is None else str(request.probe))
         unused = options - used.keys()
+        # What is left at None changes nothing.
+        unused |= {name for name in ("fit_at", "erase") if getattr(request, name) is None}
         # C is among the inputs: it may have been chosen.
         return {name: value for name, value in super().settings(request).items() if name not in {*unused, "c"}}
 
@@ -111,10 +118,12 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
 
     def _wanted(self, request: ProbeRequest, runs: Cells) -> "dict[tuple[str, Place, int], Fit]":
         """Return the fit of every goal, place and seed of the probe; seeds that decide nothing share one."""
+        from biocache.engine.analyses.probing.concepts import erased_digests
         from biocache.engine.analyses.probing.fitting import Fit
         from biocache.engine.analyses.probing.result import places_of
 
         places = places_of(runs)
+        erased = {cell: erased_digests(request, cell.target, cell.train[0]) for cell in runs}
         return {
             (goal, places[cell][layer], seed): Fit(
                 goal,
@@ -126,6 +135,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 cell.target,
                 cell.label_digests,
                 tuple(run.key for run in cell.validation),
+                erased[cell],
             )
             # The tasks first: controls and codes take over the C that they choose.
             for goal in self.goals(request)

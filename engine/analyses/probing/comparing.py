@@ -9,9 +9,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
+from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
 from biocache.engine.metrics import SCORE_TITLES, chosen_score
 from biocache.engine.statistics import SIGNIFICANCE, Estimates, holm
 from biocache.store.errors import SettingError
@@ -67,7 +69,9 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
             "resamples": resamples,
             "group": test.group_name,
             "groups": test.groups,
-            "title": f"paired differences in {score}",
+            "title": f"paired differences in {score}{fitted_title(request.fit_at)}{erasure_title(request.erase)}",
+            **({"erased": list(request.erase), "level": test.target.level} if request.erase else {}),
+            **({} if request.fit_at is None else {FITTED_AT: request.fit_at}),
         },
     )
 

@@ -72,9 +72,15 @@ class ProbeComparison(ProbeAnalysis):
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Say what is resampled, and how many pairs of each family differ."""
         from biocache.engine.analyses.probing.comparing import family_notes
+        from biocache.engine.analyses.probing.concepts import erasure_note
+        from biocache.engine.analyses.probing.transfer import FITTED_AT, transfer_note
         from biocache.engine.grouping import ONE_SEED, interval_note
 
         yield interval_note(result.attrs)
+        if request.erase:
+            yield erasure_note(request.erase, result.attrs["level"])
+        if FITTED_AT in result.attrs:
+            yield transfer_note(result.attrs)
         if len(set(result.seed.to_numpy().tolist())) == 1:
             yield ONE_SEED
         yield from family_notes(result)

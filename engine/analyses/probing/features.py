@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from biocache.engine.analyses.probing.pooling import sample_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.store.reading import Run
@@ -62,14 +63,17 @@ def view_of(run: Run, target: Target, request: ProbeRequest) -> xr.Dataset:
     Raises
     ------
     SettingError
-        If the run keeps hidden states of another level, from which they do not follow.
+        If the run keeps hidden states of another level, from which they do not follow, or no token is the one that
+        the pooling asks for.
     """
+    if target.level == "samples":
+        pooling, special_tokens = sample_pooling(run, request.pooling)
+        return run.samples(pooling, special_tokens, labels=())
     if target.level == "spans":
         return run.spans(target.labels, request.pooling)
     if target.level == "relations":
         return run.relations(target.labels, request.pooling)
-    view: xr.Dataset = getattr(run, target.level)(request.pooling, labels=())
-    return view
+    return run.words(request.pooling, labels=())
 
 
 def read_rows(

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.classifiers import Scaled, backend_of, fit_scaled
 from biocache.engine.analyses.probing.code_length import online_code
+from biocache.engine.analyses.probing.concepts import Erasure, erased_digests, find_erasure
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
+from biocache.engine.analyses.probing.pooling import pooling_key
 from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
 from biocache.engine.analyses.probing.scoring import scored_rows
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.analyses.probing.tuning import fit_tuned
 from biocache.engine.metrics import main_score
 from biocache.engine.statistics import drawn_samples
-from biocache.store.errors import DataError
+from biocache.store.errors import BusyError, DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
 from biocache.store.results import find_in
@@ -59,6 +61,8 @@ class Fit:
         Digests of the labels of the rows of the splits, in the order of their runs.
     validation
         Keys of the runs of the validation split, on which C is chosen; none where it is fixed.
+    erased
+        Digests of the label sets that are erased, for the rows of the train split.
     """
 
     goal: str
@@ -70,6 +74,7 @@ class Fit:
     target: Target
     labels: tuple[str, ...]
     validation: tuple[RunKey, ...] = ()
+    erased: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[RunKey, ...]:
@@ -106,9 +111,10 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         **({} if target.own is None else {"own": target.own.identity}),
         "backend": backend_of(fit.probe_of(())),
         "options": options,
-        "pooling": request.pooling,
+        "pooling": pooling_key(request.pooling, target.level),
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
+        **({"erase": list(request.erase), "erased": list(fit.erased)} if request.erase else {}),
     }
 
 
@@ -152,12 +158,19 @@ def _runs_of(store: Storage, fit: Fit) -> list[list[Run]]:
     """Return the runs of all splits, whose labels are those that the fit was planned with."""
     wanted = [keys for keys in (fit.train, fit.test, fit.validation) if keys]
     runs = [[_opened(store, key) for key in keys] for keys in wanted]
-    if any(fit.target.aligned(own[0]).digest != digest for own, digest in zip(runs, fit.labels, strict=True)):
+    train, *_ = runs
+    stale = erased_digests(fit.request, fit.target, train[0]) != fit.erased
+    if stale or any(fit.target.aligned(own[0]).digest != digest for own, digest in zip(runs, fit.labels, strict=True)):
         # A process that lives longer than a command may know the labels that were there before.
         forget_runs()
         runs = [[_opened(store, key) for key in keys] for keys in wanted]
     for (run, *_), digest in zip(runs, fit.labels, strict=True):
         fit.target.require_same(run, digest)
+    if erased_digests(fit.request, fit.target, runs[0][0]) != fit.erased:
+        raise BusyError(
+            "a label set that --erase names was replaced while this was computed from it, and nothing is kept; run the "
+            "same command again"
+        )
     return runs
 
 
@@ -183,18 +196,18 @@ def forget_runs() -> None:
 
 def _predicted(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Dataset:
     train, test = splits[:2]
-    rows = _train_rows(fit, train)
+    rows, erasure = _train_rows(fit, train)
     target, count, stored = fit.target, len(rows), train[0].spec.layers
     usual = _usual(fit, rows)
     if fit.goal == "task" and fit.validation:
-        probe, c = _tuned(fit, rows, splits)
+        probe, c = _tuned(fit, rows, erasure, splits)
     else:
         options = _options(store, fit, splits)
         c = options.strength
         probe = fit_scaled(rows, fit.probe_of(stored), options, len(target.names), fit.seed)
     # Freed before the test split is read: the two are never in memory together.
     del rows
-    unseen, position = _all_rows(fit, test)
+    unseen, position = _all_rows(fit, test, erasure)
     made = xr.Dataset(
         {"predicted": ("row", _filled(fit, test[0], usual, position, probe.predict(unseen) if len(unseen) else None))},
         attrs={
@@ -215,10 +228,12 @@ def _usual(fit: Fit, rows: Rows) -> Any:
     return rows.labels.mean() if fit.target.numeric else np.bincount(rows.labels).argmax()
 
 
-def _all_rows(fit: Fit, runs: Sequence[Run]) -> tuple[Rows, NDArray[np.int64]]:
-    """Read all rows of a split with their positions."""
+def _all_rows(fit: Fit, runs: Sequence[Run], erasure: Erasure) -> tuple[Rows, NDArray[np.int64]]:
+    """Read all rows of a split with their positions, and erase from them what was erased from those of train."""
     layers = layers_of(fit.layer, runs[0].spec.layers)
-    return read_rows(runs, fit.target, fit.request, layers, np.arange(runs[0].counts.samples))
+    rows, position = read_rows(runs, fit.target, fit.request, layers, np.arange(runs[0].counts.samples))
+    erasure.erase(rows.features)
+    return rows, position
 
 
 def _filled(
@@ -235,11 +250,11 @@ def _has_c(fit: Fit) -> bool:
     return "c" in fit.request.options.used_by(fit.target.probe)
 
 
-def _tuned(fit: Fit, rows: Rows, splits: Sequence[Sequence[Run]]) -> tuple[Scaled, float]:
+def _tuned(fit: Fit, rows: Rows, erasure: Erasure, splits: Sequence[Sequence[Run]]) -> tuple[Scaled, float]:
     """Return the probe of the task with the C that is best on the validation split."""
     train, _, validation = splits
     target, usual = fit.target, _usual(fit, rows)
-    held_out, position = _all_rows(fit, validation)
+    held_out, position = _all_rows(fit, validation, erasure)
     known = scored_rows(target, validation[0])
     main = main_score(known.score_names)
 
@@ -259,14 +274,14 @@ def _options(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> Class
     seed = fit.seed if fit.target.is_random(fit.request) else 0
     task = replace(fit, goal="task", seed=seed)
     kept = find_in((store,), FIT_KIND, fit_inputs(task, [run.identity for own in splits for run in own]))
-    c = kept.attrs["c"] if kept is not None else _tuned(task, _train_rows(task, splits[0]), splits)[1]
+    c = kept.attrs["c"] if kept is not None else _tuned(task, *_train_rows(task, splits[0]), splits)[1]
     return replace(options, c=float(c))
 
 
 def _coded(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Dataset:
     train = splits[0]
     options = _options(store, fit, splits)
-    rows = _train_rows(fit, train)
+    rows, _ = _train_rows(fit, train)
     probe = fit.probe_of(train[0].spec.layers)
     code = online_code(rows, probe, options, len(fit.target.names), fit.seed)
     return xr.Dataset(
@@ -281,11 +296,12 @@ def _coded(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Data
     )
 
 
-def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
-    """Read the rows to fit on, with the labels of the goal."""
+def _train_rows(fit: Fit, train: Sequence[Run]) -> tuple[Rows, Erasure]:
+    """Read the rows to fit on, with the labels of the goal, and erase from them what the request names."""
     run = train[0]
     samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
-    rows, position = read_rows(train, fit.target, fit.request, layers_of(fit.layer, run.spec.layers), samples)
+    layers = layers_of(fit.layer, run.spec.layers)
+    rows, position = read_rows(train, fit.target, fit.request, layers, samples)
     if not len(rows):
         raise DataError(
             f"no row of the train run {run.key} has tokens and a label of {fit.target.labels}; extract it with a "
@@ -296,6 +312,8 @@ def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
             f"bilstm-crf reads whole sentences, and some words of run {run.key} have no label of {fit.target.labels}; "
             "label them all, or use another --probe"
         )
+    erasure = find_erasure(fit.request, fit.target, train, rows.features, position, len(layers))
+    erasure.erase(rows.features)
     if not fit.goal.startswith("control"):
-        return rows
-    return Rows(rows.features, control_labels(fit.target, train, train, fit.seed)[position], rows.sample)
+        return rows, erasure
+    return Rows(rows.features, control_labels(fit.target, train, train, fit.seed)[position], rows.sample), erasure

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
+from biocache.engine.analyses.probing.pooling import CLS
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target, find_target
+from biocache.engine.analyses.probing.transfer import fitted_keys, own_splits
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
 from biocache.store.catalog import Store
@@ -127,11 +129,11 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         "trained_on": named("trained_on", request.trained_on),
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
-        "split": request.splits,
+        "split": own_splits(request),
     }
     keys = store.keys(**wanted)
     _refuse_absent(store, keys, request)
-    for split in request.splits:
+    for split in own_splits(request):
         if not any(key.split == split for key in keys):
             first = keys[0]
             raise RunNotFoundError(
@@ -152,9 +154,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
     ]
     for cell in cells:
         for run in (*cell.train, *cell.test):
-            if run.spec.level != "token":
-                view_of(run, target, request)
-        refuse_unlike((*cell.train, *cell.test), dict.fromkeys(_SPACE, _REMEDY), "probed together", "runs ")
+            _require_rows(run, target, request)
+        _refuse_other_space(cell, request)
     for part in ("train", "test"):
         runs = [run for cell in cells for run in getattr(cell, part)]
         refuse_unlike(runs, dict.fromkeys(_DATA, _REMEDY), "probed together", "runs ")
@@ -165,6 +166,13 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
                 f"`biocache label {target.labels}`, or name another set with --labels"
             )
     return _with_validation(store, request, cells)
+
+
+def _refuse_other_space(cell: Cell, request: ProbeRequest) -> None:
+    """Refuse runs whose features are not of one model, or with ``--fit-at`` of one model before its fine-tuning."""
+    space = [name for name in _SPACE if request.fit_at is None or name != "model_digest"]
+    for runs, parts in (((*cell.train, *cell.test), space), (cell.train, _SPACE), (cell.test, _SPACE)):
+        refuse_unlike(runs, dict.fromkeys(parts, _REMEDY), "probed together", "runs ")
 
 
 def _with_validation(store: Store, request: ProbeRequest, cells: Sequence[Cell]) -> list[Cell]:
@@ -218,9 +226,14 @@ def _validation(store: Store, cell: Cell, request: ProbeRequest) -> tuple[Run, .
             f"`biocache label {target.labels}`, or fix --C"
         )
     for run in runs:
-        if run.spec.level != "token":
-            view_of(run, target, request)
+        _require_rows(run, target, request)
     return runs
+
+
+def _require_rows(run: Run, target: Target, request: ProbeRequest) -> None:
+    """Refuse a run of which the rows cannot be made."""
+    if run.spec.level != "token" or request.pooling == CLS:
+        view_of(run, target, request)
 
 
 def _opened(
@@ -229,8 +242,10 @@ def _opened(
     request: ProbeRequest,
     target: Target,
 ) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    train, scored = (_open(store, found, target.views, split) for split in request.splits)
-    return train, scored
+    fitted = found
+    if request.fit_at is not None:
+        fitted = fitted_keys(store, next(iter(found.values())), request.fit_at, target.views)
+    return _open(store, fitted, target.views, "train"), _open(store, found, target.views, request.score_on)
 
 
 def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tuple[Layers, ...]]:
@@ -278,7 +293,7 @@ def _refuse_absent(
         "training_size": request.training_sizes,
         "seed": request.run_seeds,
     }
-    both = " and ".join(request.splits)
+    both = " and ".join(own_splits(request))
     missing = [
         f"{part.replace('_', ' ')} {value} among the {both} runs"
         for part, values in asked.items()

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.concepts import erasure_note
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
 from biocache.engine.analyses.probing.table import PLACE
+from biocache.engine.analyses.probing.transfer import FITTED_AT, transfer_note
 from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES
@@ -57,6 +59,12 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
 
 def _row_notes(result: xr.Dataset) -> Iterator[str]:
     facts = result.attrs
+    if "erased" in facts:
+        yield erasure_note(np.atleast_1d(facts["erased"]).tolist(), facts["level"])
+    if FITTED_AT in facts:
+        yield transfer_note(facts)
+    if "head_token" in facts:
+        yield f"a row is the token that a classification head reads: the {facts['head_token']}"
     if result.sizes["probe_seed"] > 1 and not facts.get("random", 1):
         yield (
             f"the scores of {facts['probe']} are the same for all --seeds, since nothing in its fit is random without "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biocache.engine.analyses.probing.classifiers import backend_of
+from biocache.engine.analyses.probing.concepts import concept_size
+from biocache.engine.analyses.probing.erasure import erasing_memory
 from biocache.engine.analyses.probing.features import feature_size
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, is_single, layers_of
@@ -165,7 +167,10 @@ def fit_bytes(cells: Mapping[Cell, tuple[Layers, ...]], request: ProbeRequest) -
         allowed = machine_memory() // 2 if request.max_memory is None else request.max_memory
         _refuse_kernel(max(shape.train_rows for shape in shapes.values()), request, allowed, target)
     _load_libraries(target.fitted)
-    return max(
+    features = max(shape.features for shape in shapes.values())
+    dimensions = max(concept_size(request, target, cell.train) for cell in cells)
+    erasing = erasing_memory(features, dimensions) if dimensions else 0
+    return erasing + max(
         _of_layers(shape, request, target, label, cell.layers)
         for cell, shape in shapes.items()
         for label in dict.fromkeys(0 if is_single(label) else label for label in cells[cell])

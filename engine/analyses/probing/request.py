@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from biocache.engine.analyses.probing.layers import layers_setting
+from biocache.engine.analyses.probing.transfer import refuse_code
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
@@ -34,7 +35,7 @@ PROTOCOL = 5
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
 #: Probes of numbers.
 NUMBER_PROBES = ("ridge", "svr", "mlp")
-POOLINGS = ("mean", "first", "last", "max")
+POOLINGS = ("mean", "first", "last", "max", "cls")
 FEATURES = ("separate", "pair")
 COMBINES = ("concat", "full")
 #: Names of `SCORE_TITLES`, available without importing NumPy.
@@ -141,6 +142,9 @@ class ProbeRequest(Request):
         ``type`` merges IOB2 tags by entity type, ``bio`` keeps them; no effect on other labels.
     score_on
         Split that is scored: ``test`` or ``validation``.
+    fit_at
+        Training size whose train runs the probes of all sizes are fitted to, with the C and the scaling of that size;
+        None for that of the runs that are scored.
     probe
         For classes ``svc``, ``logistic``, ``linear-svc``, ``mlp`` or ``bilstm-crf``; for numbers ``ridge``, ``svr`` or
         ``mlp``. None for ``logistic``, and for numbers ``ridge``. Or a classifier or regressor of your own with the
@@ -154,13 +158,18 @@ class ProbeRequest(Request):
         ``mlp``. Both come beside each of their layers alone.
     pooling
         How the tokens of a word (``mean``, ``first`` or ``last``), or of a span or a text (``max`` as well), become one
-        row.
+        row. ``first`` of a text is the first token of the sequence, special ones counted; ``cls``, for texts alone, is
+        the token that the classification head of the model's family reads.
     features
         For labels of pairs: ``separate``, premise u and hypothesis v encoded each alone, or ``pair``, both encoded
         together. None for ``separate``.
     combine
         For separate texts, and the two spans of a relation: ``concat``, the features (u, v), or ``full``,
         (u, v, |u - v|, u * v).
+    erase
+        What is erased from the features of each layer before the probe, so that no linear probe reads it:
+        ``length``, ``position`` or ``frequency`` of the rows, or names of label sets; see
+        `biocache.engine.analyses.probing.erasure.fit_eraser`. None for nothing.
     seeds
         Seeds of the probe, 0 to `seeds` - 1: of its initial weights, of the draw of train samples, of the control's
         labels and of the order of the online code.
@@ -207,6 +216,14 @@ class ProbeRequest(Request):
     )
     label_scheme: str = option("type", choices=LABEL_SCHEMES, help="IOB2 tags merged by entity type, or as they are.")
     score_on: str = option("test", choices=("validation", "test"), decides=False, help="Split to score.")
+    fit_at: int | None = option(
+        None,
+        low=0,
+        high=100,
+        metavar="SIZE",
+        help="Fit at this training size, and score at all: are labels lost, or only elsewhere?",
+        unset="each at its own",
+    )
     probe: str | Any | None = option(
         None,
         choices=tuple(dict.fromkeys((*PROBES, *NUMBER_PROBES))),
@@ -222,7 +239,11 @@ class ProbeRequest(Request):
         "all with learnt weights.",
         unset="all, each alone",
     )
-    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word, span or text become one row.")
+    pooling: str = option(
+        "mean",
+        choices=POOLINGS,
+        help="How the tokens of a word, span or text become one row; cls: the token that a classification head reads.",
+    )
     features: str | None = option(
         None,
         choices=FEATURES,
@@ -234,6 +255,12 @@ class ProbeRequest(Request):
         "concat",
         choices=COMBINES,
         help="(u, v) of premise and hypothesis, or of the spans of a relation; or (u, v, |u-v|, u*v).",
+    )
+    erase: tuple[str, ...] | None = option(
+        None,
+        metavar="NAME,...",
+        help="Erase length, position or frequency, or label sets, from the features first (LEACE).",
+        unset="nothing",
     )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
@@ -268,6 +295,7 @@ class ProbeRequest(Request):
             raise SettingError(f"--tune chooses C, and --C {self.options.c:g} fixes it; leave one of them out")
         if self.tune and self.score_on == "validation":
             raise SettingError("--tune chooses C on the validation split, which --score-on validation scores; fix --C")
+        refuse_code(self)
 
     @property
     def splits(self) -> tuple[str, str]:

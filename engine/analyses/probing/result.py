@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
+from biocache.engine.analyses.probing.pooling import pooling_note
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
 from biocache.engine.statistics import Estimates
@@ -169,7 +172,9 @@ def assemble(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], fi
         dataset["prior_compression"] = dataset.prior_code_length / dataset.code_length
     if not any(cell.trained_on for cell in cells):
         dataset = dataset.isel(trained_on=0, drop=True)
-    return _described(dataset, request, first, test, fits)
+    described = _described(dataset, request, first, test, fits)
+    read = pooling_note((cell.test[0] for cell in cells), request)
+    return described.assign_attrs(head_token=read) if read else described
 
 
 def predicted_of(task: str, labels: str, level: str) -> str:
@@ -329,10 +334,13 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         "c_grid": list(C_GRID) if cell.validation else None,
         "c_chosen_by": main_score(test.score_names) if cell.validation else None,
         "c_fixed": cell.untuned or None,
+        FITTED_AT: request.fit_at,
+        "erased": list(request.erase) if request.erase else None,
     }
     what = predicted_of(request.task, request.labels, target.level)
     return dataset.assign_attrs(
-        title=f"{target.probe} probe of {what} on {run.key.dataset}",
+        title=f"{target.probe} probe of {what} on {run.key.dataset}{fitted_title(request.fit_at)}"
+        f"{erasure_title(request.erase)}",
         task=request.task,
         dataset=run.key.dataset,
         labels=request.labels,

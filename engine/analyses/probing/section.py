@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.analyses.probing.concepts import erasure_note, erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.layers import is_single
+from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
+from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title, transfer_note
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
@@ -119,7 +122,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
         **{name: value for name, value in inputs["settings"].items() if name not in ("control", "mdl")},
         "c": inputs.get("c"),
         "probe": inputs["probe"],
-        **{name: kept.dataset.attrs[name] for name in ("group", "groups")},
+        **{name: value for name, value in kept.dataset.attrs.items() if name in ("group", "groups", FITTED_AT)},
         # Results of one name and other code are other figures.
         "own": inputs.get("own"),
         "scores": kept.dataset.score.to_numpy().tolist(),
@@ -132,9 +135,16 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
-    notes = [interval_note(settings), *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else [])]
+    erased = settings.get("erase")
+    notes = [
+        interval_note(settings),
+        *([erasure_note(erased, settings["level"])] if erased else []),
+        *([transfer_note(settings)] if FITTED_AT in settings else []),
+        *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else []),
+    ]
     return Figure(
-        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}",
+        title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}{fitted_title(settings.get('fit_at'))}"
+        f"{erasure_title(settings.get('erase'))}",
         settings=_written(settings),
         reading=_READING
         + (_MERGED if "merged_entity_f1" in scores else "")
@@ -217,7 +227,7 @@ def _written(settings: Mapping[str, Any]) -> str:
         "resamples": settings["resamples"],
         "code": settings["own"] and f"{digest_of(settings['own'])[:8]}",
     }
-    return ", ".join([rows, f"{settings['pooling']} of tokens", settings["backend"], written(known)])
+    return ", ".join([rows, written_pooling(settings["pooling"]), settings["backend"], written(known)])
 
 
 def _panels(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterator[Panel]:

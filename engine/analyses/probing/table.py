@@ -8,6 +8,7 @@ import xarray as xr
 
 from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
+from biocache.engine.analyses.probing.transfer import FITTED_AT
 from biocache.engine.metrics import SCORE_TITLES
 
 __all__ = ["EXTRAS", "PLACE", "layer_rows", "with_baselines"]
@@ -39,11 +40,12 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns: those of `PLACE`, ``best``, ``random_weights``; of each score its value, ``_spread`` (standard
-        deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
-        with a control of each score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most
-        frequent label, and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was
-        chosen, the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
+        Columns: those of `PLACE`, before the training size `FITTED_AT` where all probes were fitted at one;
+        ``best``, ``random_weights``; of each score its value, ``_spread`` (standard deviation over the seeds of
+        the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``; with a control of each
+        score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most frequent label,
+        and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was chosen,
+        the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
         of all; precision, recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
@@ -69,6 +71,8 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     order = [name for name in PLACE if name in result.dims]
     frame = xr.Dataset(columns).to_dataframe(dim_order=order).reset_index()
     known: pd.DataFrame = frame[frame[scores[0]].notna()].reset_index(drop=True)
+    if FITTED_AT in result.attrs:
+        known.insert(list(known).index("training_size"), FITTED_AT, result.attrs[FITTED_AT])
     labels = [tidy_label(label) for label in known["layer"]]
     if not all(map(is_single, labels)):
         return known.assign(layer=pd.Series(labels, dtype=object))
@@ -95,9 +99,10 @@ def with_baselines(frame: pd.DataFrame, scores: Sequence[str], score: str) -> pd
     parts = []
     controls = dict.fromkeys((score, next(name for name in ("accuracy", "r2") if name in scores)))
     starts = (*scores, *(f"{what}_{name}" for what in ("control", "selectivity") for name in controls))
-    shown = [str(name) for name in frame if name in (*PLACE, "best", *EXTRAS) or str(name).startswith(starts)]
+    known = (*PLACE, FITTED_AT, "best", *EXTRAS)
+    shown = [str(name) for name in frame if name in known or str(name).startswith(starts)]
     shown = [name for name in shown if not name.endswith("_majority")]
-    place = [name for name in PLACE[:-1] if name in frame]
+    place = [name for name in (*PLACE[:-1], FITTED_AT) if name in frame]
     for _, own in frame.groupby(place, sort=False):
         first = own.iloc[0]
         baseline = {name: first[name] for name in place} | {"layer": "majority", "best": False}

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.layers import MIX
+from biocache.engine.analyses.probing.pooling import refuse_pooling
 from biocache.engine.analyses.probing.request import (
     CODERS,
     MIXERS,
     NUMBER_PROBES,
-    POOLINGS,
     PROBES,
     RANDOM,
     ProbeRequest,
@@ -208,8 +208,7 @@ def _named(request: ProbeRequest) -> str:
 def _refuse_rows(request: ProbeRequest, level: str) -> None:
     """Refuse settings that make no rows of what is labelled."""
     pairs = any(len(texts) > 1 for texts in TASKS[request.task].views.values())
-    if level == "words" and request.pooling == "max":
-        raise SettingError(f"--pooling 'max' is not one of {', '.join(POOLINGS[:3])}, those of words")
+    refuse_pooling(request.pooling, level)
     combine = "concat" if level == "relations" else request.combine
     if (level != "samples" or not pairs) and (request.features, combine) != (None, "concat"):
         rows = level if level != "samples" else "single texts"
