@@ -251,11 +251,18 @@ def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tu
                 f"layer {label} is in no run of {', '.join(sorted({cell.model for cell in cells}))}; stored are "
                 f"{', '.join(map(str, sorted(stored)))}"
             )
-    return {cell: _layers_of_cell(cell, asked) for cell in cells}
+    if request.given is not None:
+        lacking = next((cell for cell in cells if request.given not in cell.layers), None)
+        if lacking is not None:
+            raise RunNotFoundError(
+                f"--given {request.given} is no layer of run {lacking.train[0].key}; stored are "
+                f"{', '.join(map(str, lacking.layers))}"
+            )
+    return {cell: _layers_of_cell(cell, asked, request.given) for cell in cells}
 
 
-def _layers_of_cell(cell: Cell, asked: Sequence[Layers]) -> tuple[Layers, ...]:
-    wanted = {0, *(layer for label in asked for layer in layers_of(label, cell.layers))}
+def _layers_of_cell(cell: Cell, asked: Sequence[Layers], given: int | None) -> tuple[Layers, ...]:
+    wanted = {0, given, *(layer for label in asked for layer in layers_of(label, cell.layers))}
     together = [label for label in asked if not is_single(label)]
     return (
         *(layer for layer in sorted(cell.layers) if layer in wanted),

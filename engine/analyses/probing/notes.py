@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from biocache.engine.analyses.probing.information import information_notes
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
 from biocache.engine.analyses.probing.table import PLACE
 from biocache.engine.finetuning.updates import unequal_steps
@@ -53,6 +54,7 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
         )
     yield from _control_notes(result, score)
     yield from _code_notes(result)
+    yield from information_notes(result)
 
 
 def _row_notes(result: xr.Dataset) -> Iterator[str]:

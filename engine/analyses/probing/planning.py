@@ -9,7 +9,7 @@ import numpy as np
 from biocache.engine.analyses.probing.classifiers import backend_of
 from biocache.engine.analyses.probing.features import feature_size
 from biocache.engine.analyses.probing.grid import Cell
-from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, is_single, layers_of
+from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, beside, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
@@ -168,8 +168,13 @@ def fit_bytes(cells: Mapping[Cell, tuple[Layers, ...]], request: ProbeRequest) -
     return max(
         _of_layers(shape, request, target, label, cell.layers)
         for cell, shape in shapes.items()
-        for label in dict.fromkeys(0 if is_single(label) else label for label in cells[cell])
+        for label in dict.fromkeys(0 if is_single(label) else label for label in _seen(cells[cell], request.given))
     )
+
+
+def _seen(labels: tuple[Layers, ...], given: int | None) -> tuple[Layers, ...]:
+    """Return what fits see: the labels, and each beside the given layer."""
+    return labels if given is None else (*labels, *(beside(given, label) for label in labels if label != MIX))
 
 
 def _of_layers(shape: FitShape, request: ProbeRequest, target: Target, label: Layers, stored: tuple[int, ...]) -> int:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: Probes of classes.
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
@@ -169,6 +169,9 @@ class ProbeRequest(Request):
         for all.
     tune
         Whether to refuse runs on which C cannot be chosen: see `ClassifierOptions.c`.
+    given
+        Layer beyond which the others are measured: how many bits a row each of them adds to it, by probes of both side
+        by side; see `biocache.engine.analyses.probing.information`. None not to.
     control
         Whether to fit a control task as well, for selectivity.
     mdl
@@ -239,6 +242,13 @@ class ProbeRequest(Request):
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
     tune: bool = option(
         False, decides=False, help="Require a validation run of each model, on which C is chosen for each layer."
+    )
+    given: int | None = option(
+        None,
+        low=0,
+        metavar="LAYER",
+        help="Also measure what each layer adds to this one, by probes of both side by side.",
+        unset="not measured",
     )
     control: bool = option(False, help="Also fit a control task: selectivity.")
     mdl: bool = option(False, help="Also measure the online code length of the labels.")

@@ -9,6 +9,7 @@ import xarray as xr
 
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
+from biocache.engine.analyses.probing.information import INFORMATION, information_numbers
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
@@ -41,6 +42,8 @@ DIMS = (*Place._fields, "probe_seed")
 #: Goal, then place and seed of the probe, to the result of `run_fit`. Fits that no seed changes are one object.
 Fits = Mapping[str, Mapping[tuple[Place, int], xr.Dataset]]
 
+_OF_MEAN = "of the 95 % interval over groups of test samples, of the mean over probe seeds"
+
 # Dimensions and meaning of each variable, in the order of the result.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "accuracy": (DIMS, "share of the test rows whose label was predicted"),
@@ -59,18 +62,20 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "class_f1": ((*DIMS, "label"), "F1 of a class"),
     "support": (("label",), "test rows of a class"),
     "confusion": ((*DIMS, "label", "predicted_label"), "test rows by true and predicted class"),
-    "ci_low": (
-        ("score", *Place._fields),
-        "lower bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
-    ),
-    "ci_high": (
-        ("score", *Place._fields),
-        "upper bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
-    ),
+    "ci_low": (("score", *Place._fields), f"lower bound {_OF_MEAN}"),
+    "ci_high": (("score", *Place._fields), f"upper bound {_OF_MEAN}"),
     "majority": (
         ("score", *Place._fields[:-1]),
         "score of predicting the most frequent class, or the mean, of the train split",
     ),
+    "entropy": (DIMS, "cross-entropy of the label frequencies of the fitted rows, on the scored rows"),
+    "cross_entropy": (DIMS, "cross-entropy of the probe on the scored rows"),
+    "v_information": (DIMS, "bits a row that the probe takes off the entropy"),
+    "v_information_ci_low": (Place._fields, f"lower bound {_OF_MEAN}"),
+    "v_information_ci_high": (Place._fields, f"upper bound {_OF_MEAN}"),
+    "conditional_information": (DIMS, "bits a row that a layer adds to the given one"),
+    "conditional_information_ci_low": (Place._fields, f"lower bound {_OF_MEAN}"),
+    "conditional_information_ci_high": (Place._fields, f"upper bound {_OF_MEAN}"),
     "converged": (DIMS, "whether the solver reached its tolerance: 1, 0, or NaN where nothing was fitted"),
     "fit_seconds": (DIMS, "time to read the layer, fit and predict"),
     "train_rows": (DIMS, "rows that were fitted on"),
@@ -103,10 +108,18 @@ _UNITS = {
     "fit_seconds": "s",
     **dict.fromkeys(("code_length", "uniform_code_length", "prior_code_length", "control_code_length"), "bit"),
 }
+# Variables of probes that give probabilities, in bits a row.
+_OF_PROBABILITIES = {
+    "entropy",
+    "cross_entropy",
+    *(f"{name}{end}" for name in INFORMATION for end in ("", "_ci_low", "_ci_high")),
+}
+_UNITS |= dict.fromkeys(_OF_PROBABILITIES, "bit")
 # Variables of predicted classes.
 _OF_CLASSES = {"class_precision", "class_recall", "class_f1", "support", "confusion"}
 # Goal to the variables that only its fits give.
 _EXTRAS = {
+    "given": {f"conditional_information{end}" for end in ("", "_ci_low", "_ci_high")},
     "control": {
         "control",
         "control_majority",
@@ -213,6 +226,7 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test
     )
     absent = SCORE_TITLES.keys() - set(test.score_names)
     absent |= _OF_CLASSES if test.target.numeric else set()
+    absent |= set() if test.target.has_probabilities else _OF_PROBABILITIES
     absent |= set() if "c" in request.options.used_by(test.target.probe) else {"c"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
     if MIX not in labels:
@@ -252,6 +266,7 @@ def _numbers(
         # Student's t knows no range.
         bounds = [np.clip(bound, *ranges) for bound in scores.interval()]
         yield place._asdict(), dict(zip(("ci_low", "ci_high"), bounds, strict=True))
+    yield from information_numbers(request, test, fits)
     # All cells have the same data, and so the same baseline and control.
     first = next(iter(cells))
     target = first.target
@@ -322,6 +337,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
     run, target = cell.test[0], cell.target
     optional = {
         "max_train_samples": request.max_train_samples,
+        "given": request.given,
         "control": CONTROLS[target.level] if request.control else None,
         "control_seen": seen_types(target, cell.test, cell.train) if request.control else None,
         **request.options.used_by(target.probe),
