@@ -50,6 +50,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
     def inputs(self, request: ProbeRequest, runs: Cells) -> Mapping[str, Any]:
         """Return the identities of the runs and of their labels, the layers, and the library that fits."""
         from biocache.engine.analyses.probing.classifiers import backend_of
+        from biocache.engine.analyses.probing.seen import seen_digest
         from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
@@ -57,7 +58,8 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             "label_digests": list(first.label_digests),
             "probe": first.target.probe,
             "cells": [
-                {split: [run.identity for run in own] for split, own in cell.splits.items()} | {"layers": list(layers)}
+                {split: [run.identity for run in own] for split, own in cell.splits.items()}
+                | {"layers": list(layers), "seen": seen_digest(cell)}
                 for cell, layers in runs.items()
             ],
             **_strengths(request, first),
@@ -127,6 +129,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 cell.target,
                 cell.label_digests,
                 tuple(run.key for run in cell.validation),
+                cell.chosen,
             )
             # The tasks first: controls and codes take over the C that they choose.
             for goal in self.goals(request)
@@ -171,7 +174,7 @@ class Probing(ProbeAnalysis):
     )
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
-        """Return what is fitted in each place: the task, alone and beside a layer, its control, and the codes of both."""
+        """Return what is fitted in each place: the task, alone and beside a layer, its control, and their codes."""
         both = ("control_code",) if request.control and request.mdl else ()
         given = ("given",) if request.given is not None else ()
         return ("task", *given, *(("control",) if request.control else ()), *(("code",) if request.mdl else ()), *both)

@@ -17,10 +17,10 @@ from biocache.engine.analyses.probing.features import Rows, read_rows
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, layers_of
 from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
 from biocache.engine.analyses.probing.scoring import scored_rows
+from biocache.engine.analyses.probing.seen import TrainSamples, drawn_of
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.analyses.probing.tuning import fit_tuned
 from biocache.engine.metrics import main_score
-from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
@@ -59,6 +59,8 @@ class Fit:
         Digests of the labels of the rows of the splits, in the order of their runs.
     validation
         Keys of the runs of the validation split, on which C is chosen; none where it is fixed.
+    chosen
+        Samples of the train split that are fitted on; None for all.
     """
 
     goal: str
@@ -70,6 +72,7 @@ class Fit:
     target: Target
     labels: tuple[str, ...]
     validation: tuple[RunKey, ...] = ()
+    chosen: TrainSamples | None = None
 
     @property
     def runs(self) -> tuple[RunKey, ...]:
@@ -109,6 +112,7 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "pooling": request.pooling,
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
+        **({} if fit.chosen is None else {"train_samples": fit.chosen.digest}),
     }
 
 
@@ -298,7 +302,7 @@ def _coded(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Data
 def _train_rows(fit: Fit, train: Sequence[Run]) -> Rows:
     """Read the rows to fit on, with the labels of the goal."""
     run = train[0]
-    samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
+    samples = drawn_of(run.counts.samples, fit.chosen, fit.request.max_train_samples, fit.seed)
     rows, position = read_rows(train, fit.target, fit.request, layers_of(fit.layer, run.spec.layers), samples)
     if not len(rows):
         raise DataError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.seen import TrainSamples, chosen_samples
 from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.selection import refuse_unlike
 from biocache.engine.sources import named
@@ -58,6 +59,8 @@ class Cell:
         Runs of the validation split, on which C is chosen; none where it is not chosen.
     untuned
         Why C is not chosen; empty where it is, or was given, or the probe has none.
+    chosen
+        Samples of the train split that are fitted on, those of all cells; None for all.
     """
 
     model: str
@@ -69,6 +72,7 @@ class Cell:
     target: Target
     validation: tuple[Run, ...] = ()
     untuned: str = ""
+    chosen: TrainSamples | None = None
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -118,6 +122,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         If a run still has packs without a record.
     SettingError
         If the rows do not follow from the level at which a run keeps hidden states.
+    DataError, SettingError
+        As `chosen_samples`.
     """
     models = named("model", request.models)
     wanted = {
@@ -164,7 +170,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
                 f"label set {target.labels} has no label for the {target.level} of run {run.key}; add labels with "
                 f"`biocache label {target.labels}`, or name another set with --labels"
             )
-    return _with_validation(store, request, cells)
+    chosen = chosen_samples(cells, request)
+    return _with_validation(store, request, [replace(cell, chosen=chosen) for cell in cells])
 
 
 def _with_validation(store: Store, request: ProbeRequest, cells: Sequence[Cell]) -> list[Cell]:

@@ -11,9 +11,9 @@ from biocache.engine.analyses.probing.features import feature_size
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, beside, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.seen import drawn_of
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
-from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import ResourceError
 from biocache.store.reading import Run
 from biocache.store.schema import SPANS
@@ -208,7 +208,7 @@ def _block_rows(run: Run, target: Target) -> int:
 
 def _drawn_rows(cell: Cell, request: ProbeRequest, seed: int) -> int:
     run = cell.train[0]
-    samples = drawn_samples(run.counts.samples, request.max_train_samples, seed)
+    samples = drawn_of(run.counts.samples, cell.chosen, request.max_train_samples, seed)
     return int(np.bincount(cell.target.samples(run), minlength=run.counts.samples)[samples].sum())
 
 

@@ -167,6 +167,9 @@ class ProbeRequest(Request):
     max_train_samples
         Maximum number of train samples to fit on, drawn whole; a smaller draw of a seed is part of a larger one. None
         for all.
+    train_on
+        Samples of the train split to fit on: ``all``; ``unseen``, those that none of the compared models was fine-tuned
+        on; or ``seen``, those that all fine-tuned ones among them were. See `biocache.engine.analyses.probing.seen`.
     tune
         Whether to refuse runs on which C cannot be chosen: see `ClassifierOptions.c`.
     given
@@ -240,6 +243,11 @@ class ProbeRequest(Request):
     )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
+    train_on: str = option(
+        "all",
+        choices=("all", "unseen", "seen"),
+        help="Train samples to fit on: all, those that no compared model was fine-tuned on, or those that all were.",
+    )
     tune: bool = option(
         False, decides=False, help="Require a validation run of each model, on which C is chosen for each layer."
     )

@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.information import INFORMATION, informatio
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.analyses.probing.seen import seen_share
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
 from biocache.engine.statistics import Estimates
@@ -102,6 +103,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "control_code_converged": (DIMS, "whether the solvers of all probes of the control's code reached their tolerance"),
     "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
     "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
+    "seen_share": (Place._fields[:-1], "share of the train rows whose texts the model was fine-tuned on"),
     "training_steps": (Place._fields[:-1], "optimiser steps of the fine-tuning; 0 of a pre-trained model"),
 }
 _UNITS = {
@@ -276,7 +278,14 @@ def _numbers(
         where = Place.of(cell, 0)._asdict()
         del where["layer"]
         majority = [baseline[name] for name in test.score_names]
-        yield where, {"majority": majority, "training_steps": training_steps(cell.test[0])}
+        yield (
+            where,
+            {
+                "majority": majority,
+                "training_steps": training_steps(cell.test[0]),
+                "seen_share": seen_share(cell),
+            },
+        )
     if "control" in fits:
         yield from _control_numbers(request, first, test, fits["control"], estimates)
     for goal in ("code", "control_code"):
@@ -354,6 +363,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         labels=request.labels,
         level=target.level,
         split=request.score_on,
+        train_on=request.train_on,
         scored_rows=len(test.gold),
         group=test.group_name,
         groups=test.groups,

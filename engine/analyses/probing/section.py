@@ -226,6 +226,7 @@ def _written(settings: Mapping[str, Any]) -> str:
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
         "maximum iterations": settings.get("max_iterations"),
         "maximum train samples": settings["max_train_samples"],
+        "train rows": None if settings.get("train_on") in (None, "all") else settings["train_on"],
         "given layer": settings.get("given"),
         "seeds of the probe": settings["seeds"],
         "resamples": settings["resamples"],
