@@ -63,7 +63,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
                 for cell, layers in runs.items()
             ],
             **_strengths(request, first),
-            "groups": find_groups(first.test[0]).digest,
+            "groups": [find_groups(runs[0]).digest for runs in (first.test, first.train)],
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
         } | ({} if first.target.own is None else {"own": first.target.own.identity})

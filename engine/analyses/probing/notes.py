@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.analyses.probing.information import information_notes
+from biocache.engine.analyses.probing.leaks import leak_notes
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
 from biocache.engine.analyses.probing.seen import seen_notes
 from biocache.engine.analyses.probing.table import PLACE
@@ -42,6 +43,7 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
     yield from _mix_notes(result)
     yield from _steps_notes(result)
     yield from seen_notes(result)
+    yield from leak_notes(result)
     for goal, name in _CONVERGED.items():
         unfinished = int((result[name] == 0).sum()) if name in result else 0
         if unfinished:

@@ -11,6 +11,7 @@ from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, 
 from biocache.engine.analyses.probing.grid import Cell
 from biocache.engine.analyses.probing.information import INFORMATION, information_numbers
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
+from biocache.engine.analyses.probing.leaks import leaks, leaks_into_tuning
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
 from biocache.engine.analyses.probing.seen import seen_share
@@ -104,6 +105,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
     "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
     "seen_share": (Place._fields[:-1], "share of the train rows whose texts the model was fine-tuned on"),
+    "texts_in_tuning": (Place._fields[:-1], "scored samples whose texts the model was fine-tuned on"),
     "training_steps": (Place._fields[:-1], "optimiser steps of the fine-tuning; 0 of a pre-trained model"),
 }
 _UNITS = {
@@ -284,6 +286,7 @@ def _numbers(
                 "majority": majority,
                 "training_steps": training_steps(cell.test[0]),
                 "seen_share": seen_share(cell),
+                "texts_in_tuning": leaks_into_tuning(cell),
             },
         )
     if "control" in fits:
@@ -376,5 +379,6 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         pooling=request.pooling,
         combine=request.combine,
         resamples=request.resamples,
+        **leaks(cell),
         **{name: value for name, value in optional.items() if value is not None},
     )
