@@ -112,7 +112,7 @@ def _held_out(corpus: Corpus) -> list[tuple[str, Sequence[Sample]]]:
 def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Sample]:
     """Return the samples of a split whose texts all equal those of one of some samples."""
     found = are_among([sample.texts for sample in split], [sample.texts for sample in samples])
-    return [split[place] for place in np.flatnonzero(found)]
+    return [split[place] for place in np.flatnonzero(found).tolist()]
 
 
 def strata(samples: Sequence[Sample]) -> list[str]:

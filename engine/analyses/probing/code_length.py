@@ -99,7 +99,8 @@ def online_code(rows: Rows, probe: "Fitted", options: ClassifierOptions, classes
 
 def label_bits(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the bits of a label of each class by the frequencies of some labels, mixed as `mixed_bits` (class)."""
-    return -np.log2((counts + 1) / (counts.sum() + len(counts)))
+    bits: NDArray[np.float64] = -np.log2((counts + 1) / (counts.sum() + len(counts)))
+    return bits
 
 
 def mixed_bits(log_probability: NDArray[np.float64], rows: Rows, known: int, classes: int) -> NDArray[np.float64]:

@@ -79,7 +79,7 @@ def information_numbers(
     """
     if not rows.target.has_probabilities:
         return
-    task, joined = fits["task"], fits.get("given", {})
+    task, joined, given = fits["task"], fits.get("given", {}), request.given or 0
     measured = _measured(rows, (*task.values(), *joined.values()), request.resamples)
     gains: dict[str, dict[Place, list[Estimates]]] = {name: {} for name in INFORMATION}
     for (place, seed), fit in task.items():
@@ -90,7 +90,7 @@ def information_numbers(
         numbers = {"entropy": entropy, "cross_entropy": cross_entropy, "v_information": float(gain.whole)}
         yield {**place._asdict(), "probe_seed": seed}, numbers
     for (place, seed), fit in joined.items():
-        alone = task[place._replace(layer=type(place.layer)(request.given)), seed]
+        alone = task[place._replace(layer=type(place.layer)(given)), seed]
         gain = measured[id(alone)][0] - measured[id(fit)][0]
         gains["conditional_information"].setdefault(place, []).append(gain)
         yield {**place._asdict(), "probe_seed": seed}, {"conditional_information": float(gain.whole)}

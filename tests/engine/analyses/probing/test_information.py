@@ -120,7 +120,8 @@ def test_a_copy_of_a_layer_adds_nothing_to_it(tmp_path: Path) -> None:
     found = probe(tmp_path, request(given=1)).squeeze()
     copy, other = (found.sel(layer=layer) for layer in (2, 0))
     assert copy.v_information.item() == found.v_information.sel(layer=1).item() > 0.1
-    assert abs(copy.conditional_information.item()) < 0.02 < other.conditional_information_ci_low.item()
+    assert abs(copy.conditional_information.item()) < 0.02
+    assert other.conditional_information.item() > 0.05
 
 
 @pytest.mark.slow
@@ -128,22 +129,19 @@ def test_a_copy_of_a_layer_adds_nothing_to_it(tmp_path: Path) -> None:
 def test_information_is_the_mean_over_seeds_of_probes(tmp_path: Path) -> None:
     weak(tmp_path)
     asked = request(given=0, seeds=3, max_train_samples=25, layers=(1,))
-    found = probe(tmp_path, asked).squeeze()
-    singles = []
+    result = probe(tmp_path, asked)
+    found = result.squeeze()
+    means = []
     for name in ("v_information", "conditional_information"):
         own = found[name].sel(layer=1)
         assert len(set(own.to_numpy().tolist())) == 3
         low, high = (found[f"{name}_{end}"].sel(layer=1).item() for end in ("ci_low", "ci_high"))
         # The jackknife's interval lies around the mean.
         assert own.mean().item() == pytest.approx((low + high) / 2)
-        singles.append(own.mean().item())
-    (row,) = (row for _, row in Probing().frame(found_again(tmp_path, asked), asked).iterrows() if row["layer"] == 1)
-    assert [row["v_information"], row["conditional_information"]] == pytest.approx(singles)
+        means.append(own.mean().item())
+    (row,) = (row for _, row in Probing().frame(result, asked).iterrows() if row["layer"] == 1)
+    assert [row["v_information"], row["conditional_information"]] == pytest.approx(means)
     assert row["entropy"] - row["cross_entropy"] == pytest.approx(row["v_information"])
-
-
-def found_again(root: Path, asked: ProbeRequest) -> Any:
-    return probe(root, asked)
 
 
 def test_bits_of_a_sentence_are_shared_by_its_words() -> None:
@@ -232,7 +230,7 @@ def test_a_given_layer_that_does_not_go_is_refused(tmp_path: Path) -> None:
     store = ner_store(tmp_path)
     with pytest.raises(RunNotFoundError, match=r"given 7 is no layer of run .*; stored are 0, 1, 2"):
         probe(tmp_path, request(given=7))
-    with pytest.raises(SettingError, match="given is measured by `biocache probe`, and not compared; leave it out"):
+    with pytest.raises(SettingError, match=r"given is measured by `probe\(\)`, and not compared; leave it out"):
         compare_probes(tmp_path, request(given=0))
     for split, run in zip(("train", "test"), runs_of(store), strict=True):
         where = {"task": "ner", "dataset": run.key.dataset, "split": split}
