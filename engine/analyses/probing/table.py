@@ -44,9 +44,10 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
         deviation over the seeds of the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``;
         with a control of each score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most
         frequent label, and ``selectivity_`` with its interval; of a probe that gives probabilities ``entropy``,
-        ``cross_entropy`` and, with intervals, the columns of `INFORMATION`; the columns of `EXTRAS` that it has, ``c``
-        where it was chosen, the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer
-        in the mean of all; precision, recall and F1 of each class, such as ``class_f1_protein``.
+        ``cross_entropy`` and, with intervals, the columns of `INFORMATION`; ``seen_share`` and ``texts_in_tuning``; the
+        columns of `EXTRAS` that it has, ``c`` where it was chosen, the geometric mean over the seeds of the probe, and
+        ``mix_weight`` the weight of the layer in the mean of all; precision, recall and F1 of each class, such as
+        ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
     numbers = result.reset_coords(drop=True)
@@ -61,7 +62,8 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
             columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
     columns |= _controls(means, scores)
     bits = [f"{name}{end}" for name in INFORMATION for end in ("", "_ci_low", "_ci_high")]
-    columns |= {name: means[name] for name in ("entropy", "cross_entropy", *bits) if name in means}
+    facts = ("entropy", "cross_entropy", *bits, "seen_share", "texts_in_tuning")
+    columns |= {name: means[name] for name in facts if name in means}
     if "c_grid" in result.attrs:
         means["c"] = np.exp(np.log(numbers.c).mean("probe_seed"))
     elif "c" in means:

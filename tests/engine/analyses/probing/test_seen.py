@@ -85,6 +85,8 @@ def test_all_models_are_fitted_on_the_same_samples(tmp_path: Path, choice: str) 
         inside = np.isin(of_words, list(samples))
         share = np.isin(of_words, list(SEEN[size]))[inside].mean()
         assert own.seen_share.item() == pytest.approx(share)
+    frame = Probing().frame(result, request)
+    assert frame["seen_share"].tolist() == pytest.approx(result.seen_share.to_numpy().ravel().tolist())
     assert result.attrs["train_on"] == choice
     notes = [note for note in Probing().notes(result, request) if "fine-tuned on train rows" in note]
     if choice == "all":
