@@ -38,11 +38,18 @@ class Groups:
         Name of the label set that names them; ``samples`` where each sample is its own group.
     digest
         Digest of these labels; None as above.
+    names
+        Names of the groups from 0; none as above.
     """
 
     of_sample: NDArray[np.int64]
     name: str
     digest: str | None
+    names: tuple[str, ...] = ()
+
+    def named(self, sample: NDArray[np.integer]) -> list[str]:
+        """Return the name of the group of some samples (sample); empty for a sample without group."""
+        return [self.names[number] if 0 <= number < len(self.names) else "" for number in self.of_sample[sample]]
 
     def numbered(self, sample: NDArray[np.integer]) -> tuple[NDArray[np.int64], int]:
         """Return the groups of some rows (row), numbered from 0 as they first appear, and how many there are.
@@ -67,7 +74,9 @@ def find_groups(run: Run) -> Groups:
     if labels is None or labels.level != "samples" or labels.kind == "number":
         return Groups(np.arange(run.counts.samples), "samples", None)
     alone = -1 - np.arange(len(labels.values))
-    return Groups(np.where(labels.known, labels.values, alone).astype(np.int64), labels.name, labels.digest)
+    return Groups(
+        np.where(labels.known, labels.values, alone).astype(np.int64), labels.name, labels.digest, labels.names
+    )
 
 
 def interval_note(facts: Mapping[str, Any]) -> str:

@@ -50,11 +50,18 @@ class RunData(StoredRun):
             If it is missing or damaged.
         """
         if path not in self._columns:
-            # Earlier releases wrote no windows.
-            lacks = path == schema.WINDOW and self.spec.stride is None and f"{path}/zarr.json" not in self.sealed.files
-            zeros = np.zeros(self.plan.tokens.length if lacks else 0, np.int32)
-            self._columns[path] = zeros if lacks else read_column(self.sealed, path)
+            there = f"{path}/zarr.json" in self.sealed.files
+            earlier = None if there else self._of_earlier_releases(path)
+            self._columns[path] = read_column(self.sealed, path) if earlier is None else earlier
         return self._columns[path]
+
+    def _of_earlier_releases(self, path: str) -> NDArray[Any] | None:
+        """Return what a column that earlier releases did not write would hold; None for others."""
+        if path == schema.WINDOW and self.spec.stride is None:
+            return np.zeros(self.plan.tokens.length, np.int32)
+        if path == schema.SEEN:
+            return np.full(self.counts.samples, -1 if self.key.training_size else 0, np.int8)
+        return None
 
     def token_column(self, path: str) -> NDArray[Any]:
         """Return one column of the table of tokens without fill, in the order of the samples; see `column`."""

@@ -84,6 +84,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("samples", "entry_start", _SAMPLE, "int64", "position of the attention map's first entry along entry"),
     Variable("samples", "entry_count", _SAMPLE, "int64", "entries of one head's attention map, of all windows"),
     Variable("samples", "truncated", _SAMPLE, "bool", "whether max_length cut tokens off", False),
+    Variable("samples", "seen", _SAMPLE, "int8", "1: the model was fine-tuned on its texts; 0: not; -1: unknown", -1),
     Variable("tokens", "token_id", _TOKEN, "int32", "id in the tokenizer's vocabulary", -1),
     Variable("tokens", "token_text", _TOKEN, "str", "the token as the tokenizer writes it", ""),
     Variable("tokens", "word", _TOKEN, "int32", "position of the token's word along word; -1: special", -1),
@@ -275,6 +276,8 @@ SCALES = (
 
 #: Path of the column of windows.
 WINDOW = "tokens/window"
+#: Path of the column that says whether a model was fine-tuned on a sample.
+SEEN = "samples/seen"
 
 #: How tokens are reduced to one row.
 POOLINGS = ("mean", "first", "last", "max")

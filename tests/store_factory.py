@@ -308,6 +308,7 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan, classes: i
         "samples/entry_start": plan.entries.start,
         "samples/entry_count": plan.entries.count,
         "samples/truncated": counts == counts.max(),
+        "samples/seen": np.full(samples, -1 if spec.key.training_size else 0, np.int8),
         "tokens/token_id": on_axis(rng.integers(0, 1000, len(positions)), -1),
         "tokens/token_text": on_axis(np.array([f"β{n}" for n in range(len(positions))], dtype=object), ""),
         "tokens/word": on_axis(np.array(word), -1),

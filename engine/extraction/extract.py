@@ -189,7 +189,7 @@ def _install(root: Storage, plan: ExtractionPlan, run: Run) -> None:
 
 
 def _create_run(root: Storage, plan: ExtractionPlan, model: ModelPlan, run: RunPlan, *, replace_it: bool) -> Run:
-    arguments = (root, run.spec, _provenance(plan, model, run), run.layout, run.columns())
+    arguments = (root, run.spec, _provenance(plan, model, run), run.layout, run.columns(model.source))
     if not replace_it:
         try:
             return create_run(*arguments)

@@ -16,6 +16,7 @@ from biocache.engine.corpora.task import Sample
 from biocache.engine.extraction.finding import find_models
 from biocache.engine.extraction.memory import Budget, KeptSizes, choose_budget
 from biocache.engine.extraction.request import DEFAULT_SPLITS, ExtractionRequest
+from biocache.engine.finetuning.seen import seen_samples
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
@@ -27,7 +28,7 @@ from biocache.store.keys import RunKey
 from biocache.store.labels import LabelSet
 from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan, entry_capacity, plan_packs, token_capacity
-from biocache.store.schema import ATTENTION, HIDDEN, NORMS
+from biocache.store.schema import ATTENTION, HIDDEN, NORMS, SEEN
 from biocache.store.spec import RunSpec
 from biocache.store.windows import Windows
 
@@ -66,9 +67,10 @@ class RunPlan:
         """The run's name."""
         return self.spec.key
 
-    def columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self, source: ModelSource) -> dict[str, NDArray[Any]]:
         """Return the tables by variable path, made anew by each call: runs of one encoding would each hold them."""
-        return _columns(self.samples, self.encoding, self.layout)
+        seen = seen_samples(source, self.samples)
+        return _columns(self.samples, self.encoding, self.layout) | {SEEN: seen}
 
     @property
     def sizes(self) -> KeptSizes:

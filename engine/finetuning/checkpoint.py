@@ -90,6 +90,8 @@ class Checkpoint:
         Ids of the samples that it was fine-tuned on.
     files
         Name to the size and digest of each of its other files.
+    texts
+        Digests of the texts of these samples, see `text_keys`; empty where an earlier release made it.
     """
 
     folder: Path
@@ -97,6 +99,7 @@ class Checkpoint:
     origin: Origin
     sample_ids: tuple[str, ...]
     files: "Mapping[str, SavedFile]"
+    texts: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -120,7 +123,7 @@ class Checkpoint:
             raise
         except (OSError, ValueError) as error:
             raise _damaged(folder / RECORD, error) from error
-        return cls(folder, record.spec, record.origin, record.samples, record.files)
+        return cls(folder, record.spec, record.origin, record.samples, record.files, record.texts)
 
     @classmethod
     def read_sound(cls, folder: Path, *, read: bool) -> Self:
@@ -224,6 +227,7 @@ class _Record:
     origin: Origin
     samples: tuple[str, ...]
     files: dict[str, SavedFile]
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,7 @@ class _Finetuning:
         )
         curve = training.run(step)
         scores = self._scores(training).merge(curve).assign(train_samples=self.spec.train_samples)
-        with workplace.made(self._origin(encoding), self._subset.sample_ids, scores) as folder:
+        with workplace.made(self._origin(encoding), self._subset.samples, scores) as folder:
             training.save(folder)
             source.tokenizer.save_pretrained(folder)
         return Checkpoint.read(workplace.target)

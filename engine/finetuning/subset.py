@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.corpora.base import Corpus
+from biocache.engine.corpora.duplicates import are_among
 from biocache.engine.corpora.task import Sample
 from biocache.store.digests import digest_samples
 from biocache.store.errors import DataError, SettingError
@@ -110,8 +111,8 @@ def _held_out(corpus: Corpus) -> list[tuple[str, Sequence[Sample]]]:
 
 def _duplicates(samples: Sequence[Sample], split: Sequence[Sample]) -> list[Sample]:
     """Return the samples of a split whose texts all equal those of one of some samples."""
-    texts = {sample.texts for sample in samples}
-    return [sample for sample in split if sample.texts in texts]
+    found = are_among([sample.texts for sample in split], [sample.texts for sample in samples])
+    return [split[place] for place in np.flatnonzero(found).tolist()]
 
 
 def strata(samples: Sequence[Sample]) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import xarray as xr
 
+from biocache.engine.corpora.duplicates import text_digests_of, text_keys
+from biocache.engine.corpora.task import Sample
 from biocache.engine.exporting import export_dataset, replacing
 from biocache.engine.finetuning.checkpoint import FORMAT_VERSION, RECORD, SCORES, Origin, SavedFile
 from biocache.engine.finetuning.spec import FinetuneSpec
@@ -123,13 +125,15 @@ class Workplace:
                         self.leave()
 
     @contextmanager
-    def made(self, origin: Origin, sample_ids: Sequence[str], scores: xr.Dataset) -> Iterator[Path]:
+    def made(self, origin: Origin, samples: Sequence[Sample], scores: xr.Dataset) -> Iterator[Path]:
         """Give a folder for weights and tokenizer, which then becomes the checkpoint.
 
         Parameters
         ----------
-        origin, sample_ids
+        origin
             What the checkpoint says of itself beside its spec.
+        samples
+            Those that it was fine-tuned on.
         scores
             Its scores.
         """
@@ -146,7 +150,8 @@ class Workplace:
             "format_version": FORMAT_VERSION,
             "spec": self._spec.to_json(),
             "origin": asdict(origin),
-            "samples": list(sample_ids),
+            "samples": [sample.id for sample in samples],
+            "texts": text_keys(text_digests_of(samples)),
             "files": {file.name: asdict(SavedFile.of(file)) for file in sorted(folder.iterdir())},
         }
         record["digest"] = digest_of(record)

@@ -90,6 +90,7 @@ def layout(tokens: int, features: int = FEATURES, longest: int = 4) -> tuple[Pac
         "samples/entry_start": plan.entries.start,
         "samples/entry_count": plan.entries.count,
         "samples/truncated": np.zeros(samples, bool),
+        "samples/seen": np.zeros(samples, np.int8),
         "words/word_text": np.array(["w"] * total, dtype=object),
         "words/sample": np.repeat(np.arange(samples), words),
         "words/segment": np.zeros(total),

@@ -33,15 +33,19 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
     result = command("probe", "--store", store, "--task", "ner")
     lines = result.stdout.splitlines()
     assert re.split(r"  +", lines[0]) == [
-        *("model", "training size", "seed", "layer", "best", "accuracy", "macro F1", "micro F1", "merged-entity F1")
+        *("model", "training size", "seed", "layer", "best", "accuracy", "macro F1", "micro F1", "merged-entity F1"),
+        "V-information",
     ]
     assert [line.split()[0] for line in lines[1:]] == ["bert"] * 4 + ["gpt2"] * 4
     assert [line.split()[3] for line in lines[1:5]] == ["majority", "0", "1", "2"]
     data = probe(store, ProbeRequest(task="ner"))
     for line, layer in zip(lines[2:5], range(3), strict=True):
         found = [tuple(map(float, match.groups())) for match in SCORE.finditer(line)]
-        assert len(found) == 4
-        for (value, low, high), name in zip(found, score_names("type"), strict=True):
+        assert len(found) in (4, 5)
+        bits = data.sel(model="bert", layer=layer)
+        shown = [f"{bits[f'v_information{end}'].item():.3f}" for end in ("", "_ci_low", "_ci_high")]
+        assert line.endswith(f"  {shown[0]} [{shown[1]}, {shown[2]}]")
+        for (value, low, high), name in zip(found[:4], score_names("type"), strict=True):
             where = {"model": "bert", "layer": layer}
             assert value == round(data[name].sel(where).item(), 3)
             assert (low, high) == tuple(
@@ -54,7 +58,8 @@ def test_the_table_has_scores_intervals_and_baselines(command: Command, store: P
         "extract it with --split=validation, or fix --C"
     )
     merged = "merged-entity F1 takes words of one type that touch"
-    said = ("intervals are over", "all runs have one seed", strength, merged)
+    bits = "V-information is not above 0 in 6 of 6 places"
+    said = ("intervals are over", "all runs have one seed", strength, merged, bits)
     assert len(notes) == len(said)
     assert all(note.startswith(f"note: {begin}") for note, begin in zip(notes, said, strict=True))
     answer = json.loads(command("probe", "--store", store, "--task", "ner", "--json").stdout)
@@ -139,7 +144,7 @@ def test_seeds_have_a_spread_and_extras_a_column(command: Command, store: Path) 
     assert all(title in header for title in ("prior code length", "control code length", "prior compression"))
     assert "selectivity macro F1" not in header
     assert all(len(re.findall(r" ± \d\.\d{3} \[", row)) == 4 for row in rows)
-    assert all(len(re.findall(r"-?\d\.\d{3} \[", row)) == 6 for row in rows)
+    assert all(len(re.findall(r"-?\d\.\d{3} \[", row)) == 7 for row in rows)
 
 
 @pytest.mark.slow
@@ -205,6 +210,9 @@ def test_figures_are_drawn(command: Command, store: Path, tmp_path: Path) -> Non
         (("--task", "ner", "--plot-confusion", "none/x.png"), 1, "the folder none does not exist"),
         (("--task", "ner", "--max-memory", "1K"), 1, "--max-memory is 1.0 KiB; pass --max-memory="),
         (("--task", "ner", "--probe", "svc", "--mdl"), 1, "svc does not give"),
+        (("--task", "ner", "--probe", "svc", "--given", "0"), 1, "--given measures bits, which need probabilities"),
+        (("--task", "ner", "--given", "7"), 1, "--given 7 is no layer of run "),
+        (("--task", "ner", "--train-on", "seen"), 1, "--train-on seen: no model of these was fine-tuned"),
         (("--task", "ner", "--workers", "1", "--scheduler-address", "tcp://x:1"), 1, "exclude each other"),
         (("--task", "ner", "--C", "0"), 2, "0 is not in the range x>0"),
         (("--task", "ner", "--probe", "forest"), 2, "'forest' is not one of"),
@@ -253,7 +261,7 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
     line = (
         "--task nli --dataset corpora/mednli --model bert,org/model --training-size 0,100 --trained-on jnlpba "
         "--seed 1,2 --probe mlp --layers 0-2,9 --pooling max --features separate --combine full --seeds 3 "
-        "--max-train-samples 50 --control "
+        "--max-train-samples 50 --train-on unseen --given 3 --control "
         "--mdl --resamples 99 --C 2 --gamma 0.5 --hidden-size 7 --epochs 8 --learning-rate 0.1 --batch-size 9 "
         "--max-iterations 10 --max-memory 2G --score macro_f1 --workers 4 --force"
     )
@@ -275,6 +283,8 @@ def test_options_are_handed_on(command: Command, store: Path, monkeypatch: pytes
         combine="full",
         seeds=3,
         max_train_samples=50,
+        train_on="unseen",
+        given=3,
         control=True,
         mdl=True,
         resamples=99,

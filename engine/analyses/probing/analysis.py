@@ -52,6 +52,7 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         from biocache.engine.analyses.probing.classifiers import backend_of
         from biocache.engine.analyses.probing.concepts import erased_digests
         from biocache.engine.analyses.probing.pooling import pooling_key
+        from biocache.engine.analyses.probing.seen import seen_digest
         from biocache.engine.grouping import find_groups
 
         first = next(iter(runs))
@@ -60,11 +61,12 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
             "label_digests": list(first.label_digests),
             "probe": first.target.probe,
             "cells": [
-                {split: [run.identity for run in own] for split, own in cell.splits.items()} | {"layers": list(layers)}
+                {split: [run.identity for run in own] for split, own in cell.splits.items()}
+                | {"layers": list(layers), "seen": seen_digest(cell)}
                 for cell, layers in runs.items()
             ],
             **_strengths(request, first),
-            "groups": find_groups(first.test[0]).digest,
+            "groups": [find_groups(runs[0]).digest for runs in (first.test, first.train)],
             "backend": backend_of(first.target.fitted),
             **({"level": first.target.level} if first.target.level in SPANS else {}),
             **({"pooling": pooling} if pooling != request.pooling else {}),
@@ -120,27 +122,30 @@ class ProbeAnalysis(Analysis[ProbeRequest, Cells]):
         """Return the fit of every goal, place and seed of the probe; seeds that decide nothing share one."""
         from biocache.engine.analyses.probing.concepts import erased_digests
         from biocache.engine.analyses.probing.fitting import Fit
+        from biocache.engine.analyses.probing.information import fitted_as
         from biocache.engine.analyses.probing.result import places_of
 
         places = places_of(runs)
         erased = {cell: erased_digests(request, cell.target, cell.train[0]) for cell in runs}
         return {
             (goal, places[cell][layer], seed): Fit(
-                goal,
+                fitted[0],
                 tuple(run.key for run in cell.train),
                 tuple(run.key for run in cell.test),
-                layer,
-                seed if cell.target.is_random(request) or goal != "task" else 0,
+                fitted[1],
+                seed if cell.target.is_random(request) or fitted[0] != "task" else 0,
                 request,
                 cell.target,
                 cell.label_digests,
                 tuple(run.key for run in cell.validation),
                 erased[cell],
+                cell.chosen,
             )
             # The tasks first: controls and codes take over the C that they choose.
             for goal in self.goals(request)
             for cell, layers in runs.items()
             for layer in layers
+            if (fitted := fitted_as(goal, layer, request.given))
             for seed in range(request.seeds)
         }
 
@@ -179,9 +184,10 @@ class Probing(ProbeAnalysis):
     )
 
     def goals(self, request: ProbeRequest) -> tuple[str, ...]:
-        """Return what is fitted in each place: the task, its control, its code and that of the control."""
+        """Return what is fitted in each place: the task, alone and beside a layer, its control, and their codes."""
         both = ("control_code",) if request.control and request.mdl else ()
-        return ("task", *(("control",) if request.control else ()), *(("code",) if request.mdl else ()), *both)
+        given = ("given",) if request.given is not None else ()
+        return ("task", *given, *(("control",) if request.control else ()), *(("code",) if request.mdl else ()), *both)
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
         """Return scores, intervals, baselines and controls; see `biocache.engine.probe`."""
@@ -297,6 +303,10 @@ def probe(
     C is chosen for each layer and seed on the validation split, among `C_GRID`, by the main score, unless it is given
     or a model has no validation run; the attribute ``c_fixed`` then says why. A control and a code use the C of the
     task. The test split takes no part.
+
+    Probes that give probabilities also have ``entropy``, ``cross_entropy`` and ``v_information`` in bits a row, with
+    ``v_information_ci_low`` and ``v_information_ci_high``, and with `given` ``conditional_information`` likewise: see
+    `biocache.engine.analyses.probing.information` for what they are.
 
     The code length is of the train labels. A model that was fine-tuned on them has seen them: its compression measures
     how well it remembers them, and cannot be compared with that of a model that has not.

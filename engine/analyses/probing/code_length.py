@@ -12,7 +12,7 @@ from biocache.engine.analyses.probing.request import ClassifierOptions
 if TYPE_CHECKING:
     from biocache.engine.analyses.probing.classifiers import Fitted
 
-__all__ = ["PORTIONS", "OnlineCode", "online_code", "portion_bounds"]
+__all__ = ["PORTIONS", "OnlineCode", "label_bits", "mixed_bits", "online_code", "portion_bounds"]
 
 #: Percents of the train split after which the probe is fitted anew.
 PORTIONS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25.0, 50.0, 100.0)
@@ -89,21 +89,43 @@ def online_code(rows: Rows, probe: "Fitted", options: ClassifierOptions, classes
             prior_bits.append(bits[0])
             continue
         past = rows.of_samples(order[:first])
-        frequency = (np.bincount(past.labels, minlength=classes) + 1) / (len(past) + classes)
-        prior_bits.append(-float(np.log2(frequency[block.labels]).sum()))
+        prior = label_bits(np.bincount(past.labels, minlength=classes))
+        prior_bits.append(float(prior[block.labels].sum()))
         fitted = fit_scaled(past, probe, options, classes, seed)
         converged &= fitted.classifier.converged
-        chances = fitted.log_probability(block)
-        # A sentence that is coded at once has one label a word.
-        each = 1 if len(chances) == len(block) else np.array([part.stop - part.start for part in block.sequences()])
-        bits.append(float(_mixed_bits(chances, each, len(past), classes).sum()))
+        bits.append(float(mixed_bits(fitted.log_probability(block), block, len(past), classes).sum()))
     return OnlineCode(np.array(bits), np.array(prior_bits), np.array(labels, np.int64), converged)
 
 
-def _mixed_bits(
-    log_probability: NDArray[np.float64], labels: int | NDArray[np.int64], known: int, classes: int
-) -> NDArray[np.float64]:
-    """Return the bits of items whose probability is mixed with the uniform code's, weighted as `classes` labels."""
-    uniform = np.log(classes) * (1 - np.asarray(labels, np.float64))
+def label_bits(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the bits of a label of each class by the frequencies of some labels, mixed as `mixed_bits` (class)."""
+    bits: NDArray[np.float64] = -np.log2((counts + 1) / (counts.sum() + len(counts)))
+    return bits
+
+
+def mixed_bits(log_probability: NDArray[np.float64], rows: Rows, known: int, classes: int) -> NDArray[np.float64]:
+    """Return the bits of the labels of some rows, probabilities mixed with the uniform code's as in `online_code`.
+
+    Parameters
+    ----------
+    log_probability
+        Natural logarithms, of each row (row) or of each sentence that is coded at once (sequence).
+    rows
+        The rows.
+    known
+        Labels that the classifier was fitted to.
+    classes
+        Number of classes, which is the weight of the uniform code in labels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Bits (row), float64; the words of a sentence that is coded at once have equal parts of its bits.
+    """
+    at_once = len(log_probability) != len(rows)
+    labels = (
+        np.array([part.stop - part.start for part in rows.sequences()]) if at_once else np.ones(len(rows), np.int64)
+    )
+    uniform = np.log(classes) * (1.0 - labels)
     mixed = np.logaddexp(np.log(known) + log_probability, uniform) - np.log(known + classes)
-    return np.asarray(-mixed / np.log(2))
+    return np.repeat(-mixed / np.log(2) / labels, labels)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.analyses.probing.analysis import Cells, ProbeAnalysis
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analysis import compute
+from biocache.store.errors import SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +37,15 @@ class ProbeComparison(ProbeAnalysis):
     def settings(self, request: ProbeRequest) -> dict[str, Any]:
         """Return the settings that decide the numbers; here the score is one of them."""
         found = super().settings(request) | {"score": request.score}
-        return {name: value for name, value in found.items() if name not in ("control", "mdl")}
+        return {name: value for name, value in found.items() if name not in ("control", "given", "mdl")}
 
     def select(self, store: "Store", request: ProbeRequest) -> Cells:
         """Return the models to probe; refuse them where there is nothing to compare."""
         from biocache.engine.analyses.probing.comparing import refuse_single
         from biocache.engine.analyses.probing.result import places_of
 
+        if request.given is not None:
+            raise SettingError("--given is measured by `biocache probe`, and not compared; leave it out")
         runs = super().select(store, request)
         refuse_single([place for own in places_of(runs).values() for place in own.values()])
         return runs

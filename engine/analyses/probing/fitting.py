@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.classifiers import Scaled, backend_of, fit_scaled
-from biocache.engine.analyses.probing.code_length import online_code
+from biocache.engine.analyses.probing.code_length import label_bits, mixed_bits, online_code
 from biocache.engine.analyses.probing.concepts import Erasure, erased_digests, find_erasure
 from biocache.engine.analyses.probing.controls import control_labels
 from biocache.engine.analyses.probing.features import Rows, read_rows
@@ -19,10 +19,10 @@ from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, lay
 from biocache.engine.analyses.probing.pooling import pooling_key
 from biocache.engine.analyses.probing.request import C_GRID, PROTOCOL, ClassifierOptions, ProbeRequest
 from biocache.engine.analyses.probing.scoring import scored_rows
+from biocache.engine.analyses.probing.seen import TrainSamples, drawn_of
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.analyses.probing.tuning import fit_tuned
 from biocache.engine.metrics import main_score
-from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import BusyError, DataError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run
@@ -63,6 +63,8 @@ class Fit:
         Keys of the runs of the validation split, on which C is chosen; none where it is fixed.
     erased
         Digests of the label sets that are erased, for the rows of the train split.
+    chosen
+        Samples of the train split that are fitted on; None for all.
     """
 
     goal: str
@@ -75,6 +77,7 @@ class Fit:
     labels: tuple[str, ...]
     validation: tuple[RunKey, ...] = ()
     erased: tuple[str, ...] = ()
+    chosen: TrainSamples | None = None
 
     @property
     def runs(self) -> tuple[RunKey, ...]:
@@ -115,6 +118,7 @@ def fit_inputs(fit: Fit, identities: Sequence[dict[str, str]]) -> dict[str, Any]
         "combine": request.combine,
         "max_train_samples": request.max_train_samples,
         **({"erase": list(request.erase), "erased": list(fit.erased)} if request.erase else {}),
+        **({} if fit.chosen is None else {"train_samples": fit.chosen.digest}),
     }
 
 
@@ -134,8 +138,11 @@ def run_fit(store: Storage, fit: Fit) -> xr.Dataset:
         For ``task`` and ``control``: ``predicted`` (row), int32 classes or float64 numbers, of every row of
         the scored corpus; rows without tokens are predicted as the most frequent class, or the mean, of the rows that
         were fitted on, as are rows without label, which are not scored; of mixed layers also ``weight``
-        (mixed_layer), and the attribute ``gamma``. For ``code`` and ``control_code``: ``bits``, ``prior_bits`` and
-        ``labels`` (block), see `OnlineCode`, and the attribute ``choice_bits``, those that name the chosen C.
+        (mixed_layer), and the attribute ``gamma``. For ``task`` with a probe that gives probabilities also ``bits``
+        (row), float32, the cross-entropy of the label of each row, NaN without label, and ``label_bits`` (class), that
+        of a probe without features, which rows without tokens have; see `mixed_bits` and `label_bits`. For ``code`` and
+        ``control_code``: ``bits``, ``prior_bits`` and ``labels`` (block), see `OnlineCode`, and the attribute
+        ``choice_bits``, those that name the chosen C.
         Attributes: ``backend``, ``converged`` (0 or 1: of all solvers), ``train_rows``, ``c`` of a probe that has one,
         and ``seconds`` of reading, fitting and predicting.
     """
@@ -199,6 +206,7 @@ def _predicted(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.
     rows, erasure = _train_rows(fit, train)
     target, count, stored = fit.target, len(rows), train[0].spec.layers
     usual = _usual(fit, rows)
+    counts = None if target.numeric else np.bincount(rows.labels, minlength=len(target.names))
     if fit.goal == "task" and fit.validation:
         probe, c = _tuned(fit, rows, erasure, splits)
     else:
@@ -208,17 +216,27 @@ def _predicted(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.
     # Freed before the test split is read: the two are never in memory together.
     del rows
     unseen, position = _all_rows(fit, test, erasure)
+    classifier = probe.classifier
+    if len(unseen):
+        unseen = probe.scaled(unseen)
+    found = classifier.predict(unseen) if len(unseen) else None
     made = xr.Dataset(
-        {"predicted": ("row", _filled(fit, test[0], usual, position, probe.predict(unseen) if len(unseen) else None))},
+        {"predicted": ("row", _filled(fit, test[0], usual, position, found))},
         attrs={
-            "backend": probe.classifier.backend,
-            "converged": int(probe.classifier.converged),
+            "backend": classifier.backend,
+            "converged": int(classifier.converged),
             "train_rows": count,
             **({"c": c} if _has_c(fit) else {}),
         },
     )
-    if probe.classifier.mix is not None:
-        weights, made.attrs["gamma"] = probe.classifier.mix
+    if fit.goal == "task" and target.has_probabilities and counts is not None:
+        prior, labels = label_bits(counts), target.aligned(test[0])
+        bits = np.where(labels.known, prior[labels.values], np.nan)
+        if len(unseen):
+            bits[position] = mixed_bits(classifier.log_probability(unseen), unseen, count, len(counts))
+        made = made.assign(bits=("row", bits.astype(np.float32)), label_bits=("class", prior))
+    if classifier.mix is not None:
+        weights, made.attrs["gamma"] = classifier.mix
         made = made.assign_coords(mixed_layer=list(stored)).assign(weight=("mixed_layer", weights))
     return made
 
@@ -299,7 +317,7 @@ def _coded(store: Storage, fit: Fit, splits: Sequence[Sequence[Run]]) -> xr.Data
 def _train_rows(fit: Fit, train: Sequence[Run]) -> tuple[Rows, Erasure]:
     """Read the rows to fit on, with the labels of the goal, and erase from them what the request names."""
     run = train[0]
-    samples = drawn_samples(run.counts.samples, fit.request.max_train_samples, fit.seed)
+    samples = drawn_of(run.counts.samples, fit.chosen, fit.request.max_train_samples, fit.seed)
     layers = layers_of(fit.layer, run.spec.layers)
     rows, position = read_rows(train, fit.target, fit.request, layers, samples)
     if not len(rows):

@@ -7,6 +7,7 @@ from biocache.engine.analyses.probing.features import view_of
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, layers_of
 from biocache.engine.analyses.probing.pooling import CLS
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.seen import TrainSamples, chosen_samples
 from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.analyses.probing.transfer import fitted_keys, own_splits
 from biocache.engine.selection import refuse_unlike
@@ -60,6 +61,8 @@ class Cell:
         Runs of the validation split, on which C is chosen; none where it is not chosen.
     untuned
         Why C is not chosen; empty where it is, or was given, or the probe has none.
+    chosen
+        Samples of the train split that are fitted on, those of all cells; None for all.
     """
 
     model: str
@@ -71,6 +74,7 @@ class Cell:
     target: Target
     validation: tuple[Run, ...] = ()
     untuned: str = ""
+    chosen: TrainSamples | None = None
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -120,6 +124,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         If a run still has packs without a record.
     SettingError
         If the rows do not follow from the level at which a run keeps hidden states.
+    DataError, SettingError
+        As `chosen_samples`.
     """
     models = named("model", request.models)
     wanted = {
@@ -165,7 +171,8 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
                 f"label set {target.labels} has no label for the {target.level} of run {run.key}; add labels with "
                 f"`biocache label {target.labels}`, or name another set with --labels"
             )
-    return _with_validation(store, request, cells)
+    chosen = chosen_samples(cells, request)
+    return _with_validation(store, request, [replace(cell, chosen=chosen) for cell in cells])
 
 
 def _refuse_other_space(cell: Cell, request: ProbeRequest) -> None:
@@ -266,11 +273,18 @@ def probed_layers(cells: Sequence[Cell], request: ProbeRequest) -> dict[Cell, tu
                 f"layer {label} is in no run of {', '.join(sorted({cell.model for cell in cells}))}; stored are "
                 f"{', '.join(map(str, sorted(stored)))}"
             )
-    return {cell: _layers_of_cell(cell, asked) for cell in cells}
+    if request.given is not None:
+        lacking = next((cell for cell in cells if request.given not in cell.layers), None)
+        if lacking is not None:
+            raise RunNotFoundError(
+                f"--given {request.given} is no layer of run {lacking.train[0].key}; stored are "
+                f"{', '.join(map(str, lacking.layers))}"
+            )
+    return {cell: _layers_of_cell(cell, asked, request.given) for cell in cells}
 
 
-def _layers_of_cell(cell: Cell, asked: Sequence[Layers]) -> tuple[Layers, ...]:
-    wanted = {0, *(layer for label in asked for layer in layers_of(label, cell.layers))}
+def _layers_of_cell(cell: Cell, asked: Sequence[Layers], given: int | None) -> tuple[Layers, ...]:
+    wanted = {0, given, *(layer for label in asked for layer in layers_of(label, cell.layers))}
     together = [label for label in asked if not is_single(label)]
     return (
         *(layer for layer in sorted(cell.layers) if layer in wanted),

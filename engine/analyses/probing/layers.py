@@ -12,7 +12,17 @@ from biocache.store.text import shown
 if TYPE_CHECKING:
     from biocache.engine.request import Setting
 
-__all__ = ["MIX", "Layers", "MixedProbe", "is_single", "labels_in_order", "layers_of", "layers_setting", "tidy_label"]
+__all__ = [
+    "MIX",
+    "Layers",
+    "MixedProbe",
+    "beside",
+    "is_single",
+    "labels_in_order",
+    "layers_of",
+    "layers_setting",
+    "tidy_label",
+]
 
 #: The label of the learnt mean of all stored layers.
 MIX = "mix"
@@ -71,6 +81,12 @@ def is_single(label: Layers) -> bool:
 def layers_of(label: Layers, stored: Sequence[int]) -> tuple[int, ...]:
     """Return the layers that a label names, of those that a run has stored for ``mix``."""
     return tuple(stored) if label == MIX else tuple(map(int, str(label).split("+")))
+
+
+def beside(given: int, label: Layers) -> Layers:
+    """Return the label of a given layer and of those of another label, side by side; `label` where it has it."""
+    members = sorted({given, *layers_of(label, ())})
+    return members[0] if len(members) == 1 else "+".join(map(str, members))
 
 
 def labels_in_order(labels: Iterable[Layers]) -> list[Layers]:

@@ -6,7 +6,10 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.analyses.probing.concepts import erasure_note
+from biocache.engine.analyses.probing.information import information_notes
+from biocache.engine.analyses.probing.leaks import leak_notes
 from biocache.engine.analyses.probing.request import NUMBER_PROBES, PROBES
+from biocache.engine.analyses.probing.seen import seen_notes
 from biocache.engine.analyses.probing.table import PLACE
 from biocache.engine.analyses.probing.transfer import FITTED_AT, transfer_note
 from biocache.engine.finetuning.updates import unequal_steps
@@ -41,6 +44,8 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
     yield from _strength_notes(result)
     yield from _mix_notes(result)
     yield from _steps_notes(result)
+    yield from seen_notes(result)
+    yield from leak_notes(result)
     for goal, name in _CONVERGED.items():
         unfinished = int((result[name] == 0).sum()) if name in result else 0
         if unfinished:
@@ -55,6 +60,7 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
         )
     yield from _control_notes(result, score)
     yield from _code_notes(result)
+    yield from information_notes(result)
 
 
 def _row_notes(result: xr.Dataset) -> Iterator[str]:

@@ -41,6 +41,8 @@ class OwnProbe:
         The package that its class is of.
     is_random
         Whether it has a ``random_state``, which is set to the seed of the probe.
+    has_probabilities
+        Whether it has ``predict_proba``.
     """
 
     code: str | Given
@@ -48,6 +50,7 @@ class OwnProbe:
     identity: str
     library: str
     is_random: bool
+    has_probabilities: bool
 
     def __str__(self) -> str:
         return str(self.code)
@@ -112,6 +115,7 @@ def find_own(code: str | Given, *, numeric: bool, mdl: bool) -> OwnProbe:
         _identity(code, folder, estimator),
         {"sklearn": "scikit-learn"}.get(library, library),
         bool(_seeds(estimator)),
+        hasattr(estimator, "predict_proba"),
     )
 
 

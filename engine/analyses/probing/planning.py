@@ -11,11 +11,11 @@ from biocache.engine.analyses.probing.concepts import concept_size
 from biocache.engine.analyses.probing.erasure import erasing_memory
 from biocache.engine.analyses.probing.features import feature_size
 from biocache.engine.analyses.probing.grid import Cell
-from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, is_single, layers_of
+from biocache.engine.analyses.probing.layers import MIX, Layers, MixedProbe, beside, is_single, layers_of
 from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.seen import drawn_of
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.machine import machine_memory
-from biocache.engine.statistics import drawn_samples
 from biocache.store.errors import ResourceError
 from biocache.store.reading import Run
 from biocache.store.schema import SPANS
@@ -173,8 +173,13 @@ def fit_bytes(cells: Mapping[Cell, tuple[Layers, ...]], request: ProbeRequest) -
     return erasing + max(
         _of_layers(shape, request, target, label, cell.layers)
         for cell, shape in shapes.items()
-        for label in dict.fromkeys(0 if is_single(label) else label for label in cells[cell])
+        for label in dict.fromkeys(0 if is_single(label) else label for label in _seen(cells[cell], request.given))
     )
+
+
+def _seen(labels: tuple[Layers, ...], given: int | None) -> tuple[Layers, ...]:
+    """Return what fits see: the labels, and each beside the given layer."""
+    return labels if given is None else (*labels, *(beside(given, label) for label in labels if label != MIX))
 
 
 def _of_layers(shape: FitShape, request: ProbeRequest, target: Target, label: Layers, stored: tuple[int, ...]) -> int:
@@ -208,7 +213,7 @@ def _block_rows(run: Run, target: Target) -> int:
 
 def _drawn_rows(cell: Cell, request: ProbeRequest, seed: int) -> int:
     run = cell.train[0]
-    samples = drawn_samples(run.counts.samples, request.max_train_samples, seed)
+    samples = drawn_of(run.counts.samples, cell.chosen, request.max_train_samples, seed)
     return int(np.bincount(cell.target.samples(run), minlength=run.counts.samples)[samples].sum())
 
 

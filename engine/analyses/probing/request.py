@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from biocache.engine.analyses.probing.layers import layers_setting
-from biocache.engine.analyses.probing.transfer import refuse_code
+from biocache.engine.analyses.probing.transfer import refuse_of_each_size
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.plugins import own_code
 from biocache.engine.request import Request, option
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 #: Version of the protocol, raised by a change of what is fitted or scored: older results are then not found any more.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: Probes of classes.
 PROBES = ("svc", "logistic", "linear-svc", "mlp", "bilstm-crf")
@@ -176,8 +176,14 @@ class ProbeRequest(Request):
     max_train_samples
         Maximum number of train samples to fit on, drawn whole; a smaller draw of a seed is part of a larger one. None
         for all.
+    train_on
+        Samples of the train split to fit on: ``all``; ``unseen``, those that none of the compared models was fine-tuned
+        on; or ``seen``, those that all fine-tuned ones among them were. See `biocache.engine.analyses.probing.seen`.
     tune
         Whether to refuse runs on which C cannot be chosen: see `ClassifierOptions.c`.
+    given
+        Layer beyond which the others are measured: how many bits a row each of them adds to it, by probes of both side
+        by side; see `biocache.engine.analyses.probing.information`. None not to.
     control
         Whether to fit a control task as well, for selectivity.
     mdl
@@ -264,8 +270,20 @@ class ProbeRequest(Request):
     )
     seeds: int = option(1, low=1, help="Seeds of the probe, from 0.")
     max_train_samples: int | None = option(None, low=1, help="Samples of the train split to fit on.", unset="all")
+    train_on: str = option(
+        "all",
+        choices=("all", "unseen", "seen"),
+        help="Train samples to fit on: all, those that no compared model was fine-tuned on, or those that all were.",
+    )
     tune: bool = option(
         False, decides=False, help="Require a validation run of each model, on which C is chosen for each layer."
+    )
+    given: int | None = option(
+        None,
+        low=0,
+        metavar="LAYER",
+        help="Also measure what each layer adds to this one, by probes of both side by side.",
+        unset="not measured",
     )
     control: bool = option(False, help="Also fit a control task: selectivity.")
     mdl: bool = option(False, help="Also measure the online code length of the labels.")
@@ -295,7 +313,7 @@ class ProbeRequest(Request):
             raise SettingError(f"--tune chooses C, and --C {self.options.c:g} fixes it; leave one of them out")
         if self.tune and self.score_on == "validation":
             raise SettingError("--tune chooses C on the validation split, which --score-on validation scores; fix --C")
-        refuse_code(self)
+        refuse_of_each_size(self)
 
     @property
     def splits(self) -> tuple[str, str]:

@@ -10,10 +10,13 @@ import xarray as xr
 from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS, control_labels, seen_types
 from biocache.engine.analyses.probing.grid import Cell
+from biocache.engine.analyses.probing.information import INFORMATION, information_numbers
 from biocache.engine.analyses.probing.layers import MIX, Layers, is_single, labels_in_order
+from biocache.engine.analyses.probing.leaks import leaks, leaks_into_tuning
 from biocache.engine.analyses.probing.pooling import pooling_note
 from biocache.engine.analyses.probing.request import C_GRID, ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds, scored_rows
+from biocache.engine.analyses.probing.seen import seen_share
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
@@ -44,6 +47,8 @@ DIMS = (*Place._fields, "probe_seed")
 #: Goal, then place and seed of the probe, to the result of `run_fit`. Fits that no seed changes are one object.
 Fits = Mapping[str, Mapping[tuple[Place, int], xr.Dataset]]
 
+_OF_MEAN = "of the 95 % interval over groups of test samples, of the mean over probe seeds"
+
 # Dimensions and meaning of each variable, in the order of the result.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "accuracy": (DIMS, "share of the test rows whose label was predicted"),
@@ -62,18 +67,20 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "class_f1": ((*DIMS, "label"), "F1 of a class"),
     "support": (("label",), "test rows of a class"),
     "confusion": ((*DIMS, "label", "predicted_label"), "test rows by true and predicted class"),
-    "ci_low": (
-        ("score", *Place._fields),
-        "lower bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
-    ),
-    "ci_high": (
-        ("score", *Place._fields),
-        "upper bound of the 95 % interval over groups of test samples, of the mean over probe seeds",
-    ),
+    "ci_low": (("score", *Place._fields), f"lower bound {_OF_MEAN}"),
+    "ci_high": (("score", *Place._fields), f"upper bound {_OF_MEAN}"),
     "majority": (
         ("score", *Place._fields[:-1]),
         "score of predicting the most frequent class, or the mean, of the train split",
     ),
+    "entropy": (DIMS, "cross-entropy of the label frequencies of the fitted rows, on the scored rows"),
+    "cross_entropy": (DIMS, "cross-entropy of the probe on the scored rows"),
+    "v_information": (DIMS, "bits a row that the probe takes off the entropy"),
+    "v_information_ci_low": (Place._fields, f"lower bound {_OF_MEAN}"),
+    "v_information_ci_high": (Place._fields, f"upper bound {_OF_MEAN}"),
+    "conditional_information": (DIMS, "bits a row that a layer adds to the given one"),
+    "conditional_information_ci_low": (Place._fields, f"lower bound {_OF_MEAN}"),
+    "conditional_information_ci_high": (Place._fields, f"upper bound {_OF_MEAN}"),
     "converged": (DIMS, "whether the solver reached its tolerance: 1, 0, or NaN where nothing was fitted"),
     "fit_seconds": (DIMS, "time to read the layer, fit and predict"),
     "train_rows": (DIMS, "rows that were fitted on"),
@@ -100,16 +107,26 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "control_code_converged": (DIMS, "whether the solvers of all probes of the control's code reached their tolerance"),
     "mix_weight": (DIMS, "weight of a layer in the learnt mean of all"),
     "mix_gamma": ((*Place._fields[:-1], "probe_seed"), "scale of the learnt mean of layers"),
+    "seen_share": (Place._fields[:-1], "share of the train rows whose texts the model was fine-tuned on"),
+    "texts_in_tuning": (Place._fields[:-1], "scored samples whose texts the model was fine-tuned on"),
     "training_steps": (Place._fields[:-1], "optimiser steps of the fine-tuning; 0 of a pre-trained model"),
 }
 _UNITS = {
     "fit_seconds": "s",
     **dict.fromkeys(("code_length", "uniform_code_length", "prior_code_length", "control_code_length"), "bit"),
 }
+# Variables of probes that give probabilities, in bits a row.
+_OF_PROBABILITIES = {
+    "entropy",
+    "cross_entropy",
+    *(f"{name}{end}" for name in INFORMATION for end in ("", "_ci_low", "_ci_high")),
+}
+_UNITS |= dict.fromkeys(_OF_PROBABILITIES, "bit")
 # Variables of predicted classes.
 _OF_CLASSES = {"class_precision", "class_recall", "class_f1", "support", "confusion"}
 # Goal to the variables that only its fits give.
 _EXTRAS = {
+    "given": {f"conditional_information{end}" for end in ("", "_ci_low", "_ci_high")},
     "control": {
         "control",
         "control_majority",
@@ -218,6 +235,7 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test
     )
     absent = SCORE_TITLES.keys() - set(test.score_names)
     absent |= _OF_CLASSES if test.target.numeric else set()
+    absent |= set() if test.target.has_probabilities else _OF_PROBABILITIES
     absent |= set() if "c" in request.options.used_by(test.target.probe) else {"c"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
     if MIX not in labels:
@@ -257,6 +275,7 @@ def _numbers(
         # Student's t knows no range.
         bounds = [np.clip(bound, *ranges) for bound in scores.interval()]
         yield place._asdict(), dict(zip(("ci_low", "ci_high"), bounds, strict=True))
+    yield from information_numbers(request, test, fits)
     # All cells have the same data, and so the same baseline and control.
     first = next(iter(cells))
     target = first.target
@@ -266,7 +285,16 @@ def _numbers(
         where = Place.of(cell, 0)._asdict()
         del where["layer"]
         majority = [baseline[name] for name in test.score_names]
-        yield where, {"majority": majority, "training_steps": training_steps(cell.test[0])}
+        yield (
+            where,
+            {
+                "majority": majority,
+                "training_steps": training_steps(cell.test[0]),
+                # Fitted at one size, a probe saw no row of the train runs of the others.
+                **({"seen_share": seen_share(cell)} if request.fit_at is None else {}),
+                "texts_in_tuning": leaks_into_tuning(cell),
+            },
+        )
     if "control" in fits:
         yield from _control_numbers(request, first, test, fits["control"], estimates)
     for goal in ("code", "control_code"):
@@ -327,6 +355,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
     run, target = cell.test[0], cell.target
     optional = {
         "max_train_samples": request.max_train_samples,
+        "given": request.given,
         "control": CONTROLS[target.level] if request.control else None,
         "control_seen": seen_types(target, cell.test, cell.train) if request.control else None,
         **request.options.used_by(target.probe),
@@ -346,6 +375,7 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         labels=request.labels,
         level=target.level,
         split=request.score_on,
+        train_on=request.train_on,
         scored_rows=len(test.gold),
         group=test.group_name,
         groups=test.groups,
@@ -358,5 +388,6 @@ def _described(dataset: xr.Dataset, request: ProbeRequest, cell: Cell, test: Sco
         pooling=request.pooling,
         combine=request.combine,
         resamples=request.resamples,
+        **leaks(cell),
         **{name: value for name, value in optional.items() if value is not None},
     )

@@ -74,7 +74,7 @@ class ScoredRows(ABC):
         values: NDArray[Any] = fit.predicted.to_numpy()[self.position]
         return values
 
-    def _sizes(self) -> NDArray[np.float64]:
+    def sizes(self) -> NDArray[np.float64]:
         """Return the number of rows of each group (group)."""
         return np.bincount(self.group, minlength=self.groups).astype(np.float64)
 
@@ -134,7 +134,7 @@ class _Classes(ScoredRows):
             np.add.at(of_groups, group, own)
             counts.append(of_groups)
         return estimate(
-            lambda weights: np.stack([finalise(weights @ own) for own in counts], axis=1), self._sizes(), resamples
+            lambda weights: np.stack([finalise(weights @ own) for own in counts], axis=1), self.sizes(), resamples
         )
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
@@ -156,7 +156,7 @@ class _Numbers(ScoredRows):
             found = [weighted_correlations(self.gold, predicted, weights, self.group) for predicted in predictions]
             return np.stack(found, axis=1)[..., kept]
 
-        return estimate(scored, self._sizes(), resamples)
+        return estimate(scored, self.sizes(), resamples)
 
     def baseline(self, train: NDArray[Any]) -> dict[str, float]:
         return self.scores(np.full(len(self.gold), float(train.mean())))

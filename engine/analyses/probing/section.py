@@ -8,6 +8,7 @@ import numpy as np
 
 from biocache.engine.analyses.probing.concepts import erasure_note, erasure_title
 from biocache.engine.analyses.probing.controls import CONTROLS
+from biocache.engine.analyses.probing.information import INFORMATION
 from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
@@ -44,6 +45,14 @@ _MIXED = (
 _CODES = (
     " Compression is the length of the prior code of the train labels, which knows how often each label was and no "
     "features, over their online code length: up to 1 the probe read nothing from the layer."
+)
+_INFORMATION = (
+    " V-information is what the probe takes off the cross-entropy of the label frequencies of the train split, in "
+    "bits a row (Xu et al. 2020)."
+)
+_CONDITIONAL = (
+    " Conditional information is what a probe of a layer and layer {given} side by side takes off the cross-entropy of "
+    "one of layer {given} alone (Hewitt et al. 2021)."
 )
 _SELECTIVITY = (
     " Selectivity is the score minus the score on a control task, {control}, which only memorising helps; Hewitt and "
@@ -134,6 +143,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     scores = [main, *(score for score in settings["scores"] if score != main)]
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
+    bits = {name: list(_bits(rows, name, keys)) for name in INFORMATION}
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
     erased = settings.get("erase")
     notes = [
@@ -151,6 +161,8 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         + (_SELECTIVITY.format(control=_control(settings)) if controlled else "")
         + (_CODES if codes else "")
         + (_MIXED if weights else "")
+        + (_INFORMATION if bits["v_information"] else "")
+        + (_CONDITIONAL.format(given=settings["given"]) if bits["conditional_information"] else "")
         + "".join(f" {note[0].upper()}{note[1:]}." for note in notes),
         data=Table.of(_written_rows(rows)),
         variants=[
@@ -159,7 +171,8 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
                 [*_panels(rows, score, keys), *_selectivity(rows, score, keys), *codes, *weights],
             )
             for score in scores
-        ],
+        ]
+        + [Variant(INFORMATION[name], panels) for name, panels in bits.items() if panels],
         switch="score",
         keys=[
             *(keys[size] for size in sorted({row["training_size"] for row in rows if not row["random_weights"]})),
@@ -223,6 +236,8 @@ def _written(settings: Mapping[str, Any]) -> str:
         **{name: settings.get(name) for name in ("gamma", "hidden_size", "epochs", "learning_rate", "batch_size")},
         "maximum iterations": settings.get("max_iterations"),
         "maximum train samples": settings["max_train_samples"],
+        "train rows": None if settings.get("train_on") in (None, "all") else settings["train_on"],
+        "given layer": settings.get("given"),
         "seeds of the probe": settings["seeds"],
         "resamples": settings["resamples"],
         "code": settings["own"] and f"{digest_of(settings['own'])[:8]}",
@@ -257,12 +272,22 @@ def _control(settings: Mapping[str, Any]) -> str:
 
 def _selectivity(rows: Sequence[Row], score: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
     """Draw the selectivity of every model that has one."""
-    name, title = f"selectivity_{score}", f"{SCORE_TITLES[score]} minus control"
+    title = f"{SCORE_TITLES[score]} minus control"
+    yield from _signed(rows, f"selectivity_{score}", "selectivity", title, keys)
+
+
+def _bits(rows: Sequence[Row], name: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw the information of every model that has it, in bits a row."""
+    yield from _signed(rows, name, INFORMATION[name], f"{INFORMATION[name]}, bits a row", keys)
+
+
+def _signed(rows: Sequence[Row], name: str, what: str, title: str, keys: Mapping[int, Key]) -> Iterator[Panel]:
+    """Draw a number of every model that has it, about 0, that of its baseline."""
     known = [row for row in rows if np.isfinite(row.get(name, np.nan))]
     values = [0.0, *(row[f"{name}{end}"] for row in known for end in ("", "_ci_low", "_ci_high"))]
     bounds = (min(values), max(values))
     for model, own in _of_panels(known).items():
-        yield Panel(f"{model}: selectivity", _plot(own, name, [(0.0, _MAJORITY)], title, bounds, keys))
+        yield Panel(f"{model}: {what}", _plot(own, name, [(0.0, _MAJORITY)], title, bounds, keys))
 
 
 def _codes(rows: Sequence[Row], keys: Mapping[int, Key]) -> Iterator[Panel]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from biocache.engine.analyses.probing.information import INFORMATION
 from biocache.engine.analyses.probing.layers import is_single, tidy_label
 from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.analyses.probing.transfer import FITTED_AT
@@ -44,9 +45,11 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
         ``best``, ``random_weights``; of each score its value, ``_spread`` (standard deviation over the seeds of
         the probe, where there are several), ``_ci_low``, ``_ci_high`` and ``_majority``; with a control of each
         score ``control_``, as ``control_accuracy``, with ``_majority``, the score of its most frequent label,
-        and ``selectivity_`` with its interval; the columns of `EXTRAS` that it has, ``c`` where it was chosen,
-        the geometric mean over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean
-        of all; precision, recall and F1 of each class, such as ``class_f1_protein``.
+        and ``selectivity_`` with its interval; of a probe that gives probabilities ``entropy``,
+        ``cross_entropy`` and, with intervals, the columns of `INFORMATION`; ``seen_share`` and
+        ``texts_in_tuning``; the columns of `EXTRAS` that it has, ``c`` where it was chosen, the geometric mean
+        over the seeds of the probe, and ``mix_weight`` the weight of the layer in the mean of all; precision,
+        recall and F1 of each class, such as ``class_f1_protein``.
     """
     scores = result.score.to_numpy().tolist()
     numbers = result.reset_coords(drop=True)
@@ -60,6 +63,9 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
         for bound in ("ci_low", "ci_high", "majority"):
             columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
     columns |= _controls(means, scores)
+    bits = [f"{name}{end}" for name in INFORMATION for end in ("", "_ci_low", "_ci_high")]
+    facts = ("entropy", "cross_entropy", *bits, "seen_share", "texts_in_tuning")
+    columns |= {name: means[name] for name in facts if name in means}
     if "c_grid" in result.attrs:
         means["c"] = np.exp(np.log(numbers.c).mean("probe_seed"))
     elif "c" in means:
@@ -98,7 +104,7 @@ def with_baselines(frame: pd.DataFrame, scores: Sequence[str], score: str) -> pd
     """Return scores only, and controls of the main one and of the accuracy, under a row of majorities for each run."""
     parts = []
     controls = dict.fromkeys((score, next(name for name in ("accuracy", "r2") if name in scores)))
-    starts = (*scores, *(f"{what}_{name}" for what in ("control", "selectivity") for name in controls))
+    starts = (*scores, *INFORMATION, *(f"{what}_{name}" for what in ("control", "selectivity") for name in controls))
     known = (*PLACE, FITTED_AT, "best", *EXTRAS)
     shown = [str(name) for name in frame if name in known or str(name).startswith(starts)]
     shown = [name for name in shown if not name.endswith("_majority")]
@@ -116,4 +122,5 @@ def with_baselines(frame: pd.DataFrame, scores: Sequence[str], score: str) -> pd
         for name in scores
         for end in ends
     }
+    titles |= {f"{name}{end}": f"{title}{end}" for name, title in INFORMATION.items() for end in ends}
     return table.rename(columns=titles | {"c": "C"})

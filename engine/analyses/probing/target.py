@@ -66,6 +66,11 @@ class Target:
     own: "OwnProbe | None" = None
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether the probe gives the probability of a class."""
+        return not self.numeric and (self.probe in CODERS if self.own is None else self.own.has_probabilities)
+
+    @property
     def fitted(self) -> "str | OwnProbe":
         """What is fitted: a probe by its name, or an estimator of the user's own."""
         return self.probe if self.own is None else self.own
@@ -168,7 +173,13 @@ def find_target(storage: Storage, request: ProbeRequest, dataset: str) -> Target
         from biocache.engine.analyses.probing.own import find_own
 
         own = find_own(probe, numeric=numeric, mdl=request.mdl)
-    return Target(request.labels, level, numeric, scheme, names, _views(request, level), str(probe), own)
+    target = Target(request.labels, level, numeric, scheme, names, _views(request, level), str(probe), own)
+    if request.given is not None and not target.has_probabilities:
+        raise SettingError(
+            f"--given measures bits, which need probabilities of classes, and {shown(target.probe)} gives none; "
+            + ("leave it out" if numeric else f"use {', '.join(CODERS)}")
+        )
+    return target
 
 
 def _level(request: ProbeRequest, own: str, *, numeric: bool) -> str:

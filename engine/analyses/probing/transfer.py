@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from biocache.store.catalog import Store
     from biocache.store.keys import RunKey
 
-__all__ = ["FITTED_AT", "fitted_keys", "fitted_title", "own_splits", "refuse_code", "transfer_note"]
+__all__ = ["FITTED_AT", "fitted_keys", "fitted_title", "own_splits", "refuse_of_each_size", "transfer_note"]
 
 #: Attribute and column of the training size that probes were fitted at, where it is the same for all sizes.
 FITTED_AT = "fitted_at"
@@ -21,8 +21,8 @@ def own_splits(request: "ProbeRequest") -> tuple[str, ...]:
     return request.splits if request.fit_at is None else (request.score_on,)
 
 
-def refuse_code(request: "ProbeRequest") -> None:
-    """Refuse a code length, which is of the train split alone.
+def refuse_of_each_size(request: "ProbeRequest") -> None:
+    """Refuse what is of the train split of each training size: a code length, and rows that its model has seen.
 
     Raises
     ------
@@ -33,6 +33,11 @@ def refuse_code(request: "ProbeRequest") -> None:
         raise SettingError(
             f"--fit-at {request.fit_at} fits one probe for all training sizes, and --mdl measures the code of its "
             "train split, which they would share; leave one of them out"
+        )
+    if request.fit_at is not None and request.train_on != "all":
+        raise SettingError(
+            f"--fit-at {request.fit_at} reads the train split of one training size, and --train-on {request.train_on} "
+            "asks what the models of all have seen; leave one of them out"
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_workers_and_a_cluster_make_the_estimator_anew(here: Path, cluster: Any)
 @pytest.mark.slow
 def test_a_worker_that_has_another_source_is_refused(here: Path) -> None:
     own = find_own("myprobes:TREE", numeric=False, mdl=False)
-    other = type(own)(own.code, own.folder, own.identity.replace("max_depth", "min_depth"), "x", is_random=True)
+    other = replace(own, identity=own.identity.replace("max_depth", "min_depth"))
     with pytest.raises(SettingError, match="is not the same in this process as where the fits were planned"):
         other.estimator(0)
     assert own.estimator(5).random_state == 5

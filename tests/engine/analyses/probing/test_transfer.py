@@ -150,6 +150,8 @@ def test_what_cannot_be_fitted_is_one_line(tmp_path: Path) -> None:
     assert probe(tmp_path, sized).accuracy.notnull().all()
     with pytest.raises(SettingError, match=r"fit_at 0 fits one probe for all training sizes, and mdl measures"):
         ProbeRequest(task="ner", fit_at=0, mdl=True)
+    with pytest.raises(SettingError, match=r"fit_at 0 reads the train split of one training size, and train_on unseen"):
+        ProbeRequest(task="ner", fit_at=0, train_on="unseen")
     with pytest.raises(SettingError, match="fit_at 101 is not a whole number from 0 to 100"):
         ProbeRequest(task="ner", fit_at=101)
 
