@@ -81,7 +81,7 @@ def rolled(before: Values | None, stored: NDArray[Any], side: Side) -> Values:
         float64 (entry).
     """
     mean = stored.mean(axis=0, dtype=np.float64)
-    maps = np.empty_like(mean)
+    maps: Values = np.empty_like(mean)
     for first, count, entries in zip(side.entry.tolist(), side.count.tolist(), side.entries.tolist(), strict=True):
         own = slice(first, first + entries)
         layer = dense_maps(mean[own], count, side.causal) / 2

@@ -169,7 +169,8 @@ def words_of_target(metric: str, run: Run) -> NDArray[np.bool_]:
             f"{', '.join(labels.names)}"
         )
     chosen: Callable[[str], bool] = (lambda own: own == wanted) if wanted else (lambda own: own != OUTSIDE)
-    return np.array([*map(chosen, labels.names), False], bool)[labels.values]
+    words: NDArray[np.bool_] = np.array([*map(chosen, labels.names), False], bool)[labels.values]
+    return words
 
 
 def _is_punctuation(text: str) -> bool:
@@ -191,5 +192,5 @@ def _chosen(
         count = np.concatenate(([0], np.cumsum((kind & bit) > 0)))
         held += np.where(sought == bit, count[first + end] - count[first + begin], 0)
     choice = (held > 0) & (held < rows.seen)
-    bounds = (np.where(choice, bound, 0).astype(np.int32) for bound in (begin, end))
-    return Targets(*bounds, sought, kind)
+    low, high = (np.where(choice, bound, 0).astype(np.int32) for bound in (begin, end))
+    return Targets(low, high, sought, kind)

@@ -42,7 +42,10 @@ PAIRS = {"task": "nli", "view": "pair", "label_names": ("no", "yes"), "iob2": Fa
 
 
 def made(size: int = 0, **changes: Any) -> Synthetic:
-    return source(training_size=size, maps=changes.pop("maps", size), **changes)
+    run = source(training_size=size, maps=changes.pop("maps", size), **changes)
+    if run.spec.key.task == "ner":
+        run.columns["words/label"] = np.random.default_rng(2).integers(0, 3, len(run.columns["words/label"]))
+    return run
 
 
 def notes(result: xr.Dataset, asked: HeadsRequest) -> list[str]:
@@ -99,10 +102,10 @@ def test_several_splits_are_those_of_test_and_several_corpora_are_refused(tmp_pa
     assert describe_attention(tmp_path, HeadsRequest()).attrs["split"] == "test"
     named = describe_attention(tmp_path, HeadsRequest(splits=("train",)))
     assert (named.attrs["split"], named.attrs["samples"]) == ("train", 2)
-    with pytest.raises(AmbiguousRunError, match="splits train, test: name one with --split"):
+    with pytest.raises(AmbiguousRunError, match="splits test, train: name one with splits"):
         describe_attention(tmp_path, HeadsRequest(splits=("train", "test")))
     made(0, **PAIRS).write_all(tmp_path)
-    with pytest.raises(AmbiguousRunError, match="tasks ner, nli: name one with --task"):
+    with pytest.raises(AmbiguousRunError, match="tasks ner, nli: name one with tasks"):
         describe_attention(tmp_path, HeadsRequest())
 
 
@@ -111,18 +114,18 @@ REFUSED: list[tuple[dict[str, Any], type[BiocacheError], str]] = [
     (
         {"metrics": ("mass:gold=DNA",)},
         SettingError,
-        "has no class 'DNA', which --metric=mass:gold=DNA names; it has O, pr",
+        "has no class 'DNA', which metrics='mass:gold=DNA' names; it has O, protein",
     ),
     ({"metrics": ("mass:premise",)}, SettingError, "is of pairs of texts, and run .* reads its sentence; name runs of"),
     (
         {"metrics": ("mass:length",)},
         SettingError,
-        "label set 'length' labels words with numbers, and --metric=mass:len",
+        "label set 'length' labels words with numbers, and metrics='mass:length'",
     ),
     (
         {"metrics": ("mass:class",)},
         SettingError,
-        "label set 'class' labels samples, and --metric=mass:class is of clas",
+        "label set 'class' labels samples, and metrics='mass:class' is of",
     ),
     ({"by": "length"}, SettingError, "label set 'length' labels words with numbers"),
     ({"models": ("other",)}, RunNotFoundError, "no run with attention of model other"),
@@ -155,16 +158,14 @@ def test_no_metric_is_refused_with_those_that_there_are(metric: Any) -> None:
 
 def test_special_mass_goes_without_special_positions() -> None:
     assert "special-mass" not in HeadsRequest(exclude_special=True).metrics
-    with pytest.raises(SettingError, match="special-mass is of what --exclude-special leaves out"):
+    with pytest.raises(SettingError, match="metrics='special-mass' is of what exclude_special leaves out"):
         HeadsRequest(metrics=("special-mass",), exclude_special=True)
 
 
 @pytest.mark.slow
 def test_runs_of_other_samples_and_layers_are_refused(tmp_path: Path) -> None:
     made(0, layers=(0, 2)).write_all(tmp_path)
-    with pytest.raises(
-        SettingError, match=r"the maps of all layers from 1 on, and run .* keeps those of 2;"
-    ):
+    with pytest.raises(SettingError, match=r"the maps of all layers from 1 on, and run .* keeps those of 2;"):
         describe_attention(tmp_path, HeadsRequest(rollout=True))
     made(10, words=(3, 3)).write_all(tmp_path)
     with pytest.raises(SpecMismatchError, match="extract both from the same data"):
@@ -175,9 +176,7 @@ def test_runs_of_other_samples_and_layers_are_refused(tmp_path: Path) -> None:
 def test_too_many_classes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(0).write_labelled(tmp_path)
     monkeypatch.setattr(planning, "machine_memory", lambda: 1000)
-    with pytest.raises(
-        ResourceError, match=r"--by=gold has 2 classes, whose resamples take .*; pass fewer --resamples"
-    ):
+    with pytest.raises(ResourceError, match=r"by='gold' has 2 classes, whose resamples take .*; pass fewer resamples"):
         describe_attention(tmp_path, HeadsRequest(by="gold"))
 
 
