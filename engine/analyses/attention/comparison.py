@@ -12,9 +12,9 @@ from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.own import find_own
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
-from biocache.engine.analyses.attention.sums import Resamples
 from biocache.engine.executor import Task
 from biocache.engine.machine import machine_memory
+from biocache.engine.statistics import FEW_GROUPS
 from biocache.store import Run
 from biocache.store.chunks import ahead
 from biocache.store.errors import ResourceError, SettingError
@@ -90,8 +90,10 @@ def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Mea
     """Return the bytes of the resampled sums of a layer; refuse a label set whose classes take too many."""
     if not measures.diagonal:
         return 0
-    columns = len(runs.others) * len(measures.metrics) * runs.baseline.spec.head_count
-    own = Resamples.bytes_of(measures.groups + measures.by_chance, measures.units, measures.resamples, columns)
+    heads = len(runs.others) * len(measures.metrics) * runs.baseline.spec.head_count
+    # Totals and weights, in float64, of each group of values and of chance.
+    sets = measures.units if measures.units <= FEW_GROUPS else measures.resamples
+    own = 2 * 8 * (measures.groups + measures.by_chance) * sets * heads
     whole, limit = own * len(layer_pairs(runs, request)), machine_memory() // 2
     if runs.labels is not None and whole > limit:
         raise ResourceError(

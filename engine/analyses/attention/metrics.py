@@ -1,9 +1,9 @@
 """The metrics of attention comparison: what each measures of one sample, and what its mean says."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention import kernels
 from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
 
-__all__ = ["METRICS", "Finalised", "Measured", "Metric", "Part"]
+__all__ = ["METRICS", "Metric", "Part"]
 
 Values = NDArray[np.float64]
 
@@ -33,21 +33,6 @@ class Part:
     stored: Block
     tokens: Tokens
     maps: Maps
-
-
-class Finalised(Protocol):
-    """A metric as far as the numbers of a result are made from its means."""
-
-    def finalise(self, mean: Values) -> Values:
-        """Return the metric of means over samples, of any shape."""
-
-
-class Measured(Protocol):
-    """What was measured."""
-
-    @property
-    def found(self) -> Sequence[Finalised]:
-        """The metrics, in their order."""
 
 
 class Metric(ABC):

@@ -10,7 +10,6 @@ from scipy.optimize import linear_sum_assignment
 
 from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
-from biocache.engine.analyses.attention.metrics import Measured
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
@@ -18,7 +17,7 @@ from biocache.engine.analyses.baseline import attributes_of
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.statistics import Estimates, ratio
 
-__all__ = ["finish", "make_dataset", "means_over_heads", "numbers_of_groups"]
+__all__ = ["finish", "make_dataset"]
 
 Values = NDArray[np.float64]
 
@@ -111,7 +110,7 @@ def finish(sums: Sums, measures: Measures) -> dict[str, NDArray[Any]]:
         numbers |= _of_mismatched_heads(numbers["mean"], sums.chance, sums.chance_resamples, measures)
         if measures.labels is not None:
             classes = slice(measures.labels)
-            by_label, _ = numbers_of_groups(sums.own.of_groups(classes), sums.resamples.of_groups(classes), measures)
+            by_label, _ = _by_group(sums.own.of_groups(classes), sums.resamples.of_groups(classes), measures)
             numbers |= {f"label_{name}": values for name, values in by_label.items()}
         if sums.pairs is not None:
             numbers |= _matched(sums.pairs, measures)
@@ -129,9 +128,9 @@ def finish(sums: Sums, measures: Measures) -> dict[str, NDArray[Any]]:
 
 def _of_equal_heads(own: Moments, resamples: Resamples, measures: Measures) -> dict[str, NDArray[Any]]:
     """Return the numbers of all samples, which are one group."""
-    by_group, estimates = numbers_of_groups(own, resamples, measures)
+    by_group, estimates = _by_group(own, resamples, measures)
     numbers = {name: values[:, 0] for name, values in by_group.items()}
-    return numbers | means_over_heads("layer", estimates[:, 0], measures)
+    return numbers | _over_heads("layer", estimates[:, 0], measures)
 
 
 def _of_mismatched_heads(
@@ -143,11 +142,11 @@ def _of_mismatched_heads(
         names = ("chance", "chance_ci_low", "chance_ci_high", "above_chance")
         of_layer = ("layer_chance", "layer_chance_ci_low", "layer_chance_ci_high")
         return dict.fromkeys(names, unknown) | dict.fromkeys(of_layer, unknown[:, 0])
-    by_group, estimates = numbers_of_groups(chance, resamples, measures)
+    by_group, estimates = _by_group(chance, resamples, measures)
     numbers = {
         "chance": by_group["mean"][:, 0],
         **{f"chance_{bound}": by_group[bound][:, 0] for bound in ("ci_low", "ci_high")},
-        **means_over_heads("layer_chance", estimates[:, 0], measures),
+        **_over_heads("layer_chance", estimates[:, 0], measures),
     }
     numbers["layer_chance"] = numbers.pop("layer_chance_mean")
     for values in numbers.values():
@@ -157,7 +156,7 @@ def _of_mismatched_heads(
     return numbers | {"above_chance": np.divide(above, room, out=np.full(above.shape, np.nan), where=room != 0)}
 
 
-def means_over_heads(name: str, estimates: Estimates, measures: Measured) -> dict[str, NDArray[Any]]:
+def _over_heads(name: str, estimates: Estimates, measures: Measures) -> dict[str, NDArray[Any]]:
     """Return the means over heads, with their intervals, of estimates (metric, head)."""
     others = estimates.others
     size = estimates.size
@@ -171,9 +170,7 @@ def means_over_heads(name: str, estimates: Estimates, measures: Measured) -> dic
     return {f"{name}_mean": mean.whole, f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
-def numbers_of_groups(
-    own: Moments, resamples: Resamples, measures: Measured
-) -> tuple[dict[str, NDArray[Any]], Estimates]:
+def _by_group(own: Moments, resamples: Resamples, measures: Measures) -> tuple[dict[str, NDArray[Any]], Estimates]:
     """Return the numbers of groups of values, and their means, (metric, group, head)."""
     mean = _finalised(np.swapaxes(own.mean(), 0, 1), measures)
     others = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
@@ -190,7 +187,7 @@ def numbers_of_groups(
     return numbers, estimates
 
 
-def _interval(estimates: Estimates, measures: Measured) -> tuple[Values, Values]:
+def _interval(estimates: Estimates, measures: Measures) -> tuple[Values, Values]:
     """Return the intervals of estimates (metric, ...), within the ranges of the metrics."""
     low, high = estimates.interval()
     return _finalised(low, measures), _finalised(high, measures)
@@ -233,7 +230,7 @@ def _gap(distances: Values, matched: NDArray[np.int64]) -> Values:
     return gap
 
 
-def _finalised(means: Values, measures: Measured) -> Values:
+def _finalised(means: Values, measures: Measures) -> Values:
     return np.stack([metric.finalise(mean) for metric, mean in zip(measures.found, means, strict=True)])
 
 

@@ -23,7 +23,8 @@ def head_figure(result: xr.Dataset) -> "Figure":
     """
     whole = result.isel(label=0) if "label" in result.dims else result
     facts = result.attrs
-    title = f"{facts['title']}\n{facts['dataset']} {facts['split']}, {facts['samples']:,} samples, by {facts['level']}"
+    what = "rolled-out maps, " if facts["rollout"] else ""
+    title = f"{facts['title']}\n{what}{facts['split']} split, {facts['samples']:,} samples, by {facts['level']}"
     names = dict(zip(whole["run"].to_numpy().tolist(), _names(whole), strict=True))
     return heat_figure(
         whole, whole["mean"], ("layer", "head"), "mean over samples", _limits, panels=("run", names), title=title
