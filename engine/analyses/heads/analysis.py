@@ -89,7 +89,7 @@ class AttentionDescription(Analysis[HeadsRequest, "DescribedRuns"]):
         yield from _steps(result)
         causal = sorted(set(result["model"].where(result["causal"] == 1, drop=True).to_numpy().tolist()))
         if causal and "next-mass" in request.metrics:
-            yield f"{', '.join(causal)} see no later key: there is no next-mass of causal models"
+            yield f"queries of {', '.join(causal)} see no later key: next-mass is left out"
         whole = result.isel(label=0) if "label" in result.dims else result
         for metric in whole["metric"].to_numpy().tolist():
             counts = whole["count"].sel(metric=metric).to_numpy()

@@ -80,7 +80,7 @@ def test_runs_of_other_shapes_stand_beside_each_other(tmp_path: Path) -> None:
     best = int(result["mean"].sel(metric="entropy", layer=1).isel(run=1).values.argmax())
     assert shown["highest head"][1].startswith(f"{best}: ")
     said = notes(result, asked)
-    assert "small see no later key: there is no next-mass of causal models" in said
+    assert "queries of small see no later key: next-mass is left out" in said
     assert any("another seed of the training" in text for text in said)
     assert ANALYSES["describe-attention"].draw("heads", result, asked) is not None
 
