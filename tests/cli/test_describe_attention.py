@@ -79,7 +79,8 @@ def test_files_have_what_python_returns(command: Command, tuned: Path, tmp_path:
 def test_figures_are_drawn(command: Command, tuned: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     command("describe-attention", "--store", tuned, "--plot", tmp_path / "heads.svg", *more)
     text = (tmp_path / "heads.svg").read_text(encoding="utf-8")
-    assert "previous-mass, tiny 30 %" in text
+    assert "tiny 30 %" in text
+    assert "attention on the key before" in text
     table = command("describe-attention", "--store", tuned, *more).stdout
     assert ("highest head" in table.splitlines()[0]) == (not more)
 

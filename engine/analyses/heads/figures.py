@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from biocache.engine.analyses.heatmaps import heat_figure
+from biocache.engine.palette import AMOUNT, Colors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def head_figure(result: xr.Dataset) -> "Figure":
     title = f"{facts['title']}\n{what}{facts['split']} split, {facts['samples']:,} samples, by {facts['level']}"
     names = dict(zip(whole["run"].to_numpy().tolist(), _names(whole), strict=True))
     return heat_figure(
-        whole, whole["mean"], ("layer", "head"), "mean over samples", _limits, panels=("run", names), title=title
+        whole, whole["mean"], ("layer", "head"), "mean over samples", _colors, panels=("run", names), title=title
     )
 
 
@@ -43,8 +44,8 @@ def _names(result: xr.Dataset) -> list[str]:
     return names
 
 
-def _limits(values: xr.DataArray, own: xr.Dataset) -> tuple[float, float]:
-    """Return the range of colours: from 0 to the largest value, or to 1 of entropy."""
+def _colors(values: xr.DataArray, own: xr.Dataset) -> Colors:
+    """Return the colours: from 0 to the largest value, or to 1 of entropy."""
     known = values.to_numpy()[np.isfinite(values.to_numpy())]
     largest = float(known.max()) if known.size else 0.0
-    return 0.0, 1.0 if own["metric"].item() == "entropy" or not largest else largest
+    return Colors(0.0, 1.0 if own["metric"].item() == "entropy" or not largest else largest, AMOUNT)
