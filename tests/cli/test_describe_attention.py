@@ -80,7 +80,7 @@ def test_figures_are_drawn(command: Command, tuned: Path, tmp_path: Path, more: 
     command("describe-attention", "--store", tuned, "--plot", tmp_path / "heads.svg", *more)
     text = (tmp_path / "heads.svg").read_text(encoding="utf-8")
     assert "tiny 30 %" in text
-    assert "attention on the key before" in text
+    assert "previous-mass" in text
     table = command("describe-attention", "--store", tuned, *more).stdout
     assert ("highest head" in table.splitlines()[0]) == (not more)
 

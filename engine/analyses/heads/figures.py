@@ -23,6 +23,8 @@ def head_figure(result: xr.Dataset) -> "Figure":
         From `describe_attention`; of split means those of all queries or samples.
     """
     whole = result.isel(label=0) if "label" in result.dims else result
+    # Beside so few layers there is no room for more than the name.
+    whole = whole.assign_coords(title=("metric", whole["metric"].to_numpy()))
     facts = result.attrs
     what = "rolled-out maps, " if facts["rollout"] else ""
     title = f"{facts['title']}\n{what}{facts['split']} split, {facts['samples']:,} samples, by {facts['level']}"
