@@ -7,6 +7,8 @@ from biocache.store.lazy import lazy_names
 if TYPE_CHECKING:
     from biocache.engine.analyses.attention.analysis import compare_attention
     from biocache.engine.analyses.attention.request import AttentionRequest
+    from biocache.engine.analyses.heads.analysis import describe_attention
+    from biocache.engine.analyses.heads.request import HeadsRequest
     from biocache.engine.analyses.probing.analysis import probe
     from biocache.engine.analyses.probing.comparison import compare_probes
     from biocache.engine.analyses.probing.request import ClassifierOptions, ProbeRequest
@@ -36,6 +38,7 @@ __all__ = [
     "Executor",
     "ExtractionRequest",
     "FinetuneRequest",
+    "HeadsRequest",
     "LabelRequest",
     "ProbeRequest",
     "ReadingRequest",
@@ -51,6 +54,7 @@ __all__ = [
     "compare_probes",
     "compare_representations",
     "compute",
+    "describe_attention",
     "extract",
     "finetune",
     "label",
@@ -68,6 +72,8 @@ __getattr__, __dir__ = lazy_names(
         for module, names in {
             "analyses.attention.analysis": ("compare_attention",),
             "analyses.attention.request": ("AttentionRequest",),
+            "analyses.heads.analysis": ("describe_attention",),
+            "analyses.heads.request": ("HeadsRequest",),
             "analyses.probing.analysis": ("probe",),
             "analyses.probing.comparison": ("compare_probes",),
             "analyses.probing.request": ("ClassifierOptions", "ProbeRequest"),

@@ -307,6 +307,10 @@ ANALYSES = Registry(
             "biocache.engine.analyses.probing.comparison:ProbeComparison",
             "Tell which differences between probes are more than chance.",
         ),
+        "describe-attention": (
+            "biocache.engine.analyses.heads.analysis:AttentionDescription",
+            "Describe what each attention head attends to.",
+        ),
         "compare-attention": (
             "biocache.engine.analyses.attention.analysis:AttentionComparison",
             "Compare attention maps of runs, head by head.",

@@ -2,8 +2,8 @@
 
 Lines have a contrast of at least 3 : 1 on white and on the page's dark ground, which WCAG asks of graphics [1]_, hues
 that the colour-blind tell apart (after Okabe and Ito [2]_), and a marker and a dash of their own, seen in grey too.
-Heat maps of what is similar, of what differs and of what changed have maps of their own, so that no colour means two
-things. All are perceptually uniform [3]_ but that of changes, which has two hues from a white middle.
+Heat maps of what is similar, of what differs, of what changed and of amounts have maps of their own, so that no colour
+means two things. All are perceptually uniform [3]_ but that of changes, which has two hues from a white middle.
 
 References
 ----------
@@ -15,10 +15,11 @@ References
 
 from dataclasses import dataclass
 
-__all__ = ["CHANGE", "DIFFERENCE", "GREY", "SIMILARITY", "Colors", "LineStyle", "line_style"]
+__all__ = ["AMOUNT", "CHANGE", "DIFFERENCE", "GREY", "SIMILARITY", "Colors", "LineStyle", "line_style"]
 
-#: Matplotlib's names of the colour maps of similarities, of divergences and distances, and of signed changes.
-SIMILARITY, DIFFERENCE, CHANGE = "cividis", "plasma_r", "PuOr"
+#: Matplotlib's names of the colour maps of similarities, of divergences and distances, of signed changes, and of
+#: amounts of one run.
+SIMILARITY, DIFFERENCE, CHANGE, AMOUNT = "cividis", "plasma_r", "PuOr", "viridis"
 #: Baselines, and what is not of the comparison.
 GREY = "#7c8189"
 

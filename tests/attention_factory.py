@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from store_factory import KEY, Synthetic, digests_of, synthetic
+from store_factory import KEY, Synthetic, digests_of, segments_of, synthetic
 
 from biocache.store.schema import ACTIVATIONS
 
@@ -71,7 +71,7 @@ def _columns(made: Synthetic, sizes: list[NDArray[Any]], ends: int) -> dict[str,
         "tokens/special": on_axis(np.array(word) < 0, fill=False),
         "words/word_text": np.array([f"w{n}" for n in range(len(flat))], dtype=object),
         "words/sample": np.repeat(np.arange(len(counts)), counts),
-        "words/segment": np.zeros(len(flat), np.int8),
+        "words/segment": segments_of(made.spec.key.view, counts.tolist()),
         "words/token_start": start,
         "words/token_count": flat,
     }

@@ -268,7 +268,7 @@ def _maps(rng: np.random.Generator, spec: RunSpec, tokens: int) -> NDArray[Any]:
     return maps.astype(spec.stored_dtype(ATTENTION))
 
 
-def _segments(view: str, word_count: list[int]) -> NDArray[np.int8]:
+def segments_of(view: str, word_count: list[int]) -> NDArray[np.int8]:
     """Return the text of every word: the second half of a sample's words is of the second, where there are two."""
     texts = [int(view == "pair" and word >= (count + 1) // 2) for count in word_count for word in range(count)]
     return np.array(texts, dtype=np.int8)
@@ -317,7 +317,7 @@ def _columns(rng: np.random.Generator, spec: RunSpec, plan: PackPlan, classes: i
         "tokens/window": on_axis(np.zeros(len(positions), np.int32), 0),
         "words/word_text": np.array([f"w{n}" for n in range(words)], dtype=object),
         "words/sample": np.repeat(np.arange(samples), word_count),
-        "words/segment": _segments(spec.key.view, word_count),
+        "words/segment": segments_of(spec.key.view, word_count),
         "words/token_start": word_start,
         "words/token_count": np.array(word_tokens),
     }

@@ -1,6 +1,6 @@
-"""Heat maps of comparisons: for each metric a row of panels, a panel for each training size, values in the cells."""
+"""Heat maps: for each metric a row of panels, a panel for each training size or run, values in the cells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +55,10 @@ def heat_figure(
     dims: tuple[str, str],
     what: str,
     colors: Callable[[xr.DataArray, xr.Dataset], Colors],
+    panels: tuple[str, Mapping[Any, str]] | None = None,
+    title: str | None = None,
 ) -> "Figure":
-    """Draw values, rows of panels for each metric and a panel for each training size.
+    """Draw values, rows of panels for each metric and a panel for each training size, or what `panels` names.
 
     Where cells are too small for their values to be read, they have colours only.
 
@@ -72,27 +74,34 @@ def heat_figure(
         What the values are, below the title of the metric.
     colors
         Returns the colours from the values of a metric and its part of the result.
+    panels
+        Dimension of the panels of a metric, and the title of each of its labels; None for training sizes.
+    title
+        Title of the figure; None for what is compared.
     """
-    metrics, sizes = dataset["metric"].values, dataset["training_size"].values
+    if panels is None:
+        panels = "training_size", {size: f"training size {size} %" for size in dataset["training_size"].values.tolist()}
+    panel_dim, panel_titles = panels
+    metrics, labels = dataset["metric"].values, dataset[panel_dim].values.tolist()
     down, across = (values.sizes[dim] for dim in dims)
-    grid = _laid_out(len(metrics), len(sizes), down, across, signed=bool((values < 0).any()))
-    rows = -(-len(sizes) // grid.columns)
+    grid = _laid_out(len(metrics), len(labels), down, across, signed=bool((values < 0).any()))
+    rows = -(-len(labels) // grid.columns)
     figure = new_figure(grid.height)
     parts = figure.subfigures(len(metrics), 1, squeeze=False)[:, 0]
     for part, metric in zip(parts, metrics, strict=True):
         own = dataset.sel(metric=metric)
         scale = colors(values.sel(metric=metric), own)
         axes = part.subplots(rows, grid.columns, squeeze=False).ravel()
-        for panel in axes[len(sizes) :]:
+        for panel in axes[len(labels) :]:
             panel.set_visible(False)
-        for panel, size in zip(axes, sizes, strict=False):
-            cells = values.sel(metric=metric, training_size=size).transpose(*dims)
+        for panel, label in zip(axes, labels, strict=False):
+            cells = values.sel({"metric": metric, panel_dim: label}).transpose(*dims)
             image = _draw(panel, cells, scale, grid)
-            panel.set_title(f"training size {size} %")
+            panel.set_title(panel_titles[label])
         bar = part.colorbar(image, ax=list(axes), aspect=30, fraction=0.04)
         bar.set_label(f"{own['title'].item()}{_unit(own)}\n{what}", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
-    figure.suptitle(subject_of(dataset))
+    figure.suptitle(subject_of(dataset) if title is None else title)
     return figure
 
 

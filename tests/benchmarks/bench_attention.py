@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_attention.py speed --dataset FOLDER [--sentences 1000] [--live 50]
     python tests/benchmarks/bench_attention.py read --dataset FOLDER [--sentences 1000] [--turns 5]
+    python tests/benchmarks/bench_attention.py describe --dataset FOLDER [--sentences 1000] [--turns 5]
     python tests/benchmarks/bench_attention.py memory --dataset FOLDER [--sentences 400 3200]
     python tests/benchmarks/bench_attention.py workers --dataset FOLDER [--sentences 2000] [--turns 3]
 
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -26,8 +28,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import zarr
 
-from biocache.engine import AttentionRequest, compare_attention
+from biocache.engine import AttentionRequest, HeadsRequest, compare_attention, describe_attention
 from biocache.engine.analyses.attention.metrics import METRICS
+from biocache.engine.analyses.heads.request import METRIC_NAMES
 from biocache.store import Run, Store
 
 CORES = len(os.sched_getaffinity(0))
@@ -171,6 +174,35 @@ def bench_read(args: argparse.Namespace) -> None:
             print(f"{what:12} {median(own):8.2f} s {entries / median(own) / 1e6:8.0f} M entries/s {ratio:8.2f} x plain")
 
 
+def bench_describe(args: argparse.Namespace) -> None:
+    """Describing the heads of a run, by all metrics and rolled out, and plain reading of its chunks, in turn.
+
+    CPU seconds of the process: other programs of the machine do not count.
+    """
+    with tempfile.TemporaryDirectory(dir=args.scratch) as name:
+        store, _ = fill(Path(name), args, args.sentences)
+        run = Store.open(store).run(model="own")
+        targets = ("mass:entities", "mass:punctuation")
+        asked = {
+            "entropy": HeadsRequest(models=("own",), metrics=("entropy",)),
+            "all metrics": HeadsRequest(models=("own",), metrics=(*METRIC_NAMES, *targets)),
+            "rollout": HeadsRequest(models=("own",), metrics=(*METRIC_NAMES, *targets), rollout=True),
+        }
+        calls: dict[str, Callable[[], object]] = {"plain zarr": partial(read_plainly, [run])}
+        calls |= {what: partial(describe_attention, store, one, force=True) for what, one in asked.items()}
+        times: dict[str, list[float]] = {what: [] for what in calls}
+        for turn in range(args.turns + 1):
+            for what, call in calls.items():
+                begin = time.process_time()
+                call()
+                # The first turn compiles.
+                times[what] += [time.process_time() - begin] if turn else []
+        print(f"{run.counts.samples} sentences, {run.counts.packs} packs, {CORES} cores, {args.turns} turns")
+        for what, own in times.items():
+            ratio = median(a / b for a, b in zip(own, times["plain zarr"], strict=True))
+            print(f"{what:12} {median(own):8.2f} s of CPU {ratio:8.2f} x plain")
+
+
 def bench_memory(args: argparse.Namespace) -> None:
     """Each size in a process of its own, whose peak is the kernel's figure."""
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
@@ -216,6 +248,7 @@ def main() -> None:
     for name, function, sentences, turns in (
         ("speed", bench_speed, 1000, 3),
         ("read", bench_read, 1000, 5),
+        ("describe", bench_describe, 1000, 5),
         ("memory", bench_memory, [400, 3200], 1),
         ("workers", bench_workers, 2000, 3),
     ):

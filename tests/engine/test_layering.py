@@ -160,6 +160,11 @@ def test_the_check_of_loaded_modules_works():
             {"biocache.engine.analyses.attention.analysis"},
         ),
         (
+            "from biocache.engine import HeadsRequest, describe_attention",
+            MODELS | {"matplotlib", "numba"},
+            {"biocache.engine.analyses.heads.analysis"},
+        ),
+        (
             "from biocache.engine import RepresentationRequest, compare_representations",
             MODELS | {"matplotlib"},
             {"biocache.engine.analyses.representations.analysis"},

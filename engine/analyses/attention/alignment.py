@@ -122,10 +122,11 @@ class Alignment:
         """Return the alignment of consecutive maps."""
         begin = int(self.start[maps.start])
         groups = slice(begin, begin + int(self.size[maps].sum()))
+        first = self.first.part(maps)
         return Alignment(
             self.level,
-            self.first.part(maps),
-            self.second.part(maps),
+            first,
+            first if self.second is self.first else self.second.part(maps),
             self.sample[maps].copy(),
             self.size[maps].copy(),
             self.position[groups].copy(),

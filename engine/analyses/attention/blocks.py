@@ -7,21 +7,26 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention import projection
 from biocache.engine.analyses.attention.alignment import Alignment, Side
-from biocache.engine.analyses.attention.maps import Block, Layout, Maps, Pairs, Tokens
+from biocache.engine.analyses.attention.maps import Block, Layout, Pairs, Tokens
 from biocache.engine.analyses.attention.metrics import METRICS, Metric, Part
+from biocache.engine.analyses.attention.preparing import (
+    block_of,
+    entries_in,
+    grown,
+    of_classes,
+    over_windows,
+    prepared,
+    tiles,
+)
 from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums, rounded
 from biocache.engine.statistics import ratio
 from biocache.store.chunks import Chunks, read_ahead
 
 __all__ = ["Measures", "PackPair", "compare_packs"]
-
-# Prepared numbers of a run that fit a processor's cache while all metrics are measured.
-_TILE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def _wanted(
 def _stored(chunks: Iterator[NDArray[Any]], *, with_norms: bool) -> Iterator[_Stored]:
     """Yield the blocks of attention that were read, with their norms."""
     for attention in chunks:
-        yield _Stored(_block(attention), next(chunks).astype(np.float32) if with_norms else None)
+        yield _Stored(block_of(attention), next(chunks).astype(np.float32) if with_norms else None)
 
 
 def _compare_pack(runs: tuple[tuple[PackPair, ...], ...], blocks: Iterator[_Stored], measures: Measures) -> RunSums:
@@ -181,9 +186,9 @@ def _compare_pair(block: _Stored, other: _Stored, pair: PackPair, measures: Meas
     """Compare two blocks on the samples that are in both."""
     sums = _zero(pair, measures)
     measured, by_class = _measured(block, other, pair, measures)
-    values = rounded(_over_windows(measured, pair))
+    values = rounded(over_windows(measured, pair.alignment, pair.samples))
     if by_class is not None:
-        by_class = np.stack([_over_windows(own, pair) for own in by_class])
+        by_class = np.stack([over_windows(own, pair.alignment, pair.samples) for own in by_class])
     own, square = _by_kind(values, pair, measures)
     if sums.pairs is not None:
         sums.pairs.add(square)
@@ -222,14 +227,6 @@ def _zero(pair: PackPair, measures: Measures) -> Sums:
     )
 
 
-def _block(stored: NDArray[Any]) -> Block:
-    """Return what is stored (head, entry) for compiled code: halves as integers, heads with their gaps."""
-    numbers = stored.view(np.uint16) if stored.dtype == np.float16 else stored
-    stride = numbers.strides[0] // numbers.itemsize
-    length = (len(numbers) - 1) * stride + numbers.shape[1]
-    return Block(as_strided(numbers, (length,), (numbers.itemsize,)), stride, len(numbers))
-
-
 def _by_kind(values: NDArray[np.float64], pair: PackPair, measures: Measures) -> tuple[NDArray[np.float64], ...]:
     """Split values (sample, metric, pair) into those of equal head indices, and of all heads where compared."""
     heads, other_heads = pair.first.width, pair.second.width
@@ -243,15 +240,6 @@ def _mean_of_mismatched(square: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return, for each head, the mean over all others of the other run, of what is known (sample, metric, head)."""
     known = ~np.isnan(square) & ~np.eye(square.shape[-1], dtype=bool)
     return rounded(ratio(np.where(known, square, 0.0).sum(axis=-1), known.sum(axis=-1)))
-
-
-def _over_windows(values: NDArray[np.float64], pair: PackPair) -> NDArray[np.float64]:
-    """Return the values of samples: the means, over the maps (map, metric, pair) of each, of what is known."""
-    if len(values) == len(pair.samples):
-        return values
-    begin = np.searchsorted(pair.alignment.sample, pair.samples)
-    known = ~np.isnan(values)
-    return ratio(np.add.reduceat(np.where(known, values, 0.0), begin), np.add.reduceat(known, begin, dtype=float))
 
 
 def _head_pairs(pair: PackPair, measures: Measures) -> Pairs:
@@ -282,7 +270,7 @@ def _measured(
     if measures.by_words and measures.labels is not None:
         by_class = np.full((measures.labels, *values.shape[:2], pair.first.width), np.nan)
     rooms: list[NDArray[np.float32]] = [np.empty(0, np.float32), np.empty(0, np.float32)]
-    for tile in _tiles(pair.alignment.layout(), max(stored.block.heads, other.block.heads)):
+    for tile in tiles(pair.alignment.layout(), max(stored.block.heads, other.block.heads)):
         aligned = pair.alignment.part(tile)
         layout = aligned.layout()
         pairs = Pairs(whole.left[tile], whole.right[tile])
@@ -292,11 +280,11 @@ def _measured(
                 continue
             parts = []
             for place, (run, side) in enumerate(((stored, aligned.first), (other, aligned.second))):
-                rooms[place] = _grown(rooms[place], run.block.heads * _entries(layout))
+                rooms[place] = grown(rooms[place], run.block.heads * entries_in(layout))
                 block, tokens = run.block, side.tokens()
                 if of_norms and run.norms is not None:
                     block, tokens = _weighted(block, tokens, run.norms, side)
-                parts.append(_prepared(block, tokens, layout, rooms[place], whole=pair.alignment.whole))
+                parts.append(prepared(block, tokens, layout, rooms[place], whole=pair.alignment.whole))
             for column, metric in metrics.items():
                 values[tile, column] = metric.measure(parts[0], parts[1], layout, pairs)
             if by_class is not None and aligned.label is not None:
@@ -311,45 +299,12 @@ def _measure_classes(
     label: NDArray[np.int64],
     metrics: Mapping[int, Metric],
 ) -> None:
-    """Measure the rows of words of each class of the samples that have some: what has no mass is not measured."""
-    sample = np.repeat(np.arange(len(layout.size)), layout.size)
-    for own in np.unique(label[label >= 0]).tolist():
-        chosen = np.unique(sample[label == own])
-        first, second = (_rows_only(part, layout, chosen, label == own) for part in parts)
-        held = layout._replace(**{name: getattr(layout, name)[chosen] for name in ("size", "row_start", "entry_start")})
+    """Measure the rows of words of each class of the samples that have some."""
+    for own, chosen, (first, second), held in of_classes(parts, layout, label):
         heads = np.tile(np.arange(out.shape[3]), (len(chosen), 1))
         for column, metric in metrics.items():
             if metric.of_rows:
                 out[own, chosen, column] = metric.measure(first, second, held, Pairs(heads, heads))
-
-
-def _rows_only(part: Part, layout: Layout, chosen: NDArray[np.int64], kept: NDArray[np.bool_]) -> Part:
-    """Return some samples of a part, whose other rows than those kept (row) have no mass."""
-    tokens = part.tokens
-    row = np.repeat(layout.row_start, tokens.length) + tokens.group
-    group = np.where((tokens.group >= 0) & kept[row.clip(0)], tokens.group, np.int32(-1))
-    own = {name: getattr(tokens, name)[chosen] for name in ("pair_start", "start", "length")}
-    mass = np.where(kept, part.maps.mass, np.float32(0))
-    return Part(part.stored, tokens._replace(group=group, **own), part.maps._replace(mass=mass))
-
-
-def _tiles(layout: Layout, heads: int) -> Iterator[slice]:
-    """Cut a layout into tiles of consecutive maps that fit the cache; a larger map is its own tile."""
-    ends = np.append(layout.entry_start, _entries(layout)) * heads
-    begin = 0
-    while begin < len(layout.size):
-        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + _TILE, side="right")) - 1)
-        yield slice(begin, end)
-        begin = end
-
-
-def _entries(layout: Layout) -> int:
-    size = int(layout.size[-1])
-    return int(layout.entry_start[-1]) + (size * (size + 1) // 2 if layout.triangular else size * size)
-
-
-def _grown(room: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    return room if len(room) >= length else np.empty(length, np.float32)
 
 
 def _weighted(stored: Block, tokens: Tokens, norms: NDArray[np.float32], side: Side) -> tuple[Block, Tokens]:
@@ -359,14 +314,3 @@ def _weighted(stored: Block, tokens: Tokens, norms: NDArray[np.float32], side: S
     weighted = np.empty((stored.heads, int(entries.sum())), np.float32)
     projection.weigh(stored, tokens, norms, side.token, start, weighted)
     return Block(weighted.reshape(-1), weighted.shape[1], stored.heads), tokens._replace(pair_start=start)
-
-
-def _prepared(stored: Block, tokens: Tokens, layout: Layout, room: NDArray[np.float32], *, whole: bool) -> Part:
-    heads, entries = stored.heads, _entries(layout)
-    maps = Maps(
-        room[: heads * entries].reshape(heads, entries),
-        np.empty((heads, len(layout.position)), np.float32),
-        tokens.causal,
-    )
-    (projection.widen if whole else projection.project)(stored, tokens, layout, maps)
-    return Part(stored, tokens, maps)

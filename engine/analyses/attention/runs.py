@@ -16,7 +16,7 @@ from biocache.store.errors import RunNotFoundError, SettingError
 from biocache.store.labels import Labels
 from biocache.store.schema import ACTIVATIONS, ATTENTION, NORMS
 
-__all__ = ["ComparedRuns", "find_runs"]
+__all__ = ["ComparedRuns", "classes_of", "find_runs"]
 
 _SHAPE = ("attention_layers", "head_count")
 _WHAT = "attention of "
@@ -88,7 +88,7 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     shape = {} if request.all_pairs else dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
     refuse_unlike_data([baseline, *others], _WHAT, shape)
     refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", _WHAT)
-    classes = None if request.by is None else _classes(baseline, request.by)
+    classes = None if request.by is None else classes_of(baseline, request.by)
     return ComparedRuns(baseline, others, find_groups(baseline), classes)
 
 
@@ -104,7 +104,7 @@ def _require_norms(request: AttentionRequest, runs: Iterable[Run]) -> None:
         )
 
 
-def _classes(run: Run, name: str) -> Labels:
+def classes_of(run: Run, name: str) -> Labels:
     """Return the classes of a run's words, or of its samples; samples without label are the last class."""
     labels = run.labels(name)
     if labels.level not in ("words", "samples") or labels.kind == "number":

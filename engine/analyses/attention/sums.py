@@ -96,6 +96,11 @@ class Resamples:
         shape = (groups, units if few else resamples, metrics, heads)
         return cls(np.zeros(shape), np.zeros(shape), few)
 
+    @staticmethod
+    def bytes_of(groups: int, units: int, resamples: int, columns: int) -> int:
+        """Return the bytes of the sums of some columns."""
+        return 2 * 8 * groups * (units if units <= FEW_GROUPS else resamples) * columns
+
     def add(self, values: Values, units: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> None:
         """Add the values of samples, (sample, metric, head)."""
         if self.few:
