@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention.sums import Resamples
 from biocache.engine.statistics import SIGNIFICANCE, Estimates, estimate, holm
 
-__all__ = ["GROUPS", "Rates", "rates"]
+__all__ = ["GROUPS", "SEEDS", "Rates", "rates", "seed_rates"]
 
 Values = NDArray[np.float64]
 
-#: Numbers of groups that are tried.
+#: Numbers of groups that are tried, and of seeds of the training.
 GROUPS = (20, 50, 150)
+SEEDS = (3, 5, 10)
 # Share of words that are right, and how much groups differ (of a beta distribution).
 _TRUTH, _CONCENTRATION = 0.7, 6.0
 _RESAMPLES = 1000
@@ -72,9 +73,56 @@ def rates(groups: int, trials: int, seed: int = 0) -> Rates:
     return found
 
 
-def _holds(mean: Estimates) -> bool:
+def seed_rates(seeds: int, groups: int, trials: int, seed: int = 0) -> Rates:
+    """Return the same of means over seeds of the training, which differ by as much as groups do.
+
+    A score is the mean over samples of an effect of the group, one of the seed, one of both, and noise; the standard
+    deviation over seeds is that of the mean over groups. ``samples alone`` leaves the variance between seeds out. Two
+    models, of the same truth, are fine-tuned with the same seeds. Between seeds, where all pairs share seeds, the truth
+    is the expected squared difference of two.
+    """
+    found, rng = Rates(trials), np.random.default_rng(seed)
+    for trial in range(trials):
+        size = rng.integers(1, 13, groups)
+        group = np.repeat(np.arange(groups), size)
+        effect = 1 / np.sqrt(groups)
+        values = np.empty((2, seeds, len(group)))
+        shared = rng.normal(0, 1, (1, groups)), rng.normal(0, effect, (seeds, 1))
+        for model in values:
+            own = rng.normal(0, 1, (1, groups)), rng.normal(0, effect, (seeds, 1))
+            both = rng.normal(0, 1, (seeds, groups))
+            model[:] = (
+                (own[0] + shared[0] + both)[:, group] + own[1] + shared[1] + rng.normal(0, 1, (seeds, len(group)))
+            )
+        first, second = ([_mean(own, group, groups, trial) for own in model] for model in values)
+        found.add("coverage over seeds", _covers(Estimates.over_seeds(first), 0.0))
+        found.add("coverage over seeds, samples alone", _covers(Estimates.mean(first), 0.0))
+        p = Estimates.over_seeds([b - a for a, b in zip(first, second, strict=True)]).p()
+        found.add("type I error of a test over seeds", p < SIGNIFICANCE)
+        between = {
+            (one, other): _mean((values[0, one] - values[0, other]) ** 2, group, groups, trial)
+            for one in range(seeds)
+            for other in range(one)
+        }
+        # Twice the variances of a seed, of a seed in a group, and of the noise.
+        truth = 2 * (2 * effect**2 + 1 + 1)
+        found.add("coverage between seeds", _covers(Estimates.between_seeds(between), truth))
+    return found
+
+
+def _mean(values: Values, group: NDArray[np.int64], groups: int, seed: int) -> Estimates:
+    size = np.bincount(group, minlength=groups)
+    total = np.bincount(group, values, groups)
+    return estimate(lambda weights: weights @ total / (weights @ size), size, _RESAMPLES, seed)
+
+
+def _covers(mean: Estimates, truth: float) -> bool:
     low, high = mean.interval()
-    return bool(low <= _TRUTH <= high)
+    return bool(low <= truth <= high)
+
+
+def _holds(mean: Estimates) -> bool:
+    return _covers(mean, _TRUTH)
 
 
 def _scores(
