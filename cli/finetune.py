@@ -111,10 +111,14 @@ def _with_cells(fact: Mapping[str, Any], shown: Sequence[tuple[str, str]]) -> di
 
 
 def _unequal_updates(checkpoints: "Sequence[Checkpoint]") -> Iterator[str]:
-    """Yield a line for each model whose training sizes differ in optimiser steps."""
+    """Yield a line for each model (and seed) whose training sizes differ in optimiser steps."""
+    several = len({checkpoint.spec.seed for checkpoint in checkpoints}) > 1
     by_model: dict[str, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
-        by_model.setdefault(f"{checkpoint.spec.dataset}, {checkpoint.spec.model}", []).append(checkpoint)
+        spec = checkpoint.spec
+        # With early stopping the steps depend on the seed.
+        seed = f", seed {spec.seed}" if several and spec.patience is not None else ""
+        by_model.setdefault(f"{spec.dataset}, {spec.model}{seed}", []).append(checkpoint)
     for model, own in by_model.items():
         line = unequal_steps({made.spec.training_size: made.steps() for made in own})
         if line:
