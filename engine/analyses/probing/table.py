@@ -66,12 +66,7 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
             columns[f"{name}_spread"] = numbers[name].std("probe_seed", ddof=1)
         for bound in ("ci_low", "ci_high", "majority"):
             columns[f"{name}_{bound}"] = means[bound].sel(score=name, drop=True)
-    if "over_seeds" in numbers:
-        columns |= {
-            f"{name}_over_seeds{end}": numbers[f"over_seeds{end}"].sel(score=name, drop=True)
-            for name in scores
-            for end in ("", "_ci_low", "_ci_high")
-        }
+    columns |= _over_seeds(numbers, scores)
     columns |= _controls(means, scores)
     bits = [f"{name}{end}" for name in INFORMATION for end in ("", "_ci_low", "_ci_high")]
     facts = ("entropy", "cross_entropy", *bits, "seen_share", "texts_in_tuning")
@@ -93,6 +88,15 @@ def layer_rows(result: xr.Dataset, score: str) -> pd.DataFrame:
     if not all(map(is_single, labels)):
         return known.assign(layer=pd.Series(labels, dtype=object))
     return known
+
+
+def _over_seeds(numbers: xr.Dataset, scores: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Return the columns of the means over seeds of the runs, of each score; none without several."""
+    return {
+        f"{name}_over_seeds{end}": numbers[f"over_seeds{end}"].sel(score=name, drop=True)
+        for name in (scores if "over_seeds" in numbers else ())
+        for end in ("", "_ci_low", "_ci_high")
+    }
 
 
 def _controls(means: xr.Dataset, scores: Sequence[str]) -> dict[str, xr.DataArray]:
