@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["corpus_notes", "extract", "phrase", "print_choices", "print_reports", "task_head_note"]
 
 # Parts of a key that runs of one plan of a model share.
-_OF_MODEL = ("model", "trained_on", "training_size")
+_OF_MODEL = ("model", "trained_on", "training_size", "seed")
 _ENCODING_NOTES = ("samples_truncated", "samples_windowed", "words_lost")
 _PHRASES = {
     "samples_truncated": "samples truncated",
@@ -158,7 +158,8 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
         if model.budget.lanes > 1:
             cut += f", {model.budget.lanes} batches at once"
         key = model.runs[0].key
-        fields.append((f"{key.model} at {key.training}", cut))
+        seed = f", seed {key.seed}" if len(plan.request.seeds) > 1 else ""
+        fields.append((f"{key.model} at {key.training}{seed}", cut))
     print_fields(fields)
 
 

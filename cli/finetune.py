@@ -59,7 +59,7 @@ def finetune(store: "Storage", *, as_json: bool, **settings: Any) -> None:
                 on_corpus=lambda corpus: bars.notes(f"{corpus.name}: {remark}" for remark in corpus.remarks),
             )
     made = [checkpoint for checkpoint, _ in finished]
-    for line in dict.fromkeys(line for checkpoint in made for line in _warnings(checkpoint)):
+    for line in dict.fromkeys(line for checkpoint in made for line in _warnings(checkpoint, request)):
         note(line)
     for line in _unequal_updates(made):
         note(line)
@@ -111,10 +111,14 @@ def _with_cells(fact: Mapping[str, Any], shown: Sequence[tuple[str, str]]) -> di
 
 
 def _unequal_updates(checkpoints: "Sequence[Checkpoint]") -> Iterator[str]:
-    """Yield a line for each model whose training sizes differ in optimiser steps."""
+    """Yield a line for each model (and seed) whose training sizes differ in optimiser steps."""
+    several = len({checkpoint.spec.seed for checkpoint in checkpoints}) > 1
     by_model: dict[str, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
-        by_model.setdefault(f"{checkpoint.spec.dataset}, {checkpoint.spec.model}", []).append(checkpoint)
+        spec = checkpoint.spec
+        # With early stopping the steps depend on the seed.
+        seed = f", seed {spec.seed}" if several and spec.patience is not None else ""
+        by_model.setdefault(f"{spec.dataset}, {spec.model}{seed}", []).append(checkpoint)
     for model, own in by_model.items():
         line = unequal_steps({made.spec.training_size: made.steps() for made in own})
         if line:
@@ -123,10 +127,12 @@ def _unequal_updates(checkpoints: "Sequence[Checkpoint]") -> Iterator[str]:
             yield f"{model}: {line}" + ("" if stopped else f"; --steps-of {largest} trains all of them equally long")
 
 
-def _warnings(checkpoint: "Checkpoint") -> Iterator[str]:
+def _warnings(checkpoint: "Checkpoint", request: FinetuneRequest) -> Iterator[str]:
     """Yield the duplicates between the splits, and what of the train split was repaired, left out or cut."""
     spec, notes = checkpoint.spec, checkpoint.origin.notes
     where = f"{spec.dataset}, training size {spec.training_size}"
+    if len(request.seeds) > 1:
+        where += f", seed {spec.seed}"
     yield from checkpoint.origin.remarks
     if checkpoint.origin.base_task_head:
         yield task_head_note(spec.model, checkpoint.origin.base_task_head, "it was fine-tuned from there")

@@ -46,7 +46,7 @@ Examples, in the folder that a demo made:
 @click.option("--dry-run", is_flag=True, help="Show the steps and their bytes; load no weights, write nothing.")
 @json_option
 def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) -> None:
-    """Fine-tune, extract, probe and compare attention for every task, model and training size.
+    """Fine-tune, extract, probe and compare attention for every task, model, training size and seed.
 
     Each step is one call of the command of its name, with the same settings. What is finished is found and skipped,
     what was interrupted goes on, and a step that fails is reported at the end and stops only what needs it. --limit and
@@ -143,7 +143,10 @@ def _print_outcomes(outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:
 
 
 # Title of a column to the fact that it shows.
-_COLUMNS = {name: name for name in ("step", "task", "dataset", "model")} | {"training size": "training_sizes"}
+_COLUMNS = {name: name for name in ("step", "task", "dataset", "model")} | {
+    "training size": "training_sizes",
+    "seed": "seeds",
+}
 
 
 def _facts(step: "Step") -> dict[str, Any]:
@@ -153,4 +156,5 @@ def _facts(step: "Step") -> dict[str, Any]:
         "dataset": step.cell.dataset_name,
         "model": step.cell.model_name,
         "training_sizes": list(step.sizes),
+        "seeds": list(step.seeds),
     }

@@ -17,7 +17,7 @@ from biocache.store.labels import Labels
 from biocache.store.reading import Run
 from biocache.store.schema import GROUP
 
-__all__ = ["ONE_SEED", "Groups", "find_groups", "interval_note"]
+__all__ = ["ONE_SEED", "Groups", "find_groups", "interval_note", "seed_note"]
 
 #: What intervals of runs of one seed do not hold.
 ONE_SEED = (
@@ -95,3 +95,21 @@ def interval_note(facts: Mapping[str, Any]) -> str:
     else:
         what = f"intervals are over {count:,} groups of samples (label set {facts['group']})"
     return f"{what}; with so few, by the jackknife and Student's t" if count <= FEW_GROUPS else what
+
+
+def seed_note(counts: Mapping[int, int]) -> str:
+    """Say whether intervals hold the seeds of the training.
+
+    Parameters
+    ----------
+    counts
+        Training size to the number of seeds that its numbers are means over.
+    """
+    seeds = set(counts.values())
+    if seeds <= {1}:
+        return ONE_SEED
+    over = f"{min(seeds)} seeds"
+    if len(seeds) > 1:
+        over = ", ".join(f"{count} seed{'' if count == 1 else 's'} at {size} %" for size, count in counts.items())
+    note = f"means are over {over} of the training: intervals hold what other samples and other seeds would change"
+    return f"{note}, but of one seed alone what other samples would" if 1 in seeds else note

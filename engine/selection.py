@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
 from biocache.engine.request import Request, option
-from biocache.engine.sources import named
+from biocache.engine.sources import RANDOM_WEIGHTS, named
 from biocache.store.errors import RunNotFoundError, SpecMismatchError
 from biocache.store.keys import MAX_SEED
 from biocache.store.text import shortened
 
 if TYPE_CHECKING:
     from biocache.store.catalog import Store
+    from biocache.store.keys import RunKey
     from biocache.store.reading import Run
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "chosen_runs",
     "refuse_unlike",
     "seed_selector",
+    "select_keys",
     "selector",
     "size_selector",
     "trained_on_selector",
@@ -63,6 +65,37 @@ class RunsRequest(Request):
     run_seeds: tuple[int, ...] | None = seed_selector(help="Runs of these seeds.", unset="all")
     views: tuple[str, ...] | None = selector(flag="--view", choices=VIEWS, help="Runs of these views.", unset="all")
     splits: tuple[str, ...] | None = selector(flag="--split", choices=SPLITS, help="Runs of these splits.", unset="all")
+
+
+def select_keys(store: "Store", parts: Mapping[str, Any]) -> "list[RunKey]":
+    """Return the keys that match parts, in the order of their paths, pre-trained models whatever seed they have.
+
+    The pre-trained model is the same for every seed: where seeds are named, and it has runs of others alone, those of
+    the lowest are taken.
+
+    Parameters
+    ----------
+    store
+        The store.
+    parts
+        Parts of the key to one value or several; None for all. See `Store.keys`.
+    """
+    if parts.get("seed") is None:
+        return store.keys(**parts)
+    seeds = parts["seed"] if isinstance(parts["seed"], Sequence) else (parts["seed"],)
+    found = store.keys(**{**parts, "seed": None})
+    own = [key for key in found if key.seed in seeds]
+    there = {_model(key) for key in own if key.training_size == 0}
+    # Random weights are drawn from the seed.
+    spare = [
+        key for key in found if not (key.training_size or _model(key) in there or key.model.endswith(RANDOM_WEIGHTS))
+    ]
+    lowest = {_model(key): key.seed for key in sorted(spare, key=lambda key: -key.seed)}
+    return sorted([*own, *(key for key in spare if key.seed == lowest[_model(key)])])
+
+
+def _model(key: "RunKey") -> tuple[str, str, str]:
+    return key.task, key.dataset, key.model
 
 
 def chosen_runs(store: "Store", request: RunsRequest, keep: str) -> "list[Run]":

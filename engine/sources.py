@@ -9,7 +9,10 @@ from biocache.engine.corpora.base import TASKS
 from biocache.store.errors import SettingError
 from biocache.store.paths import is_url, local_path, resolved
 
-__all__ = ["folder_of", "named", "refuse_repeats", "run_names", "split_name"]
+__all__ = ["RANDOM_WEIGHTS", "folder_of", "named", "refuse_repeats", "run_names", "split_name"]
+
+#: End of the names of models whose weights are random.
+RANDOM_WEIGHTS = "-random"
 
 
 def split_name(text: str) -> tuple[str, str]:

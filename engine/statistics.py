@@ -13,7 +13,7 @@ References
    errors", Review of Economics and Statistics 90(3), 2008. https://doi.org/10.1162/rest.90.3.414
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,32 @@ class Estimates:
         if len(estimates) == 1:
             return mean
         return cls(mean.whole, mean.others, mean.size, np.stack([each.whole for each in estimates], axis=-1))
+
+    @classmethod
+    def between_seeds(cls, estimates: "Mapping[tuple[int, int], Estimates]") -> "Estimates":
+        r"""Return the mean over pairs of seeds of the training, of an estimate each; its uncertainty is that of both.
+
+        Pairs share seeds. With the mean U of all pairs of S seeds, and :math:`U_{(-s)}` of those without seed s,
+        the values :math:`S U - (S - 1) U_{(-s)}` stand for the seeds in `over_seeds`: the jackknife of a U-statistic
+        [1]_.
+
+        Parameters
+        ----------
+        estimates
+            Every two seeds to their estimate, of the same groups and sets. Two seeds alone are returned without seeds:
+            one pair does not tell how pairs differ.
+
+        References
+        ----------
+        .. [1] J. N. Arvesen, "Jackknifing U-statistics", Annals of Mathematical Statistics 40(6), 1969.
+           https://doi.org/10.1214/aoms/1177697287
+        """
+        mean, seeds = cls.mean(list(estimates.values())), sorted({seed for pair in estimates for seed in pair})
+        if len(seeds) < 3:
+            return mean
+        without = [cls.mean([each for pair, each in estimates.items() if seed not in pair]).whole for seed in seeds]
+        values = [len(seeds) * mean.whole - (len(seeds) - 1) * each for each in without]
+        return cls(mean.whole, mean.others, mean.size, np.stack(values, axis=-1))
 
     def interval(self) -> tuple[Values, Values]:
         """Return the bounds of the 95 % intervals, float64 (...); NaN where fewer than two groups are measured."""

@@ -7,6 +7,7 @@ chance.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention.sums import Resamples
 from biocache.engine.statistics import SIGNIFICANCE, Estimates, estimate, holm
 
-__all__ = ["GROUPS", "Rates", "rates"]
+__all__ = ["GROUPS", "SEEDS", "Rates", "rates", "seed_rates"]
 
 Values = NDArray[np.float64]
 
-#: Numbers of groups that are tried.
+#: Numbers of groups that are tried, and of seeds of the training.
 GROUPS = (20, 50, 150)
+SEEDS = (3, 5, 10)
 # Share of words that are right, and how much groups differ (of a beta distribution).
 _TRUTH, _CONCENTRATION = 0.7, 6.0
 _RESAMPLES = 1000
@@ -72,9 +74,59 @@ def rates(groups: int, trials: int, seed: int = 0) -> Rates:
     return found
 
 
-def _holds(mean: Estimates) -> bool:
+def seed_rates(seeds: int, groups: int, trials: int, seed: int = 0) -> Rates:
+    """Return the same of means over seeds of the training, to whose variance seeds add as much as groups do.
+
+    A score is the mean over samples of an effect of the group, one of the seed, one of both, and noise. ``samples
+    alone`` leaves the variance between seeds out. Two models, of the same truth, are fine-tuned with the same seeds.
+    Between seeds, where all pairs share seeds, the truth is the expected squared difference of two.
+    """
+    found, rng = Rates(trials), np.random.default_rng(seed)
+    for trial in range(trials):
+        size = rng.integers(1, 13, groups)
+        group = np.repeat(np.arange(groups), size)
+        effect = np.sqrt(seeds / groups)
+        values = np.empty((2, seeds, len(group)))
+        shared = rng.normal(0, 1, (1, groups)), rng.normal(0, effect, (seeds, 1))
+        for model in values:
+            own = rng.normal(0, 1, (1, groups)), rng.normal(0, effect, (seeds, 1))
+            both = rng.normal(0, 1, (seeds, groups))
+            model[:] = (
+                (own[0] + shared[0] + both)[:, group] + own[1] + shared[1] + rng.normal(0, 1, (seeds, len(group)))
+            )
+        pairs = list(combinations(range(seeds), 2))
+        squares = [(values[0, one] - values[0, other]) ** 2 for one, other in pairs]
+        means = _means(np.array([*values[0], *values[1], *squares]), group, groups, trial)
+        first, second = ([means[place + own] for own in range(seeds)] for place in (0, seeds))
+        found.add("coverage over seeds", _covers(Estimates.over_seeds(first), 0.0))
+        found.add("coverage over seeds, samples alone", _covers(Estimates.mean(first), 0.0))
+        p = Estimates.over_seeds([b - a for a, b in zip(first, second, strict=True)]).p()
+        found.add("type I error of a test over seeds", p < SIGNIFICANCE)
+        between = {pair: means[2 * seeds + place] for place, pair in enumerate(pairs)}
+        # Twice the variances of a seed, of a seed in a group, and of the noise.
+        truth = 2 * (2 * effect**2 + 1 + 1)
+        found.add("coverage between seeds", _covers(Estimates.between_seeds(between), truth))
+    return found
+
+
+def _means(values: Values, group: NDArray[np.int64], groups: int, seed: int) -> Estimates:
+    """Return the means over samples of values (value, sample)."""
+    counts = np.stack([np.bincount(group, own, groups) for own in (*values, np.ones(len(group)))], axis=1)
+
+    def scored(weights: Values) -> Values:
+        sums = weights @ counts
+        return sums[:, :-1] / sums[:, -1:]
+
+    return estimate(scored, counts[:, -1], _RESAMPLES, seed)
+
+
+def _covers(mean: Estimates, truth: float) -> bool:
     low, high = mean.interval()
-    return bool(low <= _TRUTH <= high)
+    return bool(low <= truth <= high)
+
+
+def _holds(mean: Estimates) -> bool:
+    return _covers(mean, _TRUTH)
 
 
 def _scores(

@@ -132,8 +132,9 @@ class CorpusRequest(Request):
         Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
-    seed
-        Seed of the fine-tuning, or of random weights.
+    seeds
+        Seeds of the fine-tuning, or of random weights; a checkpoint or run each. The pre-trained model is the same for
+        all.
     checkpoints
         Folder of fine-tuned checkpoints.
     max_length
@@ -165,7 +166,9 @@ class CorpusRequest(Request):
         high=100,
         help="Percents of the train split that the models were fine-tuned on; 0 is pre-trained.",
     )
-    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning or random weights.")
+    seeds: tuple[int, ...] = option(
+        (42,), flag="--seed", low=0, high=MAX_SEED, help="Seeds of fine-tuning or random weights; a model each."
+    )
     checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
     max_length: int | None = option(None, low=1, help="Tokens after which a sample is cut.", unset="512 or the model's")
     limit: int | None = option(None, low=1, help="Leading samples of each split to read.", unset="all")
@@ -173,3 +176,7 @@ class CorpusRequest(Request):
     def check(self) -> None:
         """Refuse settings of the corpus that its task does not have."""
         self.reading.refuse_unfit(self.task)
+
+    def seeds_of(self, training_size: int) -> tuple[int, ...]:
+        """Return the seeds that give different weights at a training size: of the pre-trained model only the first."""
+        return self.seeds if training_size else self.seeds[:1]

@@ -244,13 +244,18 @@ def _call(command: str, store: Path, request: Request) -> None:
 
 
 def _is_finetuned(demo: Demo, model: str, request: FinetuneRequest) -> bool:
-    places = (checkpoint_path(request.task, DATASET, model, size, request.seed) for size in request.training_sizes)
+    grid = product(request.training_sizes, request.seeds)
+    places = (checkpoint_path(request.task, DATASET, model, size, seed) for size, seed in grid)
     return all((demo.checkpoints / place).is_dir() for place in places)
 
 
 def _is_extracted(demo: Demo, model: str, request: ExtractionRequest) -> bool:
     parts = product(request.training_sizes, request.all_views, request.splits or ())
-    keys = (RunKey(request.task, DATASET, model, size, request.seed, view, split) for size, view, split in parts)
+    keys = (
+        RunKey(request.task, DATASET, model, size, seed, view, split)
+        for size, view, split in parts
+        for seed in request.seeds_of(size)
+    )
     return all(_complete(demo.store, key) for key in keys)
 
 

@@ -30,8 +30,8 @@ def find_models(request: ExtractionRequest, models: Sequence[tuple[str, str]], d
     ModelError
         If a model or checkpoint is missing, or has an adapter that cannot be merged.
     SettingError
-        If checkpoints of another tool are given for several models, adapters are to be merged and there are none, or
-        what the models were trained on cannot be part of a path.
+        If checkpoints of another tool are given for several models or seeds, adapters are to be merged and there are
+        none, or what the models were trained on cannot be part of a path.
     """
     trained_on = _trained_on(request, dataset)
     found = [
@@ -41,13 +41,14 @@ def find_models(request: ExtractionRequest, models: Sequence[tuple[str, str]], d
             task=request.task,
             dataset=dataset,
             training_size=size,
-            seed=request.seed,
+            seed=seed,
             checkpoints=request.checkpoints,
             random_weights=request.random_weights,
             trained_on=trained_on,
         )
         for name, base in models
         for size in request.training_sizes
+        for seed in request.seeds_of(size)
     ]
     found += _finetuned(request, models, trained_on)
     sources = [with_adapter(replace(source, part=request.part or ""), merge=request.merge_adapters) for source in found]
@@ -69,8 +70,13 @@ def _finetuned(request: ExtractionRequest, models: Sequence[tuple[str, str]], tr
     """Yield the checkpoints that another tool made of the one model."""
     if request.finetuned and len(models) > 1:
         raise SettingError(f"--finetuned is of one model, and --model names {len(models)}; extract them one by one")
+    if request.finetuned and len(request.seeds) > 1:
+        raise SettingError(
+            f"--finetuned is of one seed, and --seed names {len(request.seeds)}; extract the checkpoints of each seed "
+            "with its --seed"
+        )
     for text in request.finetuned:
         place, size = parse_finetuned(text)
         name, base = models[0]
-        base = pretrained_source(name, base, request.seed).base
-        yield ModelSource(name, base, size, request.seed, place, trained_on=trained_on)
+        base = pretrained_source(name, base, request.seeds[0]).base
+        yield ModelSource(name, base, size, request.seeds[0], place, trained_on=trained_on)

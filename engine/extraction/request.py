@@ -80,8 +80,8 @@ class ExtractionRequest(CorpusRequest):
         Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID``.
     training_sizes
         Percents of the train split; 0 is the pre-trained model.
-    seed
-        Seed of the fine-tuning, or of random weights.
+    seeds
+        Seeds of the fine-tuning, or of random weights, a run each; the pre-trained model is read once, under the first.
     splits
         Splits to extract; None for those of `DEFAULT_SPLITS` that the corpus has.
     views
@@ -262,6 +262,10 @@ class ExtractionRequest(CorpusRequest):
     def all_views(self) -> tuple[str, ...]:
         """The views to encode."""
         return self.views or tuple(TASKS[self.task].views)
+
+    def seeds_of(self, training_size: int) -> tuple[int, ...]:
+        """Return the seeds that give different weights at a training size; all of them for random weights."""
+        return self.seeds if self.random_weights else super().seeds_of(training_size)
 
     def keeps(self, view: str, split: str) -> tuple[str, ...]:
         """Return what is kept of one run, in the order of `KEEP`; maybe nothing.

@@ -1,7 +1,7 @@
-"""`finetune`: a corpus and pre-trained models in, checkpoints at every training size out."""
+"""`finetune`: a corpus and pre-trained models in, checkpoints at every training size and seed out."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +86,11 @@ def finetune(
     Returns
     -------
     xarray.Dataset
-        The scores of `score_splits` for the validation and test splits, with the dims model and training_size before
-        its own; and ``train_samples``, ``steps`` (optimiser steps behind the weights), ``seconds`` and
-        ``samples_per_second`` (model, training_size) and the loss curve: ``loss`` in nats and ``learning_rate``
-        (model, training_size, step), with ``validation_loss`` (model, training_size, evaluation_step), NaN at the steps
-        of other checkpoints.
+        The scores of `score_splits` for the validation and test splits, with the dims model, training_size and seed
+        before its own; and ``train_samples``, ``steps`` (optimiser steps behind the weights), ``seconds`` and
+        ``samples_per_second`` (model, training_size, seed) and the loss curve: ``loss`` in nats and ``learning_rate``
+        (model, training_size, seed, step), with ``validation_loss`` (model, training_size, seed, evaluation_step), NaN
+        at the steps of other checkpoints.
 
     Raises
     ------
@@ -118,29 +118,35 @@ def finetune(
     if on_corpus is not None:
         on_corpus(material.corpus)
     # Everything is checked before the first training, which may take hours.
-    todo = [[_Finetuning(material, source, size) for size in sizes] for source in material.sources()]
-    for one in itertools.chain.from_iterable(todo):
+    todo = [
+        [[_Finetuning(material, source, size, seed) for seed in request.seeds] for size in sizes]
+        for source in material.sources()
+    ]
+    for one in itertools.chain.from_iterable(itertools.chain.from_iterable(todo)):
         one.find()
-    rows = []
-    for row in todo:
-        made = [(one.spec, one.finish(root, on_progress, on_checkpoint)) for one in row]
-        parts = [scores.expand_dims(model=[s.model], training_size=[s.training_size]) for s, scores in made]
-        rows.append(_concatenated(parts, "training_size"))
-    return _concatenated(rows, "model")
+
+    def finished(one: _Finetuning) -> xr.Dataset:
+        scores, spec = one.finish(root, on_progress, on_checkpoint), one.spec
+        return scores.expand_dims(model=[spec.model], training_size=[spec.training_size], seed=[spec.seed])
+
+    models = [
+        _concatenated([_concatenated(map(finished, seeds), "seed") for seeds in row], "training_size") for row in todo
+    ]
+    return _concatenated(models, "model")
 
 
-def _concatenated(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
-    return xr.concat(parts, dim, data_vars="all", join="outer", combine_attrs="drop_conflicts")
+def _concatenated(parts: Iterable[xr.Dataset], dim: str) -> xr.Dataset:
+    return xr.concat(list(parts), dim, data_vars="all", join="outer", combine_attrs="drop_conflicts")
 
 
 class _Finetuning:
     """One checkpoint to be made or found."""
 
-    def __init__(self, material: Material, source: Source, size: int) -> None:
+    def __init__(self, material: Material, source: Source, size: int, seed: int) -> None:
         self._material = material
         self._source = source
-        self._subset = material.subset(size)
-        self.spec = _spec(material, source, size, self._subset)
+        self._subset = material.subset(size, seed)
+        self.spec = _spec(material, source, size, seed, self._subset)
 
     def finish(
         self,
@@ -228,12 +234,13 @@ class _Finetuning:
             if on_progress is not None:
                 on_progress(FinetuneProgress(self.spec.path.as_posix(), done, total))
 
-        # However it was asked for: the steps that the spec says.
-        request = replace(self._material.request, max_steps=self.spec.max_steps, steps_of=None)
+        # However it was asked for: the seed and the steps that the spec says.
+        seed = self.spec.seed
+        request = replace(self._material.request, seeds=(seed,), max_steps=self.spec.max_steps, steps_of=None)
         source, targets = self._source, self._material.targets
         encoding = source.encode(self._subset.samples)
-        with seeded(request.seed):
-            model = attach_head(source.load_encoder().model, source.source, source.tokenizer, targets)
+        with seeded(seed):
+            model = attach_head(source.load_encoder(seed).model, source.source, source.tokenizer, targets)
         training = Training(
             model,
             source.tokenizer,
@@ -284,34 +291,35 @@ class _Finetuning:
         )
 
 
-def _spec(material: Material, source: Source, size: int, subset: Subset) -> FinetuneSpec:
+def _spec(material: Material, source: Source, size: int, seed: int, subset: Subset) -> FinetuneSpec:
     request, corpus = material.request, material.corpus
+    encoder, pooler = source.digests(seed)
     return FinetuneSpec(
         task=request.task,
         dataset=corpus.name,
         model=source.source.name,
         training_size=size,
-        seed=request.seed,
+        seed=seed,
         label_names=material.targets.names,
         label_scheme=material.targets.scheme,
         limit=request.limit,
         train_samples=len(subset.samples),
         subset_digest=subset.digest,
         validation_digest=None if request.patience is None else digest_labelled(corpus.splits["validation"]),
-        base_digest=source.digests[0],
-        pooler_digest=source.digests[1],
+        base_digest=encoder,
+        pooler_digest=pooler,
         tokenizer_digest=source.tokenizer_digest,
         max_length=source.max_length,
-        **{name: getattr(request, name) for name in HYPERPARAMETERS} | _duration(material),
+        **{name: getattr(request, name) for name in HYPERPARAMETERS} | _duration(material, seed),
     )
 
 
-def _duration(material: Material) -> dict[str, Any]:
+def _duration(material: Material, seed: int) -> dict[str, Any]:
     """Return the fields of a spec that say how long to train: epochs, or optimiser steps."""
     request = material.request
     if request.max_steps is not None:
         return {"epochs": None, "max_steps": request.max_steps}
     if request.steps_of is not None:
-        samples = len(material.subset(request.steps_of).samples)
+        samples = len(material.subset(request.steps_of, seed).samples)
         return {"epochs": None, "max_steps": request.steps_in_epochs(samples)}
     return {"epochs": request.epochs, "max_steps": None}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache
 
 from biocache.engine.corpora.encoding import Encoding, encode
 from biocache.engine.corpora.readers import read_corpus
@@ -60,14 +60,14 @@ class Material:
             raise DataError(f"{self.corpus.source}: no validation or test split to score; add one of them")
         refuse_duplicates(self.corpus, request.max_duplicates)
         self.targets = Targets.of(self.corpus, request.label_scheme)
-        #: Return the samples of a training size.
-        self.subset = cache(lambda size: draw_subset(self.corpus, size, request.seed))
+        #: Return the samples of a training size and seed.
+        self.subset = cache(lambda size, seed: draw_subset(self.corpus, size, seed))
 
     def sources(self) -> list["Source"]:
         """Return the pre-trained models."""
         named = [parse_model(text) for text in self.request.models]
         refuse_repeats("model", (name for name, _ in named))
-        return [Source(self, pretrained_source(name, base, self.request.seed)) for name, base in named]
+        return [Source(self, pretrained_source(name, base, self.request.seeds[0])) for name, base in named]
 
 
 class Source:
@@ -95,21 +95,23 @@ class Source:
         self.max_length = choose_max_length(material.request.max_length, source, self.shape, self.tokenizer)
         #: What was done to the names of its weights; see `LoadedModel`.
         self.remarks: tuple[str, ...] = ()
-        #: Encode a whole split, once for all training sizes.
+        #: Encode a whole split, once for all training sizes and seeds.
         self.encode_split = cache(lambda split: self.encode(material.corpus.splits[split]))
+        #: Return the digest of the encoder's weights, and of the pooler's where the task has a head that reads it.
+        self.digests = cache(self._digests)
 
-    def load_encoder(self) -> LoadedModel:
+    def load_encoder(self, seed: int) -> LoadedModel:
         """Load the pre-trained weights; a pooler that the checkpoint lacks is drawn from the seed."""
-        with stage(f"loading {self.source.name}"), seeded(self.source.seed):
+        with stage(f"loading {self.source.name}"), seeded(seed):
             loaded = load_model(self.source, "cpu", "float32")
         self.remarks = loaded.remarks
         return loaded
 
-    @cached_property
-    def digests(self) -> tuple[str, str | None]:
-        """Digest of the encoder's weights, and of the pooler's where the task has a head that reads it."""
-        encoder = self.load_encoder()
+    def _digests(self, seed: int) -> tuple[str, str | None]:
         by_word = self._material.corpus.task.labels_words
+        if by_word and seed != self.source.seed:
+            return self.digests(self.source.seed)
+        encoder = self.load_encoder(seed)
         return encoder.digest, None if by_word else weights_digest(encoder.model, pooler=True)
 
     def encode(self, samples: Sequence[Sample]) -> Encoding:

@@ -29,8 +29,8 @@ class FinetuneRequest(CorpusRequest):
         Aliases, hub ids, folders, files of weights or ``NAME=FOLDER|FILE|HUB_ID`` of the pre-trained models.
     training_sizes
         Percents of the train split; 0 is the pre-trained model, for which nothing is done.
-    seed
-        Seed of the subset, of the new head, of the order of the samples and of dropout.
+    seeds
+        Seeds of the subset, of the new head, of the order of the samples and of dropout; a checkpoint each.
     checkpoints
         Folder that the checkpoints go to, as ``TASK/DATASET/MODEL/size-SSS/seed-N``.
     label_scheme

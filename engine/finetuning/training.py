@@ -267,7 +267,7 @@ def _arguments(request: FinetuneRequest, samples: int, device: str, folder: Path
     by_epoch = "epoch" if request.patience is not None else None
     arguments = TrainingArguments(
         output_dir=str(folder),
-        seed=request.seed,
+        seed=request.seeds[0],
         num_train_epochs=request.epochs,
         max_steps=request.max_steps or -1,
         learning_rate=request.learning_rate,

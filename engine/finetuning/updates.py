@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 __all__ = ["training_steps", "unequal_steps"]
 
 
-def training_steps(run: "Run") -> float:
-    """Return the optimiser steps that a run's model was fine-tuned for: 0 where pre-trained, NaN where not known."""
-    if run.key.training_size == 0:
-        return 0.0
-    steps = run.provenance.training_steps
-    return math.nan if steps is None else float(steps)
+def training_steps(*runs: "Run") -> float:
+    """Return the optimiser steps that the models of runs were fine-tuned for, the mean over seeds.
+
+    They are 0 where pre-trained, NaN where not known.
+    """
+    counts = [0 if run.key.training_size == 0 else run.provenance.training_steps for run in runs]
+    return math.fsum(math.nan if count is None else count for count in counts) / len(counts)
 
 
 def unequal_steps(steps: Mapping[int, float | None]) -> str:

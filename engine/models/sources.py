@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biocache.engine.models.files import WEIGHTS, inner_folder, weights_of
-from biocache.engine.sources import folder_of, split_name
+from biocache.engine.sources import RANDOM_WEIGHTS, folder_of, split_name
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.paths import resolved
 from biocache.store.text import shown
@@ -163,7 +163,7 @@ def pretrained_source(name: str, base: str, seed: int, *, random_weights: bool =
     if place.is_file():
         base = str(place.parent) if (place.parent / "config.json").is_file() else ALIASES[name]
     if random_weights:
-        return ModelSource(f"{name}-random", base, 0, seed, random_weights=True)
+        return ModelSource(f"{name}{RANDOM_WEIGHTS}", base, 0, seed, random_weights=True)
     return ModelSource(name, base, 0, seed, weights if weights.is_file() else None)
 
 

@@ -64,9 +64,11 @@ class FinetuneSection(SectionBuilder):
         return self.kind, FinetuneRequest(**inventory.corpus)
 
     def recipes(self, results: Sequence[Kept], asked: Asked) -> list[Recipe]:
-        """Return a recipe for each seed."""
-        specs = by(map(_spec, results), "seed").values()
-        return [finetune_recipe(asked.store, own, asked.inventory) for own in specs]
+        """Return a recipe for all seeds of the same models and training sizes."""
+        grids: dict[Any, list[Mapping[str, Any]]] = {}
+        for own in by(map(_spec, results), "seed").values():
+            grids.setdefault(frozenset((spec["model"], spec["training_size"]) for spec in own), []).extend(own)
+        return [finetune_recipe(asked.store, specs, asked.inventory) for specs in grids.values()]
 
     def figures(self, results: Sequence[Kept], asked: Asked) -> Iterator[tuple[Figure, Sequence[Kept]]]:
         """Yield a figure for each group of checkpoints that differ only in model, training size and seed."""

@@ -52,7 +52,7 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
     store
         The store.
     specs
-        Specs of the checkpoints, as `FinetuneSpec.to_json` writes them.
+        Specs of the checkpoints, as `FinetuneSpec.to_json` writes them: all models and training sizes at all seeds.
     inventory
         The runs of the store, which name the sources of datasets and models.
     """
@@ -62,8 +62,8 @@ def finetune_recipe(store: Store, specs: Sequence[Mapping[str, Any]], inventory:
         task=task,
         dataset=inventory.source("dataset", task, dataset),
         models=tuple(inventory.source("model", task, spec["model"]) for spec in specs),
-        training_sizes=tuple(sorted(spec["training_size"] for spec in specs)),
-        seed=first["seed"],
+        training_sizes=tuple(sorted({spec["training_size"] for spec in specs})),
+        seeds=tuple(sorted({spec["seed"] for spec in specs})),
         **{name: first[name] for name in _FINETUNE_SETTINGS if first.get(name) is not None},
     )
     lines = [

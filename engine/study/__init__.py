@@ -1,1 +1,1 @@
-"""The study: fine-tuning, extraction, probing and attention comparison over a grid of tasks, models and sizes."""
+"""The study: fine-tuning, extraction, probing and comparison over a grid of tasks, models, sizes and seeds."""

@@ -62,14 +62,14 @@ class StudyRequest(Request):
     equal_updates
         Whether all training sizes are fine-tuned for as many optimiser steps as the epochs of the largest take, so that
         they differ in data and not in updates.
-    seed
-        Seed of subsets and fine-tuning.
+    seeds
+        Seeds of subsets and fine-tuning, a checkpoint and its runs each; the pre-trained model is the same for all.
     checkpoints
         Folder of fine-tuned checkpoints.
     steps
         Which of `STEPS` to run.
     finetuning, extraction
-        Settings of these steps; the fields that the grid decides (task, dataset, its reading, model, size, seed,
+        Settings of these steps; the fields that the grid decides (task, dataset, its reading, model, size, seeds,
         checkpoints, level) are replaced.
     levels
         What hidden states are kept of; see `ExtractionRequest.level`. A level for all tasks, or ``TASK=LEVEL`` for
@@ -113,7 +113,9 @@ class StudyRequest(Request):
     equal_updates: bool = option(
         False, help="Fine-tune all sizes as many steps as --epochs of the largest take: they differ in data alone."
     )
-    seed: int = option(42, low=0, high=MAX_SEED, help="Seed of fine-tuning.")
+    seeds: tuple[int, ...] = option(
+        (42,), flag="--seed", low=0, high=MAX_SEED, help="Seeds of fine-tuning: each size is fine-tuned with each."
+    )
     checkpoints: Path = option(Path("checkpoints"), help="Folder of fine-tuned checkpoints.")
     steps: tuple[str, ...] = option(STEPS, choices=STEPS, help="Steps to run.")
     finetuning: FinetuneRequest = field(default_factory=lambda: FinetuneRequest(task="ner"), metadata={"lends": False})
@@ -176,16 +178,20 @@ class StudyRequest(Request):
         """The training sizes, ascending, each once."""
         return tuple(sorted(set(self.training_sizes)))
 
-    def finetune_request(self, cell: Cell, size: int) -> FinetuneRequest:
-        """Return the request for the checkpoint of a cell at a size."""
-        request = replace(self.finetuning, **self._parts(cell, size))
+    def seeds_of(self, size: int) -> tuple[int, ...]:
+        """Return the seeds that a training size has runs of; the pre-trained model is read under the first."""
+        return self.seeds if size else self.seeds[:1]
+
+    def finetune_request(self, cell: Cell, size: int, seed: int) -> FinetuneRequest:
+        """Return the request for the checkpoint of a cell at a size and seed."""
+        request = replace(self.finetuning, **self._parts(cell, size, seed))
         return replace(request, steps_of=self.sizes[-1]) if self.equal_updates and size else request
 
-    def extraction_request(self, cell: Cell, size: int) -> ExtractionRequest:
-        """Return the request for the runs of a cell at a size."""
-        return replace(self.extraction, level=self._levels()[cell.task], **self._parts(cell, size))
+    def extraction_request(self, cell: Cell, size: int, seed: int) -> ExtractionRequest:
+        """Return the request for the runs of a cell at a size and seed."""
+        return replace(self.extraction, level=self._levels()[cell.task], **self._parts(cell, size, seed))
 
-    def _parts(self, cell: Cell, size: int) -> dict[str, Any]:
+    def _parts(self, cell: Cell, size: int, seed: int) -> dict[str, Any]:
         """Return the fields of a request that the grid decides."""
         return {
             "task": cell.task,
@@ -193,29 +199,29 @@ class StudyRequest(Request):
             "reading": self.reading.fitting(cell.task),
             "models": (cell.model,),
             "training_sizes": (size,),
-            "seed": self.seed,
+            "seeds": (seed,),
             "checkpoints": self.checkpoints,
         }
 
-    def probe_request(self, cell: Cell, sizes: tuple[int, ...]) -> ProbeRequest:
-        """Return the request that probes a cell at some sizes."""
+    def probe_request(self, cell: Cell, sizes: tuple[int, ...], seeds: tuple[int, ...]) -> ProbeRequest:
+        """Return the request that probes a cell at some sizes and seeds."""
         return ProbeRequest(
             task=cell.task,
             dataset=cell.dataset_name,
             models=(cell.model_name,),
             training_sizes=sizes,
-            run_seeds=(self.seed,),
+            run_seeds=seeds,
             probe=self.probe,
             max_train_samples=self.max_train_samples,
         )
 
-    def attention_request(self, cell: Cell, sizes: tuple[int, ...]) -> AttentionRequest:
+    def attention_request(self, cell: Cell, sizes: tuple[int, ...], seeds: tuple[int, ...]) -> AttentionRequest:
         """Return the request that compares the attention of a cell at some sizes with the smallest of the grid."""
         return AttentionRequest(
             task=cell.task,
             dataset=cell.dataset_name,
             model=cell.model_name,
-            seed=self.seed,
+            seeds=seeds,
             view=TASKS[cell.task].whole_view,
             split="test",
             training_sizes=sizes,

@@ -27,17 +27,19 @@ class Step:
         ``finetune``, ``extract``, ``probe`` or ``compare-attention``.
     cell
         The model and the dataset.
-    sizes
-        Training sizes of the call.
+    sizes, seeds
+        Training sizes of the call, and their seeds.
     """
 
     kind: str
     cell: Cell
     sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
 
     def __str__(self) -> str:
         where = f"{self.cell.task}/{self.cell.dataset_name}/{self.cell.model_name}"
-        return f"{self.kind} {where} {','.join(map(str, self.sizes))}"
+        sizes, seeds = (",".join(map(str, numbers)) for numbers in (self.sizes, self.seeds))
+        return f"{self.kind} {where} {sizes} seed {seeds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,15 @@ def steps(request: StudyRequest) -> Iterator[Step]:
     """Yield the steps of a study, each after those that it needs."""
     for cell in cells(request):
         for size in request.sizes:
-            if "finetune" in request.steps and size > 0:
-                yield Step("finetune", cell, (size,))
-            if "extract" in request.steps:
-                yield Step("extract", cell, (size,))
+            for seed in request.seeds_of(size):
+                if "finetune" in request.steps and size > 0:
+                    yield Step("finetune", cell, (size,), (seed,))
+                if "extract" in request.steps:
+                    yield Step("extract", cell, (size,), (seed,))
         if "probe" in request.steps:
-            yield Step("probe", cell, request.sizes)
+            yield Step("probe", cell, request.sizes, request.seeds)
         if "compare-attention" in request.steps and len(request.sizes) > 1:
-            yield Step("compare-attention", cell, request.sizes[1:])
+            yield Step("compare-attention", cell, request.sizes[1:], request.seeds)
 
 
 def plan_study(store: StorePlace, request: StudyRequest) -> list[PlannedStep]:
@@ -118,26 +121,26 @@ def plan_study(store: StorePlace, request: StudyRequest) -> list[PlannedStep]:
     for step in steps(request):
         cell = step.cell
         if step.kind in ("finetune", "extract") and cell not in plans:
-            # All sizes of a model share the layout of the pre-trained one.
-            plans[cell] = plan_extraction(request.extraction_request(cell, 0)).models[0]
-        size = step.sizes[0]
+            # All sizes and seeds of a model share the layout of the pre-trained one.
+            plans[cell] = plan_extraction(request.extraction_request(cell, 0, request.seeds[0])).models[0]
+        size, seed = step.sizes[0], step.seeds[0]
         left: int | None = None
         runs: tuple[RunPlan, ...] = ()
         if step.kind == "finetune":
-            left = 0 if _checkpoint(request, cell, size) is not None else 4 * plans[cell].shape.parameters
+            left = 0 if _checkpoint(request, cell, size, seed) is not None else 4 * plans[cell].shape.parameters
         elif step.kind == "extract":
-            runs = tuple(_at_size(run, size) for run in plans[cell].runs)
+            runs = tuple(_at(run, size, seed) for run in plans[cell].runs)
             left = sum(bytes_left(store, run) for run in runs)
         planned.append(PlannedStep(step, left, runs))
     return planned
 
 
-def _at_size(run: RunPlan, size: int) -> RunPlan:
-    return replace(run, spec=replace(run.spec, key=replace(run.spec.key, training_size=size)))
+def _at(run: RunPlan, size: int, seed: int) -> RunPlan:
+    return replace(run, spec=replace(run.spec, key=replace(run.spec.key, training_size=size, seed=seed)))
 
 
-def has_foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> bool:
-    """Return whether a cell at a size has a checkpoint that another tool made; extraction takes it as it is.
+def has_foreign_checkpoint(request: StudyRequest, cell: Cell, size: int, seed: int) -> bool:
+    """Return whether a cell at a size and seed has a checkpoint that another tool made; extraction takes it as it is.
 
     Parameters
     ----------
@@ -145,15 +148,15 @@ def has_foreign_checkpoint(request: StudyRequest, cell: Cell, size: int) -> bool
         The grid.
     cell
         The model and the dataset.
-    size
-        The training size.
+    size, seed
+        The training size, and its seed.
     """
-    found = _checkpoint(request, cell, size)
+    found = _checkpoint(request, cell, size, seed)
     return found is not None and (found.is_file() or is_foreign(found))
 
 
-def _checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
-    """Return the checkpoint that extraction would read for a cell at a size; None if there is none."""
+def _checkpoint(request: StudyRequest, cell: Cell, size: int, seed: int) -> Path | None:
+    """Return the checkpoint that extraction would read for a cell at a size and seed; None if there is none."""
     try:
         return find_source(
             cell.model_name,
@@ -161,7 +164,7 @@ def _checkpoint(request: StudyRequest, cell: Cell, size: int) -> Path | None:
             task=cell.task,
             dataset=cell.dataset_name,
             training_size=size,
-            seed=request.seed,
+            seed=seed,
             checkpoints=request.checkpoints,
         ).checkpoint
     except ModelError:

@@ -26,7 +26,7 @@ class Outcome:
     Attributes
     ----------
     step
-        The step, with the sizes that it was run for.
+        The step, with the sizes and seeds that it was run for.
     state
         ``done``; ``found``, if nothing was left to do; ``failed``; ``left out``, if a step that it needs failed.
     seconds
@@ -49,7 +49,7 @@ def run_study(
     on_progress: OnProgress | None = None,
     on_corpus: OnCorpus = None,
 ) -> list[Outcome]:
-    """Fine-tune, extract, probe and compare attention over a grid of datasets, models and training sizes.
+    """Fine-tune, extract, probe and compare attention over a grid of datasets, models, training sizes and seeds.
 
     Finished steps are found and not run again. A failed step stops only the steps that need it.
 
@@ -81,7 +81,7 @@ def run_study(
     todo = list(steps(request))
     if request.max_disk is not None:
         check_study_disk(plan_study(root, request), request.max_disk)
-    missing: set[tuple[Cell, int]] = set()
+    missing: set[tuple[Cell, int, int]] = set()
     outcomes = []
     for step in todo:
         if on_step is not None:
@@ -95,15 +95,15 @@ def _outcome(
     store: Storage,
     request: StudyRequest,
     step: Step,
-    missing: set[tuple[Cell, int]],
+    missing: set[tuple[Cell, int, int]],
     on_progress: OnProgress,
     on_corpus: OnCorpus,
 ) -> Outcome:
-    """Run a step for the sizes that earlier steps did not fail for; add those that it fails for to `missing`."""
-    sizes = tuple(size for size in step.sizes if (step.cell, size) not in missing)
-    if not sizes or (step.kind == "compare-attention" and (step.cell, request.sizes[0]) in missing):
+    """Run a step for what earlier steps did not fail for; add the sizes and seeds that it fails for to `missing`."""
+    left = _left(request, step, missing)
+    if left is None:
         return Outcome(step, "left out", 0.0, "an earlier step failed for its training sizes")
-    step = replace(step, sizes=sizes)
+    step = left
     begun = time.perf_counter()
     worked = False
 
@@ -117,17 +117,35 @@ def _outcome(
     except Exception as error:
         # Any exception: hours of other steps do not depend on this one.
         if step.kind in ("finetune", "extract"):
-            missing.update((step.cell, size) for size in sizes)
+            missing.update((step.cell, size, seed) for size in step.sizes for seed in step.seeds)
         message = error.message if isinstance(error, BiocacheError) else f"{type(error).__name__}: {error}"
         return Outcome(step, "failed", time.perf_counter() - begun, " ".join(message.split()))
     return Outcome(step, "done" if worked else "found", time.perf_counter() - begun)
 
 
+def _left(request: StudyRequest, step: Step, missing: set[tuple[Cell, int, int]]) -> Step | None:
+    """Return a step without the sizes that no seed is there of, then without the seeds that a size lacks."""
+    compared = step.kind == "compare-attention"
+    # A comparison needs its baseline too.
+    needed = (request.sizes[0], *step.sizes) if compared else step.sizes
+    lacking = {
+        size: {seed for seed in step.seeds if (step.cell, size, seed if size else request.seeds[0]) in missing}
+        for size in needed
+    }
+    kept = [size for size in needed if len(lacking[size]) < len(step.seeds)]
+    seeds = tuple(seed for seed in step.seeds if not any(seed in lacking[size] for size in kept))
+    sizes = tuple(size for size in step.sizes if size in kept)
+    if not sizes or not seeds or (compared and needed[0] not in kept):
+        return None
+    return replace(step, sizes=sizes, seeds=seeds)
+
+
 def _finetune(store: Storage, request: StudyRequest, step: Step, tell: Tell, on_corpus: OnCorpus) -> None:
     from biocache.engine.finetuning.finetune import finetune
 
-    if not has_foreign_checkpoint(request, step.cell, step.sizes[0]):
-        made = request.finetune_request(step.cell, step.sizes[0])
+    place = (step.cell, step.sizes[0], step.seeds[0])
+    if not has_foreign_checkpoint(request, *place):
+        made = request.finetune_request(*place)
         finetune(
             store,
             made,
@@ -139,7 +157,7 @@ def _finetune(store: Storage, request: StudyRequest, step: Step, tell: Tell, on_
 def _extract(store: Storage, request: StudyRequest, step: Step, tell: Tell, on_corpus: OnCorpus) -> None:
     from biocache.engine.extraction.extract import extract
 
-    made = request.extraction_request(step.cell, step.sizes[0])
+    made = request.extraction_request(step.cell, step.sizes[0], step.seeds[0])
     extract(store, made, on_progress=lambda at: tell(at.run, at.tokens_done, at.tokens_total), on_corpus=on_corpus)
 
 
@@ -147,7 +165,7 @@ def _analyse(store: Storage, request: StudyRequest, step: Step, tell: Tell, _on_
     from biocache.engine.analysis import compute
 
     made = request.probe_request if step.kind == "probe" else request.attention_request
-    compute(step.kind, store, made(step.cell, step.sizes), on_progress=partial(tell, str(step)))
+    compute(step.kind, store, made(step.cell, step.sizes, step.seeds), on_progress=partial(tell, str(step)))
 
 
 _CALLS = {"finetune": _finetune, "extract": _extract, "probe": _analyse, "compare-attention": _analyse}

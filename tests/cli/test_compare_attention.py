@@ -82,7 +82,7 @@ SETTINGS = [
     ("--model bert", {"model": "bert"}),
     ("--training-size 10,30 --training-size 100", {"training_sizes": (10, 30, 100)}),
     ("--trained-on jnlpba", {"trained_on": "jnlpba"}),
-    ("--seed 7", {"seed": 7}),
+    ("--seed 7,9", {"seeds": (7, 9)}),
     ("--view pair", {"view": "pair"}),
     ("--split test", {"split": "test"}),
     ("--baseline 10", {"baseline": 10}),

@@ -53,7 +53,7 @@ def test_defaults_are_those_of_the_request(handed: Handed) -> None:
         ("--model bert,gpt2=models/gpt2 --model a/b", {"models": ("bert", "gpt2=models/gpt2", "a/b")}),
         ("--training-size 0,10 --training-size 100,10", {"training_sizes": (0, 10, 100)}),
         ("--training-size 10 --trained-on nli/mednli", {"training_sizes": (10,), "trained_on": "nli/mednli"}),
-        ("--seed 7", {"seed": 7}),
+        ("--seed 7,9 --seed 8", {"seeds": (7, 9, 8)}),
         ("--view pair,premise", {"views": ("pair", "premise")}),
         ("--split validation", {"splits": ("validation",)}),
         ("--checkpoints elsewhere", {"checkpoints": Path("elsewhere")}),

@@ -136,7 +136,7 @@ def test_the_options_are_the_settings(job: list[str], command: Command, monkeypa
 
     monkeypatch.setattr(finetune_module, "finetune", stop)
     given = (
-        "finetune --task nli --dataset d --model a,b --training-size 10 --seed 7 --checkpoints c --label-scheme type "
+        "finetune --task nli --dataset d --model a,b --training-size 10 --seed 7,8 --checkpoints c --label-scheme type "
         "--epochs 2.5 --learning-rate 1e-4 --batch-size 4 --gradient-accumulation 3 --warmup 0.2 --weight-decay 0.1 "
         "--max-length 64 --limit 9 --patience 2 --compute-dtype bfloat16 --device cpu --save-steps 11 --restart "
         "--overwrite --config c --label-column 3 --id-column i --group-column g --label-type number"
@@ -148,7 +148,7 @@ def test_the_options_are_the_settings(job: list[str], command: Command, monkeypa
         reading=ReadingRequest(config="c", label_column="3", id_column="i", group_column="g", label_type="number"),
         models=("a", "b"),
         training_sizes=(10,),
-        seed=7,
+        seeds=(7, 8),
         checkpoints=Path("c"),
         label_scheme="type",
         epochs=2.5,

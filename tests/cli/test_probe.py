@@ -152,12 +152,12 @@ def test_pairs_that_differ_are_listed(command: Command, store: Path) -> None:
     arguments = ("compare-probes", "--store", store, "--task", "ner", "--score", "accuracy")
     result = command(*arguments)
     said = re.findall(
-        r"note: (\d) of (\d) pairs of layers of (\w+), training size 0, seed 42, differ in accuracy "
+        r"note: (\d) of (\d) pairs of (models|layers of \w+)(?:,| at) training size 0, seed 42, differ in accuracy "
         r"\(p < 0.05 after Holm's correction in this family\)",
         result.stderr,
     )
-    assert [(pairs, model) for _, pairs, model in said] == [("3", "bert"), ("3", "gpt2")]
-    assert "each of the 2 families has its own 5% chance of any false difference" in result.stderr
+    assert [own for _, *own in said] == [["3", "models"], ["3", "layers of bert"], ["3", "layers of gpt2"]]
+    assert "each of the 3 families has its own 5% chance of any false difference" in result.stderr
     differing = sum(int(count) for count, *_ in said)
     assert len(result.stdout.splitlines()) == (differing + 1 if differing else 0)
     rows = json.loads(command(*arguments, "--json").stdout)["rows"]

@@ -37,12 +37,12 @@ def test_a_table_of_steps(job: list[str], command: Command) -> None:
     made = command(*job)
     rows = [line.split() for line in made.stdout.splitlines()[1:]]
     assert [row[0] for row in rows] == ["extract", "finetune", "extract", "probe", "compare-attention"]
-    assert [row[:5] for row in rows] == [line.split()[:5] for line in planned[1:6]]
+    assert [row[:6] for row in rows] == [line.split()[:6] for line in planned[1:6]]
     assert {row[-1] for row in rows} == {"done"}
     assert made.stderr == ""
     again = json.loads(command(*job, "--json").stdout)
     assert [step["state"] for step in again] == ["found"] * 5
-    assert again[3]["training_sizes"] == [0, 30]
+    assert (again[3]["training_sizes"], again[3]["seeds"]) == ([0, 30], [42])
     plan = json.loads(command(*job, "--dry-run", "--json").stdout)
     assert plan["totals"]["bytes_left"] == 0 < plan["totals"]["compressed_bytes"] < plan["totals"]["activation_bytes"]
 
@@ -72,7 +72,7 @@ def test_a_failure_is_reported_at_the_end_with_exit_code_1(job: list[str], comma
     result = command(*job, code=1)
     assert [line.split()[-1] for line in result.stdout.splitlines()[1:]] == ["done", "failed", "out", "done", "out"]
     (line,) = result.stderr.splitlines()
-    assert line.startswith("note: finetune nli/demo/bert 30 failed: ")
+    assert line.startswith("note: finetune nli/demo/bert 30 seed 42 failed: ")
     assert "was not made by `biocache finetune`" in line
 
 
@@ -85,7 +85,7 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(engine_module, "run_study", stop)
     given = (
-        "study --task ner,nli --dataset a,b --model x,y --training-size 0,50 --seed 3 --checkpoints c "
+        "study --task ner,nli --dataset a,b --model x,y --training-size 0,50 --seed 3,4 --checkpoints c "
         "--steps extract,probe --epochs 5 --learning-rate 1e-4 --batch-size 2 --max-length 99 --limit 7 --restart "
         "--keep hidden --layers 1-2 --split test --level word,nli=sample --stride 8 --dtype float32 "
         "--attention-dtype uint8 --max-memory 1G --probe mlp "
@@ -100,7 +100,7 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
         reading=ReadingRequest(tag_column="4", pair_columns=("A", "B"), split_files=("test=x",)),
         models=("x", "y"),
         training_sizes=(0, 50),
-        seed=3,
+        seeds=(3, 4),
         checkpoints=Path("c"),
         steps=("extract", "probe"),
         finetuning=FinetuneRequest(
@@ -131,8 +131,8 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
     command("study", code=1)
     assert seen == [expected, StudyRequest()]
     cells = [Cell("ner", "a", "a", "x", "x"), Cell("nli", "b", "b", "x", "x")]
-    readings = [expected.extraction_request(cell, 0).reading for cell in cells]
-    assert readings == [expected.finetune_request(cell, 0).reading for cell in cells]
+    readings = [expected.extraction_request(cell, 0, 3).reading for cell in cells]
+    assert readings == [expected.finetune_request(cell, 0, 3).reading for cell in cells]
     assert readings == [
         ReadingRequest(tag_column="4", split_files=("test=x",)),
         ReadingRequest(pair_columns=("A", "B"), split_files=("test=x",)),

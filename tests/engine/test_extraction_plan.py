@@ -90,6 +90,18 @@ def test_planning_writes_and_loads_nothing(corpus_folder, checkpoints, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_pre_trained_model_is_read_once_for_all_seeds(corpus_folder, checkpoints):
+    def keys(**settings):
+        plan = plan_extraction(request(corpus_folder, checkpoints["bert"], seeds=(9, 2), **settings))
+        return [(run.key.model, run.key.training_size, run.key.seed) for run in plan.runs]
+
+    assert keys() == [("tiny", 0, 9)]
+    # Random weights are others with another seed.
+    assert keys(random_weights=True) == [("tiny-random", 0, 9), ("tiny-random", 0, 2)]
+    with pytest.raises(SettingError, match=r"finetuned is of one seed, and seed names 2; extract the checkpoints of"):
+        keys(finetuned=(str(checkpoints["bert"]),))
+
+
 def test_notes_count_what_was_cut(corpus_folder, checkpoints, tmp_path):
     asked = request(corpus_folder, checkpoints["bert"], max_length=20)
     extract(tmp_path / "s", asked)

@@ -384,7 +384,7 @@ def test_random_twins_are_a_function_of_the_seed(checkpoints, tmp_path, family):
 def test_random_twins_have_runs_of_their_own(corpus_folder, checkpoints, tmp_path):
     for store in ("a", "b"):
         for seed in (1, 2):
-            asked = request(corpus_folder, checkpoints["bert"], random_weights=True, seed=seed, limit=4)
+            asked = request(corpus_folder, checkpoints["bert"], random_weights=True, seeds=(seed,), limit=4)
             extract(tmp_path / store, asked)
     assert holdings(tmp_path / "a") == holdings(tmp_path / "b")
     one, other = (only_run(tmp_path / "a", model="tiny-random", seed=seed) for seed in (1, 2))

@@ -1,5 +1,6 @@
 """Counts a sample add up to the scores of scikit-learn and seqeval, of all samples and of any draw of them."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -265,3 +266,32 @@ def test_one_seed_says_nothing_of_others() -> None:
     assert by_seed(values).seeds is None
     with pytest.raises(ValueError, match="others have none"):
         Estimates.mean([by_seed(values), by_seed(np.repeat(values, 2, axis=0))])
+
+
+@pytest.mark.parametrize("groups", [12, FEW_GROUPS + 30])
+def test_between_seeds_is_a_u_statistic_whose_pairs_share_seeds(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    values = rng.normal(0, 1, (4, groups)) + rng.normal(0, 0.5, (4, 1))
+    pairs = {pair: np.abs(values[pair[0]] - values[pair[1]]) for pair in combinations(range(4), 2)}
+    size = np.ones(groups)
+    estimates = {
+        pair: estimate(lambda weights, own=own: weights @ own / weights.sum(axis=1), size, 2000)
+        for pair, own in pairs.items()
+    }
+    found = Estimates.between_seeds(estimates)
+    whole = np.mean([own.mean() for own in pairs.values()])
+    np.testing.assert_allclose(found.whole, whole)
+    # The jackknife's variance over seeds, and that of the mean over groups.
+    without = np.array([np.mean([own.mean() for pair, own in pairs.items() if seed not in pair]) for seed in range(4)])
+    of_seeds = 3 / 4 * ((without - without.mean()) ** 2).sum()
+    mean = np.mean(list(pairs.values()), axis=0)
+    of_groups = found.others.var(ddof=1) if groups > FEW_GROUPS else mean.var(ddof=1) / groups
+    share = 0.0 if groups > FEW_GROUPS else of_groups**2 / (groups - 1)
+    freedom = (of_groups + of_seeds) ** 2 / (share + of_seeds**2 / 3)
+    expected = stats.t.interval(0.95, freedom, whole, np.sqrt(of_groups + of_seeds))
+    np.testing.assert_allclose(found.interval(), expected, rtol=1e-6)
+
+
+def test_one_pair_of_seeds_says_nothing_of_others() -> None:
+    own = by_seed(np.random.default_rng(5).normal(size=(1, 20)))
+    assert Estimates.between_seeds({(3, 8): own}).seeds is None

@@ -32,17 +32,17 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
     """
 
     name = "compare-attention"
-    version = 2
+    version = 3
     Request = AttentionRequest
     unit = "blocks"
-    plots = ("means", "above-chance")
+    plots = ("means", "above-chance", "between-seeds")
     examples = (
         "biocache compare-attention --task ner --model biobert --training-size 10,30,50,100 --plot heads.png",
         "biocache compare-attention --task nli --model bert --against gpt2 --metric js,entropy --by gold",
     )
 
     def select(self, store: "Store", request: AttentionRequest) -> "ComparedRuns":
-        """Return the baseline run and those that are compared with it."""
+        """Return the baseline and the runs that are compared with it."""
         from biocache.engine.analyses.attention.runs import find_runs
 
         return find_runs(store, request)
@@ -51,8 +51,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         """Return the identities of the runs, of the labels that name groups or classes, and of the user's metrics."""
         labels = {} if runs.labels is None else {"labels": runs.labels.digest}
         found = {
-            "baseline": runs.baseline.identity,
-            "runs": [run.identity for run in runs.others],
+            **runs.identities,
             "groups": runs.groups.digest,
             **labels,
         }
@@ -76,6 +75,12 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
         return make_dataset(runs, request, parts)
 
+    def frame(self, result: "xr.Dataset", request: AttentionRequest) -> "pd.DataFrame":
+        """Return all numbers; those of each seed in columns of their own."""
+        from biocache.engine.analyses.attention.table import all_rows
+
+        return all_rows(result)
+
     def summary(self, result: "xr.Dataset", request: AttentionRequest) -> "pd.DataFrame":
         """Return means over heads, a row a layer, and the head that changed most; of all pairs, a row two layers."""
         from biocache.engine.analyses.attention.table import head_rows, pair_rows
@@ -84,11 +89,13 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
 
     def notes(self, result: "xr.Dataset", request: AttentionRequest) -> Iterator[str]:
         """Say what intervals hold, which matchings are not identified, and what could not be measured."""
-        from biocache.engine.grouping import ONE_SEED, interval_note
+        from biocache.engine.analyses.seed_floor import floor_notes, seed_counts
+        from biocache.engine.grouping import interval_note, seed_note
 
         if "pair_mean" not in result:
             yield interval_note(result.attrs)
-            yield ONE_SEED
+            yield seed_note(seed_counts(result))
+            yield from floor_notes(result, "layer", "layer_between_seeds")
             yield from _matching_notes(result)
         counts = result["pair_count" if "pair_mean" in result else "count"]
         samples = int(result.attrs["samples"])
@@ -105,10 +112,11 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
             yield f"{result.attrs['not_split']} is of whole maps, and not split by the classes of words"
 
     def draw(self, name: str, result: "xr.Dataset", request: AttentionRequest) -> "Figure | None":
-        """Draw means, or how far they are above the chance level."""
-        from biocache.engine.analyses.attention.figures import above_chance_figure, mean_figure
+        """Draw means, how far they are above the chance level, or the means between seeds."""
+        from biocache.engine.analyses.attention.figures import above_chance_figure, between_seeds_figure, mean_figure
 
-        return mean_figure(result) if name == "means" else above_chance_figure(result)
+        drawn = {"means": mean_figure, "above-chance": above_chance_figure, "between-seeds": between_seeds_figure}
+        return drawn[name](result)
 
     def section(self) -> "SectionBuilder":
         """Return interactive heat maps of layers and heads."""
@@ -141,8 +149,8 @@ def compare_attention(
 ) -> "xr.Dataset":
     """Compare the attention maps of runs with those of a baseline run, head by head, from the store alone.
 
-    Every chunk of the baseline is read once for all metrics and training sizes. The result is kept in the store; the
-    same request finds it there. It does not depend on packs, workers or their order.
+    Every chunk of the baseline is read once for all metrics, training sizes and seeds. The result is kept in the store;
+    the same request finds it there. It does not depend on packs, workers or their order.
 
     Parameters
     ----------
@@ -167,7 +175,11 @@ def compare_attention(
         ``group`` and ``groups`` say which and how many), ``chance`` (mean of all mismatched heads of the layer, NaN for
         changes), ``chance_ci_low``, ``chance_ci_high``, ``above_chance`` (0 at the chance level, 1 for identical maps)
         and ``count``; and (metric, training_size, layer): ``layer_mean`` and ``layer_chance``, means over heads, with
-        ``_ci_low`` and ``_ci_high``. By label
+        ``_ci_low`` and ``_ci_high``. Where a training size has runs of several seeds, all numbers are means over them,
+        their intervals hold the variance between seeds too (`Estimates.over_seeds`), ``std`` is within a seed and
+        ``count`` the least; ``seed_mean`` and ``seed_layer_mean`` are those of each seed, with the dimension seed; and
+        ``between_seeds`` and ``layer_between_seeds``, with their intervals, are the seed floor: the same metric between
+        the runs of two seeds, the mean over all pairs, of changes without their sign. By label
         also ``label_mean``, ``label_std``, ``label_ci_low``, ``label_ci_high`` and ``label_count``, with the dimension
         label; of words these are of each sample's mean over the rows of its words of the label, and NaN for metrics of
         whole maps, which the attribute ``not_split`` names. Matched,

@@ -53,6 +53,8 @@ class Measures:
         Those of the metrics that are the user's own.
     by_words
         Whether the classes are of the words that attend, the rows of maps; else of samples.
+    mismatched
+        Whether mismatched heads are compared too, for the chance level.
     """
 
     metrics: tuple[str, ...]
@@ -65,6 +67,7 @@ class Measures:
     per_sample: bool
     own: tuple[Metric, ...] = ()
     by_words: bool = False
+    mismatched: bool = True
 
     @property
     def found(self) -> tuple[Metric, ...]:
@@ -75,7 +78,7 @@ class Measures:
     @property
     def by_chance(self) -> bool:
         """Whether mismatched heads are compared."""
-        return self.diagonal and any(metric.has_chance for metric in self.found)
+        return self.diagonal and self.mismatched and any(metric.has_chance for metric in self.found)
 
     @property
     def of_norms(self) -> bool:

@@ -1,6 +1,7 @@
-"""The tasks of a comparison: for each layer, some packs of the baseline against those of the other runs."""
+"""The tasks of a comparison: for each layer, some packs of a run against those of the runs compared with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ from biocache.engine.analyses.attention.blocks import Measures, PackPair, compar
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.own import find_own
 from biocache.engine.analyses.attention.request import AttentionRequest
-from biocache.engine.analyses.attention.runs import ComparedRuns
+from biocache.engine.analyses.attention.runs import Against, ComparedRuns
 from biocache.engine.executor import Task
 from biocache.engine.machine import machine_memory
 from biocache.engine.statistics import FEW_GROUPS
@@ -28,8 +29,17 @@ _MOST_TASKS = 64
 _BLOCK_COPIES = 2
 
 
-def measures_of(runs: ComparedRuns, request: AttentionRequest) -> Measures:
-    """Return what a request measures of every pair of blocks."""
+def measures_of(runs: ComparedRuns, request: AttentionRequest, *, between_seeds: bool = False) -> Measures:
+    """Return what a request measures of every pair of blocks; between seeds only equal heads of all samples."""
+    if between_seeds:
+        return replace(
+            measures_of(runs, request),
+            labels=None,
+            by_words=False,
+            all_heads=False,
+            per_sample=False,
+            mismatched=False,
+        )
     return Measures(
         metrics=tuple(map(str, request.metrics)),
         own=tuple(find_own(metric) for metric in request.metrics if metric not in METRICS),
@@ -53,54 +63,72 @@ def layer_pairs(runs: ComparedRuns, request: AttentionRequest) -> list[tuple[int
 
 
 def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
-    """Return tasks whose results add, for each layer (or pair of layers) and some packs of the baseline."""
-    baseline, measures = runs.baseline, measures_of(runs, request)
+    """Return tasks whose results add, for each layer (or pair of layers) and some packs of the run compared with.
+
+    Keys are (place in `ComparedRuns.against`, layer, other layer), layers by position.
+    """
+    measures = measures_of(runs, request)
     if measures.by_words and not any(metric.of_rows for metric in measures.found):
         raise SettingError(
             f"--by={request.by} is of words, and {', '.join(measures.metrics)} of whole maps, not of rows of words; "
             "name a metric of rows with --metric, such as js"
         )
-    sums = _resample_bytes(runs, request, measures)
-    classes = None if runs.labels is None else runs.labels.values
-    words, group = (classes, None) if measures.by_words else (None, classes)
-    aligned = [
-        align(baseline, other, runs.level, exclude_special=request.exclude_special, labels=words)
-        for other in runs.others
-    ]
-    group = np.zeros(baseline.counts.samples, np.int64) if group is None else group
-    packs = [
-        tuple(
-            _pack_pairs(baseline, other, pack, alignment, (group, runs.units[0]), norms=measures.of_norms)
-            for other, alignment in zip(runs.others, aligned, strict=True)
-        )
-        for pack in range(baseline.counts.packs)
-    ]
-    size = -(-len(packs) // _MOST_TASKS)
-    parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
-    sizes = [_block_bytes(run, with_norms=measures.of_norms) for run in (baseline, *runs.others)]
-    memory = _BLOCK_COPIES * sum(sizes) + ahead(baseline.group.storage) * max(sizes) + sums
+    _refuse_classes(runs, request, measures)
     return [
-        Task(key=pair, call=compare_packs, args=(part, *pair, measures), memory=memory)
-        for pair in layer_pairs(runs, request)
+        Task(key=(place, *layers), call=compare_packs, args=(part, *layers, found), memory=memory)
+        for place, against in enumerate(runs.against(between_seeds=measures.diagonal))
+        for found in [measures_of(runs, request, between_seeds=against.between_seeds)]
+        for parts, memory in [_parts(runs, request, against, found)]
+        for layers in layer_pairs(runs, request)
         for part in parts
     ]
 
 
-def _resample_bytes(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> int:
-    """Return the bytes of the resampled sums of a layer; refuse a label set whose classes take too many."""
+def _parts(
+    runs: ComparedRuns, request: AttentionRequest, against: Against, measures: Measures
+) -> tuple[list[list[tuple[tuple[PackPair, ...], ...]]], int]:
+    """Return the packs of a run for each task of a layer, with those that they are compared with; and its memory."""
+    first = against.first
+    classes = None if runs.labels is None or measures.labels is None else runs.labels.values
+    words, group = (classes, None) if measures.by_words else (None, classes)
+    aligned = [
+        align(first, other, runs.level, exclude_special=request.exclude_special, labels=words)
+        for other in against.others
+    ]
+    group = np.zeros(first.counts.samples, np.int64) if group is None else group
+    packs = [
+        tuple(
+            _pack_pairs(first, other, pack, alignment, (group, runs.units[0]), norms=measures.of_norms)
+            for other, alignment in zip(against.others, aligned, strict=True)
+        )
+        for pack in range(first.counts.packs)
+    ]
+    size = -(-len(packs) // _MOST_TASKS)
+    sizes = [_block_bytes(run, with_norms=measures.of_norms) for run in (first, *against.others)]
+    sums = _resample_bytes(runs, measures, len(against.others))
+    memory = _BLOCK_COPIES * sum(sizes) + ahead(first.group.storage) * max(sizes) + sums
+    return [packs[begin : begin + size] for begin in range(0, len(packs), size)], memory
+
+
+def _resample_bytes(runs: ComparedRuns, measures: Measures, others: int) -> int:
+    """Return the bytes of the resampled sums of a layer of a run and a number of others."""
     if not measures.diagonal:
         return 0
-    heads = len(runs.others) * len(measures.metrics) * runs.baseline.spec.head_count
+    heads = others * len(measures.metrics) * runs.baseline.spec.head_count
     # Totals and weights, in float64, of each group of values and of chance.
     sets = measures.units if measures.units <= FEW_GROUPS else measures.resamples
-    own = 2 * 8 * (measures.groups + measures.by_chance) * sets * heads
+    return 2 * 8 * (measures.groups + measures.by_chance) * sets * heads
+
+
+def _refuse_classes(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> None:
+    """Refuse a label set whose classes take too much memory in all layers."""
+    own = _resample_bytes(runs, measures, sum(len(size.runs) for size in runs.sizes))
     whole, limit = own * len(layer_pairs(runs, request)), machine_memory() // 2
     if runs.labels is not None and whole > limit:
         raise ResourceError(
             f"--by={request.by} has {measures.labels:,} classes, whose resamples take {format_bytes(whole)}, and half "
             f"of the machine is {format_bytes(limit)}; pass fewer --resamples, or name a set of fewer classes with --by"
         )
-    return own
 
 
 def _block_bytes(run: Run, *, with_norms: bool) -> int:

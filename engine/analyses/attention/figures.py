@@ -12,7 +12,7 @@ from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY, Colors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["above_chance_figure", "mean_figure", "mean_best_match"]
+__all__ = ["above_chance_figure", "between_seeds_figure", "mean_best_match", "mean_figure"]
 
 
 def mean_figure(dataset: xr.Dataset) -> "Figure":
@@ -41,6 +41,17 @@ def above_chance_figure(dataset: xr.Dataset) -> "Figure | None":
     part = part.drop_vars("unit")
     what = "0: chance, 1: identical maps"
     return heat_figure(part, part["above_chance"], ("layer", "head"), what, lambda *_: Colors(-1.0, 1.0, CHANGE))
+
+
+def between_seeds_figure(dataset: xr.Dataset) -> "Figure | None":
+    """Draw means between the runs of two seeds, in the colours of `mean_figure`; None where no size has several."""
+    if "between_seeds" not in dataset:
+        return None
+
+    def colors(values: xr.DataArray, own: xr.Dataset) -> Colors:
+        return _colors(xr.concat([values, own["mean"]], "kind"), own)
+
+    return heat_figure(dataset, dataset["between_seeds"], ("layer", "head"), "mean between two seeds", colors)
 
 
 def mean_best_match(dataset: xr.Dataset) -> xr.DataArray:

@@ -30,7 +30,7 @@ class AttentionRequest(BaselineRequest):
 
     Attributes
     ----------
-    task, dataset, model, trained_on, training_sizes, seed, view, split, baseline, against
+    task, dataset, model, trained_on, training_sizes, seeds, view, split, baseline, against
         As of `BaselineRequest`.
     metrics
         Names of `METRICS`, or functions of your own: the place, ``module:function``, or the function. It takes two maps

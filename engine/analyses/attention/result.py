@@ -1,25 +1,27 @@
-"""From sums to the result of a comparison: means, intervals, chance levels and matched heads, as one Dataset."""
+"""The result of a comparison as one Dataset: means, intervals, chance levels and matched heads, with their names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
+from biocache.engine.analyses.attention.finishing import finish
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import ComparedRuns
-from biocache.engine.analyses.attention.sums import Moments, Resamples, RunSums, Sums
+from biocache.engine.analyses.attention.sums import RunSums
 from biocache.engine.analyses.baseline import attributes_of
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.statistics import Estimates, ratio
 
-__all__ = ["finish", "make_dataset"]
+__all__ = ["make_dataset"]
 
 Values = NDArray[np.float64]
+
+# Variables of each seed, where a training size has several.
+_OF_SEEDS = ("seed_mean", "seed_layer_mean")
 
 # Dimensions of each variable beyond metric, training_size and layer, and what it is.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -35,6 +37,14 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "layer_mean": ((), "mean over samples and heads"),
     "layer_ci_low": ((), "lower end of the 95 % interval of the mean over heads"),
     "layer_ci_high": ((), "upper end of the 95 % interval of the mean over heads"),
+    "between_seeds": (("head",), "mean over samples and pairs of seeds, of the runs of two seeds; of changes the size"),
+    "between_seeds_ci_low": (("head",), "lower end of the 95 % interval between seeds"),
+    "between_seeds_ci_high": (("head",), "upper end of the 95 % interval between seeds"),
+    "layer_between_seeds": ((), "the same of the mean over heads"),
+    "layer_between_seeds_ci_low": ((), "lower end of the 95 % interval of that"),
+    "layer_between_seeds_ci_high": ((), "upper end of the 95 % interval of that"),
+    "seed_mean": (("head", "seed"), "mean over samples of each seed"),
+    "seed_layer_mean": (("seed",), "mean over samples and heads of each seed"),
     "layer_chance": ((), "mean of the chance level over heads"),
     "layer_chance_ci_low": ((), "lower end of the 95 % interval of that mean"),
     "layer_chance_ci_high": ((), "upper end of the 95 % interval of that mean"),
@@ -54,7 +64,9 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def make_dataset(runs: ComparedRuns, request: AttentionRequest, parts: Mapping[tuple[int, int], RunSums]) -> xr.Dataset:
+def make_dataset(
+    runs: ComparedRuns, request: AttentionRequest, parts: Mapping[tuple[int, int, int], RunSums]
+) -> xr.Dataset:
     """Return the result of a comparison; see `compare_attention`.
 
     Parameters
@@ -64,10 +76,10 @@ def make_dataset(runs: ComparedRuns, request: AttentionRequest, parts: Mapping[t
     request
         The request.
     parts
-        Sums over all samples by the positions of the layers in the baseline and in the other runs; see `layer_pairs`.
+        Sums over all samples; see `layer_tasks`.
     """
     measures = measures_of(runs, request)
-    numbers = [[finish(sums, measures) for sums in parts[pair].runs] for pair in layer_pairs(runs, request)]
+    numbers = [_of_sizes(runs, measures, parts, pair) for pair in layer_pairs(runs, request)]
     others = runs.others[0].spec
     layers, other_layers = len(runs.baseline.spec.attention_layers), len(others.attention_layers)
     variables = {}
@@ -85,158 +97,39 @@ def make_dataset(runs: ComparedRuns, request: AttentionRequest, parts: Mapping[t
     return xr.Dataset(variables, _coordinates(runs, request, measures), _attributes(runs, request))
 
 
-def finish(sums: Sums, measures: Measures) -> dict[str, NDArray[Any]]:
-    """Turn the sums of a layer into its numbers.
-
-    Parameters
-    ----------
-    sums
-        Over all samples.
-    measures
-        What was measured.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        By variable of the result, without the dimensions training_size and layer: (metric, ...).
-    """
-    numbers: dict[str, NDArray[Any]] = {}
-    if sums.own is not None and sums.resamples is not None:
-        own, resamples = sums.own.over_groups(), sums.resamples.over_groups()
-        if measures.by_words:
-            # A sample is in the groups of several classes, and the last group is of all its words.
-            own, resamples = sums.own.of_groups(slice(-1, None)), sums.resamples.of_groups(slice(-1, None))
-        numbers |= _of_equal_heads(own, resamples, measures)
-        numbers |= _of_mismatched_heads(numbers["mean"], sums.chance, sums.chance_resamples, measures)
-        if measures.labels is not None:
-            classes = slice(measures.labels)
-            by_label, _ = _by_group(sums.own.of_groups(classes), sums.resamples.of_groups(classes), measures)
-            numbers |= {f"label_{name}": values for name, values in by_label.items()}
-        if sums.pairs is not None:
-            numbers |= _matched(sums.pairs, measures)
-    elif sums.pairs is not None:
-        numbers = {
-            "pair_mean": _finalised(sums.pairs.mean(), measures),
-            "pair_std": sums.pairs.deviation(),
-            "pair_count": sums.pairs.count.astype(np.int64),
+def _of_sizes(
+    runs: ComparedRuns, measures: Measures, parts: Mapping[tuple[int, int, int], RunSums], pair: tuple[int, int]
+) -> list[dict[str, NDArray[Any]]]:
+    """Return the numbers of two layers, of each training size."""
+    sums = {
+        (against.first.key, other.key): found
+        for place, against in enumerate(runs.against(between_seeds=measures.diagonal))
+        for other, found in zip(against.others, parts[place, *pair].runs, strict=True)
+    }
+    numbers, all_seeds = [], runs.several_seeds
+    for size in runs.sizes:
+        seeds = {run.key: number for number, run in enumerate(size.runs)}
+        between = {
+            (seeds[one.key], seeds[other.key]): sums[one.key, other.key]
+            for one, other in (size.seed_pairs if measures.diagonal else ())
         }
-    if sums.samples:
-        order = np.argsort(np.concatenate([positions for positions, _ in sums.samples]))
-        numbers["value"] = np.moveaxis(np.concatenate([values for _, values in sums.samples])[order], 0, -1)
+        own = finish([sums[baseline.key, run.key] for baseline, run in size.pairs], measures, between)
+        of_seeds = {name: own.pop(name) for name in _OF_SEEDS if name in own}
+        if all_seeds:
+            own |= {name: _at(values, size.seeds, all_seeds) for name, values in of_seeds.items()}
+        numbers.append(own)
+    with_pairs = next((own for own in numbers if "between_seeds" in own), {})
+    for name in (name for name in with_pairs if "between_seeds" in name):
+        for own in numbers:
+            own.setdefault(name, np.full_like(with_pairs[name], np.nan))
     return numbers
 
 
-def _of_equal_heads(own: Moments, resamples: Resamples, measures: Measures) -> dict[str, NDArray[Any]]:
-    """Return the numbers of all samples, which are one group."""
-    by_group, estimates = _by_group(own, resamples, measures)
-    numbers = {name: values[:, 0] for name, values in by_group.items()}
-    return numbers | _over_heads("layer", estimates[:, 0], measures)
-
-
-def _of_mismatched_heads(
-    mean: Values, chance: Moments | None, resamples: Resamples | None, measures: Measures
-) -> dict[str, NDArray[Any]]:
-    """Return the chance level of each head and of the layer, and where the means (metric, head) are above it."""
-    if chance is None or resamples is None:
-        unknown = np.full(mean.shape, np.nan)
-        names = ("chance", "chance_ci_low", "chance_ci_high", "above_chance")
-        of_layer = ("layer_chance", "layer_chance_ci_low", "layer_chance_ci_high")
-        return dict.fromkeys(names, unknown) | dict.fromkeys(of_layer, unknown[:, 0])
-    by_group, estimates = _by_group(chance, resamples, measures)
-    numbers = {
-        "chance": by_group["mean"][:, 0],
-        **{f"chance_{bound}": by_group[bound][:, 0] for bound in ("ci_low", "ci_high")},
-        **_over_heads("layer_chance", estimates[:, 0], measures),
-    }
-    numbers["layer_chance"] = numbers.pop("layer_chance_mean")
-    for values in numbers.values():
-        values[[not metric.has_chance for metric in measures.found]] = np.nan
-    identity = np.array([metric.identity for metric in measures.found])[:, np.newaxis]
-    room, above = identity - numbers["chance"], mean - numbers["chance"]
-    return numbers | {"above_chance": np.divide(above, room, out=np.full(above.shape, np.nan), where=room != 0)}
-
-
-def _over_heads(name: str, estimates: Estimates, measures: Measures) -> dict[str, NDArray[Any]]:
-    """Return the means over heads, with their intervals, of estimates (metric, head)."""
-    others = estimates.others
-    size = estimates.size
-    if size is not None:
-        # Without a unit that has no part in a head, the head's mean is what it was.
-        kept = np.isnan(others) & ~np.isnan(others).all(axis=1, keepdims=True)
-        others = np.where(kept, estimates.whole[..., np.newaxis], others)
-        size = size.max(axis=1)
-    mean = Estimates(_mean_over_heads(estimates.whole), _mean_over_heads(np.swapaxes(others, 1, 2)), size)
-    low, high = _interval(mean, measures)
-    return {f"{name}_mean": mean.whole, f"{name}_ci_low": low, f"{name}_ci_high": high}
-
-
-def _by_group(own: Moments, resamples: Resamples, measures: Measures) -> tuple[dict[str, NDArray[Any]], Estimates]:
-    """Return the numbers of groups of values, and their means, (metric, group, head)."""
-    mean = _finalised(np.swapaxes(own.mean(), 0, 1), measures)
-    others = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
-    sizes = None if resamples.sizes is None else np.moveaxis(resamples.sizes, (2, 1), (0, -1))
-    estimates = Estimates(mean, np.moveaxis(others, 2, -1), sizes)
-    low, high = _interval(estimates, measures)
-    numbers = {
-        "mean": mean,
-        "std": np.swapaxes(own.deviation(), 0, 1),
-        "ci_low": low,
-        "ci_high": high,
-        "count": np.swapaxes(own.count, 0, 1).astype(np.int64),
-    }
-    return numbers, estimates
-
-
-def _interval(estimates: Estimates, measures: Measures) -> tuple[Values, Values]:
-    """Return the intervals of estimates (metric, ...), within the ranges of the metrics."""
-    low, high = estimates.interval()
-    return _finalised(low, measures), _finalised(high, measures)
-
-
-def _matched(pairs: Moments, measures: Measures) -> dict[str, NDArray[Any]]:
-    """Match heads one to one so that the sum of their distances from the value for identical maps is least.
-
-    References
-    ----------
-    Kuhn HW. The Hungarian method for the assignment problem. Nav Res Logist Q 1955;2:83-97.
-    https://doi.org/10.1002/nav.3800020109
-    """
-    mean, deviation = _finalised(pairs.mean(), measures), pairs.deviation()
-    identity = np.array([metric.identity for metric in measures.found])
-    # A pair that no sample measured is worse than any other.
-    distances = np.nan_to_num(np.abs(mean - identity[:, np.newaxis, np.newaxis]), nan=1e6)
-    matched = np.stack([linear_sum_assignment(each)[1] for each in distances])
-    gap = np.stack([_gap(each, own) for each, own in zip(distances, matched, strict=True)])
-    gap[np.isnan(np.take_along_axis(mean, matched[..., np.newaxis], 2)[..., 0])] = np.nan
-    return {
-        "matched_head": matched,
-        "matched_mean": np.take_along_axis(mean, matched[..., np.newaxis], 2)[..., 0],
-        "matched_std": np.take_along_axis(deviation, matched[..., np.newaxis], 2)[..., 0],
-        "matched_gap": gap,
-    }
-
-
-def _gap(distances: Values, matched: NDArray[np.int64]) -> Values:
-    """Return, for each head, by how much the least sum of distances grows where its match is barred (head).
-
-    It is 0 where other matchings are as good, and so none is identified; NaN of one head, which has no other.
-    """
-    heads = np.arange(len(matched))
-    least, gap = distances[heads, matched].sum(), np.full(len(matched), np.nan)
-    for head in heads if len(heads) > 1 else ():
-        barred = distances.copy()
-        barred[head, matched[head]] = 1e9
-        gap[head] = barred[linear_sum_assignment(barred)].sum() - least
-    return gap
-
-
-def _finalised(means: Values, measures: Measures) -> Values:
-    return np.stack([metric.finalise(mean) for metric, mean in zip(measures.found, means, strict=True)])
-
-
-def _mean_over_heads(values: Values) -> Values:
-    """Average over the last axis what is not NaN; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
+def _at(values: Values, seeds: Sequence[int], places: Sequence[int]) -> Values:
+    """Put values (..., seed) of some seeds in the places of all; NaN for the others."""
+    found = np.full((*values.shape[:-1], len(places)), np.nan)
+    found[..., [places.index(seed) for seed in seeds]] = values
+    return found
 
 
 def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> dict[str, Any]:
@@ -249,14 +142,15 @@ def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measur
         "identity": ("metric", [metric.identity for metric in metrics], {"long_name": "value for identical maps"}),
         "training_size": (
             "training_size",
-            [run.key.training_size for run in runs.others],
+            [size.training_size for size in runs.sizes],
             {"long_name": "percent of the train split that the model was fine-tuned on"},
         ),
         "training_steps": (
             "training_size",
-            [training_steps(run) for run in runs.others],
+            [training_steps(*size.runs) for size in runs.sizes],
             {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
         ),
+        **runs.seed_coordinates,
         "layer": ("layer", list(baseline.spec.attention_layers), {"long_name": "block that computes the maps"}),
         "head": ("head", np.arange(baseline.spec.head_count), {"long_name": "attention head, from 0"}),
     }
@@ -299,7 +193,7 @@ def _special(runs: ComparedRuns, request: AttentionRequest) -> str:
 
 def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
     return {
-        **attributes_of("attention", runs.baseline, runs.others),
+        **attributes_of("attention", runs),
         "level": runs.level,
         "samples": runs.baseline.counts.samples,
         "special_positions": _special(runs, request),

@@ -8,38 +8,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.request import NORM_METRICS, AttentionRequest
-from biocache.engine.analyses.baseline import extract_command, find_baseline, refuse_unlike_data
+from biocache.engine.analyses.baseline import BaselineRuns, extract_command, find_baseline, refuse_unlike_data
 from biocache.engine.grouping import Groups, find_groups
 from biocache.engine.selection import refuse_unlike
 from biocache.store import Run, Store
 from biocache.store.errors import RunNotFoundError, SettingError
+from biocache.store.keys import RunKey
 from biocache.store.labels import Labels
 from biocache.store.schema import ACTIVATIONS, ATTENTION, NORMS
 
-__all__ = ["ComparedRuns", "classes_of", "find_runs"]
+__all__ = ["Against", "ComparedRuns", "classes_of", "find_runs"]
 
 _SHAPE = ("attention_layers", "head_count")
 _WHAT = "attention of "
 
 
 @dataclass(frozen=True, eq=False)
-class ComparedRuns:
-    """The baseline run and those that are compared with it, one a training size.
+class Against:
+    """A run, and those that are compared with it: every chunk of it is read once for all of them.
 
     Attributes
     ----------
-    baseline, others
+    first, others
         The runs.
+    between_seeds
+        Whether they differ in nothing but the seed; else `first` is a baseline.
+    """
+
+    first: Run
+    others: tuple[Run, ...]
+    between_seeds: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRuns(BaselineRuns):
+    """The baseline and the runs that are compared with it.
+
+    Attributes
+    ----------
+    sizes
+        As of `BaselineRuns`.
     groups
         Groups of the samples, which intervals are over.
     labels
         Classes of the samples, or of the words that attend, that means are split by; None where they are not split.
     """
 
-    baseline: Run
-    others: tuple[Run, ...]
     groups: Groups
     labels: Labels | None = None
+
+    def against(self, *, between_seeds: bool) -> tuple[Against, ...]:
+        """Return all that is compared: runs with their baselines, and those of each two seeds of a training size."""
+        by_kind = {False: [size.pairs for size in self.sizes], True: [size.seed_pairs for size in self.sizes]}
+        found = []
+        for kind, pairs in by_kind.items():
+            others: dict[RunKey, list[Run]] = {}
+            runs = {run.key: run for own in pairs for pair in own for run in pair}
+            for first, other in (pair for own in pairs for pair in own):
+                others.setdefault(first.key, []).append(other)
+            if between_seeds or not kind:
+                found += [Against(runs[key], tuple(own), kind) for key, own in others.items()]
+        return tuple(found)
 
     @cached_property
     def units(self) -> tuple[NDArray[np.int64], int]:
@@ -56,7 +85,7 @@ class ComparedRuns:
         """Level of the alignment: ``word`` where tokens differ, or means are split by words; else ``token``."""
         if self.by_words:
             return "word"
-        digests = {run.spec.encoding_digest for run in (self.baseline, *self.others)}
+        digests = {run.spec.encoding_digest for run in (*self.baselines, *self.others)}
         return "token" if len(digests) == 1 else "word"
 
 
@@ -75,7 +104,7 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     RunNotFoundError
         If a run is missing, or keeps no attention, or no norms for a metric of them; the message says what to extract.
     AmbiguousRunError
-        If several runs match; the message lists them.
+        If several runs match that differ in more than the seed; the message lists them.
     IncompleteRunError
         If packs are missing.
     SpecMismatchError
@@ -83,13 +112,15 @@ def find_runs(store: Store, request: AttentionRequest) -> ComparedRuns:
     SettingError
         If labels are neither classes of samples nor of words, or `against` comes without a model.
     """
-    baseline, others = find_baseline(store, request, "attention")
-    _require_norms(request, [baseline, *others])
+    sizes = find_baseline(store, request, "attention")
+    found = BaselineRuns(sizes)
+    _require_norms(request, [*found.baselines, *found.others])
     shape = {} if request.all_pairs else dict.fromkeys(_SHAPE, "compare all of them with --all-pairs")
-    refuse_unlike_data([baseline, *others], _WHAT, shape)
-    refuse_unlike(others, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", _WHAT)
-    classes = None if request.by is None else classes_of(baseline, request.by)
-    return ComparedRuns(baseline, others, find_groups(baseline), classes)
+    refuse_unlike_data([*found.baselines, *found.others], _WHAT, shape)
+    for alike in (found.baselines, found.others):
+        refuse_unlike(alike, dict.fromkeys(_SHAPE, "compare them one by one"), "compared", _WHAT)
+    classes = None if request.by is None else classes_of(found.baseline, request.by)
+    return ComparedRuns(sizes, find_groups(found.baseline), classes)
 
 
 def _require_norms(request: AttentionRequest, runs: Iterable[Run]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from biocache.engine.analyses.attention.figures import mean_best_match
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.extraction.request import ExtractionRequest
-from biocache.engine.grouping import ONE_SEED, interval_note
+from biocache.engine.grouping import interval_note, seed_note
 from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY
 from biocache.engine.report.figure import Figure, Panel, Row, Scale, Table, Variant, by, interval, plain
 from biocache.engine.report.inventory import Inventory
@@ -21,11 +21,18 @@ __all__ = ["AttentionSection"]
 
 # Heads in the table of the most changed ones, for each metric and training size.
 _MOST_CHANGED = 5
-_NUMBERS = ("mean", "std", "ci_low", "ci_high", "chance", "chance_ci_low", "chance_ci_high", "above_chance", "count")
+_NUMBERS = (
+    *("mean", "std", "ci_low", "ci_high", "chance", "chance_ci_low", "chance_ci_high", "above_chance"),
+    *("between_seeds", "between_seeds_ci_low", "between_seeds_ci_high", "count"),
+)
 _READING = (
     "Each cell is a head of a layer; its colour is the mean over test samples of the similarity of its attention maps "
     "in the two models. Point at a cell for its interval and its chance level, the mean of all mismatched heads of the "
     "layer; “above chance” maps that level to 0 and identical maps to 1."
+)
+_FLOOR = (
+    " “Between seeds” is the same between the runs of two seeds of a training size: a difference as large need not come"
+    " from the training size."
 )
 _PAIRS = (
     "Each cell is a layer of the baseline and a layer of the other model; its colour is the mean of best matches: the "
@@ -37,6 +44,7 @@ _ATTRIBUTES = (
     "view",
     "split",
     "model",
+    "seeds",
     "baseline_model",
     "baseline_training_size",
     "level",
@@ -48,7 +56,7 @@ _ATTRIBUTES = (
 # The settings that change the means; others only add variables.
 _FLAGS = ("exclude_special", "all_pairs", "resamples", "resampling_seed")
 _PLACE = ("metric", "training_size", "layer")
-_SHOWN = ("mean", "ci_low", "ci_high", "chance", "above_chance")
+_SHOWN = ("mean", "ci_low", "ci_high", "chance", "above_chance", "between_seeds")
 
 
 class AttentionSection(AnalysisSection):
@@ -105,7 +113,6 @@ def _settings(kept: Kept) -> dict[str, Any]:
     return {
         **{name: kept.dataset.attrs[name] for name in _ATTRIBUTES},
         "trained_on": kept.dataset.attrs.get("trained_on", ""),
-        "seed": kept.runs[0].seed,
         **{name: chosen[name] for name in _FLAGS},
     }
 
@@ -115,20 +122,24 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Fi
     elsewhere = f", trained on {settings['trained_on']}," if settings["trained_on"] else ""
     against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
     special = f", special positions {settings['special_positions']}"
-    notes = [] if across == "other_layer" else [interval_note(settings), ONE_SEED]
     pairs = across == "other_layer"
+    counts = {row["training_size"]: int(row.get("seed_count", 1)) for row in rows}
+    notes = [] if pairs else [interval_note(settings), seed_note(counts)]
     columns = [*_PLACE, across, *(name for name in _NUMBERS if name in rows[0])]
+    reading = _PAIRS if pairs else _READING + (_FLOOR if "between_seeds" in rows[0] else "")
+    seeds = settings["seeds"].split(", ")
     return Figure(
         title=f"Attention of {model}{elsewhere} against {against}: {settings['task']} on {settings['dataset']}",
         settings=f"view {settings['view']}, {settings['split']} split, {settings['samples']:,} samples, "
-        f"seed {settings['seed']}, by {settings['level']}{special}",
-        reading=" ".join([_PAIRS if pairs else _READING, *(f"{note[0].upper()}{note[1:]}." for note in notes)]),
+        f"seed{'s' if len(seeds) > 1 else ''} {settings['seeds']}, by {settings['level']}{special}",
+        reading=" ".join([reading, *(f"{note[0].upper()}{note[1:]}." for note in notes)]),
         data=Table.of([{name: row[name] for name in columns} for row in rows]),
         variants=list(_variants(rows, across)),
         switch="metric",
         extra=None if pairs else ("Most changed heads", _most_changed(rows)),
         findings=[] if pairs else list(_findings(settings, rows)),
-        shown_runs={name: settings[name] for name in ("task", "dataset", "model", "trained_on", "view", "seed")},
+        shown_runs={name: settings[name] for name in ("task", "dataset", "model", "trained_on", "view")}
+        | {"seed": int(seeds[0])},
     )
 
 
@@ -142,7 +153,7 @@ def _most_changed(rows: Sequence[Row]) -> Table:
     known = [row for row in rows if np.isfinite(row["mean"])]
     groups = by(known, "metric", "training_size").values()
     found = [row for own in groups for row in sorted(own, key=_distance, reverse=True)[:_MOST_CHANGED]]
-    return Table.of([{name: row[name] for name in (*_PLACE, "head", *_SHOWN)} for row in found])
+    return Table.of([{name: row[name] for name in (*_PLACE, "head", *_SHOWN) if name in row} for row in found])
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Row]:
@@ -162,7 +173,18 @@ def _findings(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Row]
             "layer": row["layer"],
             "mean over heads": plain(row["layer_mean"]),
             "95 % interval": interval(row["layer_ci_low"], row["layer_ci_high"]),
+            **_between_seeds(row),
         }
+
+
+def _between_seeds(row: Row) -> Row:
+    """Return the seed floor of a layer; nothing where no size has several seeds."""
+    if "layer_between_seeds" not in row:
+        return {}
+    return {
+        "between seeds": plain(row["layer_between_seeds"]),
+        "95 % interval between seeds": interval(row["layer_between_seeds_ci_low"], row["layer_between_seeds_ci_high"]),
+    }
 
 
 def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
@@ -172,12 +194,16 @@ def _variants(rows: Sequence[Row], across: str) -> Iterator[Variant]:
         if any(np.isfinite(row.get("above_chance", np.nan)) for row in own):
             signed = Scale("0: chance, 1: identical maps", -1.0, 1.0, MAPS[CHANGE])
             yield Variant(f"{metric}, above chance", list(_panels(own, across, "above_chance", signed)), signed)
+        seeded = [row for row in own if np.isfinite(row.get("between_seeds", np.nan))]
+        if seeded:
+            yield Variant(f"{metric}, between seeds", list(_panels(seeded, across, "between_seeds", scale)), scale)
 
 
 def _scale(rows: Sequence[Row], title: str) -> Scale:
     """Return the colours: symmetric about 0 for a change, else up to the value for identical maps."""
     identity = rows[0]["identity"]
-    known = [row["mean"] for row in rows if np.isfinite(row["mean"])]
+    values = [row[name] for row in rows for name in ("mean", "between_seeds") if name in row]
+    known = [value for value in values if np.isfinite(value)]
     low, high = min([*known, identity]), max([*known, identity])
     # A change may be positive or negative.
     if identity not in (low, high) or (low < 0 and identity == 0):
@@ -193,6 +219,8 @@ def _panels(rows: Sequence[Row], across: str, value: str, scale: Scale) -> Itera
     if across == "head":
         tips += [("95 % interval", "@ci_low{0.000} to @ci_high{0.000}"), ("chance", "@chance{0.000}")]
         tips += [("above chance", "@above_chance{0.000}"), ("samples", "@count")]
+        if "between_seeds" in rows[0]:
+            tips.append(("between seeds", "@between_seeds{0.000}"))
     for (size,), own in by(rows, "training_size").items():
         names = [name for name in ("layer", across, *_SHOWN, "count") if name in own[0]]
         cells = [{name: row[name] for name in names} for row in own]

@@ -10,7 +10,23 @@ import xarray as xr
 
 from biocache.engine.analyses.attention.figures import mean_best_match
 
-__all__ = ["head_rows", "pair_rows"]
+__all__ = ["all_rows", "head_rows", "pair_rows"]
+
+
+def all_rows(result: xr.Dataset) -> pd.DataFrame:
+    """Return all numbers, a row for each place along the dimensions but seeds: each has columns of its own.
+
+    Parameters
+    ----------
+    result
+        From `compare_attention`.
+    """
+    of_seeds = {
+        f"{name}_{seed}": result[name].sel(seed=seed, drop=True)
+        for name in ("seed_mean", "seed_layer_mean")
+        for seed in (result["seed"].values.tolist() if name in result else ())
+    }
+    return result.drop_dims("seed", errors="ignore").assign(of_seeds).to_dataframe().reset_index()
 
 
 def head_rows(result: xr.Dataset) -> pd.DataFrame:
@@ -44,6 +60,10 @@ def _cells(own: xr.Dataset, result: xr.Dataset, metric: str) -> dict[str, Any]:
     if result["chance"].sel(metric=metric).notnull().any():
         cells[f"{metric} by chance"] = own["layer_chance"].item()
         cells |= {f"{metric} by chance_{bound}": own[f"layer_chance_{bound}"].item() for bound in ("ci_low", "ci_high")}
+    if "layer_between_seeds" in own and result["between_seeds"].sel(metric=metric).notnull().any():
+        between = f"{metric} between seeds"
+        cells[between] = own["layer_between_seeds"].item()
+        cells |= {f"{between}_{bound}": own[f"layer_between_seeds_{bound}"].item() for bound in ("ci_low", "ci_high")}
     if "label_mean" in own and metric not in own.attrs.get("not_split", "").split(", "):
         means = own["label_mean"].mean("head")
         cells |= {f"{metric}, {label}": mean for label, mean in zip(own["label"].values, means.values, strict=True)}

@@ -1,8 +1,9 @@
-"""Which differences between scores are more than chance: training sizes and layers, in pairs."""
+"""Which differences between scores are more than chance: training sizes, layers and models, in pairs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,53 +11,99 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.concepts import erasure_title
+from biocache.engine.analyses.probing.layers import Layers
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
+from biocache.engine.grouping import ONE_SEED
 from biocache.engine.metrics import SCORE_TITLES, chosen_score
 from biocache.engine.statistics import SIGNIFICANCE, Estimates, holm
 from biocache.store.errors import SettingError
 
 __all__ = ["compared", "family_notes", "pair_rows", "refuse_single"]
 
-_Pairs = list[tuple[Place, Place]]
 
-# Parts of a place that two of a pair may differ in, to the type of their values.
-_SIDES: dict[str, Any] = {"trained_on": object, "training_size": int, "layer": int}
+class _Side(NamedTuple):
+    """What is compared: a place of whatever seed of the run."""
+
+    model: str
+    trained_on: str
+    training_size: int
+    layer: Layers
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two sides, with their places by the seeds that both have.
+
+    A pre-trained model is the same for every seed, and has those of the other side.
+    """
+
+    first: _Side
+    second: _Side
+    places: Mapping[int, tuple[Place, Place]]
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join(map(str, self.places))
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Pairs that are corrected together, and what they differ in."""
+
+    name: str
+    between: str
+    pairs: list[_Pair]
+
+
+# Parts that two of a pair may differ in, to the type of their values.
+_SIDES: dict[str, Any] = {"model": object, "trained_on": object, "training_size": int, "layer": int}
 # Numbers of a pair, and what they are.
 _NUMBERS = {
     "difference": "score of b minus score of a",
     "ci_low": "lower bound of the 95 % interval",
     "ci_high": "upper bound of the 95 % interval",
-    "p": "two-sided p-value of the paired test over groups of test samples",
+    "p": "two-sided p-value of the paired test over groups of test samples, and seeds where there are several",
     "p_holm": "p-value, corrected over the family",
 }
 
 
-def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
-    """Return the comparisons of all places that have a fit; see `compare_probes`."""
+def compared(request: ProbeRequest, test: ScoredRows, fits: Fits, random: Collection[str]) -> xr.Dataset:
+    """Return the comparisons of all places that have a fit; see `compare_probes`.
+
+    Parameters
+    ----------
+    request
+        The request.
+    test
+        The rows that are scored.
+    fits
+        The fits.
+    random
+        Names of the models whose weights are random, and so depend on the seed.
+    """
     score = chosen_score(test.score_names, request.score)
-    families = list(_families(list(dict.fromkeys(place for place, _ in fits["task"]))))
+    families = list(_families(list(dict.fromkeys(place for place, _ in fits["task"])), random))
     # The smallest p-value of B resamples is 2 / (B + 1), and the largest family multiplies it by its size.
-    needed = int(np.ceil(2 * max(len(pairs) for _, pairs in families) / SIGNIFICANCE))
+    needed = int(np.ceil(2 * max(len(family.pairs) for family in families) / SIGNIFICANCE))
     resamples = max(request.resamples, needed)
     scored = mean_over_seeds(test, fits["task"], (score,), resamples)
-    numbers = np.hstack([_tested(pairs, scored) for _, pairs in families])
-    flat = [(between, *pair) for between, pairs in families for pair in pairs]
-    family = np.repeat(np.arange(len(families)), [len(pairs) for _, pairs in families])
+    numbers = np.hstack([_tested(family.pairs, scored) for family in families])
+    flat = [(number, family, pair) for number, family in enumerate(families) for pair in family.pairs]
     labels: dict[str, tuple[Any, str]] = {
-        "family": (family, "number of the family that the pair is corrected in"),
-        "between": (np.array([between for between, _, _ in flat], dtype=object), "what the pair differs in"),
-        "model": (np.array([a.model for _, a, _ in flat], dtype=object), "model"),
-        "seed": ([a.seed for _, a, _ in flat], "seed of the run"),
+        "family": ([number for number, *_ in flat], "number of the family that the pair is corrected in"),
+        "family_name": (_texts(family.name for _, family, _ in flat), "what the pairs of the family are of"),
+        "between": (_texts(family.between for _, family, _ in flat), "what the pair differs in"),
+        "seeds": (_texts(pair.seeds for *_, pair in flat), "seeds of the runs that both sides have"),
         **{
-            f"{name}_{side}": (_labels([getattr(row[place], name) for row in flat], kind), name)
+            f"{name}_{side}": (_labels([getattr(own, name) for own in sides], kind), name.replace("_", " "))
+            for side, sides in (("a", [p.first for *_, p in flat]), ("b", [p.second for *_, p in flat]))
             for name, kind in _SIDES.items()
-            for place, side in ((1, "a"), (2, "b"))
         },
     }
-    if not any(place.trained_on for _, *pair in flat for place in pair):
+    if not any(side.trained_on for *_, pair in flat for side in (pair.first, pair.second)):
         del labels["trained_on_a"], labels["trained_on_b"]
     return xr.Dataset(
         {
@@ -76,39 +123,48 @@ def compared(request: ProbeRequest, test: ScoredRows, fits: Fits) -> xr.Dataset:
     )
 
 
+def _texts(texts: Any) -> NDArray[Any]:
+    return np.array(list(texts), dtype=object)
+
+
 def _labels(values: list[Any], kind: type) -> NDArray[Any]:
     # Layers are labelled by text where some are seen together.
     return np.array(values, dtype=object if isinstance(values[0], str) else kind)
 
 
-def refuse_single(places: list[Place]) -> None:
-    """Refuse places without two that can be compared."""
-    if next(_families(places), None) is None:
-        raise SettingError("there is one training size and one layer: nothing to compare; name more of them")
+def refuse_single(places: list[Place], random: Collection[str]) -> None:
+    """Refuse places without two that can be compared; see `compared`."""
+    if next(_families(places, random), None) is None:
+        raise SettingError(
+            "there is one model, training size and layer, or no seed that two have: nothing to compare; name more of "
+            "them"
+        )
 
 
 def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     """Return a row a pair; ``difference`` is `b` minus `a`."""
     sides = [f"{name}_{side}" for side in "ab" for name in _SIDES]
-    names = ("family", "between", "model", "seed", *sides, *_NUMBERS)
+    names = ("family", "family_name", "between", "seeds", *sides, *_NUMBERS)
     return pd.DataFrame({name: result[name].to_numpy() for name in names if name in result.variables})
 
 
 def family_notes(result: xr.Dataset) -> Iterator[str]:
-    """Yield how many pairs of each family differ, since each is corrected by itself."""
-    title, families = SCORE_TITLES[result.attrs["score"]], list(pair_rows(result).groupby("family"))
+    """Yield which tests hold the seeds, and how many pairs of each family differ: each is corrected by itself."""
+    frame = pair_rows(result)
+    title, families = SCORE_TITLES[result.attrs["score"]], list(frame.groupby("family"))
+    alone = int((~frame.seeds.str.contains(",")).sum())
+    if alone == len(frame):
+        yield ONE_SEED
+    else:
+        yield "differences are means over the seeds that both sides have: tests hold what other seeds would change"
+        if alone:
+            yield f"training variance is not in {alone:,} of {len(frame):,} tests, whose sides share one seed"
     for _, own in families:
-        first, count = own.iloc[0].to_dict(), len(own)
-        what, where = f"training sizes of {first['model']}", f"seed {first['seed']}"
-        if first["between"] == "trained_on":
-            what = f"datasets that {first['model']} was trained on"
-        if first["between"] == "layer":
-            elsewhere = f" of {first['trained_on_a']}" if first.get("trained_on_a") else ""
-            what = f"layers of {first['model']}"
-            where = f"training size {first['training_size_a']}{elsewhere}, {where}"
-        differing = int((own.p_holm < SIGNIFICANCE).sum())
+        count, seeds = len(own), own.seeds.unique().tolist()
+        which = f"seed{'s' if ',' in seeds[0] else ''} {seeds[0]}" if len(seeds) == 1 else "each pair of its seeds"
+        differing, name = int((own.p_holm < SIGNIFICANCE).sum()), own.family_name.iloc[0]
         yield (
-            f"{differing} of {count:,} pair{'' if count == 1 else 's'} of {what}, {where}, differ in {title} "
+            f"{differing} of {count:,} pair{'' if count == 1 else 's'} of {name}, {which}, differ in {title} "
             f"(p < {SIGNIFICANCE} after Holm's correction in this family)"
         )
     if len(families) > 1:
@@ -118,23 +174,43 @@ def family_notes(result: xr.Dataset) -> Iterator[str]:
         )
 
 
-def _families(places: list[Place]) -> Iterator[tuple[str, _Pairs]]:
-    """Yield the families of pairs, with what their pairs differ in, in the order of the places."""
-    families: dict[str, dict[tuple[Any, ...], _Pairs]] = {"training_size": {}, "trained_on": {}, "layer": {}}
-    for first, second in combinations(places, 2):
-        if (first.model, first.seed) != (second.model, second.seed):
-            continue
+def _families(places: Sequence[Place], random: Collection[str]) -> Iterator[_Family]:
+    """Yield the families of pairs, in the order of the places."""
+    sides: dict[_Side, dict[int, Place]] = {}
+    for place in places:
+        side = _Side(place.model, place.trained_on, place.training_size, place.layer)
+        sides.setdefault(side, {})[place.seed] = place
+    families: dict[str, dict[str, list[_Pair]]] = {"training_size": {}, "trained_on": {}, "model": {}, "layer": {}}
+    for first, second in combinations(sides, 2):
         between = _between(first, second)
-        if between:
-            family = first[:-1] if between == "layer" else (first.model, first.seed)
-            families[between].setdefault(family, []).append((first, second))
-    yield from ((between, pairs) for between, own in families.items() for pairs in own.values())
+        shared = _shared((first, second), (sides[first], sides[second]), random) if between else {}
+        if shared:
+            name = _family_name(between, first, second)
+            families[between].setdefault(name, []).append(_Pair(first, second, shared))
+    for between, found in families.items():
+        yield from (_Family(name, between, pairs) for name, pairs in found.items())
 
 
-def _between(first: Place, second: Place) -> str:
-    """Return the one part that two places differ in, empty for several; a pre-trained model is trained on nothing."""
+def _shared(
+    sides: tuple[_Side, _Side], places: tuple[dict[int, Place], dict[int, Place]], random: Collection[str]
+) -> dict[int, tuple[Place, Place]]:
+    """Return the places of two sides by the seeds that both have."""
+    first, second = places
+    fixed = [side.training_size == 0 and side.model not in random for side in sides]
+    if all(fixed):
+        return {min(first): (first[min(first)], second[min(second)])}
+    if fixed[0]:
+        first = dict.fromkeys(second, first[min(first)])
+    elif fixed[1]:
+        second = dict.fromkeys(first, second[min(second)])
+    return {seed: (first[seed], second[seed]) for seed in sorted({*first} & {*second})}
+
+
+def _between(first: _Side, second: _Side) -> str:
+    """Return the one part that two sides differ in, empty for several; a pre-trained model is trained on nothing."""
     sizes = first.training_size, second.training_size
     alike = {
+        "model": first.model == second.model,
         "layer": first.layer == second.layer,
         "trained_on": first.trained_on == second.trained_on or 0 in sizes,
         "training_size": first.training_size == second.training_size,
@@ -143,9 +219,23 @@ def _between(first: Place, second: Place) -> str:
     return unlike[0] if len(unlike) == 1 else ""
 
 
-def _tested(pairs: _Pairs, scored: Mapping[Place, Estimates]) -> NDArray[np.float64]:
+def _family_name(between: str, first: _Side, second: _Side) -> str:
+    """Return what the pairs of a family are of; it is another for each family."""
+    elsewhere = f" of {first.trained_on}" if first.trained_on else ""
+    at = f"training size {first.training_size}{elsewhere}"
+    return {
+        "training_size": f"training sizes of {first.model}",
+        "trained_on": f"datasets that {first.model} was trained on",
+        "model": f"models at {at}",
+        "layer": f"layers of {first.model}, {at}",
+    }[between]
+
+
+def _tested(pairs: Sequence[_Pair], scored: Mapping[Place, Estimates]) -> NDArray[np.float64]:
     """Return the numbers of the pairs of one family, in the order of `_NUMBERS` (number, pair)."""
-    differences = [(scored[second] - scored[first])[0] for first, second in pairs]
+    differences = [
+        Estimates.over_seeds([(scored[b] - scored[a])[0] for a, b in pair.places.values()]) for pair in pairs
+    ]
     p = np.array([each.p() for each in differences])
     bounds = np.transpose([each.interval() for each in differences])
     return np.stack([np.array([each.whole for each in differences]), *bounds, p, holm(p)])

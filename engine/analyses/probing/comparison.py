@@ -1,10 +1,10 @@
-"""The analysis `compare-probes`: which differences between training sizes, and between layers, are more than chance."""
+"""The analysis `compare-probes`: which differences between sizes, layers and models are more than chance."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.analyses.probing.analysis import Cells, ProbeAnalysis
-from biocache.engine.analyses.probing.request import ProbeRequest
+from biocache.engine.analyses.probing.request import PROTOCOL, ProbeRequest
 from biocache.engine.analysis import compute
 from biocache.store.errors import SettingError
 
@@ -20,14 +20,16 @@ __all__ = ["ProbeComparison", "compare_probes"]
 
 
 class ProbeComparison(ProbeAnalysis):
-    """Compare training sizes in each layer, and layers at each training size, by paired tests.
+    """Compare training sizes and models in each layer, and layers at each training size, by paired tests.
 
-    Both scores of a pair are taken on the same groups of test samples, or resamples of them. The table has the pairs
+    Both scores of a pair are taken on the same groups of test samples, or resamples of them, and are means over the
+    seeds of the fine-tuning that both sides have. The table has the pairs
     that differ after Holm's correction; --json and --output have all. Fits that the store has, such as those of
     `probe`, are not repeated.
     """
 
     name = "compare-probes"
+    version = PROTOCOL + 1
     examples = (
         "biocache compare-probes --task nli --features pair --model biogpt --training-size 0,100",
         "biocache compare-probes --task ner --model bert --max-train-samples 50 --score accuracy --json",
@@ -47,7 +49,7 @@ class ProbeComparison(ProbeAnalysis):
         if request.given is not None:
             raise SettingError("--given is measured by `biocache probe`, and not compared; leave it out")
         runs = super().select(store, request)
-        refuse_single([place for own in places_of(runs).values() for place in own.values()])
+        refuse_single([place for own in places_of(runs).values() for place in own.values()], _random(runs))
         return runs
 
     def combine(self, request: ProbeRequest, runs: Cells, parts: Mapping[Any, Any]) -> "xr.Dataset":
@@ -56,7 +58,9 @@ class ProbeComparison(ProbeAnalysis):
         from biocache.engine.analyses.probing.scoring import scored_rows
 
         first = next(iter(runs))
-        return compared(request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts))
+        return compared(
+            request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts), _random(runs)
+        )
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return a row a pair; ``difference`` is `b` minus `a`."""
@@ -70,23 +74,26 @@ class ProbeComparison(ProbeAnalysis):
 
         bounds = {name: f"difference_{name}" for name in ("ci_low", "ci_high")}
         frame = self.frame(result, request).rename(columns=bounds)
-        return frame[frame.p_holm < SIGNIFICANCE]
+        return frame[frame.p_holm < SIGNIFICANCE].drop(columns="family_name")
 
     def notes(self, result: "xr.Dataset", request: ProbeRequest) -> Iterator[str]:
         """Say what is resampled, and how many pairs of each family differ."""
         from biocache.engine.analyses.probing.comparing import family_notes
         from biocache.engine.analyses.probing.concepts import erasure_note
         from biocache.engine.analyses.probing.transfer import FITTED_AT, transfer_note
-        from biocache.engine.grouping import ONE_SEED, interval_note
+        from biocache.engine.grouping import interval_note
 
         yield interval_note(result.attrs)
         if request.erase:
             yield erasure_note(request.erase, result.attrs["level"])
         if FITTED_AT in result.attrs:
             yield transfer_note(result.attrs)
-        if len(set(result.seed.to_numpy().tolist())) == 1:
-            yield ONE_SEED
         yield from family_notes(result)
+
+
+def _random(runs: Cells) -> set[str]:
+    """Return the names of the models whose weights are random."""
+    return {cell.model for cell in runs if cell.train[0].provenance.random_weights}
 
 
 def compare_probes(
@@ -98,12 +105,15 @@ def compare_probes(
     force: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> "xr.Dataset":
-    """Compare training sizes in each layer, and layers at each training size, by paired tests.
+    """Compare training sizes and models in each layer, and layers at each training size, by paired tests.
 
     Both scores of a pair are taken on the same sets of groups of test samples [1]_, so that samples that are hard for
-    both do not hide the difference; see `biocache.engine.statistics`. Holm's correction is over a family: all pairs of
-    training sizes of a model and seed, in all its layers; or all pairs of layers of a model, training size and seed. Of
-    resamples at least as many are drawn as the smallest corrected value needs to fall below 0.05.
+    both do not hide the difference; see `biocache.engine.statistics`. Differences are means over the seeds of the
+    fine-tuning that both sides have, and where these are several the test holds their variance too
+    (`Estimates.over_seeds`); the pre-trained model is the same for all. Holm's correction is over a family: all pairs
+    of training sizes of a model, in all its layers; all pairs of models at a training size, in all layers that they
+    share; or all pairs of layers of a model at a training size. Of resamples at least as many are drawn as the smallest
+    corrected value needs to fall below 0.05.
 
     Parameters
     ----------
@@ -117,8 +127,9 @@ def compare_probes(
     xarray.Dataset
         Dimension ``comparison``. ``difference`` is the score of ``b`` minus that of ``a``, in [-1, 1]; ``ci_low`` and
         ``ci_high`` its 95 % interval; ``p`` its two-sided value (`Estimates.p`), ``p_holm`` the corrected one.
-        Coordinates: ``family``, the number of the family that a pair is corrected in; ``model``, ``seed``, ``between``
-        (``training_size`` or ``layer``), ``training_size_a``, ``training_size_b``, ``layer_a`` and ``layer_b``; where a
+        Coordinates: ``family`` and ``family_name``, the family that a pair is corrected in; ``between``
+        (``training_size``, ``model`` or ``layer``); ``seeds`` that both have; ``model_a``, ``model_b``,
+        ``training_size_a``, ``training_size_b``, ``layer_a`` and ``layer_b``; where a
         model was fine-tuned on another dataset also ``trained_on_a`` and ``trained_on_b``, and ``between`` may be
         ``trained_on``. The attribute ``resamples`` says how many were drawn.
 

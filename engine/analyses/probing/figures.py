@@ -13,6 +13,7 @@ from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.figures import SMALL, figure_width, new_panels
 from biocache.engine.metrics import SCORE_TITLES
 from biocache.engine.palette import GREY, SIMILARITY, LineStyle, line_style
+from biocache.engine.sources import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ def _models(result: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
     """Yield each model that has its own panel, with its randomly initialised twins."""
     names = result.model.to_numpy().tolist()
     random = dict(zip(names, result.random_weights.to_numpy().tolist(), strict=True))
-    twins = {name: name.removesuffix("-random") for name in names if random[name]}
+    twins = {name: name.removesuffix(RANDOM_WEIGHTS) for name in names if random[name]}
     for name in names:
         if twins.get(name, name) == name or twins[name] not in names:
             yield name, [twin for twin, own in twins.items() if own == name and twin != name]

@@ -10,7 +10,7 @@ from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.seen import TrainSamples, chosen_samples
 from biocache.engine.analyses.probing.target import Target, find_target
 from biocache.engine.analyses.probing.transfer import fitted_keys, own_splits
-from biocache.engine.selection import refuse_unlike
+from biocache.engine.selection import refuse_unlike, select_keys
 from biocache.engine.sources import named
 from biocache.store.catalog import Store
 from biocache.store.errors import (
@@ -137,7 +137,7 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
         "seed": request.run_seeds,
         "split": own_splits(request),
     }
-    keys = store.keys(**wanted)
+    keys = select_keys(store, wanted)
     _refuse_absent(store, keys, request)
     for split in own_splits(request):
         if not any(key.split == split for key in keys):
@@ -147,7 +147,7 @@ def find_cells(store: Store, request: ProbeRequest) -> list[Cell]:
                 f"with --split={split}, or name other models with --model"
             )
     target = find_target(store.storage, request, keys[0].dataset)
-    keys = store.keys(**wanted, view=target.views)
+    keys = select_keys(store, {**wanted, "view": target.views})
     _refuse_absent(store, keys, request, target.views)
     groups: dict[tuple[str, str, int, int], dict[tuple[str, str], RunKey]] = {}
     for key in keys:

@@ -16,7 +16,13 @@ from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES
 
-__all__ = ["probe_notes"]
+__all__ = ["SEVERAL_SEEDS", "probe_notes"]
+
+#: What intervals of runs of several seeds hold.
+SEVERAL_SEEDS = (
+    "intervals of a seed hold what other samples would change; those of means over seeds also what other seeds of the "
+    "training would"
+)
 
 # Goal of a fit to the variable that says whether its solver converged.
 _CONVERGED = {
@@ -40,6 +46,8 @@ def probe_notes(result: xr.Dataset, score: str) -> Iterator[str]:
     yield interval_note(result.attrs)
     if result.sizes["seed"] == 1:
         yield ONE_SEED
+    elif "over_seeds" in result:
+        yield SEVERAL_SEEDS
     yield from _row_notes(result)
     yield from _strength_notes(result)
     yield from _mix_notes(result)

@@ -1,6 +1,6 @@
 """The result of a probing: the scores of all fits, with intervals, baselines and controls, as one Dataset."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ DIMS = (*Place._fields, "probe_seed")
 Fits = Mapping[str, Mapping[tuple[Place, int], xr.Dataset]]
 
 _OF_MEAN = "of the 95 % interval over groups of test samples, of the mean over probe seeds"
+# Dimensions of a mean over the seeds of the runs.
+_OVER_SEEDS = ("score", *(name for name in Place._fields if name != "seed"))
 
 # Dimensions and meaning of each variable, in the order of the result.
 _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -69,6 +71,9 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "confusion": ((*DIMS, "label", "predicted_label"), "test rows by true and predicted class"),
     "ci_low": (("score", *Place._fields), f"lower bound {_OF_MEAN}"),
     "ci_high": (("score", *Place._fields), f"upper bound {_OF_MEAN}"),
+    "over_seeds": (_OVER_SEEDS, "mean over the seeds of the runs, where there are several"),
+    "over_seeds_ci_low": (_OVER_SEEDS, "lower bound of its 95 % interval over groups of test samples and seeds"),
+    "over_seeds_ci_high": (_OVER_SEEDS, "upper bound of its 95 % interval over groups of test samples and seeds"),
     "majority": (
         ("score", *Place._fields[:-1]),
         "score of predicting the most frequent class, or the mean, of the train split",
@@ -238,6 +243,8 @@ def _empty(request: ProbeRequest, cells: Mapping[Cell, tuple[Layers, ...]], test
     absent |= set() if test.target.has_probabilities else _OF_PROBABILITIES
     absent |= set() if "c" in request.options.used_by(test.target.probe) else {"c"}
     absent |= {name for goal, extras in _EXTRAS.items() if goal not in fits for name in extras}
+    if not _seeds_of(cells, [place for place, _ in fits["task"]]):
+        absent |= {"over_seeds", "over_seeds_ci_low", "over_seeds_ci_high"}
     if MIX not in labels:
         absent |= {"mix_weight", "mix_gamma"}
     for name, (dims, _) in _VARIABLES.items():
@@ -275,6 +282,11 @@ def _numbers(
         # Student's t knows no range.
         bounds = [np.clip(bound, *ranges) for bound in scores.interval()]
         yield place._asdict(), dict(zip(("ci_low", "ci_high"), bounds, strict=True))
+    for place, own in _seeds_of(cells, estimates).items():
+        mean = Estimates.over_seeds([estimates[each] for each in own])
+        low, high = (np.clip(bound, *ranges) for bound in mean.interval())
+        where = {name: value for name, value in place._asdict().items() if name != "seed"}
+        yield where, {"over_seeds": mean.whole, "over_seeds_ci_low": low, "over_seeds_ci_high": high}
     yield from information_numbers(request, test, fits)
     # All cells have the same data, and so the same baseline and control.
     first = next(iter(cells))
@@ -304,6 +316,16 @@ def _numbers(
                 numbers["uniform_code_length"] = fit.labels.sum().item() * np.log2(len(target.names))
                 numbers["prior_code_length"] = fit.prior_bits.sum().item()
             yield _at(place, seed), numbers | {f"{goal}_converged": fit.attrs["converged"]}
+
+
+def _seeds_of(cells: Iterable[Cell], places: Iterable[Place]) -> dict[Place, list[Place]]:
+    """Return the places of several seeds of the run, under the first; the pre-trained model is one for all seeds."""
+    fixed = {cell.model for cell in cells if not cell.train[0].provenance.random_weights}
+    found: dict[Place, list[Place]] = {}
+    for place in dict.fromkeys(places):
+        if place.training_size or place.model not in fixed:
+            found.setdefault(place._replace(seed=0), []).append(place)
+    return {own[0]: own for own in found.values() if len(own) > 1}
 
 
 def _control_numbers(

@@ -10,9 +10,11 @@ from biocache.engine.analyses.probing.concepts import erasure_note, erasure_titl
 from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.information import INFORMATION
 from biocache.engine.analyses.probing.layers import is_single
+from biocache.engine.analyses.probing.notes import SEVERAL_SEEDS
 from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
+from biocache.engine.analyses.probing.table import mean_rows
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title, transfer_note
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import ONE_SEED, interval_note
@@ -22,6 +24,7 @@ from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Varian
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
+from biocache.engine.sources import RANDOM_WEIGHTS
 from biocache.store.keys import RunKey
 from biocache.store.sealing import digest_of
 
@@ -142,6 +145,9 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
     main = main_score(settings["scores"])
     scores = [main, *(score for score in settings["scores"] if score != main)]
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
+    several = len({row["seed"] for row in rows}) > 1
+    means = mean_rows(rows, scores)
+    rows = [*rows, *means]
     codes, weights = list(_codes(rows, keys)), list(_weights(rows, keys))
     bits = {name: list(_bits(rows, name, keys)) for name in INFORMATION}
     controlled = any(np.isfinite(row.get(f"selectivity_{main}", np.nan)) for row in rows)
@@ -150,7 +156,8 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
         interval_note(settings),
         *([erasure_note(erased, settings["level"])] if erased else []),
         *([transfer_note(settings)] if FITTED_AT in settings else []),
-        *([ONE_SEED] if len({row["seed"] for row in rows}) == 1 else []),
+        *([] if several else [ONE_SEED]),
+        *([SEVERAL_SEEDS] if means else []),
     ]
     return Figure(
         title=f"Probe of {what} on {settings['dataset']}: {settings['probe']}{fitted_title(settings.get('fit_at'))}"
@@ -317,7 +324,7 @@ def _of_panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
     names = {row["model"] for row in rows}
     panels: dict[str, list[Row]] = {}
     for row in rows:
-        owner = row["model"].removesuffix("-random") if row["random_weights"] else row["model"]
+        owner = row["model"].removesuffix(RANDOM_WEIGHTS) if row["random_weights"] else row["model"]
         panel = f"{row['model'] if owner not in names else owner}{_elsewhere(', trained on ', row['trained_on'])}"
         if row["trained_on"] and panel not in panels:
             panels[panel] = [other for other in rows if (other["model"], other["training_size"]) == (row["model"], 0)]

@@ -34,7 +34,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
     """
 
     name = "compare-representations"
-    version = 1
+    version = 2
     Request = RepresentationRequest
     unit = "layers"
     lighter = "fewer --blocks, or a smaller --sample"
@@ -45,7 +45,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
     )
 
     def select(self, store: "Store", request: RepresentationRequest) -> "ComparedRuns":
-        """Return the baseline run, those that are compared with it, and those of other seeds."""
+        """Return the baseline and the runs that are compared with it."""
         from biocache.engine.analyses.representations.runs import find_runs
 
         return find_runs(store, request)
@@ -53,9 +53,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
     def inputs(self, request: RepresentationRequest, runs: "ComparedRuns") -> Mapping[str, Any]:
         """Return the identities of the runs, and of the labels that name the groups."""
         return {
-            "baseline": runs.baseline.identity,
-            "runs": [run.identity for run in runs.others],
-            "seeds": [run.identity for own in runs.seeds for run in own],
+            **runs.identities,
             "groups": runs.groups.digest,
         }
 
@@ -86,7 +84,13 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
         return layer_rows(result)
 
     def notes(self, result: "xr.Dataset", request: RepresentationRequest) -> Iterator[str]:
-        """Say what the numbers are computed from, and what their intervals cover."""
+        """Say what the numbers are computed from, what their intervals cover, and where seeds differ as much."""
+        import numpy as np
+        import xarray as xr
+
+        from biocache.engine.analyses.seed_floor import floor_notes, seed_counts
+        from biocache.engine.grouping import seed_note
+
         facts = result.attrs
         of = f"{facts['units']:,} {facts['level']}s"
         if facts["units_lost"]:
@@ -100,10 +104,11 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
         else:
             named = "samples, taken as independent" if facts["group"] == "samples" else "groups of the corpus"
             few = "; so few give a rough interval" if facts["groups"] < _ROUGH_BELOW else ""
-            yield (
-                f"intervals are over {facts['groups']:,} {named}, in {facts['blocks']} blocks{few}; they do not hold "
-                "what another seed of the fine-tuning would change"
-            )
+            yield f"intervals are over {facts['groups']:,} {named}, in {facts['blocks']} blocks{few}"
+            yield seed_note(seed_counts(result))
+        layers = np.intersect1d(result["layer"], result["other_layer"])
+        equal = xr.DataArray(layers, dims="equal")
+        yield from floor_notes(result.sel(layer=equal, other_layer=equal), "value", "between_seeds")
         if "cka" in request.metrics and request.biased:
             yield "biased cka grows as features outnumber units: compare it with chance"
         steps = dict(zip(result.training_size.values.tolist(), result.training_steps.values.tolist(), strict=True))
@@ -157,8 +162,10 @@ def compare_representations(
         In memory, with the dimensions (metric, training_size, layer, other_layer): ``value`` (of ``cka`` and ``rsa`` at
         most 1, of ``knn`` in [0, 1], of the distance ``procrustes`` in [0, 2]), ``value_ci_low`` and ``value_ci_high``
         (95 % jackknife interval over blocks of groups) and ``chance`` (the units of one run shuffled: the mean over all
-        orders, of ``procrustes`` one order in chunks). Where the store has runs of other seeds, ``other_seeds``
-        (metric, training_size, other_layer): the mean value of the compared run and each of these, at equal layers.
+        orders, of ``procrustes`` one order in chunks). Where a training size has runs of several seeds these are means
+        over them, and intervals hold the variance between seeds too (`Estimates.over_seeds`); ``seed_value`` is the
+        value of each, with the dimension seed, and ``between_seeds`` (metric, training_size, other_layer), with its
+        interval, the seed floor: the mean value of the runs of every two seeds, at equal layers.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def _colors(values: xr.DataArray, own: xr.Dataset) -> Colors:
 def curve_figure(result: xr.Dataset) -> "Figure | None":
     """Draw the values of equal layers, a panel for each metric and a curve for each training size; None without any.
 
-    Bands are 95 % intervals, dotted lines chance levels, dashed ones the mean of other seeds of the training size.
+    Bands are 95 % intervals, dotted lines chance levels, dashed ones the mean between two seeds of the training size.
 
     Parameters
     ----------
@@ -81,5 +81,6 @@ def _draw_curve(panel: "Axes", layers: np.ndarray, own: xr.Dataset, style: LineS
     panel.plot(layers, own["value"], color=color, linestyle=dash, marker=style.marker, label=name)
     panel.fill_between(layers, own["value_ci_low"], own["value_ci_high"], color=color, alpha=0.18, linewidth=0)
     panel.plot(layers, own["chance"], color=GREY, linestyle=":", linewidth=1, label=_BY_CHANCE)
-    if "other_seeds" in own and own["other_seeds"].notnull().any():
-        panel.plot(layers, own["other_seeds"], color=color, linestyle="--", linewidth=0.7, label=f"{name}, other seeds")
+    if "between_seeds" in own and own["between_seeds"].notnull().any():
+        between = f"{name}, between seeds"
+        panel.plot(layers, own["between_seeds"], color=color, linestyle="--", linewidth=0.7, label=between)

@@ -26,9 +26,8 @@ class RepresentationRequest(BaselineRequest):
 
     Attributes
     ----------
-    task, dataset, model, trained_on, training_sizes, seed, view, split, baseline, against
-        As of `BaselineRequest`. Of a training size, runs of other seeds than `seed` are compared with it at equal
-        layers: what the seed alone changes.
+    task, dataset, model, trained_on, training_sizes, seeds, view, split, baseline, against
+        As of `BaselineRequest`.
     metrics
         ``cka``, linear CKA; ``procrustes``, the orthogonal Procrustes distance; ``rsa``, Spearman's correlation of
         correlation distances; ``knn``, the share of mutual nearest neighbours by cosine similarity.

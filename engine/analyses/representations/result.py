@@ -1,4 +1,4 @@
-"""From parts to the result of a comparison: similarities, intervals, chance levels and other seeds, as one Dataset."""
+"""From parts to the result of a comparison: similarities, intervals, chance levels and seed floors, as one Dataset."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from biocache.engine.analyses.representations.pairs import correlations, shared_
 from biocache.engine.analyses.representations.request import RepresentationRequest
 from biocache.engine.analyses.representations.runs import ComparedRuns, Comparison, Units
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.statistics import jackknife_interval
+from biocache.engine.statistics import Estimates
 
 __all__ = ["TITLES", "make_dataset"]
 
@@ -35,6 +35,11 @@ _SHARES = {
     "value_ci_high": "upper end of the 95 % jackknife interval over blocks of groups",
     "chance": "value where the units of one run are shuffled",
 }
+_FLOOR = {
+    "between_seeds": "mean value of the runs of two seeds, at equal layers",
+    "between_seeds_ci_low": "lower end of the 95 % interval between seeds",
+    "between_seeds_ci_high": "upper end of the 95 % interval between seeds",
+}
 _DIMS = ("metric", "training_size", "layer", "other_layer")
 
 
@@ -43,27 +48,25 @@ def make_dataset(
 ) -> xr.Dataset:
     """Return the result of a comparison; see `compare_representations`."""
     numbers = _Numbers(runs, units, request, parts)
-    comparisons = runs.comparisons()[: len(runs.others)]
-    found = [[numbers.of(metric, comparison) for comparison in comparisons] for metric in request.metrics]
-    variables: dict[str, Any] = {
-        name: (_DIMS, np.stack([[own[place] for own in each] for each in found]), {"long_name": meaning})
-        for place, (name, meaning) in enumerate(_SHARES.items())
-    }
-    if any(runs.seeds):
-        seeds = [
-            [_seed_mean(numbers, metric, own, len(runs.layers[1])) for own in runs.seed_comparisons()]
-            for metric in request.metrics
-        ]
-        meaning = "mean value of the run and those of other seeds, at equal layers"
-        variables["other_seeds"] = (("metric", "training_size", "other_layer"), np.array(seeds), {"long_name": meaning})
+    variables = _variables(
+        _DIMS,
+        _SHARES,
+        [[numbers.over_seeds(metric, seeds) for seeds in runs.with_baseline()] for metric in request.metrics],
+    )
+    if runs.several_seeds:
+        of_seeds = [[numbers.of_seeds(metric, place) for place in range(len(runs.sizes))] for metric in request.metrics]
+        variables["seed_value"] = ((*_DIMS, "seed"), np.array(of_seeds), {"long_name": "value of each seed"})
+        floors = [[numbers.between_seeds(metric, own) for own in runs.between_seeds()] for metric in request.metrics]
+        variables |= _variables(("metric", "training_size", "other_layer"), _FLOOR, floors)
     return xr.Dataset(variables, _coordinates(runs, request), _attributes(runs, units, request))
 
 
-def _seed_mean(numbers: "_Numbers", metric: str, comparisons: list[Comparison], layers: int) -> Values:
-    if not comparisons:
-        return np.full(layers, np.nan)
-    values = [np.diagonal(numbers.of(metric, comparison)[0]) for comparison in comparisons]
-    return np.asarray(np.mean(values, axis=0))
+def _variables(dims: tuple[str, ...], meanings: Mapping[str, str], found: list[list[Any]]) -> dict[str, Any]:
+    """Return variables of numbers, (metric, training size, number) of arrays."""
+    return {
+        name: (dims, np.stack([[own[place] for own in each] for each in found]), {"long_name": meaning})
+        for place, (name, meaning) in enumerate(meanings.items())
+    }
 
 
 class _Numbers:
@@ -83,8 +86,8 @@ class _Numbers:
             for pair, found in part.items()
         }
 
-    def of(self, metric: str, comparison: Comparison) -> tuple[Values, Values, Values, Values]:
-        """Return values, both ends of their intervals, and chance levels (layer, other layer)."""
+    def _of(self, metric: str, comparison: Comparison) -> tuple[Estimates, Values]:
+        """Return values with those without each block, and chance levels (layer, other layer)."""
         known: dict[str, Callable[[Comparison], tuple[Values, Values | float]]] = {
             "cka": self._cka,
             "procrustes": self._procrustes,
@@ -92,8 +95,33 @@ class _Numbers:
             "knn": self._knn,
         }
         values, chance = known[metric](comparison)
-        low, high = _interval(metric, values)
-        return values[..., 0], low, high, np.broadcast_to(chance, low.shape)
+        found = Estimates(values[..., 0], values[..., 1:], np.ones(values.shape[-1] - 1))
+        return found, np.broadcast_to(chance, found.whole.shape)
+
+    def over_seeds(self, metric: str, seeds: list[Comparison]) -> tuple[Values, Values, Values, Values]:
+        """Return means over seeds, both ends of their intervals, and chance levels (layer, other layer)."""
+        found = [self._of(metric, comparison) for comparison in seeds]
+        mean = Estimates.over_seeds([own for own, _ in found])
+        return mean.whole, *_interval(metric, mean), np.mean([chance for _, chance in found], axis=0)
+
+    def of_seeds(self, metric: str, size: int) -> Values:
+        """Return the values of each seed of a size, by its place (layer, other layer, seed); NaN for other seeds."""
+        seeds, all_seeds = self._runs.sizes[size].seeds, self._runs.several_seeds
+        found = np.full((*map(len, self._runs.layers), len(all_seeds)), np.nan)
+        for seed, comparison in zip(seeds, self._runs.with_baseline()[size], strict=True):
+            found[..., all_seeds.index(seed)] = self._of(metric, comparison)[0].whole
+        return found
+
+    def between_seeds(self, metric: str, pairs: list[Comparison]) -> tuple[Values, Values, Values]:
+        """Return the means of equal layers of two seeds, with their intervals (layer); NaN without pairs."""
+        if not pairs:
+            unknown = np.full(len(self._runs.layers[1]), np.nan)
+            return unknown, unknown, unknown
+        place = np.arange(len(self._runs.layers[1]))
+        mean = Estimates.between_seeds(
+            {(pair.first, pair.second): self._of(metric, pair)[0][place, place] for pair in pairs}
+        )
+        return mean.whole, *_interval(metric, mean)
 
     def _grid(self, comparison: Comparison, value: Callable[[tuple[int, int]], Any]) -> Values:
         """Return a value for each pair of layers; NaN for those that are not compared."""
@@ -151,16 +179,23 @@ class _Numbers:
         return values, neighbours / (len(self._units.drawn) - 1)
 
 
-def _interval(metric: str, values: Values) -> tuple[Values, Values]:
-    """Return the interval of the first of values (..., 1 + block), from those without each block."""
+def _interval(metric: str, mean: Estimates) -> tuple[Values, Values]:
+    """Return the interval of values, which are a mean over seeds."""
     least, most = TITLES[metric][2]
-    bounds = [np.clip(bound, least, most) for bound in jackknife_interval(values[..., 0], values[..., 1:])]
+    bounds = [np.clip(bound, least, most) for bound in mean.interval()]
     if metric in _CORRELATIONS:
         # Near 1 the scale makes much of rounding.
-        known = np.abs(values).max(axis=-1) < _NEAR_1
-        scaled = np.arctanh(np.where(known[..., np.newaxis], values, 0.0))
-        fisher = jackknife_interval(scaled[..., 0], scaled[..., 1:])
-        bounds = [np.where(known, np.tanh(own), bound) for own, bound in zip(fisher, bounds, strict=True)]
+        known = np.maximum(np.abs(mean.whole), np.abs(mean.others).max(axis=-1)) < _NEAR_1
+        if mean.seeds is not None:
+            known &= np.abs(mean.seeds).max(axis=-1) < _NEAR_1
+        where = known[..., np.newaxis]
+        scaled = Estimates(
+            np.arctanh(np.where(known, mean.whole, 0.0)),
+            np.arctanh(np.where(where, mean.others, 0.0)),
+            mean.size,
+            None if mean.seeds is None else np.arctanh(np.where(where, mean.seeds, 0.0)),
+        )
+        bounds = [np.where(known, np.tanh(own), bound) for own, bound in zip(scaled.interval(), bounds, strict=True)]
     return bounds[0], bounds[1]
 
 
@@ -180,14 +215,15 @@ def _coordinates(runs: ComparedRuns, request: RepresentationRequest) -> dict[str
         ),
         "training_size": (
             "training_size",
-            [run.key.training_size for run in runs.others],
+            [size.training_size for size in runs.sizes],
             {"long_name": "percent of the train split that the model was fine-tuned on"},
         ),
         "training_steps": (
             "training_size",
-            [training_steps(run) for run in runs.others],
+            [training_steps(*size.runs) for size in runs.sizes],
             {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
         ),
+        **runs.seed_coordinates,
         "layer": ("layer", list(runs.layers[0]), {"long_name": "layer of the baseline, 0 for the embeddings"}),
         "other_layer": ("other_layer", list(runs.layers[1]), {"long_name": "layer of the other run"}),
     }
@@ -201,10 +237,8 @@ def _title(metric: str, request: RepresentationRequest) -> str:
 
 
 def _attributes(runs: ComparedRuns, units: Units, request: RepresentationRequest) -> dict[str, Any]:
-    seeds = [str(run.key) for own in runs.seeds for run in own]
     return {
-        **attributes_of("representations", runs.baseline, runs.others),
-        **({"other_seeds": ", ".join(seeds)} if seeds else {}),
+        **attributes_of("representations", runs),
         "level": runs.level,
         "pooling": request.pooling,
         "samples": runs.baseline.counts.samples,

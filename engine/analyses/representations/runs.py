@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.baseline import find_baseline, refuse_unlike_data
+from biocache.engine.analyses.baseline import BaselineRuns, find_baseline, refuse_unlike_data
 from biocache.engine.analyses.representations.request import LEAST_UNITS, RepresentationRequest
 from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import Groups, find_groups
@@ -40,15 +40,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class ComparedRuns:
-    """The baseline run, those that are compared with it, and those of other seeds.
+class ComparedRuns(BaselineRuns):
+    """The baseline and the runs that are compared with it.
 
     Attributes
     ----------
-    baseline, others
-        The runs, of others one a training size.
-    seeds
-        Complete runs of each of the others with another seed.
+    sizes
+        As of `BaselineRuns`.
     level
         ``word`` or ``sample``.
     layers
@@ -57,35 +55,42 @@ class ComparedRuns:
         Groups of the samples.
     """
 
-    baseline: Run
-    others: tuple[Run, ...]
-    seeds: tuple[tuple[Run, ...], ...]
     level: str
     layers: tuple[tuple[int, ...], tuple[int, ...]]
     groups: Groups
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All runs: the baseline, the others, and those of other seeds."""
-        return (self.baseline, *self.others, *(run for runs in self.seeds for run in runs))
+        """All runs: those of the baseline, then the others."""
+        return (*self.baselines, *self.others)
 
     def layers_of(self, run: int) -> tuple[int, ...]:
         """Return the layers of a run, by its position, that are compared."""
-        return self.layers[min(run, 1)]
+        return self.layers[int(run >= len(self.baselines))]
 
     def comparisons(self) -> list[Comparison]:
-        """Return all that is compared: all layers of the baseline and another, and equal layers of two seeds."""
-        every = tuple((own, other) for own in self.layers[0] for other in self.layers[1])
-        found = [Comparison(0, 1 + place, every) for place in range(len(self.others))]
-        return found + [each for own in self.seed_comparisons() for each in own]
+        """Return all that is compared: all layers of runs and their baselines, and equal layers of two seeds."""
+        return [each for own in (*self.with_baseline(), *self.between_seeds()) for each in own]
 
-    def seed_comparisons(self) -> list[list[Comparison]]:
-        """Return for each of the others the comparisons with its runs of other seeds."""
-        equal, place, found = tuple((layer, layer) for layer in self.layers[1]), 1 + len(self.others), []
-        for own, runs in enumerate(self.seeds):
-            found.append([Comparison(1 + own, place + number, equal) for number in range(len(runs))])
-            place += len(runs)
-        return found
+    def with_baseline(self) -> list[list[Comparison]]:
+        """Return for each training size the comparisons with the baseline, one a seed."""
+        every = tuple((own, other) for own in self.layers[0] for other in self.layers[1])
+        first = {run.key: place for place, run in enumerate(self.baselines)}
+        return [
+            [Comparison(first[baseline.key], self._place(run), every) for baseline, run in size.pairs]
+            for size in self.sizes
+        ]
+
+    def between_seeds(self) -> list[list[Comparison]]:
+        """Return for each training size the comparisons of every two seeds."""
+        equal = tuple((layer, layer) for layer in self.layers[1])
+        return [
+            [Comparison(self._place(one), self._place(other), equal) for one, other in size.seed_pairs]
+            for size in self.sizes
+        ]
+
+    def _place(self, run: Run) -> int:
+        return len(self.baselines) + [other.key for other in self.others].index(run.key)
 
 
 def find_runs(store: Store, request: RepresentationRequest) -> ComparedRuns:
@@ -96,21 +101,21 @@ def find_runs(store: Store, request: RepresentationRequest) -> ComparedRuns:
     RunNotFoundError, AmbiguousRunError, IncompleteRunError
         As `find_baseline`.
     SpecMismatchError
-        If runs read other samples, or were cut at another length, or training sizes have other layers.
+        If runs read other samples, or were cut at another length, or training sizes or seeds have other layers.
     SettingError
         If a layer is not stored, or `against` comes without a model.
     """
-    baseline, others = find_baseline(store, request, "hidden")
-    refuse_unlike_data([baseline, *others], _WHAT)
-    refuse_unlike(others, {"layers": "compare them one by one"}, "compared", _WHAT)
-    layers = tuple(_layers(run, request) for run in (baseline, others[0]))
+    sizes = find_baseline(store, request, "hidden")
+    found = BaselineRuns(sizes)
+    refuse_unlike_data([*found.baselines, *found.others], _WHAT)
+    for alike in (found.baselines, found.others):
+        refuse_unlike(alike, {"layers": "compare them one by one"}, "compared", _WHAT)
+    layers = tuple(_layers(run, request) for run in (found.baseline, found.others[0]))
     return ComparedRuns(
-        baseline=baseline,
-        others=others,
-        seeds=tuple(_other_seeds(store, run) for run in others),
-        level=request.level or _level(baseline),
+        sizes=sizes,
+        level=request.level or _level(found.baseline),
         layers=(layers[0], layers[1]),
-        groups=find_groups(baseline),
+        groups=find_groups(found.baseline),
     )
 
 
@@ -128,23 +133,6 @@ def _layers(run: Run, request: RepresentationRequest) -> tuple[int, ...]:
         kept = ", ".join(map(str, run.spec.layers))
         raise SettingError(f"--layers {missing} is not stored in run {run.key}, which has {kept}; name some of these")
     return tuple(sorted(request.layers))
-
-
-def _other_seeds(store: Store, run: Run) -> tuple[Run, ...]:
-    """Return the complete runs that differ from a fine-tuned one in the seed alone."""
-    if run.key.training_size == 0:
-        return ()
-    parts = {name: value for name, value in run.key.items() if name != "seed"}
-    return tuple(
-        other
-        for other in store.select(**parts)
-        if other.key != run.key and "hidden" in other.spec.keep and other.complete and _is_like(other, run)
-    )
-
-
-def _is_like(other: Run, run: Run) -> bool:
-    alike = ("limit", "dataset_digest", "max_length", "stride", "layers", "level")
-    return all(getattr(other.spec, name) == getattr(run.spec, name) for name in alike)
 
 
 def view_of(run: Run, level: str, pooling: str) -> xr.Dataset:

@@ -8,6 +8,8 @@ import xarray as xr
 
 __all__ = ["layer_rows", "pair_rows"]
 
+_FLOOR = ("between_seeds", "between_seeds_ci_low", "between_seeds_ci_high")
+
 
 def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     """Return a row for each metric, training size, layer of the baseline and layer of the other run.
@@ -17,11 +19,14 @@ def pair_rows(result: xr.Dataset) -> pd.DataFrame:
     result
         From `compare_representations`.
     """
-    seeds = result.get("other_seeds")
-    if seeds is not None:
-        result = result.assign(other_seeds=seeds.where(result["layer"] == result["other_layer"]))
+    equal = result["layer"] == result["other_layer"]
+    floors = [name for name in _FLOOR if name in result]
+    result = result.assign({name: result[name].where(equal) for name in floors})
+    seeds = result["seed"].values.tolist() if "seed_value" in result else []
+    of_seeds = {f"seed_value_{seed}": result["seed_value"].sel(seed=seed, drop=True) for seed in seeds}
+    result = result.drop_dims("seed", errors="ignore").assign(of_seeds)
     names = ["metric", "training_size", "layer", "other_layer", "value", "value_ci_low", "value_ci_high", "chance"]
-    kept = [*names, "other_seeds", "title", "identity", "training_steps"]
+    kept = [*names, *_FLOOR, *of_seeds, "title", "identity", "training_steps", "seed_count"]
     frame = result.transpose("metric", "training_size", "layer", "other_layer").to_dataframe().reset_index()
     return frame[[name for name in kept if name in frame]]
 
@@ -52,8 +57,8 @@ def _cells(own: xr.Dataset, metric: str, layer: int) -> dict[str, Any]:
         cells |= {f"{metric}_{bound}": equal[f"value_{bound}"].item() for bound in ("ci_low", "ci_high")}
         if metric == "procrustes" or float(equal["chance"]):
             cells[f"{metric} by chance"] = equal["chance"].item()
-        if "other_seeds" in own:
-            cells[f"{metric}, other seeds"] = equal["other_seeds"].item()
+        for name in (name for name in _FLOOR if name in own):
+            cells[f"{metric} between seeds{name.removeprefix('between_seeds')}"] = equal[name].item()
     off = np.abs(own["value"].to_numpy() - float(own["identity"]))
     if np.isnan(off).all():
         return {**cells, f"nearest by {metric}": "-"}

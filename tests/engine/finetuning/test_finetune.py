@@ -49,6 +49,7 @@ def test_scores_have_their_dimensions_and_the_loss_falls(made: Made) -> None:
     assert dict(scores.sizes) | {"step": 0} == {
         "model": 1,
         "training_size": 2,
+        "seed": 1,
         "split": 2,
         "label": 5,
         "predicted_label": 5,
@@ -56,10 +57,10 @@ def test_scores_have_their_dimensions_and_the_loss_falls(made: Made) -> None:
     }
     assert scores.split.values.tolist() == ["validation", "test"]
     assert scores.label.values.tolist() == ["O", "B-DNA", "B-protein", "I-DNA", "I-protein"]
-    assert scores.train_samples.values.tolist() == [[72, 240]]
+    assert scores.train_samples.values.tolist() == [[[72], [240]]]
     # Two epochs of batches of 8.
-    assert scores.steps.values.tolist() == [[18, 60]]
-    assert scores.confusion.dims == ("model", "training_size", "split", "label", "predicted_label")
+    assert scores.steps.values.tolist() == [[[18], [60]]]
+    assert scores.confusion.dims == ("model", "training_size", "seed", "split", "label", "predicted_label")
     assert scores.confusion.sum(["label", "predicted_label"]).equals(scores["items"])
     loss = scores.loss.sel(training_size=100).dropna("step").values.ravel()
     assert loss[-1] < loss[0]
@@ -355,7 +356,8 @@ def test_a_device_that_cannot_be_named(toy: Toy, tmp_path: Path) -> None:
         ({"models": ()}, "models is empty"),
         ({"training_sizes": ()}, "training_sizes is empty"),
         ({"training_sizes": (101,)}, "training_sizes 101"),
-        ({"seed": -1}, "seed -1"),
+        ({"seeds": (-1,)}, "seeds -1"),
+        ({"seeds": ()}, "seeds is empty"),
         ({"epochs": 0.0}, "epochs 0.0"),
         ({"epochs": float("inf")}, "epochs inf"),
         ({"learning_rate": float("nan")}, "learning_rate nan"),

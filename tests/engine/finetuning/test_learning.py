@@ -53,12 +53,40 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(toy: Toy, tmp
     states = []
     for name, seed in (("a", 42), ("b", 42), ("c", 7)):
         torch.manual_seed(len(name) + seed)  # What the caller drew before is of no matter.
-        request = toy.request(tmp_path / name, training_sizes=(30,), epochs=1, seed=seed)
+        request = toy.request(tmp_path / name, training_sizes=(30,), epochs=1, seeds=(seed,))
         make(tmp_path / "store", request)
         place = tmp_path / name / f"ner/toy/bert/size-030/seed-{seed}/model.safetensors"
         states.append(load_file(place))
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["ner", "nli"])
+def test_several_seeds_are_those_of_a_call_each(toy: Toy, tmp_path: Path, task: str) -> None:
+    settings = {"task": task, "training_sizes": (10, 30), "max_steps": 3}
+    together = make(tmp_path / "store", toy.request(tmp_path / "together", seeds=(7, 42), **settings))
+    assert [(made.spec.training_size, made.spec.seed) for made, _ in together.told] == [
+        (10, 7),
+        (10, 42),
+        (30, 7),
+        (30, 42),
+    ]
+    assert together.scores.accuracy.dims == ("model", "training_size", "seed", "split")
+    for seed in (7, 42):
+        alone = make(tmp_path / f"store-{seed}", toy.request(tmp_path / "alone", seeds=(seed,), **settings))
+        numbers = ["accuracy", "loss", "learning_rate", "confusion"]
+        assert alone.scores[numbers].equals(together.scores[numbers].sel(seed=[seed]))
+        for size in (10, 30):
+            place = f"{task}/toy/bert/size-{size:03d}/seed-{seed}"
+            specs = [
+                json.loads((tmp_path / at / place / "finetuning.json").read_text()) for at in ("together", "alone")
+            ]
+            assert specs[0]["spec"] == specs[1]["spec"]
+            states = [load_file(tmp_path / at / place / "model.safetensors") for at in ("together", "alone")]
+            assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    (digests,) = {tuple(made.spec.subset_digest for made, _ in together.told)}
+    assert len(set(digests)) == 4
 
 
 @pytest.mark.slow
@@ -146,12 +174,12 @@ def test_sizes_differ_in_data_and_not_in_updates(toy: Toy, tmp_path: Path) -> No
     settings = {"training_sizes": (30, 100), "epochs": 0.5}
     equal = make(tmp_path / "store", toy.request(tmp_path / "equal", steps_of=100, **settings))
     # Half an epoch of 240 samples in batches of 8.
-    assert equal.scores.steps.values.tolist() == [[15, 15]]
-    assert equal.scores.train_samples.values.tolist() == [[72, 240]]
+    assert equal.scores.steps.values.tolist() == [[[15], [15]]]
+    assert equal.scores.train_samples.values.tolist() == [[[72], [240]]]
     assert [(made.spec.epochs, made.spec.max_steps, made.steps()) for made, _ in equal.told] == [(None, 15, 15)] * 2
     # At the size that is counted, it is the training by epochs; and steps may be said outright.
     epochs = make(tmp_path / "store", toy.request(tmp_path / "epochs", **settings))
-    assert epochs.scores.steps.values.tolist() == [[5, 15]]
+    assert epochs.scores.steps.values.tolist() == [[[5], [15]]]
     steps = make(tmp_path / "store", toy.request(tmp_path / "steps", max_steps=15, training_sizes=(30,)))
     for one, other in ((equal.told[1], epochs.told[1]), (equal.told[0], steps.told[0])):
         weights, others = (load_file(made.folder / "model.safetensors") for made, _ in (one, other))

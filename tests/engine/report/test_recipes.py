@@ -87,7 +87,7 @@ def test_the_command_of_fine_tuning_has_all_its_settings(tmp_path: Path, monkeyp
     CliRunner().invoke(biocache, arguments_of(command))
     (request,) = requests
     assert (request.task, request.dataset) == ("ner", "corpus=/data/a corpus, ours")
-    assert (request.models, request.training_sizes, request.seed) == (("bert",), (10, 100), 42)
+    assert (request.models, request.training_sizes, request.seeds) == (("bert",), (10, 100), (42,))
     for name in ("label_scheme", "batch_size", "gradient_accumulation", "weight_decay", "max_length", "compute_dtype"):
         assert getattr(request, name) == specs[0][name]
     assert {name: getattr(request, name) for name in changes} == changes
@@ -119,7 +119,7 @@ REQUESTS = [
         dataset="corpus",
         model="gpt2",
         against="bert",
-        seed=42,
+        seeds=(42, 7),
         view="pair",
         split="test",
         training_sizes=(10, 100),

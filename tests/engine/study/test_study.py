@@ -56,7 +56,7 @@ def test_a_grid_is_done_once_and_then_found(material: tuple[Path, ToyModels], tm
     told: list[Step] = []
     outcomes = run_study(tmp_path / "store", request, on_step=told.append)
     expected = [
-        f"{kind} nli/toy/{model} {sizes}"
+        f"{kind} nli/toy/{model} {sizes} seed 42"
         for model in ("bert", "gpt2")
         for kind, sizes in (
             ("extract", "0"),
@@ -99,19 +99,19 @@ def test_a_failed_step_stops_only_what_needs_it(material: tuple[Path, ToyModels]
     place.mkdir(parents=True)
     outcomes = run_study(tmp_path / "store", request)
     assert states(outcomes) == {
-        "extract nli/toy/bad 0": "failed",
-        "finetune nli/toy/bad 50": "failed",
-        "extract nli/toy/bad 50": "left out",
-        "probe nli/toy/bad 0,50": "left out",
-        "extract nli/toy/bert 0": "done",
-        "finetune nli/toy/bert 50": "failed",
-        "extract nli/toy/bert 50": "left out",
-        "probe nli/toy/bert 0": "done",
+        "extract nli/toy/bad 0 seed 42": "failed",
+        "finetune nli/toy/bad 50 seed 42": "failed",
+        "extract nli/toy/bad 50 seed 42": "left out",
+        "probe nli/toy/bad 0,50 seed 42": "left out",
+        "extract nli/toy/bert 0 seed 42": "done",
+        "finetune nli/toy/bert 50 seed 42": "failed",
+        "extract nli/toy/bert 50 seed 42": "left out",
+        "probe nli/toy/bert 0 seed 42": "done",
     }
     messages = {str(outcome.step): outcome.message for outcome in outcomes}
-    assert "cannot be loaded" in messages["finetune nli/toy/bad 50"]
-    assert "was not made by `biocache finetune`" in messages["finetune nli/toy/bert 50"]
-    assert messages["extract nli/toy/bert 0"] == ""
+    assert "cannot be loaded" in messages["finetune nli/toy/bad 50 seed 42"]
+    assert "was not made by `biocache finetune`" in messages["finetune nli/toy/bert 50 seed 42"]
+    assert messages["extract nli/toy/bert 0 seed 42"] == ""
     # With the cause gone, the rest is done and what was there is found.
     place.rmdir()
     again = states(run_study(tmp_path / "store", replace(request, models=(f"bert={models['bert']}",))))
@@ -209,33 +209,89 @@ def test_the_requests_of_the_steps_are_those_of_the_grid(material: tuple[Path, T
         tasks=("ner", "nli"),
         datasets=(f"toy={corpus / 'ner'}", f"toy={corpus / 'nli'}"),
         models=(f"bert={models['bert']}",),
-        seed=7,
+        seeds=(7, 8),
         probe=None,
-        finetuning=FinetuneRequest(task="nli", learning_rate=1e-3, seed=1, training_sizes=(3,)),
-        extraction=ExtractionRequest(task="nli", layers=(0, 1), seed=1),
+        finetuning=FinetuneRequest(task="nli", learning_rate=1e-3, seeds=(1,), training_sizes=(3,)),
+        extraction=ExtractionRequest(task="nli", layers=(0, 1), seeds=(1,)),
         training_sizes=(100, 0, 100),
     )
     ner, nli = cells(request)
-    made = request.finetune_request(ner, 30)
-    assert (made.task, made.training_sizes, made.seed, made.learning_rate) == ("ner", (30,), 7, 1e-3)
+    made = request.finetune_request(ner, 30, 8)
+    assert (made.task, made.training_sizes, made.seeds, made.learning_rate) == ("ner", (30,), (8,), 1e-3)
     assert (made.checkpoints, made.models, made.dataset) == (request.checkpoints, request.models, ner.dataset)
-    read = request.extraction_request(nli, 30)
-    assert (read.task, read.training_sizes, read.seed, read.layers) == ("nli", (30,), 7, (0, 1))
-    probes = {cell.task: request.probe_request(cell, (0, 100)).probe for cell in (ner, nli)}
-    assert set(probes.values()) == {ProbeRequest(task="ner").probe}
-    attention = request.attention_request(nli, (100,))
+    read = request.extraction_request(nli, 30, 7)
+    assert (read.task, read.training_sizes, read.seeds, read.layers) == ("nli", (30,), (7,), (0, 1))
+    probes = [request.probe_request(cell, (0, 100), (7, 8)) for cell in (ner, nli)]
+    assert {(own.probe, own.run_seeds) for own in probes} == {(ProbeRequest(task="ner").probe, (7, 8))}
+    attention = request.attention_request(nli, (100,), (7, 8))
+    assert attention.seeds == (7, 8)
     assert (attention.baseline, attention.view, attention.model, attention.dataset) == (0, "pair", "bert", "toy")
     assert [str(step) for step in steps(request) if step.kind == "compare-attention"] == [
-        "compare-attention ner/toy/bert 100",
-        "compare-attention nli/toy/bert 100",
+        "compare-attention ner/toy/bert 100 seed 7,8",
+        "compare-attention nli/toy/bert 100 seed 7,8",
     ]
+
+
+def test_every_size_has_a_step_a_seed_and_the_pre_trained_model_one(
+    material: tuple[Path, ToyModels], tmp_path: Path
+) -> None:
+    request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), training_sizes=(0, 50), seeds=(3, 1))
+    expected = [
+        "extract nli/toy/bert 0 seed 3",
+        "finetune nli/toy/bert 50 seed 3",
+        "extract nli/toy/bert 50 seed 3",
+        "finetune nli/toy/bert 50 seed 1",
+        "extract nli/toy/bert 50 seed 1",
+        "probe nli/toy/bert 0,50 seed 3,1",
+        "compare-attention nli/toy/bert 50 seed 3,1",
+    ]
+    assert list(map(str, steps(request))) == expected
+    planned = plan_study(tmp_path / "store", request)
+    assert [[(run.key.training_size, run.key.seed) for run in entry.runs[:1]] for entry in planned] == [
+        [(0, 3)],
+        [],
+        [(50, 3)],
+        [],
+        [(50, 1)],
+        [],
+        [],
+    ]
+
+
+@pytest.mark.slow
+def test_a_seed_that_failed_is_left_out_of_what_needs_it(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
+    request = grid(material, tmp_path, models=(f"bert={material[1]['bert']}",), training_sizes=(0, 50), seeds=(3, 1))
+    place = tmp_path / "checkpoints/nli/toy/bert/size-050/seed-3"
+    place.mkdir(parents=True)
+    assert states(run_study(tmp_path / "store", request)) == {
+        "extract nli/toy/bert 0 seed 3": "done",
+        "finetune nli/toy/bert 50 seed 3": "failed",
+        "extract nli/toy/bert 50 seed 3": "left out",
+        "finetune nli/toy/bert 50 seed 1": "done",
+        "extract nli/toy/bert 50 seed 1": "done",
+        "probe nli/toy/bert 0,50 seed 1": "done",
+        "compare-attention nli/toy/bert 50 seed 1": "done",
+    }
+    place.rmdir()
+    again = states(run_study(tmp_path / "store", request))
+    assert again.pop("probe nli/toy/bert 0,50 seed 3,1") == "done"
+    assert again.pop("compare-attention nli/toy/bert 50 seed 3,1") == "done"
+    assert again == {
+        "extract nli/toy/bert 0 seed 3": "found",
+        "finetune nli/toy/bert 50 seed 3": "done",
+        "extract nli/toy/bert 50 seed 3": "done",
+        "finetune nli/toy/bert 50 seed 1": "found",
+        "extract nli/toy/bert 50 seed 1": "found",
+    }
+    kept = {(run.key.training_size, run.key.seed) for run in Store.open(tmp_path / "store").select()}
+    assert kept == {(0, 3), (50, 1), (50, 3)}
 
 
 def test_equal_updates_are_those_of_the_largest_size(material: tuple[Path, ToyModels], tmp_path: Path) -> None:
     request = grid(material, tmp_path, equal_updates=True, training_sizes=(0, 50, 80))
     cell = cells(request)[0]
-    assert [request.finetune_request(cell, size).steps_of for size in (50, 80)] == [80, 80]
-    assert grid(material, tmp_path).finetune_request(cell, 50).steps_of is None
+    assert [request.finetune_request(cell, size, 42).steps_of for size in (50, 80)] == [80, 80]
+    assert grid(material, tmp_path).finetune_request(cell, 50, 42).steps_of is None
     for settings in ({"max_steps": 3}, {"steps_of": 100}):
         with pytest.raises(SettingError, match=r"^equal_updates says how long to train: leave out max_steps and"):
             grid(material, tmp_path, equal_updates=True, finetuning=FinetuneRequest(task="ner", **settings))
@@ -253,7 +309,7 @@ def test_each_task_has_its_level(material: tuple[Path, ToyModels], tmp_path: Pat
     ):
         request = grid(material, tmp_path, levels=given, **both)
         cell_of = {cell.task: cell for cell in cells(request)}
-        assert [request.extraction_request(cell_of[task], 0).level for task in ("ner", "nli")] == expected
+        assert [request.extraction_request(cell_of[task], 0, 42).level for task in ("ner", "nli")] == expected
     for given, message in (
         (("layer",), r"levels 'layer' names no level: token, word, sample"),
         (("ner=",), r"levels 'ner=' names no level"),

@@ -87,7 +87,7 @@ def test_runs_without_norms_are_refused_with_the_command_that_keeps_them(tmp_pat
         compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=("js", "norm-js")))
     assert str(refusal.value) == (
         "run ner/corpus/tiny/size-030/seed-42/sentence/test keeps no value norms, which metrics='norm-js' needs; "
-        "extract it again with `extract(task='ner', dataset='corpus', model='tiny', training_sizes=30, seed=42, "
+        "extract it again with `extract(task='ner', dataset='corpus', model='tiny', training_sizes=30, seeds=42, "
         "view='sentence', split='test', keep=('attention', 'norms'), overwrite=True)`"
     )
     assert "mean" in compare_attention(tmp_path, AttentionRequest(model="tiny", metrics=("js",)))

@@ -54,8 +54,8 @@ def test_nothing_to_compare_with_the_baseline(refused: Refused, tmp_path: Path) 
     message = refused(RunNotFoundError)
     assert "has no run to compare with ner/corpus/tiny/size-000" in message
     assert "training_sizes=(10, 30, 50, 100)" in message
-    message = refused(RunNotFoundError, training_sizes=(10,), seed=42)
-    assert "extract(task='ner', dataset='corpus', model='tiny', training_sizes=10, seed=42" in message
+    message = refused(RunNotFoundError, training_sizes=(10,), seeds=(42,))
+    assert "extract(task='ner', dataset='corpus', model='tiny', training_sizes=10, seeds=42" in message
 
 
 def test_runs_without_attention(refused: Refused, tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_a_run_without_attention_is_no_candidate(tmp_path: Path) -> None:
 def test_the_pretrained_run_serves_every_seed(tmp_path: Path, refused: Refused) -> None:
     write(tmp_path)
     write(tmp_path, 30, seed=7)
-    result = compare_attention(tmp_path, AttentionRequest(model="tiny", seed=7))
+    result = compare_attention(tmp_path, AttentionRequest(model="tiny", seeds=(7,)))
     assert result.attrs["baseline_run"] == "ner/corpus/tiny/size-000/seed-42/sentence/test"
     assert result.attrs["runs"] == "ner/corpus/tiny/size-030/seed-7/sentence/test"
-    assert "has no run of" in refused(RunNotFoundError, seed=7, baseline=10)
+    assert "has no run of" in refused(RunNotFoundError, seeds=(7,), baseline=10)
 
 
 def test_labels_that_samples_do_not_have(refused: Refused, tmp_path: Path) -> None:

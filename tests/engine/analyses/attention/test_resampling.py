@@ -7,8 +7,8 @@ import pytest
 from scipy.special import stdtrit
 
 from biocache.engine.analyses.attention.blocks import Measures
+from biocache.engine.analyses.attention.finishing import finish
 from biocache.engine.analyses.attention.resampling import resample
-from biocache.engine.analyses.attention.result import finish
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums, rounded
 
 WORD = 2**64 - 1
@@ -88,7 +88,7 @@ def test_intervals_are_percentiles_of_resamples_computed_in_numpy() -> None:
     values = rounded(rng.beta(5, 2, (60, 2, 3)))
     values[rng.random(values.shape) < 0.2] = np.nan
     group = rng.integers(0, 2, 60)
-    numbers = finish(sums_of(values, group, 2, 200, 4), measures(("cosine", "tv"), 2, 200))
+    numbers = finish([sums_of(values, group, 2, 200, 4)], measures(("cosine", "tv"), 2, 200))
     weights = poisson_weights(4, 200, np.arange(60)).astype(float)
 
     def means(members: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_intervals_are_percentiles_of_resamples_computed_in_numpy() -> None:
 def test_intervals_are_close_to_those_of_drawing_with_replacement() -> None:
     rng = np.random.default_rng(1)
     values = rng.beta(5, 2, (300, 1, 1))
-    numbers = finish(sums_of(rounded(values), np.zeros(300, int), 1, 4000, 4), measures(("tv",), None, 4000))
+    numbers = finish([sums_of(rounded(values), np.zeros(300, int), 1, 4000, 4)], measures(("tv",), None, 4000))
     drawn_means = values[rng.integers(0, 300, (4000, 300)), 0, 0].mean(axis=1)
     low, high = np.percentile(drawn_means, [2.5, 97.5])
     width = high - low
@@ -124,7 +124,7 @@ def test_resamples_that_draw_no_sample_are_left_out() -> None:
     values = np.full((60, 1, 2), np.nan)
     # One of many samples has a value.
     values[7] = 0.25
-    numbers = finish(sums_of(values, np.zeros(60, int), 1, 50, 4), measures(("tv",), None, 50))
+    numbers = finish([sums_of(values, np.zeros(60, int), 1, 50, 4)], measures(("tv",), None, 50))
     assert (poisson_weights(4, 50, np.array([7])) == 0).any()
     assert (numbers["ci_low"] == 0.25).all()
     assert (numbers["ci_high"] == 0.25).all()
@@ -134,7 +134,7 @@ def test_resamples_that_draw_no_sample_are_left_out() -> None:
 def test_what_no_sample_has_is_not_a_number() -> None:
     values = np.full((3, 1, 2), np.nan)
     values[:, :, 1] = 0.5
-    numbers = finish(sums_of(values, np.zeros(3, int), 1, 50, 4), measures(("tv",), None, 50))
+    numbers = finish([sums_of(values, np.zeros(3, int), 1, 50, 4)], measures(("tv",), None, 50))
     assert numbers["count"].tolist() == [[0, 3]]
     for name in ("mean", "ci_low", "ci_high", "std"):
         assert np.isnan(numbers[name][0, 0])
@@ -148,7 +148,7 @@ def test_intervals_of_few_samples_are_those_of_t() -> None:
     values[[4, 9], :, 1] = np.nan
     values[13] = np.nan
     group = np.arange(20) % 2
-    numbers = finish(sums_of(values, group, 2, 50, 4), measures(("cosine", "tv"), 2, 50))
+    numbers = finish([sums_of(values, group, 2, 50, 4)], measures(("cosine", "tv"), 2, 50))
     for metric in range(2):
         for head in range(3):
             own = values[:, metric, head]
@@ -166,7 +166,7 @@ def test_intervals_of_few_samples_are_those_of_t() -> None:
 
 
 def test_one_sample_has_no_interval() -> None:
-    numbers = finish(sums_of(np.full((1, 1, 2), 0.25), np.zeros(1, int), 1, 50, 4), measures(("tv",), None, 50))
+    numbers = finish([sums_of(np.full((1, 1, 2), 0.25), np.zeros(1, int), 1, 50, 4)], measures(("tv",), None, 50))
     assert numbers["mean"].tolist() == [[0.25, 0.25]]
     for name in ("ci_low", "ci_high", "layer_ci_low", "layer_ci_high"):
         assert np.isnan(numbers[name]).all()

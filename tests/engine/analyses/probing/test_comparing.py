@@ -131,6 +131,7 @@ def test_pairs_that_differ_are_counted_in_their_family(sizes: Store) -> None:
     # The layer that knows more at 100 % is one of three; it differs from both others at each size.
     assert counts == [1, 2, 2]
     names = ("training sizes of tiny", "layers of tiny, training size 30", "layers of tiny, training size 100")
+    assert pairs.family_name.values.tolist()[::3] == list(names)
     groups, seeds, *said, last = ProbeComparison().notes(pairs, request)
     assert groups.startswith("intervals are over 30 samples, taken as independent")
     assert seeds.startswith("all runs have one seed")

@@ -19,6 +19,7 @@ from biocache.engine.analyses.representations.pairs import correlations, describ
 from biocache.engine.analyses.representations.products import Products, Side, blocks_of, mean_kernels
 from biocache.engine.analyses.representations.request import METRICS
 from biocache.engine.analyses.representations.result import _interval
+from biocache.engine.statistics import Estimates
 
 Rows = NDArray[np.float32]
 
@@ -221,6 +222,8 @@ def test_intervals_cover_where_units_of_a_group_are_alike(metric: str, values: C
     found = [values(*drawn(24), np.arange(120) // 10) for _ in range(160)]
     # The mean of what is estimated: neighbours of 120 units are others than those of all there are.
     truth = np.mean([each[0] for each in found])
-    low, high = np.transpose([_interval(metric, each) for each in found])
+    low, high = np.transpose(
+        [_interval(metric, Estimates(each[0], each[1:], np.ones(len(each) - 1))) for each in found]
+    )
     covered = np.mean((low <= truth) & (truth <= high))
     assert 0.90 <= covered <= 0.99, covered

@@ -90,29 +90,6 @@ def test_drawn_units_are_said_and_are_those_of_the_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_other_seeds_are_the_value_at_equal_layers(tmp_path: Path) -> None:
-    made(0).write_all(tmp_path)
-    for seed in (1, 2, 3):
-        made(10, seed=seed, maps=seed).write_all(tmp_path)
-    made(30, seed=1, maps=9).write_all(tmp_path)
-    with pytest.raises(BiocacheError, match="add what tells them apart"):
-        compare_representations(tmp_path, RepresentationRequest(training_sizes=(10,)))
-    result = compare_representations(tmp_path, RepresentationRequest(seed=1, blocks=2, neighbours=3))
-    assert result["other_seeds"].dims == ("metric", "training_size", "other_layer")
-    assert result["other_seeds"].sel(training_size=30).isnull().all()
-    rows = [Store.open(tmp_path).run(training_size=10, seed=seed).words(labels=()).hidden.values for seed in (1, 2, 3)]
-    from plain_similarity import cka, knn
-
-    for layer in (0, 1):
-        own, *others = (each[layer].astype(np.float64) for each in rows)
-        values = result["other_seeds"].sel(training_size=10, other_layer=layer)
-        assert values.sel(metric="cka").item() == pytest.approx(np.mean([cka(own, each) for each in others]), abs=1e-5)
-        assert values.sel(metric="knn").item() == pytest.approx(np.mean([knn(own, each, 3) for each in others]))
-    frame = ANALYSIS.frame(result, RepresentationRequest())
-    assert frame["other_seeds"].notnull().sum() == 2 * 2
-
-
-@pytest.mark.slow
 def test_level_is_that_of_the_task_or_of_what_runs_keep(tmp_path: Path) -> None:
     for size in (0, 10):
         made(size).write_all(tmp_path / "ner")
