@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.defaults import Defaults, read_defaults, source_of, with_variables
-from biocache.cli.render import set_loudness
 from biocache.engine.analysis import ANALYSES
 from biocache.store.errors import BiocacheError, SettingError
 from biocache.store.text import one_line
+
+if TYPE_CHECKING:
+    from biocache.cli.defaults import Defaults
 
 __all__ = ["COMMANDS", "CommandGroup", "biocache", "defaults_of", "main"]
 
@@ -74,7 +75,7 @@ Completion of commands and options by the shell, in its start-up file:
 _DEFAULTS = "biocache.defaults"
 
 
-def defaults_of(ctx: click.Context) -> Defaults:
+def defaults_of(ctx: click.Context) -> "Defaults":
     """Return the defaults that a file of the working folder gives options; read once.
 
     Raises
@@ -82,6 +83,8 @@ def defaults_of(ctx: click.Context) -> Defaults:
     SettingError
         If it cannot be read, or has a table of a command that there is not.
     """
+    from biocache.cli.defaults import read_defaults
+
     if _DEFAULTS not in ctx.meta:
         found = read_defaults(Path.cwd())
         unknown = [name for name in found.commands if name not in (*COMMANDS, *ANALYSES)]
@@ -95,6 +98,8 @@ def defaults_of(ctx: click.Context) -> Defaults:
 def _loudness(value: int) -> Callable[[click.Context, click.Parameter, bool], None]:
     def keep(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         if given:
+            from biocache.cli.render import set_loudness
+
             set_loudness(ctx, value)
 
     return keep
@@ -135,6 +140,8 @@ class CommandGroup(click.Group):
             command = getattr(import_module(module), attribute)
         else:
             return None
+        from biocache.cli.defaults import with_variables
+
         if _LOUD[0] not in command.params:
             command.params.extend(_LOUD)
         with_variables(cmd_name, command)
@@ -185,6 +192,8 @@ def _printable_errors() -> Iterator[None]:
     except click.ClickException as error:
         message = one_line(error.format_message())
         if isinstance(error, click.BadParameter) and error.ctx is not None:
+            from biocache.cli.defaults import source_of
+
             place = source_of(error.param, error.ctx, defaults_of(error.ctx).file)
             message += f" ({place})" if place else ""
         error.format_message = lambda: message  # type: ignore[method-assign]

@@ -99,7 +99,7 @@ class Bars:
             self._tasks[run] = self._progress.add_task(printable(run), total=total, completed=done, rate="")
         task = self._progress.tasks[self._progress.task_ids.index(self._tasks[run])]
         speed = task.finished_speed or task.speed
-        rate = f"{speed:,.0f} {unit or self._unit}/s" if speed else ""
+        rate = _speed(speed, unit or self._unit) if speed else ""
         self._progress.update(self._tasks[run], completed=done, total=total, rate=rate)
 
     def _between(self, write: Any) -> None:
@@ -146,7 +146,12 @@ class Bars:
 
 def _rate(line: _Line, now: float, done: int, unit: str) -> str:
     seconds = now - line.begun
-    return f", {(done - line.first) / seconds:,.0f} {unit}/s" if seconds > 1 and done > line.first else ""
+    return f", {_speed((done - line.first) / seconds, unit)}" if seconds > 1 and done > line.first else ""
+
+
+def _speed(a_second: float, unit: str) -> str:
+    """Write a speed such as ``1,200 tokens/s`` or ``20 parts/min``."""
+    return f"{a_second:,.0f} {unit}/s" if a_second >= 1 else f"{60 * a_second:,.1f} {unit}/min"
 
 
 def _clock(seconds: float) -> str:

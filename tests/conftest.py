@@ -180,7 +180,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path
     shared.mkdir(exist_ok=True)
     with FileLock(shared / "lock"):
         if not said.is_file():
-            call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", str(folder)]
+            call = [sys.executable, "-c", "from biocache.cli.main import main; main()", "demo", "-q", str(folder)]
             result = subprocess.run(call, capture_output=True, text=True, check=True)
             assert result.stderr == ""
             said.write_text(result.stdout)
