@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SMALL",
+    "TEXT",
     "check_figure",
     "check_places",
     "drawing",
@@ -34,14 +35,16 @@ _DOTS_PER_INCH = 300
 _WIDTHS = {"single": 3.3, "double": 6.3}
 _LEAST_WIDTH, _MOST_WIDTH = 2.0, 40.0
 # Points of text: titles and labels, and what stands in cells and at ticks. No journal takes less than 6.
-_TEXT, SMALL = 7.5, 6.5
+TEXT, SMALL = 7.5, 6.5
 
 _STYLE: Any = {
-    "font.size": _TEXT,
-    "axes.titlesize": _TEXT,
-    "axes.labelsize": _TEXT,
-    "figure.titlesize": _TEXT + 1,
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "figure.titlesize": TEXT + 1,
     "legend.fontsize": SMALL,
+    # Long enough to show the dash of a line.
+    "legend.handlelength": 3.4,
     "legend.title_fontsize": SMALL,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,

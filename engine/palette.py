@@ -14,8 +14,9 @@ References
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["AMOUNT", "CHANGE", "DIFFERENCE", "GREY", "SIMILARITY", "Colors", "LineStyle", "line_style"]
+__all__ = ["AMOUNT", "CHANGE", "DIFFERENCE", "GREY", "SIMILARITY", "Colors", "LineStyle", "ink_on", "line_style"]
 
 #: Matplotlib's names of the colour maps of similarities, of divergences and distances, of signed changes, and of
 #: amounts of one run.
@@ -57,6 +58,14 @@ _LINES = (
 def line_style(place: int) -> LineStyle:
     """Return how the curve at a place, from 0, is drawn; after the sixth they begin again."""
     return _LINES[place % len(_LINES)]
+
+
+def ink_on(color: Any) -> str:
+    """Return black or white, whichever has more contrast [1]_ on a colour: red, green and blue, in [0, 1]."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Equal contrasts: (1 + 0.05) / (L + 0.05) = (L + 0.05) / 0.05.
+    return "black" if luminance > 0.179 else "white"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from biocache.engine.figures import SMALL, figure_width, new_figure
-from biocache.engine.palette import Colors
+from biocache.engine.figures import SMALL, TEXT, figure_width, new_figure
+from biocache.engine.palette import Colors, ink_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ __all__ = ["heat_figure", "subject_of"]
 # Inches: of a cell with its value in it, and what a sign adds; of the smallest cell; of the axes of a panel, and of the
 # colour bar.
 _CELL, _SIGN, _LEAST, _FRAME, _BAR = (0.195, 0.15), 0.035, (0.05, 0.05), (0.42, 0.5), 0.75
-# Inches of the title, and of the height above which values leave their cells.
-_TITLE, _PAGE = 0.45, 9.0
+# Inches of the title and of that of each metric, and of the height above which values leave their cells.
+_TITLE, _SUBTITLE, _PAGE = 0.45, 0.2, 9.0
 # Panels of two cells are no hairlines.
 _PANEL = (0.95, 0.6)
 # Inches that the label of a tick needs.
@@ -71,7 +71,7 @@ def heat_figure(
     dims
         Dimensions of the cells, down and across.
     what
-        What the values are, below the title of the metric.
+        What the values are, beside the title of the metric.
     colors
         Returns the colours from the values of a metric and its part of the result.
     panels
@@ -98,9 +98,9 @@ def heat_figure(
             cells = values.sel({"metric": metric, panel_dim: label}).transpose(*dims)
             image = _draw(panel, cells, scale, grid)
             panel.set_title(panel_titles[label])
-        bar = part.colorbar(image, ax=list(axes), aspect=30, fraction=0.04)
-        bar.set_label(f"{own['title'].item()}{_unit(own)}\n{what}", fontsize=SMALL)
+        bar = part.colorbar(image, ax=list(axes), aspect=min(30.0, 8 * grid.height / len(metrics)), fraction=0.04)
         bar.ax.tick_params(labelsize=SMALL)
+        part.suptitle(f"{own['title'].item()}{_unit(own)}, {what}", fontsize=TEXT)
     figure.suptitle(subject_of(dataset) if title is None else title)
     return figure
 
@@ -117,7 +117,7 @@ def _laid_out(metrics: int, sizes: int, down: int, across: int, *, signed: bool)
         wide = room / columns - _FRAME[0]
         tall = max(down * cell[1], _PANEL[1]) if written else max(_PANEL[1], min(wide * down / across, 2.5))
         rows = metrics * -(-sizes // columns)
-        height = rows * (tall + _FRAME[1]) + _TITLE
+        height = rows * (tall + _FRAME[1]) + metrics * _SUBTITLE + _TITLE
         fits = wide / across >= cell[0]
         if (written and fits and height <= _PAGE) or not written:
             return _Grid(columns, (wide / across, tall / down), written, height)
@@ -152,8 +152,7 @@ def _draw(panel: "Axes", cells: xr.DataArray, scale: Colors, grid: _Grid) -> Any
     if grid.written:
         for (row, column), value in np.ndenumerate(cells.to_numpy()):
             if np.isfinite(value):
-                red, green, blue, _ = image.cmap(image.norm(value))
-                ink = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
+                ink = ink_on(image.cmap(image.norm(value)))
                 text = f"{round(float(value), 2) + 0.0:.2f}"
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=6)
     return image

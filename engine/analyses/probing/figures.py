@@ -12,7 +12,7 @@ from biocache.engine.analyses.probing.layers import is_single
 from biocache.engine.analyses.probing.result import best_layers
 from biocache.engine.figures import SMALL, figure_width, new_panels
 from biocache.engine.metrics import SCORE_TITLES
-from biocache.engine.palette import GREY, SIMILARITY, LineStyle, line_style
+from biocache.engine.palette import GREY, SIMILARITY, LineStyle, ink_on, line_style
 from biocache.engine.sources import RANDOM_WEIGHTS
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ Values = NDArray[np.floating]
 
 # Inches: smallest width and height of a panel of curves, and what a figure adds for its legend and title.
 _PANEL, _MARGIN = (2.2, 1.9), (1.0, 0.4)
-# Inches of a cell of a confusion matrix with its share and count, and without; of the names of classes.
-_CELL, _SMALL_CELL, _NAMES = 0.36, 0.14, (0.75, 0.95)
-# Most inches of a matrix with numbers in its cells.
-_MATRIX = 5.4
+# Inches of a cell of a confusion matrix with its share and count, and without; of the gaps between matrices, and of the
+# names of classes at their edge.
+_CELL, _SMALL_CELL, _GAPS, _NAMES = 0.36, 0.14, (0.15, 0.45), (1.5, 1.3)
+# Most inches of a figure of matrices with numbers in their cells.
+_PAGE = 9.5
 # Words of a class below which shares are of few.
 _FEW = 30
 
@@ -170,9 +171,16 @@ def draw_confusion(result: xr.Dataset, score: str) -> "Figure":
     """
     best = best_layers(result, score).to_series().dropna().rename("layer").astype(result.layer.dtype)
     classes = result.sizes["label"]
-    written = classes * _CELL <= _MATRIX and classes * _CELL + _NAMES[0] <= figure_width() - _NAMES[0]
+
+    def height_of(cell: float) -> float:
+        columns = max(1, int((figure_width() - _NAMES[0]) // (classes * cell + _GAPS[0])))
+        return -(-len(best) // columns) * (classes * cell + _GAPS[1]) + _NAMES[1]
+
+    written = classes * _CELL <= figure_width() - _NAMES[0] and height_of(_CELL) <= _PAGE
     side = max(classes * (_CELL if written else _SMALL_CELL), 0.9)
-    figure, panels = new_panels(len(best), least=side + _NAMES[0], height=side + _NAMES[1], margin=(0.7, 0.35), most=4)
+    figure, panels = new_panels(
+        len(best), least=side + _GAPS[0], height=side + _GAPS[1], margin=_NAMES, most=6, sharex=True, sharey=True
+    )
     seeds = result.sizes["probe_seed"]
     for axes, row in zip(panels, best.reset_index().to_dict("records"), strict=True):
         counts = result.confusion.sel(row).sum("probe_seed").to_numpy()
@@ -193,14 +201,16 @@ def _draw_matrix(axes: "Axes", counts: Values, labels: list[str], seeds: int, *,
     places = np.arange(len(labels))
     # Of several seeds of the probe, each row was predicted as often.
     rows = (total[:, 0] / seeds).astype(int)
+    # All models have the same rows, so that matrices of a row share the names.
     named = [f"{label} (only {count:,})" if count < _FEW else label for label, count in zip(labels, rows, strict=True)]
     axes.set_xticks(places, labels, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, named)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
+    axes.label_outer()
     if written:
         for (row, column), share in np.ndenumerate(shares):
             text = f"{share:.2f}\n{counts[row, column] / seeds:,.0f}"
-            color = "black" if share > 0.5 else "white"
+            color = ink_on(image.cmap(image.norm(share)))
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=6, linespacing=0.95)
     return image

@@ -39,8 +39,7 @@ def test_a_panel_for_each_metric_and_size_with_the_values_in_its_cells(compared:
     shown = [("cosine", 10), ("cosine", 30), ("entropy", 10), ("entropy", 30)]
     for panel, (metric, size) in zip(drawn, shown, strict=True):
         assert panel.get_title() == f"training size {size} %"
-        bar = next(axes for axes in panel.figure.axes if axes.get_ylabel().endswith("mean over samples"))
-        assert bar.get_ylabel().startswith(result["title"].sel(metric=metric).item())
+        assert panel.figure.get_suptitle().startswith(result["title"].sel(metric=metric).item())
         values = result["mean"].sel(metric=metric, training_size=size).transpose("layer", "head").values
         assert written(panel) == [f"{round(value, 2) + 0.0:.2f}" for value in values.ravel()]
         assert [label.get_text() for label in panel.get_yticklabels()] == ["1", "2"]
