@@ -130,7 +130,7 @@ class Bars:
             if now - self._begun < _SOON:
                 return
             if share < 1:
-                echo(f"{run}: {total:,} {unit}" + (f", {share:.0%} done before" if line.first else ""), err=True)
+                echo(f"{run}: {total:,} {unit}", err=True)
                 line.share, line.told = share, now
                 return
         if share >= 1:

@@ -72,7 +72,7 @@ def test_what_was_done_before_does_not_count_as_speed(clock: Clock, capsys: pyte
         bars.update("run", 500, 1000)
         clock.now += 100
         bars.update("run", 700, 1000)
-    assert told(capsys) == ["run: 1,000 steps, 50% done before", "run: 70%, 2 steps/s, 2:30 left"]
+    assert told(capsys) == ["run: 1,000 steps", "run: 70%, 2 steps/s, 2:30 left"]
 
 
 def test_what_takes_a_moment_has_no_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
