@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.report.story import Statement
+
 __all__ = [
     "Figure",
     "Key",
@@ -144,6 +146,8 @@ class Figure:
         A table below the figure, with a title, such as that of the most changed heads.
     findings
         Numbers that the rule of the section picks from it.
+    statements
+        What was found, in sentences.
     shown_runs
         Which runs of the viewer it is about; None for none.
     recipes
@@ -162,6 +166,7 @@ class Figure:
     images: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[str, Table] | None = None
     findings: Sequence[Row] = ()
+    statements: Sequence[Statement] = ()
     shown_runs: Mapping[str, Any] | None = None
     recipes: Sequence[Recipe] = ()
     name: str = ""

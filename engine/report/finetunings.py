@@ -16,6 +16,7 @@ from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.recipes import finetune_recipe
 from biocache.engine.report.request import ReportRequest
 from biocache.engine.report.section import Asked, Kept, SectionBuilder, grouped
+from biocache.engine.report.story import Statement, Study
 from biocache.store.metadata import MetadataError, as_type
 from biocache.store.results import StoredResult
 
@@ -113,7 +114,35 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[str,
         keys=[*(keys[model] for (model,) in by(rows, "model")), _VALIDATION],
         extra=("Checkpoints", Table.of([{n: v for n, v in row.items() if n != "samples_per_second"} for row in rows])),
         findings=list(_findings(settings, rows, scores[0])),
+        statements=list(_statements(settings, rows, scores[0])),
     )
+
+
+def _statements(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Statement]:
+    """Yield the test scores of each model at the smallest and the largest training size."""
+    tested = [row for row in rows if row["split"] == "test" and np.isfinite(row.get(score, np.nan))]
+    for (model,), own in by(tested, "model").items():
+        sizes = by(own, "training_size")
+        ends = sorted({min(sizes)[0], max(sizes)[0]})
+        said = [f"{_over_seeds(sizes[size,], score)} fine-tuned on {size} %" for size in ends]
+        single = any(len(sizes[size,]) == 1 for size in ends)
+        untold = ": these data do not tell the sizes apart" if len(ends) > 1 else ""
+        limit = f" Each is one training run, without an interval{untold}." if single else ""
+        yield Statement(
+            Study(settings["task"], settings["dataset"], model),
+            order=5,
+            lead="What the fine-tuned model scores",
+            text=f"With its own head, its {SCORE_TITLES[score]} on the test split is {' and '.join(said)}.{limit}",
+            rank=(len(sizes), len(own)),
+            seeds=frozenset(row["seed"] for row in own),
+            steps={size: at[0]["steps"] for (size,), at in sizes.items()},
+        )
+
+
+def _over_seeds(rows: Sequence[Row], score: str) -> str:
+    values = [row[score] for row in rows]
+    mean = f"{np.mean(values):.3f}"
+    return f"{mean} (from {min(values):.3f} to {max(values):.3f} over {len(values)} seeds)" if len(values) > 1 else mean
 
 
 def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[Row]:

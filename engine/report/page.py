@@ -16,6 +16,7 @@ from markupsafe import Markup
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
 from biocache.engine.report.section import Section
+from biocache.engine.report.story import GLOSSARY, ToldStudy, shared_limits, told
 from biocache.engine.report.viewer import Viewer
 from biocache.store.storage import Storage
 from biocache.store.text import format_bytes
@@ -55,6 +56,11 @@ class Page:
         """What is absent, incomplete, damaged or left out, also of the viewer."""
         return (*self.other_notes, *self.viewer.notes)
 
+    @property
+    def studies(self) -> list[ToldStudy]:
+        """What was found, by task, dataset and model."""
+        return told(statement for section in self.sections for statement in section.statements)
+
 
 def render(page: Page) -> str:
     """Write a page as HTML. Every text of the store is escaped by the templates, or packed."""
@@ -74,6 +80,8 @@ def render(page: Page) -> str:
         page=page,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("biocache"),
+        glossary=GLOSSARY,
+        shared_limits=shared_limits,
         policy=_policy(scripts),
         # Markup of this package and of Bokeh, and text that cannot hold markup.
         style=Markup(_source("style.css")),

@@ -17,6 +17,7 @@ from biocache.engine.report.figure import Figure, Recipe, Row, Table, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import analysis_recipe
 from biocache.engine.report.request import ReportRequest
+from biocache.engine.report.story import Statement
 from biocache.engine.request import Request
 from biocache.store.catalog import Store
 from biocache.store.keys import RunKey
@@ -82,6 +83,11 @@ class Section:
     def findings(self) -> list[tuple[str, Row]]:
         """The numbers that the rule picks, each with the name of its figure."""
         return [(figure.name, row) for figure in self.figures for row in figure.findings]
+
+    @property
+    def statements(self) -> list[tuple[str, Statement]]:
+        """What was found, each with the name of its figure."""
+        return [(figure.name, own) for figure in self.figures for own in figure.statements]
 
     @property
     def findings_table(self) -> Table:
@@ -209,8 +215,13 @@ class AnalysisSection(SectionBuilder):
                 data=Table.of(self.rows(kept, asked)),
                 images={name: _image(figure) for name, figure in drawn.items() if figure is not None},
                 extra=(heading, Table.of(shown[:_MOST_ROWS])),
+                statements=list(self.statements(kept, asked)),
             )
             yield figure, [kept]
+
+    def statements(self, kept: Kept, asked: Asked) -> Iterator[Statement]:
+        """Yield what a result found, in sentences; by default none."""
+        yield from ()
 
 
 def grouped(

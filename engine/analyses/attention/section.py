@@ -7,6 +7,7 @@ import numpy as np
 
 from biocache.engine.analyses.attention.figures import mean_best_match
 from biocache.engine.analyses.attention.request import AttentionRequest
+from biocache.engine.analyses.attention.story import attention_statements
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.grouping import interval_note, seed_note
 from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY
@@ -98,7 +99,8 @@ class AttentionSection(AnalysisSection):
                 for row in self.rows_of(kept, asked, across)
             }
             if rows:
-                yield _figure(settings, across, [rows[place] for place in sorted(rows)]), shown
+                ordered = [rows[place] for place in sorted(rows)]
+                yield _figure(settings, across, ordered, asked.inventory.task_heads), shown
 
     def rows_of(self, kept: Kept, asked: Asked, across: str) -> list[Row]:
         """Return a row per layer and head; of all pairs, one per pair of layers, with the ``mean`` of best matches."""
@@ -117,7 +119,7 @@ def _settings(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Figure:
+def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row], task_heads: Mapping[str, str]) -> Figure:
     model, baseline = settings["model"], settings["baseline_model"]
     elsewhere = f", trained on {settings['trained_on']}," if settings["trained_on"] else ""
     against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
@@ -138,6 +140,7 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row]) -> Fi
         switch="metric",
         extra=None if pairs else ("Most changed heads", _most_changed(rows)),
         findings=[] if pairs else list(_findings(settings, rows)),
+        statements=[] if pairs else list(attention_statements(settings, rows, task_heads)),
         shown_runs={name: settings[name] for name in ("task", "dataset", "model", "trained_on", "view")}
         | {"seed": int(seeds[0])},
     )

@@ -14,6 +14,7 @@ from biocache.engine.analyses.probing.notes import SEVERAL_SEEDS
 from biocache.engine.analyses.probing.pooling import written_pooling
 from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.result import predicted_of
+from biocache.engine.analyses.probing.story import probe_statements
 from biocache.engine.analyses.probing.table import mean_rows
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title, transfer_note
 from biocache.engine.corpora.base import TASKS
@@ -96,7 +97,7 @@ class ProbeSection(AnalysisSection):
         keys = keys_of([*sizes, *(run.key.training_size for run in asked.inventory.runs)], " %")
         for settings, shown, rows in groups:
             if rows:
-                yield _figure(settings, rows, keys), shown
+                yield _figure(settings, rows, keys, asked.inventory.task_heads), shown
 
     def _merged(self, results: Sequence[Kept], asked: Asked) -> list[Row]:
         """Return the rows of some results, sorted; for each place the newest row."""
@@ -141,7 +142,9 @@ def _settings(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int, Key]) -> Figure:
+def _figure(
+    settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int, Key], task_heads: Mapping[str, str]
+) -> Figure:
     main = main_score(settings["scores"])
     scores = [main, *(score for score in settings["scores"] if score != main)]
     what = predicted_of(settings["task"], settings["labels"], settings["level"])
@@ -189,6 +192,7 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[int,
             _MAJORITY,
         ],
         findings=list(_findings(settings, rows, main)),
+        statements=list(probe_statements(settings, rows, main, task_heads)),
     )
 
 
