@@ -12,6 +12,7 @@ __all__ = [
     "Figure",
     "Key",
     "Panel",
+    "Plot",
     "Recipe",
     "Row",
     "Scale",
@@ -54,22 +55,42 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A plot, for the screen and for paper.
+
+    Attributes
+    ----------
+    item
+        What `Bokeh.embed.embed_item` takes.
+    paper
+        The same as a picture: an SVG element, whose texts are escaped.
+    """
+
+    item: Mapping[str, Any]
+    paper: str
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One plot.
+    """One plot with its heading.
 
     Attributes
     ----------
     title
         Heading above it.
-    item
-        The plot, as Bokeh embeds it.
+    plot
+        The plot.
     width
         Maximum width in pixels; None for no limit.
     """
 
     title: str
-    item: Mapping[str, Any]
+    plot: Plot
     width: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the panel as the page embeds it."""
+        return {"title": self.title, "width": self.width, **vars(self.plot)}
 
 
 @dataclass(frozen=True)
@@ -92,7 +113,7 @@ class Variant:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plots as the page embeds them."""
-        return {"panels": [vars(panel) for panel in self.panels], "scale": self.scale and vars(self.scale)}
+        return {"panels": [panel.to_json() for panel in self.panels], "scale": self.scale and vars(self.scale)}
 
 
 @dataclass(frozen=True)

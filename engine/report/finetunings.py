@@ -10,7 +10,7 @@ import numpy as np
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.metrics import SCORE_TITLES
 from biocache.engine.palette import GREY
-from biocache.engine.report.figure import Figure, Key, Panel, Recipe, Row, Table, Variant, by, plain, written
+from biocache.engine.report.figure import Figure, Key, Panel, Plot, Recipe, Row, Table, Variant, by, plain, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.recipes import finetune_recipe
@@ -162,7 +162,7 @@ def _findings(settings: Mapping[str, Any], rows: Sequence[Row], score: str) -> I
         }
 
 
-def _plot(rows: Sequence[Row], score: str, keys: Mapping[str, Key]) -> dict[str, Any]:
+def _plot(rows: Sequence[Row], score: str, keys: Mapping[str, Key]) -> Plot:
     known = [row for row in rows if np.isfinite(row.get(score, np.nan))]
     curves = [
         Curve(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.packing import packed_json, script_json
+from biocache.engine.report.paper import MARKERS, strokes
 from biocache.engine.report.section import Section
 from biocache.engine.report.story import GLOSSARY, ToldStudy, shared_limits, told
 from biocache.engine.report.viewer import Viewer
@@ -74,6 +75,10 @@ def render(page: Page) -> str:
     environment.filters["bytes"] = format_bytes
     environment.filters["thousands"] = lambda number: "-" if number is None else f"{number:,}"
     environment.filters["number"] = _number
+    environment.filters["strokes"] = strokes
+    environment.filters["outline"] = MARKERS.__getitem__
+    # The pictures escape their own texts.
+    environment.filters["drawn"] = Markup
     environment.globals["zip"] = zip
     scripts = [_bokeh(), *(_source(name) for name in _SCRIPTS)]
     return environment.get_template("page.html").render(

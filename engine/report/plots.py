@@ -16,7 +16,8 @@ from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
 
 from biocache.engine.palette import CHANGE, DIFFERENCE, SIMILARITY, line_style
-from biocache.engine.report.figure import Key, Row, Scale, interval, plain
+from biocache.engine.report.figure import Key, Plot, Row, Scale, interval, plain
+from biocache.engine.report.paper import curve_paper, heat_paper, thinned, widened
 
 __all__ = [
     "MAPS",
@@ -77,7 +78,7 @@ def curve_plot(
     titles: tuple[str, str],
     bounds: tuple[float, float],
     ticks: Sequence[int],
-) -> dict[str, Any]:
+) -> Plot:
     """Draw curves with their intervals as bands.
 
     Parameters
@@ -94,11 +95,6 @@ def curve_plot(
         Range of the vertical axis, which panels share.
     ticks
         Whole numbers of the horizontal axis.
-
-    Returns
-    -------
-    dict
-        What `Bokeh.embed.embed_item` takes.
     """
     lines = list(lines)
     drawn = [_columns(curve, *axes) for curve in curves]
@@ -106,12 +102,14 @@ def curve_plot(
     keys = tuple((curve.key, banded) for curve, banded in zip(curves, has_band, strict=True))
     item: dict[str, Any] = json.loads(_curve_frame(keys, tuple(key for _, key in lines), titles, tuple(ticks)))
     plot = item["doc"]["roots"][0]["attributes"]
-    plot["y_range"]["attributes"] = dict(zip(("start", "end"), _widened(bounds, 0.05), strict=True))
+    bounds = widened(bounds, 0.05)
+    plot["y_range"]["attributes"] = dict(zip(("start", "end"), bounds, strict=True))
     spans = [part["attributes"] for part in plot["center"] if part["name"] == "Span"]
     for span, (value, _) in zip(spans, lines, strict=True):
         span["location"] = value
     _fill(plot, drawn)
-    return item
+    named = [(curve.key, columns) for curve, columns in zip(curves, drawn, strict=True)]
+    return Plot(item, curve_paper(named, lines, titles=titles, bounds=bounds, ticks=ticks))
 
 
 # Bokeh takes 50 to 150 ms to describe a plot, and the many plots of a page differ mostly in their numbers.
@@ -121,8 +119,8 @@ def _curve_frame(
 ) -> str:
     """Describe curves, some with a band, and lines without their numbers, as JSON."""
     plot = _plot(_HEIGHT, titles, Range1d(start=0.0, end=1.0))
-    plot.xaxis.ticker = FixedTicker(ticks=_thinned(ticks))
-    start, end = _widened((min(ticks), max(ticks)), 0.04)
+    plot.xaxis.ticker = FixedTicker(ticks=thinned(ticks))
+    start, end = widened((min(ticks), max(ticks)), 0.04)
     plot.x_range = Range1d(start=start, end=end)
     plot.xgrid.visible = False
     for key in lines:
@@ -159,59 +157,59 @@ def heat_plot(
     cells: Sequence[Row],
     *,
     value: str,
-    across: str,
+    axes: tuple[str, str],
     scale: Scale,
     tips: Sequence[tuple[str, str]],
-) -> dict[str, Any]:
-    """Draw a heat map with the layers downwards.
+    names: tuple[Sequence[Any], Sequence[Any]] | None = None,
+) -> Plot:
+    """Draw a heat map, its first row on top.
 
     Parameters
     ----------
     cells
-        The cells: ``layer``, `across`, `value` and what the tooltip shows.
-    value, across
-        Names of the number that colours a cell, and of the horizontal coordinate.
+        The cells: both places, `value` and what the tooltip shows.
+    value
+        Name of the number that colours a cell.
+    axes
+        Names of the horizontal and of the vertical place, such as ``head`` and ``layer``.
     scale
         The colours.
     tips
         Contents of the tooltip: titles and Bokeh's placeholders.
-
-    Returns
-    -------
-    dict
-        What `Bokeh.embed.embed_item` takes.
+    names
+        The horizontal and the vertical places, in order; None for those of the cells, which are numbers.
     """
-    layers = sorted({int(cell["layer"]) for cell in cells})
-    columns = sorted({int(cell[across]) for cell in cells})
+    columns, rows = names or tuple(sorted({int(cell[axis]) for cell in cells}) for axis in axes)
     item: dict[str, Any] = json.loads(
-        _heat_frame(tuple(layers), tuple(columns), value, across, tuple(scale.colors), tuple(tips))
+        _heat_frame(tuple(rows), tuple(columns), value, axes, tuple(scale.colors), tuple(tips))
     )
-    names = dict.fromkeys(name for cell in cells for name in cell)
-    data: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in names}
-    data["_x"] = [columns.index(int(cell[across])) for cell in cells]
-    data["_y"] = [layers.index(int(cell["layer"])) for cell in cells]
+    known = dict.fromkeys(name for cell in cells for name in cell)
+    data: dict[str, Any] = {name: [plain(cell.get(name)) for cell in cells] for name in known}
+    for place, axis, own in (("_x", axes[0], columns), ("_y", axes[1], rows)):
+        position = {name: number for number, name in enumerate(own)}
+        data[place] = [position[cell[axis]] for cell in cells]
     plot = item["doc"]["roots"][0]["attributes"]
     _fill(plot, [data])
     mapper = plot["renderers"][0]["attributes"]["glyph"]["attributes"]["fill_color"]["transform"]["attributes"]
     mapper["low"], mapper["high"] = scale.low, scale.high
-    return item
+    return Plot(item, heat_paper(cells, value=value, axes=axes, names=(columns, rows), scale=scale))
 
 
 @lru_cache(maxsize=256)
 def _heat_frame(
-    layers: tuple[int, ...],
-    columns: tuple[int, ...],
+    rows: tuple[Any, ...],
+    columns: tuple[Any, ...],
     value: str,
-    across: str,
+    axes: tuple[str, str],
     colors: tuple[str, ...],
     tips: tuple[tuple[str, str], ...],
 ) -> str:
     """Describe a heat map without its numbers, as JSON."""
-    titles = (across.replace("_", " "), "layer")
-    plot = _plot(max(_CELL[1] * len(layers), _LEAST) + _FRAME[1], titles, Range1d(start=len(layers) - 0.5, end=-0.5))
+    titles = axes[0].replace("_", " "), axes[1].replace("_", " ")
+    plot = _plot(max(_CELL[1] * len(rows), _LEAST) + _FRAME[1], titles, Range1d(start=len(rows) - 0.5, end=-0.5))
     plot.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
-    for axis, found in ((plot.xaxis, columns), (plot.yaxis, layers)):
-        ticks = _thinned(range(len(found)))
+    for axis, found in ((plot.xaxis, columns), (plot.yaxis, rows)):
+        ticks = thinned(range(len(found)))
         axis.ticker = FixedTicker(ticks=ticks)
         axis.major_label_overrides = {place: str(found[place]) for place in ticks}
     plot.grid.visible = False
@@ -267,15 +265,3 @@ def _fill(plot: Mapping[str, Any], data: Sequence[Mapping[str, Any]]) -> None:
     sources = [source["attributes"]["data"] for source in found if "attributes" in source]
     for source, columns in zip(sources, data, strict=True):
         source["entries"] = [list(column) for column in columns.items()]
-
-
-def _widened(bounds: tuple[float, float], share: float) -> tuple[float, float]:
-    """Widen a range on both sides by a share of its length."""
-    room = (bounds[1] - bounds[0]) * share or 0.5 * share
-    return bounds[0] - room, bounds[1] + room
-
-
-def _thinned(ticks: Sequence[int]) -> list[int]:
-    """Drop ticks whose labels would overlap in a narrow panel."""
-    step = -(-len(ticks) // 13)
-    return list(ticks)[::step]

@@ -25,7 +25,8 @@ class Viewer:
     Attributes
     ----------
     index
-        For its script: the runs, their samples, and the names of the blobs.
+        For its script: the runs, their samples, and the names of the blobs; ``first``, what it shows at first, which
+        is drawn before the packed maps are read: of the first two training sizes the map of the first head.
     blobs
         By name, the packed maps of a sample, uint8 (training size, layer, head, word, word + 1).
     notes
@@ -58,10 +59,11 @@ def read_viewer(store: Store, request: ReportRequest) -> Viewer:
         The request.
     """
     if not request.samples:
-        return Viewer({"levels": LEVELS, "groups": []}, {})
+        return Viewer({"levels": LEVELS, "groups": [], "first": []}, {})
     shown, notes = find_shown(store, request)
     groups: list[dict[str, Any]] = []
     blobs: dict[str, str] = {}
+    first: list[list[int]] = []
     for runs in shown:
         try:
             samples = choose_samples(runs[0], request.samples)
@@ -72,8 +74,9 @@ def read_viewer(store: Store, request: ReportRequest) -> Viewer:
         names = [f"maps-{len(groups)}-{place}" for place in range(len(samples))]
         for place, name in enumerate(names):
             blobs[name] = packed(b"".join(of_run[place].tobytes() for of_run in maps))
+        first = first or [of_run[0][0, 0].ravel().tolist() for of_run in maps[:2]]
         groups.append(_described(store.storage, runs, samples, names))
-    return Viewer({"levels": LEVELS, "groups": groups}, blobs, tuple(notes))
+    return Viewer({"levels": LEVELS, "groups": groups, "first": first}, blobs, tuple(notes))
 
 
 def fitted(viewer: Viewer, room: int) -> Viewer:

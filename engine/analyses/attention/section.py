@@ -229,5 +229,7 @@ def _panels(rows: Sequence[Row], across: str, value: str, scale: Scale) -> Itera
         cells = [{name: row[name] for name in names} for row in own]
         width = heat_width(len({cell[across] for cell in cells}))
         yield Panel(
-            f"training size {size} %", heat_plot(cells, value=value, across=across, scale=scale, tips=tips), width
+            f"training size {size} %",
+            heat_plot(cells, value=value, axes=(across, "layer"), scale=scale, tips=tips),
+            width,
         )

@@ -21,7 +21,7 @@ from biocache.engine.corpora.base import TASKS
 from biocache.engine.grouping import ONE_SEED, interval_note
 from biocache.engine.metrics import SCORE_TITLES, main_score
 from biocache.engine.palette import GREY
-from biocache.engine.report.figure import Figure, Key, Panel, Row, Table, Variant, by, interval, plain, written
+from biocache.engine.report.figure import Figure, Key, Panel, Plot, Row, Table, Variant, by, interval, plain, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.plots import Curve, curve_plot, keys_of
 from biocache.engine.report.section import AnalysisSection, Asked, Kept, grouped
@@ -343,7 +343,7 @@ def _plot(
     title: str,
     bounds: tuple[float, float],
     keys: Mapping[int, Key],
-) -> dict[str, Any]:
+) -> Plot:
     # Later curves are drawn on top.
     alone = [row for row in rows if is_single(row["layer"])]
     ordered = sorted(alone, key=lambda row: not row["random_weights"])

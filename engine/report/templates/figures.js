@@ -19,8 +19,11 @@
   const draw = async (figure, place) => {
     const variant = await biocache.unpackJson(`${figure.id}-variant-${place}`);
     const panels = figure.querySelector(".panels");
+    const paper = figure.querySelector(".paper");
     (figure.drawn ?? []).forEach((manager) => manager.clear());
     panels.replaceChildren();
+    // The page comes with the pictures of the first variant.
+    if (figure.dataset.drawn) paper.replaceChildren(...variant.panels.map(picture));
     figure.drawn = [];
     for (const [position, { title, item, width }] of variant.panels.entries()) {
       const panel = document.createElement("div");
@@ -41,6 +44,16 @@
     }
     scale(figure.querySelector(".scale"), variant.scale);
     figure.dataset.drawn = String(place);
+  };
+
+  const picture = ({ title, paper }) => {
+    const panel = document.createElement("div");
+    const heading = document.createElement("h4");
+    panel.className = "panel";
+    heading.textContent = title;
+    panel.innerHTML = paper;
+    panel.prepend(heading);
+    return panel;
   };
 
   const scale = (element, own) => {

@@ -1,7 +1,7 @@
 "use strict";
 // The viewer: the attention of a head between the words of a sample, at two training sizes side by side.
 (() => {
-  const { levels, groups } = JSON.parse(document.getElementById("viewer-index").textContent);
+  const { levels, groups, first } = JSON.parse(document.getElementById("viewer-index").textContent);
   if (!groups.length) return;
   const at = (name) => document.getElementById(`view-${name}`);
   const selects = Object.fromEntries(["group", "sample", "layer", "head", "size"].map((name) => [name, at(name)]));
@@ -76,7 +76,8 @@
     const step = (width - room) / (words.length + 1);
     const row = Math.min(Math.max(step, 9), 30);
     const height = room + row * words.length;
-    const ratio = devicePixelRatio || 1;
+    // Fine enough for paper.
+    const ratio = Math.max(devicePixelRatio || 1, 2);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     canvas.style.height = `${height}px`;
@@ -163,9 +164,10 @@
   };
 
   const show = () => {
-    if (!maps) return;
+    if (maps) draw(shownSizes().map(matrix));
+  };
+  const draw = (shown) => {
     const sizes = shownSizes();
-    const shown = sizes.map(matrix);
     const most = Math.max(1, ...shown.map((steps) => steps.reduce((a, b) => Math.max(a, b), 0)));
     at("right-figure").hidden = sizes.length < 2;
     sizes.forEach((size, place) => {
@@ -179,7 +181,7 @@
     at("scale").querySelector(".high").textContent = (most / levels).toFixed(2);
     readout(shown);
     at("python").textContent = python();
-    document.getElementById("viewer").dataset.shown = Object.values(selects).map((select) => select.value).join(" ");
+    if (maps) document.getElementById("viewer").dataset.shown = Object.values(selects).map((select) => select.value).join(" ");
   };
 
   const python = () => {
@@ -264,5 +266,8 @@
   new ResizeObserver(show).observe(document.querySelector(".maps"));
   fill(selects.group, groups.map((own, place) => [place, `${own.task}, ${own.dataset}, ${own.model}${elsewhere(" trained on ", own)}, ${own.view}${groups.some((other) => other !== own && ["task", "dataset", "model", "trained_on", "view"].every((part) => other[part] === own[part])) ? `, seed ${own.seed}` : ""}`]));
   offer();
+  // At once, so that a page that is printed when it has loaded is whole; the packed maps come later.
+  sentence();
+  draw(first);
   refresh();
 })();

@@ -6,6 +6,17 @@ from pathlib import Path
 import pytest
 from report_factory import Page, add_results, runs, write_runs
 
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the machine's browser; skip where there is none."""
+    found = next((place for place in map(shutil.which, _BROWSERS) if place), None)
+    if found is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(_BROWSERS)} is on the path")
+    return found
+
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
