@@ -163,8 +163,8 @@ class Figure:
         Entries of its key.
     images
         Names of static images and the images as data URLs.
-    extra
-        A table below the figure, with a title, such as that of the most changed heads.
+    extras
+        Tables below the figure, each with a title, such as that of the most changed heads.
     findings
         Numbers that the rule of the section picks from it.
     statements
@@ -185,7 +185,7 @@ class Figure:
     switch: str = ""
     keys: Sequence[Key] = ()
     images: Mapping[str, str] = field(default_factory=dict)
-    extra: tuple[str, Table] | None = None
+    extras: Sequence[tuple[str, Table]] = ()
     findings: Sequence[Row] = ()
     statements: Sequence[Statement] = ()
     shown_runs: Mapping[str, Any] | None = None

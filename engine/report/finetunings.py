@@ -35,6 +35,8 @@ _READING = (
 )
 
 
+# Most steps of a curve of losses.
+_MOST_STEPS = 200
 _VALIDATION = Key("validation", GREY, "dashed")
 
 
@@ -76,6 +78,9 @@ class FinetuneSection(SectionBuilder):
         keys = keys_of(_spec(kept)["model"] for kept in results)
         for settings, shown in grouped(results, lambda kept: {name: _spec(kept).get(name) for name in _SETTINGS}):
             yield _figure(settings, _rows(shown), keys), shown
+            losses = _losses(shown)
+            if losses:
+                yield _loss_figure(settings, losses), shown
 
 
 def _spec(kept: Kept) -> Mapping[str, Any]:
@@ -112,9 +117,65 @@ def _figure(settings: Mapping[str, Any], rows: Sequence[Row], keys: Mapping[str,
         ],
         switch="score",
         keys=[*(keys[model] for (model,) in by(rows, "model")), _VALIDATION],
-        extra=("Checkpoints", Table.of([{n: v for n, v in row.items() if n != "samples_per_second"} for row in rows])),
+        extras=[
+            ("Checkpoints", Table.of([{n: v for n, v in row.items() if n != "samples_per_second"} for row in rows]))
+        ],
         findings=list(_findings(settings, rows, scores[0])),
         statements=list(_statements(settings, rows, scores[0])),
+    )
+
+
+def _losses(results: Sequence[Kept]) -> list[Row]:
+    """Return the loss of each checkpoint and step, in training and on validation, of few steps of long trainings."""
+    rows: dict[tuple[Any, ...], list[Row]] = {}
+    for kept in results:
+        spec = _spec(kept)
+        place = {name: spec[name] for name in ("model", "training_size", "seed")}
+        for part, name, dim in (("training", "loss", "step"), ("validation", "validation_loss", "evaluation_step")):
+            if name not in kept.dataset:
+                continue
+            own = kept.dataset[name].dropna(dim)
+            own = own.isel({dim: slice(None, None, -(-own.sizes[dim] // _MOST_STEPS) or 1)})
+            steps = zip(own[dim].to_numpy().tolist(), own.to_numpy().tolist(), strict=True)
+            rows[(*place.values(), part)] = [
+                {**place, "part": part, "step": step, "loss": loss} for step, loss in steps
+            ]
+    return [row for place in sorted(rows) for row in rows[place]]
+
+
+def _loss_figure(settings: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
+    """Draw the loss over the steps: a panel a model, a curve a training size and seed."""
+    keys = keys_of([row["training_size"] for row in rows], " %")
+    keys = {size: replace(key, marker="", dash="solid") for size, key in keys.items()}
+    highest = max(row["loss"] for row in rows)
+    return Figure(
+        title=f"Loss of fine-tuning for {settings['task']} on {settings['dataset']}",
+        settings=written({name: value for name, value in settings.items() if name not in ("task", "dataset")}),
+        reading="The loss over the optimiser steps, in nats where classes are predicted: solid lines are the training "
+        "batches, dashed lines the validation split at the ends of epochs, where it was measured.",
+        data=Table.of(rows),
+        variants=[
+            Variant(
+                "loss", [Panel(model, _loss_plot(own, keys, highest)) for (model,), own in by(rows, "model").items()]
+            )
+        ],
+        keys=[*keys.values(), *([_VALIDATION] if any(row["part"] == "validation" for row in rows) else [])],
+    )
+
+
+def _loss_plot(rows: Sequence[Row], keys: Mapping[int, Key], highest: float) -> Plot:
+    curves = [
+        Curve(
+            f"{size} %, seed {seed}, {part}",
+            replace(keys[size], dash="solid" if part == "training" else _VALIDATION.dash),
+            own,
+        )
+        for (size, seed, part), own in by(rows, "training_size", "seed", "part").items()
+    ]
+    last = max(row["step"] for row in rows)
+    ticks = sorted({0, *range(0, last + 1, max(1, last // 5)), last})
+    return curve_plot(
+        curves, axes=("step", "loss"), titles=("optimiser step", "loss"), bounds=(0.0, highest), ticks=ticks
     )
 
 

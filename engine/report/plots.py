@@ -1,4 +1,4 @@
-"""Plots of the page: curves and heat maps by Bokeh. Names that a path can hold are their only text from data."""
+"""Plots of the page: curves and heat maps by Bokeh, which escapes the texts of tooltips; labels are drawn as text."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -132,7 +132,14 @@ def _curve_frame(
         if has_band:
             plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_color=key.color, fill_alpha=0.16))
         plot.add_glyph(source, Stroke(x="x", y="y", line_color=key.color, line_width=2, line_dash=key.dash))
-        points = Scatter(x="x", y="y", marker=key.marker, size=7, fill_color=key.color, line_color=key.color)
+        points = Scatter(
+            x="x",
+            y="y",
+            marker=key.marker or "circle",
+            size=7 if key.marker else 2,
+            fill_color=key.color,
+            line_color=key.color,
+        )
         drawn.append(plot.add_glyph(source, points))
     tips = [("", "@name"), (titles[0], "@x"), (titles[1], "@y{0.000}"), ("95 % interval", "@interval")]
     plot.add_tools(HoverTool(renderers=drawn, tooltips=tips))

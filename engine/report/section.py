@@ -214,7 +214,7 @@ class AnalysisSection(SectionBuilder):
                 reading=" ".join([description, *notes]),
                 data=Table.of(self.rows(kept, asked)),
                 images={name: _image(figure) for name, figure in drawn.items() if figure is not None},
-                extra=(heading, Table.of(shown[:_MOST_ROWS])),
+                extras=[(heading, Table.of(shown[:_MOST_ROWS]))],
                 statements=list(self.statements(kept, asked)),
             )
             yield figure, [kept]

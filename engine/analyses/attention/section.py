@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.analyses.attention.details import detail_tables
 from biocache.engine.analyses.attention.figures import mean_best_match
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.story import attention_statements
@@ -100,7 +101,8 @@ class AttentionSection(AnalysisSection):
             }
             if rows:
                 ordered = [rows[place] for place in sorted(rows)]
-                yield _figure(settings, across, ordered, asked.inventory.task_heads), shown
+                details = [] if across == "other_layer" else list(detail_tables([kept.dataset for kept in shown]))
+                yield _figure(settings, across, ordered, asked.inventory.task_heads, details), shown
 
     def rows_of(self, kept: Kept, asked: Asked, across: str) -> list[Row]:
         """Return a row per layer and head; of all pairs, one per pair of layers, with the ``mean`` of best matches."""
@@ -119,7 +121,13 @@ def _settings(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row], task_heads: Mapping[str, str]) -> Figure:
+def _figure(
+    settings: Mapping[str, Any],
+    across: str,
+    rows: Sequence[Row],
+    task_heads: Mapping[str, str],
+    details: Sequence[tuple[str, Table]] = (),
+) -> Figure:
     model, baseline = settings["model"], settings["baseline_model"]
     elsewhere = f", trained on {settings['trained_on']}," if settings["trained_on"] else ""
     against = f"{'itself' if baseline == model else baseline} at {settings['baseline_training_size']} %"
@@ -138,7 +146,7 @@ def _figure(settings: Mapping[str, Any], across: str, rows: Sequence[Row], task_
         data=Table.of([{name: row[name] for name in columns} for row in rows]),
         variants=list(_variants(rows, across)),
         switch="metric",
-        extra=None if pairs else ("Most changed heads", _most_changed(rows)),
+        extras=[] if pairs else [("Most changed heads", _most_changed(rows)), *details],
         findings=[] if pairs else list(_findings(settings, rows)),
         statements=[] if pairs else list(attention_statements(settings, rows, task_heads)),
         shown_runs={name: settings[name] for name in ("task", "dataset", "model", "trained_on", "view")}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from biocache.engine.analyses.probing.concepts import erasure_note, erasure_title
+from biocache.engine.analyses.probing.confusion import best_places, class_table, confusion_variants
 from biocache.engine.analyses.probing.controls import CONTROLS
 from biocache.engine.analyses.probing.information import INFORMATION
 from biocache.engine.analyses.probing.layers import is_single
@@ -97,7 +98,24 @@ class ProbeSection(AnalysisSection):
         keys = keys_of([*sizes, *(run.key.training_size for run in asked.inventory.runs)], " %")
         for settings, shown, rows in groups:
             if rows:
-                yield _figure(settings, rows, keys, asked.inventory.task_heads), shown
+                yield self._with_classes(_figure(settings, rows, keys, asked.inventory.task_heads), shown, asked), shown
+
+    def _with_classes(self, figure: Figure, results: Sequence[Kept], asked: Asked) -> Figure:
+        """Add what the best layers confuse, and the scores of each class."""
+        datasets = [kept.dataset for kept in results]
+        found = [
+            (place, own)
+            for place, own in best_places(datasets, main_score(datasets[0].score.to_numpy().tolist()))
+            if asked.request.wants(**place) and asked.request.wants_training(place.get("trained_on", ""))
+        ]
+        if not found:
+            return figure
+        return replace(
+            figure,
+            switch="score or matrix",
+            variants=[*figure.variants, *confusion_variants(found)],
+            extras=[("Classes, in the best layers", class_table(found))],
+        )
 
     def _merged(self, results: Sequence[Kept], asked: Asked) -> list[Row]:
         """Return the rows of some results, sorted; for each place the newest row."""

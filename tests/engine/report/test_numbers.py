@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_factory import LABELS, SIZES, Page, maps_by_hand, shown_maps
+from report_factory import LABELS, SIZES, Page, add_scores, maps_by_hand, shown_maps
 
-from biocache.engine import AttentionRequest, ProbeRequest, compare_attention, probe
+from biocache.engine import AttentionRequest, ProbeRequest, compare_attention, probe, write_report
 from biocache.store import Store
+from biocache.store.results import save_result
 
 SCORES = ("accuracy", "macro_f1", "micro_f1", "merged_entity_f1")
 TUNED = ("accuracy", "macro_f1", "micro_f1", "entity_f1")
@@ -160,3 +161,58 @@ def test_words_and_labels_are_those_of_the_corpus(page: Page, full: Path) -> Non
                 assert set(sample["labels"]) <= set(LABELS)
             else:
                 assert sample["label"] == run.samples().label.values[sample["position"]]
+
+
+def test_matrices_and_classes_are_those_of_the_best_layers(page: Page, full: Path) -> None:
+    data = probe(full, ProbeRequest(task="nli", features="pair", resamples=50))
+    best = {
+        size: int(data.accuracy.mean("probe_seed").sel(training_size=size).squeeze().argmax("layer")) for size in SIZES
+    }
+    variants = [page.json(name) for name in page.names if name.startswith("probes-2-variant")]
+    (matrices,) = [own for own in variants if own["scale"]]
+    assert [panel["title"] for panel in matrices["panels"]] == [
+        f"{size} %, seed 42: layer {data.layer.values[best[size]]}" for size in SIZES
+    ]
+    for panel, size in zip(matrices["panels"], SIZES, strict=True):
+        own = data.sel(training_size=size).isel(layer=best[size]).squeeze()
+        counts = own.confusion.to_numpy()
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        (shown,) = found(panel["item"]["doc"], "share")
+        np.testing.assert_allclose(shown, shares.ravel(), rtol=1e-6)
+        for label, f1 in zip(own.label.values, own.class_f1.values, strict=True):
+            cells = [str(size), "42", str(own.layer.item()), str(label), str(int(own.support.sel(label=label)))]
+            text = "\n".join(line.strip() for line in page.text.split("\n"))
+            assert "\n".join(cells) in text
+            assert f"{f1:.3f}" in text
+
+
+def test_matched_heads_and_means_by_label_are_on_the_page(store: Path, tmp_path: Path) -> None:
+    request = AttentionRequest(task="ner", model="bert", metrics=("js",), by="gold", match_heads=True, resamples=20)
+    data = compare_attention(store, request)
+    write_report(store, tmp_path / "report.html")
+    text = "\n".join(line.strip() for line in Page(tmp_path / "report.html").text.split("\n"))
+    moved = (data.matched_head != data["head"]).where(data.matched_head.notnull())
+    known = int(data.matched_head.notnull().sum())
+    assert f"Matched heads: {int(moved.sum())} of {known} heads are matched with a head of another number" in text
+    own = data.label_mean.sel(metric="js", training_size=10, layer=1)
+    for label in data.label.values:
+        means = own.sel(label=label).to_numpy()
+        numbers = [f"{value:.3f}" for value in (means.mean(), means.min(), means.max())]
+        assert "\n".join(["js", "10", "1", str(label), *numbers]) in text
+
+
+def test_losses_of_fine_tuning_are_on_the_page(tmp_path: Path) -> None:
+    steps = np.arange(1, 501)
+    scores = add_scores(tmp_path / "first.zarr", training_size=10).assign(
+        loss=("step", 2.0 / steps), validation_loss=("evaluation_step", [0.5, np.nan, 0.25])
+    )
+    (made,) = Store.open(tmp_path / "first.zarr").results("finetune")
+    scores = scores.assign_coords(step=steps, evaluation_step=[100, 200, 300])
+    save_result(tmp_path / "s.zarr", "finetune", dict(made.inputs), scores)
+    write_report(tmp_path / "s.zarr", tmp_path / "report.html")
+    rows = Page(tmp_path / "report.html").rows("fine-tuning-2")
+    training = {row["step"]: row["loss"] for row in rows if row["part"] == "training"}
+    # No more than 200 steps of a long training.
+    assert list(training) == steps[::3].tolist()
+    assert list(training.values()) == pytest.approx((2.0 / steps[::3]).tolist(), rel=1e-6)
+    assert {row["step"]: row["loss"] for row in rows if row["part"] == "validation"} == {100: 0.5, 300: 0.25}
