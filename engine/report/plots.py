@@ -37,6 +37,8 @@ MAPS: Mapping[str, Sequence[str]] = {
 
 # Pixels: height of a curve plot; width and height of a cell, and of the axes and margins around the cells.
 _HEIGHT, _CELL, _FRAME = 300, (44, 20), (90, 76)
+# Pixels that turned names of columns add.
+_NAMES = 40
 # Minimum height of all layers together, so that cells of two layers do not become hairlines.
 _LEAST = 120
 
@@ -220,6 +222,10 @@ def _heat_frame(
         axis.ticker = FixedTicker(ticks=ticks)
         axis.major_label_overrides = {place: str(found[place]) for place in ticks}
     plot.grid.visible = False
+    if not all(isinstance(name, int) for name in columns):
+        # Names are wider than their cells.
+        plot.xaxis.major_label_orientation = 0.8
+        plot.height += _NAMES
     fill = linear_cmap(value, list(colors), 0.0, 1.0, nan_color="rgba(128, 128, 128, 0.25)")
     cell = Rect(x="_x", y="_y", width=0.94, height=0.9, fill_color=fill, line_color=None)
     drawn = plot.add_glyph(ColumnDataSource({"_x": [], "_y": []}), cell)

@@ -13,7 +13,7 @@ import xarray as xr
 from biocache.engine.analysis import Analysis
 from biocache.engine.commands import command_line
 from biocache.engine.figures import drawing
-from biocache.engine.report.figure import Figure, Recipe, Row, Table, written
+from biocache.engine.report.figure import Figure, Recipe, Row, Table, by, written
 from biocache.engine.report.inventory import Inventory
 from biocache.engine.report.recipes import analysis_recipe
 from biocache.engine.report.request import ReportRequest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
 
-__all__ = ["AnalysisSection", "Asked", "Kept", "Section", "SectionBuilder", "grouped"]
+__all__ = ["AnalysisSection", "Asked", "Kept", "Section", "SectionBuilder", "grouped", "told_apart"]
 
 # Rows of a table that the page shows; the CSV file has all.
 _MOST_ROWS = 200
@@ -140,7 +140,7 @@ class SectionBuilder(ABC):
         ]
         suggested = None if figures else self.suggestion(asked.inventory)
         absent = "" if suggested is None else command_line(suggested[0], asked.store.storage, suggested[1])
-        return Section(name, self.title, self.rule, figures, absent)
+        return Section(name, self.title, self.rule, told_apart(figures), absent)
 
     def sound_section(self, results: Sequence[Kept], asked: Asked) -> tuple[Section, list[str]]:
         """Build the section from the results that can be shown, and return notes on the others.
@@ -222,6 +222,18 @@ class AnalysisSection(SectionBuilder):
     def statements(self, kept: Kept, asked: Asked) -> Iterator[Statement]:
         """Yield what a result found, in sentences; by default none."""
         yield from ()
+
+
+def told_apart(figures: Sequence[Figure]) -> list[Figure]:
+    """Add to equal titles the settings that not all figures of that title have."""
+    parts = {id(figure): figure.settings.split(", ") for figure in figures}
+    titles = by(({"title": figure.title, "settings": parts[id(figure)]} for figure in figures), "title")
+    made = []
+    for figure in figures:
+        same = titles[figure.title,]
+        own = [part for part in parts[id(figure)] if not all(part in other["settings"] for other in same)]
+        made.append(replace(figure, title=f"{figure.title} ({', '.join(own)})") if own else figure)
+    return made
 
 
 def grouped(

@@ -8,6 +8,8 @@ from report_factory import Page
 from biocache.engine.analyses.attention.story import attention_statements
 from biocache.engine.analyses.probing.story import probe_statements
 from biocache.engine.grouping import ONE_SEED
+from biocache.engine.report.figure import Figure, Table
+from biocache.engine.report.section import told_apart
 from biocache.engine.report.story import Number, Statement, Study, changed, told, unlike
 
 NAN = float("nan")
@@ -161,3 +163,11 @@ def test_the_page_opens_with_sentences_of_its_own_numbers(page: Page) -> None:
     assert f"is {tuned[10]:.3f} fine-tuned on 10 % and {tuned[100]:.3f} fine-tuned on 100 %." in text
     for title in ("bert for ner on corpus", "gpt2 for ner on corpus", "bert for nli on corpus"):
         assert title in text
+
+
+def test_equal_titles_say_what_differs() -> None:
+    settings = ("words, C 1, seed 1", "words, C 2, seed 1", "words, C 2, seed 2")
+    figures = [Figure("Probe", text, "", Table((), ())) for text in settings]
+    others = [Figure("Other", "words, C 1", "", Table((), ())), Figure("Twin", "x", "", Table((), ()))]
+    made = [figure.title for figure in told_apart([*figures, *others])]
+    assert made == ["Probe (C 1, seed 1)", "Probe (C 2, seed 1)", "Probe (C 2, seed 2)", "Other", "Twin"]
