@@ -22,7 +22,7 @@ def attention_statements(
     ----------
     settings
         What the rows share: ``task``, ``dataset``, ``model``, ``trained_on``, ``baseline_model``,
-        ``baseline_training_size``, ``exclude_special`` and ``seed``.
+        ``baseline_training_size``, ``exclude_special`` and ``seeds``.
     rows
         A row a metric, training size, layer and head.
     task_heads
@@ -42,7 +42,7 @@ def attention_statements(
     facts: dict[str, Any] = {
         "study": Study(settings["task"], settings["dataset"], settings["model"], settings["trained_on"]),
         "rank": (int(itself), int(not settings["exclude_special"]), len(sizes), len(own)),
-        "seeds": frozenset([settings["seed"]] if last else []),
+        "seeds": frozenset(map(int, settings["seeds"].split(", "))) if last else frozenset(),
     }
     layers = {row["layer"]: row for row in sizes[last,]}
     yield Statement(

@@ -88,7 +88,7 @@ def head_row(size: int, layer: int, head: int, mean: float, layer_mean: float, h
 def attention_texts(rows: list[dict[str, Any]], **changes: Any) -> list[str]:
     settings = {
         **{"task": "ner", "dataset": "corpus", "model": "bert", "trained_on": "", "baseline_model": "bert"},
-        **{"baseline_training_size": 0, "exclude_special": False, "seed": 42, **changes},
+        **{"baseline_training_size": 0, "exclude_special": False, "seeds": "42", **changes},
     }
     return [statement.text for statement in attention_statements(settings, rows, {"other": "OtherForX"})]
 
