@@ -13,20 +13,13 @@ from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.analyses.attention.own import find_own
 from biocache.engine.analyses.attention.request import AttentionRequest
 from biocache.engine.analyses.attention.runs import Against, ComparedRuns
+from biocache.engine.analyses.attention.sums import Resamples
+from biocache.engine.analyses.attention.tasks import block_bytes, held_bytes, parts_of, refuse_many_classes
 from biocache.engine.executor import Task
-from biocache.engine.machine import machine_memory
-from biocache.engine.statistics import FEW_GROUPS
 from biocache.store import Run
-from biocache.store.chunks import ahead
-from biocache.store.errors import ResourceError, SettingError
-from biocache.store.text import format_bytes
+from biocache.store.errors import SettingError
 
 __all__ = ["layer_pairs", "layer_tasks", "measures_of"]
-
-# Maximum number of tasks of a layer: each returns its sums, which are as large for one pack as for many.
-_MOST_TASKS = 64
-# Copies of a block in memory: as stored, and widened tile by tile.
-_BLOCK_COPIES = 2
 
 
 def measures_of(runs: ComparedRuns, request: AttentionRequest, *, between_seeds: bool = False) -> Measures:
@@ -73,7 +66,8 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
             f"--by={request.by} is of words, and {', '.join(measures.metrics)} of whole maps, not of rows of words; "
             "name a metric of rows with --metric, such as js"
         )
-    _refuse_classes(runs, request, measures)
+    of_layer = _resample_bytes(runs, measures, sum(len(size.runs) for size in runs.sizes))
+    refuse_many_classes(request.by, runs.labels, of_layer * len(layer_pairs(runs, request)))
     return [
         Task(key=(place, *layers), call=compare_packs, args=(part, *layers, found), memory=memory)
         for place, against in enumerate(runs.against(between_seeds=measures.diagonal))
@@ -86,7 +80,7 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
 
 def _parts(
     runs: ComparedRuns, request: AttentionRequest, against: Against, measures: Measures
-) -> tuple[list[list[tuple[tuple[PackPair, ...], ...]]], int]:
+) -> tuple[list[Sequence[tuple[tuple[PackPair, ...], ...]]], int]:
     """Return the packs of a run for each task of a layer, with those that they are compared with; and its memory."""
     first = against.first
     classes = None if runs.labels is None or measures.labels is None else runs.labels.values
@@ -103,11 +97,8 @@ def _parts(
         )
         for pack in range(first.counts.packs)
     ]
-    size = -(-len(packs) // _MOST_TASKS)
-    sizes = [_block_bytes(run, with_norms=measures.of_norms) for run in (first, *against.others)]
-    sums = _resample_bytes(runs, measures, len(against.others))
-    memory = _BLOCK_COPIES * sum(sizes) + ahead(first.group.storage) * max(sizes) + sums
-    return [packs[begin : begin + size] for begin in range(0, len(packs), size)], memory
+    sizes = [block_bytes(run, with_norms=measures.of_norms) for run in (first, *against.others)]
+    return parts_of(packs), held_bytes(first, sizes) + _resample_bytes(runs, measures, len(against.others))
 
 
 def _resample_bytes(runs: ComparedRuns, measures: Measures, others: int) -> int:
@@ -115,26 +106,7 @@ def _resample_bytes(runs: ComparedRuns, measures: Measures, others: int) -> int:
     if not measures.diagonal:
         return 0
     heads = others * len(measures.metrics) * runs.baseline.spec.head_count
-    # Totals and weights, in float64, of each group of values and of chance.
-    sets = measures.units if measures.units <= FEW_GROUPS else measures.resamples
-    return 2 * 8 * (measures.groups + measures.by_chance) * sets * heads
-
-
-def _refuse_classes(runs: ComparedRuns, request: AttentionRequest, measures: Measures) -> None:
-    """Refuse a label set whose classes take too much memory in all layers."""
-    own = _resample_bytes(runs, measures, sum(len(size.runs) for size in runs.sizes))
-    whole, limit = own * len(layer_pairs(runs, request)), machine_memory() // 2
-    if runs.labels is not None and whole > limit:
-        raise ResourceError(
-            f"--by={request.by} has {measures.labels:,} classes, whose resamples take {format_bytes(whole)}, and half "
-            f"of the machine is {format_bytes(limit)}; pass fewer --resamples, or name a set of fewer classes with --by"
-        )
-
-
-def _block_bytes(run: Run, *, with_norms: bool) -> int:
-    """Return the bytes of a layer of a pack in memory: attention as it is read, norms in float32."""
-    maps = run.plan.entries.chunk * np.dtype(run.chunks("attention").value_dtype).itemsize
-    return run.spec.head_count * (maps + with_norms * run.plan.tokens.chunk * 4)
+    return Resamples.bytes_of(measures.groups + measures.by_chance, measures.units, measures.resamples, heads)
 
 
 def _pack_pairs(

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from biocache.engine.analyses.attention.blocks import Measures
+from biocache.engine.analyses.attention.means import estimates_of, finalised, over_heads
 from biocache.engine.analyses.attention.request import CHANGES
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums
-from biocache.engine.statistics import Estimates, ratio
+from biocache.engine.statistics import Estimates
 
 __all__ = ["finish"]
 
@@ -57,7 +58,7 @@ def finish(
             numbers |= _matched(pairs, measures)
     elif pairs:
         numbers = {f"pair_{name}": values for name, values in _of_moments(pairs).items()}
-        numbers["pair_mean"] = _finalised(numbers["pair_mean"], measures)
+        numbers["pair_mean"] = finalised(numbers["pair_mean"], measures.found)
     values = [_of_samples(sums.samples) for sums in seeds if sums.samples]
     if values:
         numbers["value"] = np.moveaxis(np.mean(values, axis=0), 0, -1)
@@ -85,7 +86,7 @@ def _of_equal_heads(seeds: Sequence[_Sums], measures: Measures) -> dict[str, NDA
     by_group, estimates = _by_group(seeds, measures)
     alone = [each[:, 0] for each in estimates]
     numbers = {name: values[:, 0] for name, values in by_group.items()} | _over_heads("layer", alone, measures)
-    of_layer = [_heads_mean(each).whole for each in alone]
+    of_layer = [over_heads(each).whole for each in alone]
     return numbers | {
         "seed_mean": np.stack([each.whole for each in alone], axis=-1),
         "seed_layer_mean": np.stack(of_layer, axis=-1),
@@ -118,14 +119,14 @@ def _between_seeds(between: Mapping[tuple[int, int], Sums], measures: Measures) 
     """Return how alike runs are that differ in nothing but the seed; of changes, which have a sign, their size."""
     change = np.array([metric.name in CHANGES for metric in measures.found])[:, np.newaxis]
     found = {
-        pair: _estimates(sums.own.over_groups(), sums.resamples.over_groups(), measures)[:, 0]
+        pair: estimates_of(sums.own.over_groups(), sums.resamples.over_groups(), measures.found)[:, 0]
         for pair, sums in between.items()
         if sums.own is not None and sums.resamples is not None
     }
     numbers: dict[str, NDArray[Any]] = {}
     for name, own in (
         ("between_seeds", found),
-        ("layer_between_seeds", {pair: _heads_mean(each) for pair, each in found.items()}),
+        ("layer_between_seeds", {pair: over_heads(each) for pair, each in found.items()}),
     ):
         where = change if name == "between_seeds" else change[:, 0]
         sized = {
@@ -146,39 +147,19 @@ def _between_seeds(between: Mapping[tuple[int, int], Sums], measures: Measures) 
 
 def _over_heads(name: str, seeds: Sequence[Estimates], measures: Measures) -> dict[str, NDArray[Any]]:
     """Return the means over heads, with their intervals, of estimates (metric, head) of each seed."""
-    mean = Estimates.over_seeds([_heads_mean(each) for each in seeds])
+    mean = Estimates.over_seeds([over_heads(each) for each in seeds])
     low, high = _interval(mean, measures)
     return {f"{name}_mean": mean.whole, f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
-def _heads_mean(estimates: Estimates) -> Estimates:
-    """Return the means over heads (metric) of estimates (metric, head)."""
-    others = estimates.others
-    size = estimates.size
-    if size is not None:
-        # Without a unit that has no part in a head, the head's mean is what it was.
-        kept = np.isnan(others) & ~np.isnan(others).all(axis=1, keepdims=True)
-        others = np.where(kept, estimates.whole[..., np.newaxis], others)
-        size = size.max(axis=1)
-    return Estimates(_mean_over_heads(estimates.whole), _mean_over_heads(np.swapaxes(others, 1, 2)), size)
-
-
 def _by_group(seeds: Sequence[_Sums], measures: Measures) -> tuple[dict[str, NDArray[Any]], list[Estimates]]:
     """Return the numbers of groups of values, means over seeds, and the means of each seed, (metric, group, head)."""
-    estimates = [_estimates(own, resamples, measures) for own, resamples in seeds]
+    estimates = [estimates_of(own, resamples, measures.found) for own, resamples in seeds]
     mean = Estimates.over_seeds(estimates)
     low, high = _interval(mean, measures)
     moments = _of_moments([own for own, _ in seeds])
     numbers = {name: np.swapaxes(values, 0, 1) for name, values in moments.items() if name != "mean"}
     return {"mean": mean.whole, "ci_low": low, "ci_high": high, **numbers}, estimates
-
-
-def _estimates(own: Moments, resamples: Resamples, measures: Measures) -> Estimates:
-    """Return the means of groups of values, (metric, group, head)."""
-    mean = _finalised(np.swapaxes(own.mean(), 0, 1), measures)
-    others = _finalised(np.moveaxis(resamples.means(), 2, 0), measures)
-    sizes = None if resamples.sizes is None else np.moveaxis(resamples.sizes, (2, 1), (0, -1))
-    return Estimates(mean, np.moveaxis(others, 2, -1), sizes)
 
 
 def _of_moments(seeds: Sequence[Moments]) -> dict[str, NDArray[Any]]:
@@ -192,7 +173,7 @@ def _of_moments(seeds: Sequence[Moments]) -> dict[str, NDArray[Any]]:
 def _interval(estimates: Estimates, measures: Measures) -> tuple[Values, Values]:
     """Return the intervals of estimates (metric, ...), within the ranges of the metrics."""
     low, high = estimates.interval()
-    return _finalised(low, measures), _finalised(high, measures)
+    return finalised(low, measures.found), finalised(high, measures.found)
 
 
 def _matched(seeds: Sequence[Moments], measures: Measures) -> dict[str, NDArray[Any]]:
@@ -204,7 +185,7 @@ def _matched(seeds: Sequence[Moments], measures: Measures) -> dict[str, NDArray[
     https://doi.org/10.1002/nav.3800020109
     """
     found = _of_moments(seeds)
-    mean, deviation = _finalised(found["mean"], measures), found["std"]
+    mean, deviation = finalised(found["mean"], measures.found), found["std"]
     identity = np.array([metric.identity for metric in measures.found])
     # A pair that no sample measured is worse than any other.
     distances = np.nan_to_num(np.abs(mean - identity[:, np.newaxis, np.newaxis]), nan=1e6)
@@ -231,12 +212,3 @@ def _gap(distances: Values, matched: NDArray[np.int64]) -> Values:
         barred[head, matched[head]] = 1e9
         gap[head] = barred[linear_sum_assignment(barred)].sum() - least
     return gap
-
-
-def _finalised(means: Values, measures: Measures) -> Values:
-    return np.stack([metric.finalise(mean) for metric, mean in zip(measures.found, means, strict=True)])
-
-
-def _mean_over_heads(values: Values) -> Values:
-    """Average over the last axis what is not NaN; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))

@@ -7,16 +7,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from biocache.engine.analyses.attention.sums import Moments, Resamples
+from biocache.engine.analyses.attention.means import estimates_of, finalised, over_heads
 from biocache.engine.analyses.heads.describing import Described, HeadSums
 from biocache.engine.analyses.heads.request import HeadsRequest
 from biocache.engine.analyses.heads.runs import DescribedRuns, described_of
 from biocache.engine.finetuning.updates import training_steps
-from biocache.engine.statistics import Estimates, ratio
 
 __all__ = ["ALL", "finish", "make_dataset"]
-
-Values = NDArray[np.float64]
 
 #: Label of all queries, or all samples, beside those of the classes that means are split by.
 ALL = "all"
@@ -84,48 +81,21 @@ def finish(sums: HeadSums, what: Described) -> dict[str, NDArray[Any]]:
     dict of str to numpy.ndarray
         By variable of the result: (metric, group) or (metric, group, head).
     """
-    estimates = _estimates(sums.own, sums.resamples, what)
-    layers = _over_heads(estimates)
+    estimates = estimates_of(sums.own, sums.resamples, what.found)
+    layers = over_heads(estimates)
     numbers: dict[str, NDArray[Any]] = {
         "mean": estimates.whole,
         "std": np.swapaxes(sums.own.deviation(), 0, 1),
         "count": np.swapaxes(sums.own.count, 0, 1).astype(np.int64),
         "layer_mean": layers.whole,
-        "even": _finalised(np.swapaxes(sums.even.mean(), 0, 1), what)[..., 0],
+        "even": finalised(np.swapaxes(sums.even.mean(), 0, 1), what.found)[..., 0],
     }
     for name, own in (("", estimates), ("layer_", layers)):
         for bound, values in zip(("ci_low", "ci_high"), own.interval(), strict=True):
             # Student's t knows no range.
-            numbers[f"{name}{bound}"] = _finalised(values, what)
+            numbers[f"{name}{bound}"] = finalised(values, what.found)
     order = [what.labels, *range(what.labels)]
     return {name: values[:, order] for name, values in numbers.items()}
-
-
-def _estimates(own: Moments, resamples: Resamples, what: Described) -> Estimates:
-    """Return the means (metric, group, head) and those of other sets of groups of samples."""
-    others = _finalised(np.moveaxis(resamples.means(), 2, 0), what)
-    sizes = None if resamples.sizes is None else np.moveaxis(resamples.sizes, (2, 1), (0, -1))
-    return Estimates(_finalised(np.swapaxes(own.mean(), 0, 1), what), np.moveaxis(others, 2, -1), sizes)
-
-
-def _over_heads(estimates: Estimates) -> Estimates:
-    """Return the means over heads (metric, group) of estimates (metric, group, head)."""
-    others, size = estimates.others, estimates.size
-    if size is not None:
-        # Without a unit that has no part in a head, the head's mean is what it was.
-        kept = np.isnan(others) & ~np.isnan(others).all(axis=2, keepdims=True)
-        others = np.where(kept, estimates.whole[..., np.newaxis], others)
-        size = size.max(axis=2)
-    return Estimates(_known_mean(estimates.whole), _known_mean(others), size)
-
-
-def _known_mean(values: Values) -> Values:
-    """Average over the heads (metric, group, head, ...) what is not NaN; NaN where nothing is."""
-    return ratio(np.nansum(values, axis=2), (~np.isnan(values)).sum(axis=2))
-
-
-def _finalised(means: Values, what: Described) -> Values:
-    return np.stack([metric.finalise(mean) for metric, mean in zip(what.found, means, strict=True)])
 
 
 def _texts(texts: Any) -> NDArray[Any]:

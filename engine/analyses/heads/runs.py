@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.attention.alignment import align
 from biocache.engine.analyses.attention.runs import classes_of
 from biocache.engine.analyses.attention.sums import Resamples
+from biocache.engine.analyses.attention.tasks import block_bytes, held_bytes, parts_of, refuse_many_classes
 from biocache.engine.analyses.baseline import refuse_unlike_data
 from biocache.engine.analyses.heads.describing import Described, DescribedPack, describe_packs
 from biocache.engine.analyses.heads.metrics import find_metric
@@ -17,22 +18,15 @@ from biocache.engine.analyses.heads.rollout import roll_packs
 from biocache.engine.analyses.heads.targets import Rows, find_targets, labels_of_target
 from biocache.engine.executor import Task
 from biocache.engine.grouping import Groups, find_groups
-from biocache.engine.machine import machine_memory
 from biocache.engine.selection import chosen_runs
 from biocache.store import Run, Store
-from biocache.store.chunks import ahead
-from biocache.store.errors import AmbiguousRunError, ResourceError, RunNotFoundError, SettingError
+from biocache.store.errors import AmbiguousRunError, RunNotFoundError, SettingError
 from biocache.store.labels import Labels
-from biocache.store.text import format_bytes
 
 __all__ = ["DescribedRuns", "described_of", "find_runs", "head_tasks"]
 
 _WHAT = "attention of "
 _CORPUS = ("task", "dataset", "view", "split")
-# Maximum number of tasks of a layer: each returns its sums, which are as large for one pack as for many.
-_MOST_TASKS = 64
-# Copies of a block in memory: as stored, and widened tile by tile.
-_BLOCK_COPIES = 2
 # Numbers of an entry that rolling out holds: the mean of heads, and this layer and the one before, in float64; and
 # float32 to measure.
 _ROLLED_BYTES = 3 * 8 + 2 * 4
@@ -145,12 +139,11 @@ def head_tasks(runs: DescribedRuns, request: HeadsRequest) -> list[Task]:
     The keys are positions of the run and the layer, -1 for all layers. Results of one key add.
     """
     what = described_of(runs, request)
-    _require_room(runs, request, what)
+    heads = [(1 if request.rollout else run.spec.head_count) * len(run.spec.attention_layers) for run in runs.runs]
+    refuse_many_classes(request.by, runs.labels, _sum_bytes(what, sum(heads)))
     tasks = []
     for place, run in enumerate(runs.runs):
-        packs = _packs_of(run, runs, request)
-        size = -(-len(packs) // _MOST_TASKS)
-        parts = [packs[begin : begin + size] for begin in range(0, len(packs), size)]
+        parts = parts_of(_packs_of(run, runs, request))
         layers, memory = len(run.spec.attention_layers), _task_bytes(run, request, what)
         if request.rollout:
             tasks += [
@@ -197,24 +190,12 @@ def _packs_of(run: Run, runs: DescribedRuns, request: HeadsRequest) -> list[Desc
 
 def _task_bytes(run: Run, request: HeadsRequest, what: Described) -> int:
     """Return the bytes that a task holds: blocks as they are read and prepared, and the sums of its layers."""
-    entries = run.plan.entries.chunk
-    block = run.spec.head_count * entries * np.dtype(run.chunks("attention").value_dtype).itemsize
-    memory = (_BLOCK_COPIES + ahead(run.group.storage)) * block
+    memory = held_bytes(run, [block_bytes(run)])
     if request.rollout:
-        return memory + _ROLLED_BYTES * entries + len(run.spec.attention_layers) * _sum_bytes(what, 1)
+        rolled = _ROLLED_BYTES * run.plan.entries.chunk
+        return memory + rolled + len(run.spec.attention_layers) * _sum_bytes(what, 1)
     return memory + _sum_bytes(what, run.spec.head_count)
 
 
 def _sum_bytes(what: Described, heads: int) -> int:
     return Resamples.bytes_of(what.groups, what.units, what.resamples, len(what.found) * heads)
-
-
-def _require_room(runs: DescribedRuns, request: HeadsRequest, what: Described) -> None:
-    """Refuse a label set whose classes take too many resamples."""
-    heads = [(1 if request.rollout else run.spec.head_count) * len(run.spec.attention_layers) for run in runs.runs]
-    whole, limit = _sum_bytes(what, sum(heads)), machine_memory() // 2
-    if whole > limit and runs.labels is not None:
-        raise ResourceError(
-            f"--by={request.by} has {what.labels:,} classes, whose resamples take {format_bytes(whole)}, and half of "
-            f"the machine is {format_bytes(limit)}; pass fewer --resamples, or name a set of fewer classes with --by"
-        )

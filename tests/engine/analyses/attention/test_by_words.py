@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from store_factory import Synthetic
 
 from biocache.engine import AttentionRequest, compare_attention
-from biocache.engine.analyses.attention import comparison
+from biocache.engine.analyses.attention import sums, tasks
 from biocache.engine.analyses.attention.analysis import AttentionComparison
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.store import Store
@@ -226,9 +226,9 @@ def test_classes_that_take_too_much_memory_are_refused_before_anything_is_read(
     first, second = runs()
     compare(first, second, metrics=("js",), resamples=50)
     # Of 2 layers, 3 heads, 4 groups, chance and 2000 resamples there are two sums in float64.
-    monkeypatch.setattr(comparison, "FEW_GROUPS", 0)
-    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * (2 * 3 * 5 * 2000 * 16 - 1))
+    monkeypatch.setattr(sums, "FEW_GROUPS", 0)
+    monkeypatch.setattr(tasks, "machine_memory", lambda: 2 * (2 * 3 * 5 * 2000 * 16 - 1))
     with pytest.raises(ResourceError, match=r"by='kind' has 3 classes, whose resamples take .* pass fewer resamples"):
         compare(first, second, metrics=("js",), resamples=2000)
-    monkeypatch.setattr(comparison, "machine_memory", lambda: 2 * 2 * 3 * 5 * 2000 * 16)
+    monkeypatch.setattr(tasks, "machine_memory", lambda: 2 * 2 * 3 * 5 * 2000 * 16)
     assert compare(first, second, metrics=("js",), resamples=2000).attrs["resamples"] == 2000

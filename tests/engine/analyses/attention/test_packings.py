@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biocache.engine import AttentionRequest, compare_attention
-from biocache.engine.analyses.attention import comparison, preparing
+from biocache.engine.analyses.attention import comparison, preparing, tasks
 from biocache.engine.analyses.attention.metrics import METRICS
 from biocache.engine.executor import Task
 
@@ -74,17 +74,17 @@ def test_packs_tiles_and_orders_do_not_matter(
     words: list[int], capacities: tuple[int, int], causal: bool, by_word: bool, tile: int, order: int
 ) -> None:
     rng = random.Random(order)
-    tasks = comparison.layer_tasks
+    in_order = comparison.layer_tasks
 
     def shuffled(*given: Any) -> list[Task]:
-        made = tasks(*given)
+        made = in_order(*given)
         return rng.sample(made, len(made))
 
     expected = compared(words, (ONE_PACK, ONE_PACK), causal, by_word)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "_TILE", tile)
         patch.setattr(comparison, "layer_tasks", shuffled)
-        patch.setattr(comparison, "_MOST_TASKS", rng.randint(1, 5))
+        patch.setattr(tasks, "_MOST_TASKS", rng.randint(1, 5))
         assert_same(compared(words, capacities, causal, by_word), expected)
 
 

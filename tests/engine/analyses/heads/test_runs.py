@@ -25,7 +25,7 @@ from biocache.engine import (
     describe_attention,
     write_report,
 )
-from biocache.engine.analyses.attention import preparing
+from biocache.engine.analyses.attention import preparing, tasks
 from biocache.engine.analyses.heads import runs as planning
 from biocache.engine.executor import Executor, Task
 from biocache.store import Store
@@ -175,7 +175,7 @@ def test_runs_of_other_samples_and_layers_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_too_many_classes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(0).write_labelled(tmp_path)
-    monkeypatch.setattr(planning, "machine_memory", lambda: 1000)
+    monkeypatch.setattr(tasks, "machine_memory", lambda: 1000)
     with pytest.raises(ResourceError, match=r"by='gold' has 2 classes, whose resamples take .*; pass fewer resamples"):
         describe_attention(tmp_path, HeadsRequest(by="gold"))
 
@@ -270,17 +270,17 @@ def test_packs_tiles_and_orders_do_not_matter(
     words: list[int], capacity: int, causal: bool, rollout: bool, tile: int, order: int
 ) -> None:
     rng = random.Random(order)
-    tasks = planning.head_tasks
+    in_order = planning.head_tasks
 
     def shuffled(*given: Any) -> list[Task]:
-        found = tasks(*given)
+        found = in_order(*given)
         return rng.sample(found, len(found))
 
     expected = described(words, 10**6, causal, rollout)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "_TILE", tile)
         patch.setattr(planning, "head_tasks", shuffled)
-        patch.setattr(planning, "_MOST_TASKS", rng.randint(1, 5))
+        patch.setattr(tasks, "_MOST_TASKS", rng.randint(1, 5))
         found = described(words, capacity, causal, rollout)
     for name, values in found.data_vars.items():
         exact = np.testing.assert_array_equal if name != "std" else np.testing.assert_allclose
