@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from biocache.engine.corpora.base import SPLITS, TASKS, VIEWS
+from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.request import Request, option
 from biocache.engine.selection import refuse_unlike, seed_selector, select_keys, selector, size_selector
 from biocache.engine.sources import named
@@ -145,12 +146,24 @@ class BaselineRuns:
         return sorted(seeds) if any(len(size.seeds) > 1 for size in self.sizes) else []
 
     @property
-    def seed_coordinates(self) -> dict[str, Any]:
-        """The coordinates of seeds, and of their number at each training size; none where no size has several."""
+    def coordinates(self) -> dict[str, Any]:
+        """The coordinates of training sizes and, where a size has several seeds, of these and of their number."""
+        found: dict[str, Any] = {
+            "training_size": (
+                "training_size",
+                [size.training_size for size in self.sizes],
+                {"long_name": "percent of the train split that the model was fine-tuned on"},
+            ),
+            "training_steps": (
+                "training_size",
+                [training_steps(*size.runs) for size in self.sizes],
+                {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
+            ),
+        }
         if not self.several_seeds:
-            return {}
+            return found
         counts = [len(size.seeds) for size in self.sizes]
-        return {
+        return found | {
             "seed": ("seed", self.several_seeds, {"long_name": "seed of the fine-tuning"}),
             "seed_count": ("training_size", counts, {"long_name": "seeds that the numbers are means over"}),
         }

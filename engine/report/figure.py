@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from biocache.engine.exporting import plain_value
 from biocache.engine.report.story import Statement
 
 __all__ = [
@@ -227,8 +228,5 @@ def interval(low: float | None, high: float | None) -> str | None:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: numbers to the digits of the page, NaN and infinities as None."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
-    return value
+    value = plain_value(value)
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

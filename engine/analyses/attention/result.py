@@ -11,10 +11,9 @@ from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.comparison import layer_pairs, measures_of
 from biocache.engine.analyses.attention.finishing import finish
 from biocache.engine.analyses.attention.request import AttentionRequest
-from biocache.engine.analyses.attention.runs import ComparedRuns
+from biocache.engine.analyses.attention.runs import ComparedRuns, special_positions
 from biocache.engine.analyses.attention.sums import RunSums
 from biocache.engine.analyses.baseline import attributes_of
-from biocache.engine.finetuning.updates import training_steps
 
 __all__ = ["make_dataset"]
 
@@ -140,17 +139,7 @@ def _coordinates(runs: ComparedRuns, request: AttentionRequest, measures: Measur
         "unit": ("metric", _texts(_unit(metric.unit, runs) for metric in metrics), {"long_name": "unit of the values"}),
         "title": ("metric", _texts(metric.title for metric in metrics), {"long_name": "what the values are"}),
         "identity": ("metric", [metric.identity for metric in metrics], {"long_name": "value for identical maps"}),
-        "training_size": (
-            "training_size",
-            [size.training_size for size in runs.sizes],
-            {"long_name": "percent of the train split that the model was fine-tuned on"},
-        ),
-        "training_steps": (
-            "training_size",
-            [training_steps(*size.runs) for size in runs.sizes],
-            {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
-        ),
-        **runs.seed_coordinates,
+        **runs.coordinates,
         "layer": ("layer", list(baseline.spec.attention_layers), {"long_name": "block that computes the maps"}),
         "head": ("head", np.arange(baseline.spec.head_count), {"long_name": "attention head, from 0"}),
     }
@@ -181,22 +170,14 @@ def _of_words(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
     return {"split_by": "words", "unlabelled_words": unlabelled, "not_split": ", ".join(whole)}
 
 
-def _special(runs: ComparedRuns, request: AttentionRequest) -> str:
-    """Say which special positions the maps hold: by word, special tokens are of no word."""
-    if request.exclude_special:
-        return "excluded"
-    if runs.level == "token":
-        return "included"
-    causal = any(run.spec.causal for run in (runs.baseline, *runs.others))
-    return "special tokens excluded, first words of causal models included" if causal else "excluded"
-
-
 def _attributes(runs: ComparedRuns, request: AttentionRequest) -> dict[str, Any]:
     return {
         **attributes_of("attention", runs),
         "level": runs.level,
         "samples": runs.baseline.counts.samples,
-        "special_positions": _special(runs, request),
+        "special_positions": special_positions(
+            (runs.baseline, *runs.others), runs.level, excluded=request.exclude_special
+        ),
         "group": runs.groups.name,
         "groups": runs.units[1],
         **(_of_words(runs, request) if runs.by_words else {}),

@@ -17,7 +17,7 @@ from biocache.store.keys import RunKey
 from biocache.store.labels import Labels
 from biocache.store.schema import ACTIVATIONS, ATTENTION, NORMS
 
-__all__ = ["Against", "ComparedRuns", "classes_of", "find_runs"]
+__all__ = ["Against", "ComparedRuns", "classes_of", "find_runs", "special_positions"]
 
 _SHAPE = ("attention_layers", "head_count")
 _WHAT = "attention of "
@@ -150,3 +150,13 @@ def classes_of(run: Run, name: str) -> Labels:
         return labels
     unknown = len(labels.names)
     return replace(labels, names=(*labels.names, ""), values=np.where(labels.known, labels.values, unknown))
+
+
+def special_positions(runs: Iterable[Run], level: str, *, excluded: bool) -> str:
+    """Say which special positions the maps of runs hold: by word, special tokens are of no word."""
+    if excluded:
+        return "excluded"
+    if level == "token":
+        return "included"
+    causal = any(run.spec.causal for run in runs)
+    return "special tokens excluded, first words of causal models included" if causal else "excluded"

@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.means import estimates_of, finalised, over_heads
+from biocache.engine.analyses.attention.runs import special_positions
 from biocache.engine.analyses.heads.describing import Described, HeadSums
 from biocache.engine.analyses.heads.request import HeadsRequest
 from biocache.engine.analyses.heads.runs import DescribedRuns, described_of
@@ -149,16 +150,6 @@ def _coordinates(runs: DescribedRuns, request: HeadsRequest, what: Described, la
     return coordinates
 
 
-def _special(runs: DescribedRuns, request: HeadsRequest) -> str:
-    """Say which special positions the maps hold: by word, special tokens are of no word."""
-    if request.exclude_special:
-        return "excluded"
-    if runs.level == "token":
-        return "included"
-    causal = any(run.spec.causal for run in runs.runs)
-    return "special tokens excluded, first words of causal models included" if causal else "excluded"
-
-
 def _attributes(runs: DescribedRuns, request: HeadsRequest, what: Described) -> dict[str, Any]:
     key = runs.runs[0].key
     split: dict[str, Any] = {}
@@ -171,7 +162,7 @@ def _attributes(runs: DescribedRuns, request: HeadsRequest, what: Described) -> 
         **{name: getattr(key, name) for name in ("task", "dataset", "view", "split")},
         "level": runs.level,
         "samples": runs.runs[0].counts.samples,
-        "special_positions": _special(runs, request),
+        "special_positions": special_positions(runs.runs, runs.level, excluded=request.exclude_special),
         "rollout": int(request.rollout),
         "group": runs.groups.name,
         "groups": what.units,

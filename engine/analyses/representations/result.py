@@ -12,7 +12,6 @@ from biocache.engine.analyses.representations.comparison import LayerPart, PairP
 from biocache.engine.analyses.representations.pairs import correlations, shared_neighbours
 from biocache.engine.analyses.representations.request import RepresentationRequest
 from biocache.engine.analyses.representations.runs import ComparedRuns, Comparison, Units
-from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.statistics import Estimates
 
 __all__ = ["TITLES", "make_dataset"]
@@ -213,17 +212,7 @@ def _coordinates(runs: ComparedRuns, request: RepresentationRequest) -> dict[str
             [TITLES[metric][1] for metric in request.metrics],
             {"long_name": "value for representations that are the same but for a rotation and a scale"},
         ),
-        "training_size": (
-            "training_size",
-            [size.training_size for size in runs.sizes],
-            {"long_name": "percent of the train split that the model was fine-tuned on"},
-        ),
-        "training_steps": (
-            "training_size",
-            [training_steps(*size.runs) for size in runs.sizes],
-            {"long_name": "optimiser steps of the fine-tuning; 0 of a pre-trained model, NaN where not known"},
-        ),
-        **runs.seed_coordinates,
+        **runs.coordinates,
         "layer": ("layer", list(runs.layers[0]), {"long_name": "layer of the baseline, 0 for the embeddings"}),
         "other_layer": ("other_layer", list(runs.layers[1]), {"long_name": "layer of the other run"}),
     }

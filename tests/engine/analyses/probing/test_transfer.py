@@ -157,6 +157,32 @@ def test_what_cannot_be_fitted_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_seed_is_scored_by_the_probe_of_the_one_pretrained_run(tmp_path: Path) -> None:
+    ner_store(tmp_path, training_size=0)
+    scored = {}
+    for seed, turn in ((1, lambda states: -states), (2, lambda states: states), (3, lambda states: 0 * states)):
+        for split in ("train", "test"):
+            made = split_runs(split, training_size=100, model_digest="n" * 64)
+            made = replace(
+                made,
+                spec=replace(made.spec, key=replace(made.spec.key, seed=seed)),
+                hidden=[turn(states) for states in made.hidden],
+            )
+            made.write_labelled(tmp_path)
+        scored[seed] = made
+    request = ProbeRequest(task="ner", label_scheme="bio", fit_at=0, options=FIXED, run_seeds=(1, 2, 3))
+    # The pre-trained run is of every seed, and is scored too.
+    found = probe(tmp_path, request).accuracy.squeeze("model")
+    assert found.sel(training_size=0, seed=42).notnull().all()
+    found = found.sel(training_size=100, seed=[1, 2, 3])
+    fitted = split_runs("train", training_size=0)
+    for layer in found.layer.values.tolist():
+        answers = [expected(layer, fitted, scored[seed])[0] for seed in (1, 2, 3)]
+        assert len(set(answers)) > 1
+        np.testing.assert_allclose(found.sel(layer=layer).squeeze(), answers)
+
+
+@pytest.mark.slow
 def test_runs_of_other_features_are_refused(tmp_path: Path) -> None:
     ner_store(tmp_path, training_size=0)
     for split in ("train", "test"):
