@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from biocache.engine.analyses.probing.fitting import Fit
     from biocache.engine.analyses.probing.grid import Cell
     from biocache.engine.analyses.probing.layers import Layers
-    from biocache.engine.analyses.probing.result import Fits, Place
+    from biocache.engine.analyses.probing.variables import Fits, Place
     from biocache.engine.executor import Memo, OnProgress, Task
     from biocache.engine.report.section import SectionBuilder
     from biocache.store.catalog import Store

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from biocache.engine.analyses.probing.concepts import erasure_title
 from biocache.engine.analyses.probing.layers import Layers
 from biocache.engine.analyses.probing.request import ProbeRequest
-from biocache.engine.analyses.probing.result import Fits, Place
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
+from biocache.engine.analyses.probing.variables import Fits, Place
 from biocache.engine.grouping import ONE_SEED
 from biocache.engine.metrics import SCORE_TITLES, chosen_score
 from biocache.engine.statistics import SIGNIFICANCE, Estimates, holm

@@ -37,8 +37,8 @@ from biocache.engine.analyses.probing.request import CODERS, ProbeRequest
 from biocache.engine.statistics import Estimates, estimate, ratio
 
 if TYPE_CHECKING:
-    from biocache.engine.analyses.probing.result import Fits, Place
     from biocache.engine.analyses.probing.scoring import ScoredRows
+    from biocache.engine.analyses.probing.variables import Fits, Place
 
 __all__ = ["INFORMATION", "fitted_as", "information_notes", "information_numbers"]
 
