@@ -13,7 +13,8 @@ from biocache.engine.extraction.memory import Budget
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.models.loading import LoadedModel, load_model
 from biocache.engine.models.sources import ModelSource
-from biocache.engine.models.trial import Traits, TrialSample, try_model
+from biocache.engine.models.traits import Traits
+from biocache.engine.models.trial import TrialSample, try_model
 from biocache.store.errors import RunNotFoundError, SpecMismatchError, StoreFormatError
 from biocache.store.keys import RunKey
 from biocache.store.reading import Run

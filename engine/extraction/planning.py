@@ -20,7 +20,8 @@ from biocache.engine.finetuning.seen import seen_samples
 from biocache.engine.machine import choose_device
 from biocache.engine.models.shape import ModelShape, choose_max_length, load_shape, require_vocabulary
 from biocache.engine.models.sources import ModelSource, parse_model
-from biocache.engine.models.trial import Traits, TrialSample
+from biocache.engine.models.traits import Traits
+from biocache.engine.models.trial import TrialSample
 from biocache.engine.sources import refuse_repeats
 from biocache.engine.stages import stage
 from biocache.store.errors import ModelError, SettingError

@@ -14,7 +14,7 @@ from biocache.engine.models.calling import embedding_count, takes
 from biocache.engine.models.files import inner_folder
 from biocache.engine.models.parts import Reading, is_encoder_decoder
 from biocache.engine.models.sources import ModelSource
-from biocache.engine.models.trial import Traits
+from biocache.engine.models.traits import Traits
 from biocache.store.errors import ModelError, SettingError
 from biocache.store.text import one_line, shown
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from biocache.engine.machine import capped_threads
 from biocache.engine.models.calling import call, maps_by_layer, model_inputs, states_of
 from biocache.engine.models.head_token import head_token
+from biocache.engine.models.traits import Traits
 from biocache.engine.models.value_norms import TRACED_TOKENS, find_projections
 from biocache.store.errors import BiocacheError, ModelError, ResourceError
 from biocache.store.text import one_line
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["COMPUTE_STEP", "TrialSample", "Traits", "rounding", "try_model"]
+__all__ = ["COMPUTE_STEP", "TrialSample", "rounding", "try_model"]
 
 #: Relative step of the data types that a model computes in.
 COMPUTE_STEP = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -59,48 +60,6 @@ class TrialSample:
     def part(self, tokens: slice) -> "TrialSample":
         """Return some of its tokens as a sample."""
         return TrialSample(self.ids[tokens], None if self.segments is None else self.segments[tokens])
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a model does, as it was measured.
-
-    Attributes
-    ----------
-    features
-        Length of each hidden state, the embedding output first; 0 for one that has no row a token.
-    padded
-        Whether samples that are padded to one length have the hidden states that they have alone; else only samples of
-        equal length may go through the model together.
-    causal
-        Whether a token's hidden states do not depend on later tokens.
-    stateful
-        Whether a forward pass changes the model, so that two at the same time would disturb each other.
-    heads
-        Heads of the maps; 0 where there are none, or none were asked for.
-    without_maps
-        Blocks, from 1, whose attention maps are not probabilities (head, query, key) of a sample's own tokens.
-    no_maps
-        Why they are not; empty where all have maps.
-    padded_maps, causal_maps
-        As `padded` and `causal`, of maps: whether no query sees a later key.
-    sink
-        Whether rows of maps sum to less than 1, because a part of the attention goes to no token.
-    head_token
-        Which token a head for sequences reads; see `biocache.engine.models.head_token`.
-    """
-
-    features: tuple[int, ...]
-    padded: bool
-    causal: bool
-    stateful: bool = False
-    heads: int = 0
-    without_maps: tuple[int, ...] = ()
-    no_maps: str = ""
-    padded_maps: bool = True
-    causal_maps: bool = True
-    sink: bool = False
-    head_token: str = "none"
 
 
 @dataclass(frozen=True, eq=False)

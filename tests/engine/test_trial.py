@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from biocache.engine.models.trial import Traits, TrialSample, try_model
+from biocache.engine.models.traits import Traits
+from biocache.engine.models.trial import TrialSample, try_model
 from biocache.store.errors import ModelError
 
 LAYERS, HEADS, FEATURES = 3, 2, 4
