@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.sums import Resamples
-from biocache.engine.statistics import SIGNIFICANCE, Estimates, estimate, holm
+from biocache.engine.estimates import Estimates, estimate
+from biocache.engine.statistics import SIGNIFICANCE, holm
 
 __all__ = ["GROUPS", "SEEDS", "Rates", "rates", "seed_rates"]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from biocache.engine.estimates import Estimates, estimate
 from biocache.engine.metrics import (
     as_iob2,
     sample_counts,
@@ -18,7 +19,7 @@ from biocache.engine.metrics import (
     score_names,
     scores_of_counts,
 )
-from biocache.engine.statistics import FEW_GROUPS, Estimates, estimate, holm, interval_of_known, jackknife_p, paired_p
+from biocache.engine.statistics import FEW_GROUPS, holm, interval_of_known, jackknife_p, paired_p
 
 # Types that look like tags are types: of merged types, B-cell and I-cell are two.
 LABELS = {

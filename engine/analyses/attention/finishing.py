@@ -11,7 +11,7 @@ from biocache.engine.analyses.attention.blocks import Measures
 from biocache.engine.analyses.attention.means import estimates_of, finalised, over_heads
 from biocache.engine.analyses.attention.request import CHANGES
 from biocache.engine.analyses.attention.sums import Moments, Resamples, Sums
-from biocache.engine.statistics import Estimates
+from biocache.engine.estimates import Estimates
 
 __all__ = ["finish"]
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocache.engine.analyses.attention.sums import Moments, Resamples
-from biocache.engine.statistics import Estimates, ratio
+from biocache.engine.estimates import Estimates
+from biocache.engine.statistics import ratio
 
 __all__ = ["Bounded", "estimates_of", "finalised", "over_heads"]
 

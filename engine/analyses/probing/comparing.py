@@ -16,9 +16,10 @@ from biocache.engine.analyses.probing.request import ProbeRequest
 from biocache.engine.analyses.probing.scoring import ScoredRows, mean_over_seeds
 from biocache.engine.analyses.probing.transfer import FITTED_AT, fitted_title
 from biocache.engine.analyses.probing.variables import Fits, Place
+from biocache.engine.estimates import Estimates
 from biocache.engine.grouping import ONE_SEED
 from biocache.engine.metrics import SCORE_TITLES, chosen_score
-from biocache.engine.statistics import SIGNIFICANCE, Estimates, holm
+from biocache.engine.statistics import SIGNIFICANCE, holm
 from biocache.store.errors import SettingError
 
 __all__ = ["compared", "family_notes", "pair_rows", "refuse_single"]

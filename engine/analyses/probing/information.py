@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.layers import MIX, Layers, beside
 from biocache.engine.analyses.probing.request import CODERS, ProbeRequest
-from biocache.engine.statistics import Estimates, estimate, ratio
+from biocache.engine.estimates import Estimates, estimate
+from biocache.engine.statistics import ratio
 
 if TYPE_CHECKING:
     from biocache.engine.analyses.probing.scoring import ScoredRows

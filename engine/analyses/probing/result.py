@@ -27,9 +27,9 @@ from biocache.engine.analyses.probing.variables import (
     Fits,
     Place,
 )
+from biocache.engine.estimates import Estimates
 from biocache.engine.finetuning.updates import training_steps
 from biocache.engine.metrics import SCORE_TITLES, main_score, score_ranges
-from biocache.engine.statistics import Estimates
 from biocache.store.schema import GOLD
 
 __all__ = ["assemble", "best_layers", "places_of", "predicted_of"]

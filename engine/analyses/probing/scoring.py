@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from biocache.engine.analyses.probing.target import Target
 from biocache.engine.correlations import weighted_correlations
+from biocache.engine.estimates import Estimates, estimate
 from biocache.engine.grouping import find_groups
 from biocache.engine.metrics import (
     as_iob2,
@@ -23,7 +24,6 @@ from biocache.engine.metrics import (
     score_numbers,
     scores_of_counts,
 )
-from biocache.engine.statistics import Estimates, estimate
 from biocache.store.reading import Run
 
 __all__ = ["ScoredRows", "mean_over_seeds", "scored_rows", "target_scores"]

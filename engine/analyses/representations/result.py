@@ -12,7 +12,7 @@ from biocache.engine.analyses.representations.comparison import LayerPart, PairP
 from biocache.engine.analyses.representations.pairs import correlations, shared_neighbours
 from biocache.engine.analyses.representations.request import RepresentationRequest
 from biocache.engine.analyses.representations.runs import ComparedRuns, Comparison, Units
-from biocache.engine.statistics import Estimates
+from biocache.engine.estimates import Estimates
 
 __all__ = ["TITLES", "make_dataset"]
 

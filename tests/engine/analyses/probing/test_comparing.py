@@ -14,8 +14,9 @@ from planted import ner_store
 from biocache.engine import ProbeRequest, compare_probes, probe
 from biocache.engine.analyses.probing.comparison import ProbeComparison
 from biocache.engine.analyses.probing.fitting import FIT_KIND
+from biocache.engine.estimates import Estimates, estimate
 from biocache.engine.metrics import sample_counts, scores_of_counts
-from biocache.engine.statistics import Estimates, estimate, holm
+from biocache.engine.statistics import holm
 from biocache.store import Store
 from biocache.store.errors import SettingError
 from biocache.store.results import list_results

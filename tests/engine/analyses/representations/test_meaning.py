@@ -19,7 +19,7 @@ from biocache.engine.analyses.representations.pairs import correlations, describ
 from biocache.engine.analyses.representations.products import Products, Side, blocks_of, mean_kernels
 from biocache.engine.analyses.representations.request import METRICS
 from biocache.engine.analyses.representations.result import _interval
-from biocache.engine.statistics import Estimates
+from biocache.engine.estimates import Estimates
 
 Rows = NDArray[np.float32]
 
