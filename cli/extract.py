@@ -17,7 +17,7 @@ from biocache.store.text import format_bytes
 
 if TYPE_CHECKING:
     from biocache.engine.corpora.base import Corpus
-    from biocache.engine.extraction.planning import ExtractionPlan, RunPlan
+    from biocache.engine.extraction.plans import ExtractionPlan, RunPlan
     from biocache.engine.extraction.running import RunReport
     from biocache.engine.extraction.sizes import Choice
     from biocache.store.storage import Storage

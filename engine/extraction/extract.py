@@ -8,7 +8,8 @@ from typing import Any
 from biocache.engine.corpora.base import Corpus
 from biocache.engine.executor import Executor
 from biocache.engine.extraction.cluster import fill_runs_on_cluster, try_on_cluster
-from biocache.engine.extraction.planning import ExtractionPlan, ModelPlan, RunPlan, plan_again, plan_extraction
+from biocache.engine.extraction.planning import plan_again, plan_extraction
+from biocache.engine.extraction.plans import ExtractionPlan, ModelPlan, RunPlan
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.running import Progress, RunReport, fill_run
 from biocache.engine.finetuning.checkpoint import own_checkpoint, require_sound

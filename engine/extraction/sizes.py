@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from biocache.engine.extraction.planning import RunPlan
+from biocache.engine.extraction.plans import RunPlan
 from biocache.engine.extraction.request import ATTENTION_DTYPES, DTYPES, LEVELS, NORM_DTYPES
 from biocache.store.levels import row_counts
 from biocache.store.packing import PackPlan

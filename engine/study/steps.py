@@ -6,7 +6,8 @@ from pathlib import Path
 
 from biocache.engine.corpora.readers import locate
 from biocache.engine.extraction.extract import bytes_left
-from biocache.engine.extraction.planning import ModelPlan, RunPlan, plan_extraction
+from biocache.engine.extraction.planning import plan_extraction
+from biocache.engine.extraction.plans import ModelPlan, RunPlan
 from biocache.engine.finetuning.checkpoint import is_foreign
 from biocache.engine.models.sources import find_source, parse_model
 from biocache.engine.study.request import Cell, StudyRequest

@@ -32,7 +32,8 @@ from biocache.engine.demo.checkpoints import write_checkpoint
 from biocache.engine.extraction.batches import Batch, plan_batches, plan_windows
 from biocache.engine.extraction.extract import run_plan
 from biocache.engine.extraction.forward import Forward, TokenTable
-from biocache.engine.extraction.planning import ExtractionPlan, plan_extraction
+from biocache.engine.extraction.planning import plan_extraction
+from biocache.engine.extraction.plans import ExtractionPlan
 from biocache.engine.models.loading import load_model
 from biocache.store import Store
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from toys import ToyModels, write_toy
 
 from biocache.engine import ProbeRequest, StudyRequest, run_study
-from biocache.engine.extraction.planning import RunPlan
+from biocache.engine.extraction.plans import RunPlan
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.extraction.sizes import choices, compressed_bytes
 from biocache.engine.finetuning.request import FinetuneRequest
