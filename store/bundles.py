@@ -1,14 +1,15 @@
 """Small xarray Datasets, each in one sealed archive: what a store keeps beside runs (results, label sets)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from biocache.store.archives import packed, unpacked
 from biocache.store.arrays import files_of, zarr_store
 from biocache.store.atomic import write_error
+from biocache.store.errors import BiocacheError
 from biocache.store.groups import group_attributes
 from biocache.store.hierarchy import create_parents, group_metadata
 from biocache.store.sealing import check_seal, require_written, seal
@@ -17,12 +18,14 @@ from biocache.store.storage import Storage
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["SUFFIX", "Bundle", "as_stored", "bundle_files", "encode_bundle", "open_bundle", "put_bundle"]
+__all__ = ["SUFFIX", "Bundle", "as_stored", "bundle_files", "encode_bundle", "open_bundle", "put_bundle", "read_each"]
 
 #: How the name of such an archive ends.
 SUFFIX = ".zip"
 
 _METADATA = "zarr.json"
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +140,28 @@ def _text_as_objects(dataset: "xr.Dataset") -> "xr.Dataset":
 def bundle_files(storage: Storage, folder: str) -> list[str]:
     """Return the paths of the archives below a folder of a store, sound or damaged."""
     return sorted(f"{folder}/{path}" for path in storage.sizes(folder) if path.endswith(SUFFIX))
+
+
+def read_each(files: Iterable[str], read: Callable[[str], B], problems: list[BiocacheError] | None) -> list[B]:
+    """Read archives of a store; those that another process has removed meanwhile are left out.
+
+    Parameters
+    ----------
+    files
+        Their paths below the store.
+    read
+        Reads one.
+    problems
+        List to add the errors of damaged ones to, which are left out; None to raise them.
+    """
+    found = []
+    for file in files:
+        try:
+            found.append(read(file))
+        except FileNotFoundError:
+            continue
+        except BiocacheError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return found

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from biocache.store.arrays import UNREADABLE
-from biocache.store.bundles import SUFFIX, bundle_files, encode_bundle, open_bundle, put_bundle
+from biocache.store.bundles import SUFFIX, bundle_files, encode_bundle, open_bundle, put_bundle, read_each
 from biocache.store.errors import (
     BiocacheError,
     IntegrityError,
@@ -260,17 +261,9 @@ def label_places(store: StorePlace, **selection: Any) -> list[LabelPlace]:
 
 def list_labels(store: StorePlace, problems: list[BiocacheError] | None = None, **selection: Any) -> list[StoredLabels]:
     """Read the label sets of a store that match a selection; see `biocache.store.catalog.Store.labels`."""
-    storage, found = open_storage(store), []
-    for place in label_places(storage, **selection):
-        try:
-            found.append(read_labels(storage, place.file))
-        except FileNotFoundError:  # Another process has removed it meanwhile.
-            continue
-        except BiocacheError as error:
-            if problems is None:
-                raise
-            problems.append(error)
-    return found
+    storage = open_storage(store)
+    files = (place.file for place in label_places(storage, **selection))
+    return read_each(files, partial(read_labels, storage), problems)
 
 
 def label_files(storage: Storage) -> list[str]:

@@ -6,13 +6,14 @@ A result is a Zarr group in an archive: one file, which appears whole in any pla
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from biocache.store.arrays import UNREADABLE
-from biocache.store.bundles import SUFFIX, as_stored, bundle_files, encode_bundle, open_bundle, put_bundle
+from biocache.store.bundles import SUFFIX, as_stored, bundle_files, encode_bundle, open_bundle, put_bundle, read_each
 from biocache.store.errors import BiocacheError, IntegrityError, NewerFormatError, ReadOnlyError, SettingError
 from biocache.store.groups import RESULTS
 from biocache.store.hierarchy import refuse_foreign
@@ -217,16 +218,7 @@ def list_results(
         If the attributes of one are damaged.
     """
     storage = open_storage(store)
-    found = []
-    for file in result_files(storage, kind):
-        try:
-            found.append(read_result(storage, file))
-        except FileNotFoundError:  # Another process has removed it meanwhile.
-            continue
-        except BiocacheError as error:
-            if problems is None:
-                raise
-            problems.append(error)
+    found = read_each(result_files(storage, kind), partial(read_result, storage), problems)
     return sorted(found, key=lambda result: (result.created, result.where))
 
 
