@@ -8,7 +8,7 @@ import click
 
 from biocache.cli.options import json_option, run_selectors, storage_options
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo, note, print_json, print_table
+from biocache.cli.render import counted, echo, note, print_json, print_table, run_facts
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import LAYERS, STORAGE_OPTIONS, STORE, ListOf
 from biocache.store.schema import ACTIVATIONS, ROW_DIMS
@@ -87,13 +87,20 @@ def copy(
     results, left = copy_results(opened, target) if with_results else (0, 0)
     if left:
         note(f"{counted(left, 'result')} left out, whose runs are not in {target} as they are in {source}")
+    copied = sum(report.copied_bytes for report in reports)
     if as_json:
-        print_json([asdict(report) for report in reports])
+        totals = {"runs": len(reports), "copied_bytes": copied, "results": results, "results_left_out": left}
+        print_json(
+            [run_facts(run.key) | asdict(report) for run, report in zip(chosen, reports, strict=True)], totals=totals
+        )
         return
-    rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.bytes_copied) for r in reports]
+    rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.copied_bytes) for r in reports]
     print_table(("run", "packs", "copied", "bytes"), rows)
-    size = format_bytes(sum(r.bytes_copied for r in reports))
-    echo(f"{counted(len(reports), 'run')}, {size} copied" + f", {counted(results, 'result')}" * with_results, err=True)
+    echo(
+        f"{counted(len(reports), 'run')}, {format_bytes(copied)} copied"
+        + f", {counted(results, 'result')}" * with_results,
+        err=True,
+    )
 
 
 def _refuse_options_of_folders(*places: "Storage") -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import run_selectors, store_option
+from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo
+from biocache.cli.render import counted, echo, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS
@@ -48,6 +48,7 @@ Examples, in the folder that a demo made:
     metavar="NAME,...",
     help="Label sets to write, each a column of its name.  [default: gold, as the column label]",
 )
+@json_option
 def export(
     output: Path,
     store: "Storage",
@@ -57,6 +58,7 @@ def export(
     pooling: str | None,
     layers: tuple[int, ...] | None,
     labels: tuple[str, ...] | None,
+    as_json: bool,
     **selectors: Any,
 ) -> None:
     """Write the hidden states of one run to FILE, with labels, texts and places beside: a row a token, word or sample.
@@ -79,6 +81,10 @@ def export(
             labels=labels,
             on_block=partial(bars.update, str(opened.key)),
         )
+    if as_json:
+        counts = {"level": level, "rows": made.rows, "layers": made.layers, "features": made.features}
+        print_json([{**run_facts(opened.key), "file": made.path, **counts}])
+        return
     sizes = {level: made.rows, "layer": len(made.layers), "feature": made.features}
     echo(", ".join(counted(count, what) for what, count in sizes.items()), err=True)
     echo(str(made.path))

@@ -8,7 +8,7 @@ import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo, note, print_facts, print_fields, print_json, print_table
+from biocache.cli.render import counted, echo, note, print_facts, print_fields, print_json, print_table, run_facts
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
@@ -134,7 +134,7 @@ def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     """Write the runs that an extraction would make, a row each, and their bytes and memory."""
     runs = [_planned(run) for run in plan.runs]
     if as_json:
-        print_json({"runs": runs, "totals": _totals(plan)})
+        print_json(runs, totals=_totals(plan))
         return
     columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
     # Windows are counted where some are asked for.
@@ -178,7 +178,7 @@ def print_choices(sizes: "Sequence[Choice]") -> None:
 
 def _planned(run: "RunPlan") -> dict[str, Any]:
     return {
-        "run": str(run.key),
+        **run_facts(run.key),
         "keep": list(run.spec.keep),
         "samples": len(run.layout.tokens.count),
         "tokens": run.tokens,
@@ -206,11 +206,6 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
 
 def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
     """Write what an extraction did, a row a run; note on stderr what is left for others."""
-    facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)
@@ -220,6 +215,22 @@ def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_j
             f"{whose}{left} are left to other processes; the same command "
             f"{'with the other partitions' if partition else 'again'} finishes them"
         )
+    facts = [_reported(report) for report in reports]
+    if as_json:
+        print_json(facts, totals={name: sum(fact[name] for fact in facts) for name in _SUMMED})
+    else:
+        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
+
+
+def _reported(report: "RunReport") -> dict[str, Any]:
+    from biocache.store import RunKey
+
+    facts = {**asdict(report), "padding_ratio": _padding(report), "complete": report.complete}
+    return {**run_facts(RunKey.from_path(report.run)), **facts}
+
+
+# Facts of a report of which the JSON has the sums.
+_SUMMED = ("packs_written", "packs_done", "packs", "tokens_written", "written_bytes")
 
 
 # Title of a column to the fact of a report that it shows.
@@ -229,7 +240,7 @@ _REPORT = {
     "done": "packs_done",
     "total": "packs",
     "tokens": "tokens_written",
-    "bytes": "bytes_written",
+    "bytes": "written_bytes",
     "padded / real tokens": "padding_ratio",
     "state": "state",
 }

@@ -22,6 +22,8 @@ __all__ = ["checkpoint_facts", "finetune", "print_checkpoints"]
 
 _SPLITS = ("validation", "test")
 _SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "entity_f1": "entity F1"}
+# Parts of the key of a run that a checkpoint has.
+_KEY = ("task", "dataset", "model", "training_size", "seed")
 _DUPLICATES = "duplicates_in_"
 
 _EXAMPLES = """\b
@@ -77,6 +79,7 @@ def checkpoint_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "checkpoint": checkpoint.spec.path.as_posix(),
         "folder": str(checkpoint.folder),
+        **{name: getattr(checkpoint.spec, name) for name in _KEY},
         "train_samples": checkpoint.spec.train_samples,
         "steps": checkpoint.steps(),
         "scores": {

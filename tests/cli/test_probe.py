@@ -107,7 +107,7 @@ def test_a_second_call_says_that_it_computes_nothing(command: Command, store: Pa
 def test_json_holds_all_that_the_table_does(command: Command, store: Path) -> None:
     arguments = ("--store", store, "--task", "ner", "--model", "bert", "--control", "--mdl", "--json")
     answer = json.loads(command("probe", *arguments).stdout)
-    assert answer["analysis"] == "probe"
+    assert answer["command"] == "probe"
     assert answer["settings"]["probe"] == "logistic"
     assert answer["settings"]["control"] is True
     rows = answer["rows"]

@@ -42,12 +42,12 @@ def test_copy_thins_and_finds_what_it_copied(command: Command, extracted: Path, 
         "hidden",
         "--json",
     )
-    reports = json.loads(command(*arguments).stdout)
+    reports = json.loads(command(*arguments).stdout)["rows"]
     assert [(report["packs_copied"], report["packs_done"]) for report in reports] == [(1, 1), (1, 1)]
     np.testing.assert_array_equal(words(tmp_path / "thin"), words(extracted))
-    assert [report["packs_copied"] for report in json.loads(command(*arguments).stdout)] == [0, 0]
-    listed = json.loads(command("ls", "--store", tmp_path / "thin", "--json").stdout)
-    assert [(row["layers"], row["keep"]) for row in listed] == [(2, "hidden")] * 2
+    assert [report["packs_copied"] for report in json.loads(command(*arguments).stdout)["rows"]] == [0, 0]
+    listed = json.loads(command("ls", "--store", tmp_path / "thin", "--json").stdout)["rows"]
+    assert [(row["layers"], row["keep"]) for row in listed] == [(2, ["hidden"])] * 2
     command("verify", "--store", tmp_path / "thin")
     other = command("copy", extracted, tmp_path / "thin", TEST, code=1).stderr
     assert f"has another run {TEST}" in other
@@ -185,7 +185,7 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
     command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "2", "--json")
-    expected = json.loads(command(*probe).stdout)
+    expected = json.loads(command(*probe).stdout)["rows"]
     shutil.rmtree(store / "results")
     plain = Folder.create
 
@@ -196,10 +196,10 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
 
     monkeypatch.setattr(Folder, "create", refused)
     shown = command(*probe)
-    assert json.loads(shown.stdout) == expected
+    assert json.loads(shown.stdout)["rows"] == expected
     assert "cannot be written to, so that the result is not kept; --results names another place" in shown.stderr
     kept = command(*probe, "--results", tmp_path / "kept")
-    assert json.loads(kept.stdout) == expected
+    assert json.loads(kept.stdout)["rows"] == expected
     assert "not kept" not in kept.stderr
     again = command(*probe, "--results", tmp_path / "kept")
     assert "note: the store has this result" in again.stderr
