@@ -8,10 +8,11 @@ import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo, print_json, run_facts
+from biocache.cli.render import echo, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
@@ -39,7 +40,7 @@ Examples, in the folder that a demo made:
 @click.option(
     "--pooling",
     type=click.Choice(["mean", "first", "last", "max"]),
-    help="Of the tokens of a row.  [default: mean]",
+    help="How the tokens of a row become one; max is for samples.  [default: mean]",
 )
 @click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to write, such as 0,4-8.  [default: all]")
 @click.option(

@@ -8,11 +8,12 @@ import click
 from biocache.cli.extract import phrase, task_head_note
 from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, note, print_facts, print_json
+from biocache.cli.render import note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.request import build
 from biocache.engine.stages import stage
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint

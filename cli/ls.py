@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import counted, echo, note, print_facts, print_json, run_facts
+from biocache.cli.render import echo, note, print_facts, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -103,9 +103,9 @@ def _why_none(store: str, others: bool, selectors: dict[str, Any]) -> str:
 def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
     """Say what a store holds beside runs."""
     if results:
-        note(f"beside runs the store has {counted(results, 'result')}")
+        note(f"the store also has {counted(results, 'result')}")
     for key in unfinished:
-        note(f"a run to replace {key} is unfinished: the `biocache extract --overwrite` that began it goes on with it")
+        note(f"a replacement of run {key} is unfinished; repeat the `biocache extract --overwrite` that began it")
 
 
 def _list_labels(store: "Storage", selectors: dict[str, Any], *, as_json: bool) -> None:

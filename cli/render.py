@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cell_text",
-    "counted",
     "described_certificate",
     "echo",
     "is_quiet",
@@ -92,11 +91,6 @@ def note(text: str) -> None:
     if is_quiet():
         return
     echo(f"note: {one_line(text)}", err=True)
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a number of things, such as ``1 run`` or ``2,000 runs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def described_certificate(certificate: Mapping[str, Mapping[str, float]]) -> dict[str, str]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, request_options, results_option, store_option
-from biocache.cli.render import counted, echo, note, print_json
+from biocache.cli.render import echo, note, print_json
 from biocache.cli.values import FOLDER
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.request import build
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import counted, echo, note, print_json, print_table, run_facts
+from biocache.cli.render import echo, note, print_json, print_table, run_facts
 from biocache.cli.selection import chosen_keys, label_selection, selection
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import Store
@@ -26,7 +26,7 @@ Examples, in the folder that a demo made:
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors
-@click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
+@click.option("--all", "everything", is_flag=True, help="Remove all runs; takes neither RUN nor selectors.")
 @click.option("--results", is_flag=True, help="Remove all results.")
 @click.option("--labels", multiple=True, metavar="NAME", help="Remove label sets of this name.")
 @click.option("--unused-results", is_flag=True, help="Remove results of runs that are not there any more.")

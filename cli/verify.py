@@ -11,9 +11,10 @@ import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, described_certificate, echo, print_json, run_facts
+from biocache.cli.render import described_certificate, echo, print_json, run_facts
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import FOLDER
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.store import RunKey

@@ -236,7 +236,7 @@ def test_repairs_of_the_corpus_are_told(command: Command, tmp_path: Path, checkp
     ).stderr
     assert stderr.splitlines() == [
         "note: broken: train_dev.conll is not read; --split-files can name it",
-        "note: broken, test: 1 tags repaired, 1 samples that are in the train split too, word for word",
+        "note: broken, test: 1 tag repaired, 1 sample that is in the train split too, word for word",
     ]
 
 
@@ -306,7 +306,7 @@ def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
         in command(*options, "--finetuned", f"{tmp_path / 'run=1'}=101", code=1).stderr
     )
     several = command(*options, "--model", f"b={checkpoints['gpt2']}", "--finetuned", tmp_path / "run=1", code=1).stderr
-    assert "--finetuned is of one model, and --model names 2" in several
+    assert "--finetuned is for one model, and --model names 2" in several
 
 
 @pytest.mark.slow

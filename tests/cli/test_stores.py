@@ -77,7 +77,7 @@ def test_results_go_with_the_runs_that_they_were_computed_from(command: Command,
         save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [float(number)])}))
     arguments = ("copy", store, tmp_path / "some", TEST, "--results")
     told = command(*arguments).stderr
-    assert f"note: 1 result left out, whose runs are not in {tmp_path / 'some'} as they are in {store}\n" in told
+    assert f"note: 1 result left out: not all of its runs are in {tmp_path / 'some'} as they are in {store}\n" in told
     assert ", 2 results\n" in told
     assert sorted(result.load().x.item() for result in Store.open(tmp_path / "some").results()) == [0.0, 2.0]
     assert ", 0 results\n" in command(*arguments).stderr
@@ -166,7 +166,7 @@ def test_rm_removes_results(command: Command, store: Path) -> None:
         inputs = {"runs": [run.identity], "number": number}
         save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [1.0])}))
     save_result(store, "finetune", {"checkpoint": {}}, xr.Dataset({"x": ("y", [1.0])}))
-    assert "note: beside runs the store has 3 results\n" in command("ls", "--store", store).stderr
+    assert "note: the store also has 3 results\n" in command("ls", "--store", store).stderr
     assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("0 results removed")
     shutil.rmtree(run.path)
     assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("2 results removed")
@@ -177,7 +177,7 @@ def test_rm_removes_results(command: Command, store: Path) -> None:
 
 def test_an_unfinished_replacement_is_listed(command: Command, store: Path, extracted: Path) -> None:
     shutil.copytree(extracted / TEST, store / ".successors" / TEST)
-    assert f"note: a run to replace {TEST} is unfinished" in command("ls", "--store", store).stderr
+    assert f"note: a replacement of run {TEST} is unfinished" in command("ls", "--store", store).stderr
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
         ReadingRequest(pair_columns=("A", "B"), split_files=("test=x",)),
     ]
     refused = command("study", "--task", "nli", "--dataset", "a", "--tag-column", "4", code=1)
-    assert refused.stderr == "Error: --tag-column is of ner and tokens, and --task is nli; leave it out\n"
+    assert refused.stderr == "Error: --tag-column is for ner and tokens, and --task is nli; leave it out\n"
 
 
 def test_a_corpus_for_each_task(command: Command) -> None:

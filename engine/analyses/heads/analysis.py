@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.analyses.heads.request import TARGET, HeadsRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.finetuning.updates import unequal_steps
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ class AttentionDescription(Analysis[HeadsRequest, "DescribedRuns"]):
                     "targets and other keys"
                 )
         if facts.get("unlabelled_words"):
-            yield f"{facts['unlabelled_words']:,} words have no label of {request.by}: they are of no class"
+            yield f"{counted(facts['unlabelled_words'], 'word')} without a label of {request.by}: in no class"
 
     def draw(self, name: str, result: "xr.Dataset", request: HeadsRequest) -> "Figure":
         """Draw heat maps of layers and heads."""

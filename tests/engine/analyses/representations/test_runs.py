@@ -45,7 +45,7 @@ def test_groups_are_whole_in_blocks_of_about_as_many_units(tmp_path: Path) -> No
         assert len(set(units.block[np.isin(samples, members)])) == 1
     result = compare_representations(tmp_path, request)
     assert result.attrs["group"] == "group"
-    assert any("5 groups of the corpus, in 3 blocks" in note for note in ANALYSIS.notes(result, request))
+    assert any("5 groups of the dataset, in 3 blocks" in note for note in ANALYSIS.notes(result, request))
 
 
 @pytest.mark.slow
