@@ -86,9 +86,8 @@ def copy(
         ]
     results, left = copy_results(opened, target) if with_results else (0, 0)
     if left:
-        note(
-            f"{counted(left, 'result')} left out: not all of {'its' if left == 1 else 'their'} runs are in {target} as they are in {source}"
-        )
+        whose = "its" if left == 1 else "their"
+        note(f"{counted(left, 'result')} left out: not all of {whose} runs are in {target} as they are in {source}")
     copied = sum(report.copied_bytes for report in reports)
     if as_json:
         totals = {"runs": len(reports), "copied_bytes": copied, "results": results, "results_left_out": left}

@@ -153,7 +153,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     if found:
         print_checkpoints(found)
     elif not others:
-        note(f"there is no such checkpoint below {folder}")
+        note(f"no{' such' if wanted else ''} checkpoint below {folder}")
 
 
 def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
