@@ -63,7 +63,7 @@ class LabelRequest(Request):
     level: str | None = option(
         None,
         choices=LEVELS,
-        help="What a label is of; spans and relations are of a --file.",
+        help="What is labelled; spans and relations need a --file.",
         unset="word or sample, as the labels tell",
     )
     column: str | None = option(None, metavar="NAME|N", help="Column of the labels.", unset="by its name")

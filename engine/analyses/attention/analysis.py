@@ -110,7 +110,7 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         if result.attrs.get("unlabelled_words"):
             yield f"{counted(result.attrs['unlabelled_words'], 'word')} without a label of {request.by}: in no class"
         if result.attrs.get("not_split"):
-            yield f"{result.attrs['not_split']} is of whole maps, and not split by the classes of words"
+            yield f"{result.attrs['not_split']} measures whole maps, and is not split by the classes of words"
 
     def draw(self, name: str, result: "xr.Dataset", request: AttentionRequest) -> "Figure | None":
         """Draw means, how far they are above the chance level, or the means between seeds."""

@@ -97,8 +97,8 @@ class AttentionDescription(Analysis[HeadsRequest, "DescribedRuns"]):
             least = int(counts[counts > 0].min()) if counts.any() else 0
             if metric.startswith(TARGET) and least < facts["samples"]:
                 yield (
-                    f"{metric} is of {least:,} of {facts['samples']:,} samples: in the others no query sees both "
-                    "targets and other keys"
+                    f"{metric} is measured on {least:,} of {facts['samples']:,} samples: in the others no query "
+                    "sees both targets and other keys"
                 )
         if facts.get("unlabelled_words"):
             yield f"{counted(facts['unlabelled_words'], 'word')} without a label of {request.by}: in no class"

@@ -100,7 +100,7 @@ class RepresentationRequest(BaselineRequest):
     def check(self) -> None:
         """Refuse settings that exclude each other."""
         if self.biased and "cka" not in self.metrics:
-            raise SettingError("--biased is of cka, which --metric does not name; add it, or leave --biased out")
+            raise SettingError("--biased is for cka, which --metric does not name; add it, or leave --biased out")
         if self.level == "word" and self.pooling == "max":
             raise SettingError("--pooling=max is for samples, not for --level=word; name another, such as mean")
         if "knn" in self.metrics and self.neighbours > self.sample - 2:

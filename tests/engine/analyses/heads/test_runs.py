@@ -116,7 +116,7 @@ REFUSED: list[tuple[dict[str, Any], type[BiocacheError], str]] = [
         SettingError,
         "has no class 'DNA', which metrics='mass:gold=DNA' names; it has O, protein",
     ),
-    ({"metrics": ("mass:premise",)}, SettingError, "is of pairs of texts, and run .* reads its sentence; name runs of"),
+    ({"metrics": ("mass:premise",)}, SettingError, "needs pairs of texts, and run .* reads its sentence; name runs of"),
     (
         {"metrics": ("mass:length",)},
         SettingError,
