@@ -171,7 +171,7 @@ def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
     [
         ({"metrics": ("cosinus",)}, "metrics 'cosinus' is not one of cosine, row-cosine"),
         ({"metrics": ()}, "metrics is empty"),
-        ({"metrics": ("special-mass",), "exclude_special": True}, "of what exclude_special leaves out"),
+        ({"metrics": ("special-mass",), "exclude_special": True}, "measures what exclude_special leaves out"),
         ({"training_sizes": (130,)}, "training_sizes 130 is not a whole number from 0 to 100"),
         ({"training_sizes": ()}, "training_sizes is empty"),
         ({"baseline": -1}, "baseline -1 is not"),

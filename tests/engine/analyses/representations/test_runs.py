@@ -138,7 +138,7 @@ def test_runs_without_shared_words_are_refused(tmp_path: Path) -> None:
     ("settings", "text"),
     [
         ({"biased": True, "metrics": ("knn",)}, "biased is for cka"),
-        ({"level": "word", "pooling": "max"}, "pooling='max' is of samples"),
+        ({"level": "word", "pooling": "max"}, "pooling='max' is for samples"),
         ({"neighbours": 19, "sample": 20}, "neighbours=19 of sample=20 are nearly all others"),
         ({"metrics": ("ccka",)}, "not one of cka, procrustes, rsa, knn"),
         ({"blocks": 1}, "from 2 to 100"),
