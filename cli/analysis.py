@@ -114,7 +114,6 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
         note(f"{place} cannot be written to, so that the result is not kept; --results names another place")
     for text in analysis.notes(result, request):
         note(text)
-    _print(analysis, result, request, as_json=as_json)
     if output is not None:
         _export(analysis, result, request, output)
         note(f"result: {output}")
@@ -130,17 +129,16 @@ def _run(analysis: Analysis[Any, Any], store: "Storage", values: dict[str, Any])
             if figure is not None
             else f"there is nothing to draw in {place}: this result has no {name.replace('-', ' ')}"
         )
+    _print(analysis, result, request, as_json=as_json)
 
 
 def _print(analysis: Analysis[Any, Any], result: "xr.Dataset", request: Any, *, as_json: bool) -> None:
-    from biocache.engine.exporting import plain_rows
+    from biocache.engine.records import records
 
     if as_json:
-        rows = plain_rows(analysis.frame(result, request))
         # What was left open is shown as the result says it was decided, such as the probe.
         used = {name: result.attrs.get(name) if value is None else value for name, value in values_of(request)}
-        notes = list(analysis.notes(result, request))
-        print_json({"analysis": analysis.name, "settings": used, "notes": notes, "rows": rows})
+        print_json(records(analysis.frame(result, request), result.attrs), settings=used)
     else:
         print_frame(analysis.summary(result, request), analysis.signed)
 

@@ -8,11 +8,11 @@ import click
 
 from biocache.cli.options import json_option, run_selectors, storage_options
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo, note, print_json, print_table
+from biocache.cli.render import echo, note, print_json, print_table, run_facts
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import LAYERS, STORAGE_OPTIONS, STORE, ListOf
 from biocache.store.schema import ACTIVATIONS, ROW_DIMS
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
@@ -44,7 +44,7 @@ Examples, in the folder that a demo made:
     "they are]",
 )
 @click.option(
-    "--results", "with_results", is_flag=True, help="Copy results as well, all of whose runs are then in TARGET."
+    "--results", "with_results", is_flag=True, help="Also copy the results whose runs are all in TARGET then."
 )
 @json_option
 def copy(
@@ -86,14 +86,22 @@ def copy(
         ]
     results, left = copy_results(opened, target) if with_results else (0, 0)
     if left:
-        note(f"{counted(left, 'result')} left out, whose runs are not in {target} as they are in {source}")
+        whose = "its" if left == 1 else "their"
+        note(f"{counted(left, 'result')} left out: not all of {whose} runs are in {target} as they are in {source}")
+    copied = sum(report.copied_bytes for report in reports)
     if as_json:
-        print_json([asdict(report) for report in reports])
+        totals = {"runs": len(reports), "copied_bytes": copied, "results": results, "results_left_out": left}
+        print_json(
+            [run_facts(run.key) | asdict(report) for run, report in zip(chosen, reports, strict=True)], totals=totals
+        )
         return
-    rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.bytes_copied) for r in reports]
+    rows = [(r.run, f"{r.packs_done}/{r.packs}", r.packs_copied, r.copied_bytes) for r in reports]
     print_table(("run", "packs", "copied", "bytes"), rows)
-    size = format_bytes(sum(r.bytes_copied for r in reports))
-    echo(f"{counted(len(reports), 'run')}, {size} copied" + f", {counted(results, 'result')}" * with_results, err=True)
+    echo(
+        f"{counted(len(reports), 'run')}, {format_bytes(copied)} copied"
+        + f", {counted(results, 'result')}" * with_results,
+        err=True,
+    )
 
 
 def _refuse_options_of_folders(*places: "Storage") -> None:
@@ -101,4 +109,4 @@ def _refuse_options_of_folders(*places: "Storage") -> None:
     from biocache.store.folders import Folder
 
     if click.get_current_context().meta.get(STORAGE_OPTIONS) and all(isinstance(place, Folder) for place in places):
-        raise SettingError("--storage-option is of object stores and the hub, and both places are folders")
+        raise SettingError("--storage-option is for object stores and the hub, not for folders; leave it out")

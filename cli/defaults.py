@@ -85,7 +85,7 @@ def read_defaults(folder: Path) -> Defaults:
         except (OSError, ValueError) as error:
             if name == _PROJECT and "tool.biocache" not in _text(folder / name):
                 continue
-            raise SettingError(f"{name} cannot be read: {one_line(error)}; mend it or remove it") from error
+            raise SettingError(f"{name} cannot be read: {one_line(error)}; fix it or remove it") from error
         if name == _PROJECT:
             values = values.get("tool", {}).get("biocache")
             if values is None:

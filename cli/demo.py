@@ -33,7 +33,7 @@ _MOST_WORKERS = 4
     f"{_MOST_WORKERS}]",
 )
 def demo(folder: Path, workers: int | None) -> None:
-    """Do the whole study in small: invented corpora for both tasks, four small models, and every command on them.
+    """Do the whole study in small: invented datasets for both tasks, four small models, and every command on them.
 
     All of it goes into FOLDER (default: biocache-demo), offline and in some two minutes on two cores. BERT and GPT-2
     have read sentences of everyday life, their twins BioBERT and BioGPT biomedical ones. They are fine-tuned on 10, 30,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import run_selectors, store_option
+from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo
+from biocache.cli.render import echo, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER, LAYERS, NAMES
 from biocache.store.schema import LEVELS
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
@@ -39,7 +40,7 @@ Examples, in the folder that a demo made:
 @click.option(
     "--pooling",
     type=click.Choice(["mean", "first", "last", "max"]),
-    help="Of the tokens of a row.  [default: mean]",
+    help="How the tokens of a row become one; max is for samples.  [default: mean]",
 )
 @click.option("--layers", type=LAYERS, metavar="LIST", help="Layers to write, such as 0,4-8.  [default: all]")
 @click.option(
@@ -48,6 +49,7 @@ Examples, in the folder that a demo made:
     metavar="NAME,...",
     help="Label sets to write, each a column of its name.  [default: gold, as the column label]",
 )
+@json_option
 def export(
     output: Path,
     store: "Storage",
@@ -57,6 +59,7 @@ def export(
     pooling: str | None,
     layers: tuple[int, ...] | None,
     labels: tuple[str, ...] | None,
+    as_json: bool,
     **selectors: Any,
 ) -> None:
     """Write the hidden states of one run to FILE, with labels, texts and places beside: a row a token, word or sample.
@@ -79,6 +82,10 @@ def export(
             labels=labels,
             on_block=partial(bars.update, str(opened.key)),
         )
+    if as_json:
+        counts = {"level": level, "rows": made.rows, "layers": made.layers, "features": made.features}
+        print_json([{**run_facts(opened.key), "file": made.path, **counts}])
+        return
     sizes = {level: made.rows, "layer": len(made.layers), "feature": made.features}
     echo(", ".join(counted(count, what) for what, count in sizes.items()), err=True)
     echo(str(made.path))

@@ -1,5 +1,6 @@
 """`biocache extract`: its options, and what it prints of the plan, of losses, and of what was done."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -8,12 +9,12 @@ import click
 
 from biocache.cli.options import json_option, request_options, scheduler_address_option, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, echo, note, print_facts, print_fields, print_json, print_table
+from biocache.cli.render import echo, note, print_facts, print_fields, print_json, print_table, run_facts
 from biocache.engine.corpora.standoff.tagging import NOTES
 from biocache.engine.extraction.request import ExtractionRequest
 from biocache.engine.request import build
 from biocache.engine.stages import stage
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.engine.corpora.base import Corpus
@@ -50,14 +51,14 @@ Examples, in the folder that a demo made:
   biocache extract --task nli --dataset demo=corpus/nli --model models/gpt2 --view premise --layers 0,2-3 --dry-run"""
 
 
-@click.command(epilog=_EXAMPLES, short_help="Run a corpus through models and keep every layer.")
+@click.command(epilog=_EXAMPLES, short_help="Run a dataset through models and keep every layer.")
 @store_option
 @request_options(ExtractionRequest)
 @click.option("--dry-run", is_flag=True, help="Show runs, bytes and memory; load no weights, write nothing.")
 @scheduler_address_option
 @json_option
 def extract(store: "Storage", *, dry_run: bool, scheduler_address: str | None, as_json: bool, **settings: Any) -> None:
-    """Run a corpus through models and keep the hidden states and attention of every layer.
+    """Run a dataset through models and keep the hidden states and attention of every layer.
 
     What is in the store already is not computed again; an interrupted extraction resumes where it stopped. Lists have
     commas between their items, or repeat the option. Sizes are bytes, or numbers with K, M, G or T (or KiB, MiB, ...),
@@ -125,16 +126,34 @@ def _losses(plan: "ExtractionPlan") -> Iterator[str]:
 
 def phrase(notes: Mapping[str, int]) -> str:
     """Write the counts of the reading and encoding of a corpus."""
+    phrases = {name: _PHRASES.get(name, name.replace("_", " ")) for name in notes}
     return ", ".join(
-        f"{count:,} {_PHRASES.get(name, name.replace('_', ' '))}" for name, count in notes.items() if count
+        f"{count:,} {_singular(phrases[name]) if count == 1 else phrases[name]}"
+        for name, count in notes.items()
+        if count
     )
+
+
+# Words of a phrase that differ where it is of one.
+_VERBS = {
+    **{" that are ": " that is ", " that cut ": " that cuts ", " that share ": " that shares "},
+    **{" their names": " its name", " their ": " its "},
+}
+
+
+def _singular(phrase: str) -> str:
+    """Write of one what a phrase such as ``samples that are cut`` says of several: its first noun decides."""
+    one = re.sub(r"s\b", "", phrase, count=1)
+    for several, single in _VERBS.items():
+        one = one.replace(several, single)
+    return one
 
 
 def _print_plan(plan: "ExtractionPlan", *, as_json: bool) -> None:
     """Write the runs that an extraction would make, a row each, and their bytes and memory."""
     runs = [_planned(run) for run in plan.runs]
     if as_json:
-        print_json({"runs": runs, "totals": _totals(plan)})
+        print_json(runs, totals=_totals(plan))
         return
     columns = {name: name for name in ("run", "keep", "samples", "tokens", "packs")} | {"bytes": "activation_bytes"}
     # Windows are counted where some are asked for.
@@ -178,7 +197,7 @@ def print_choices(sizes: "Sequence[Choice]") -> None:
 
 def _planned(run: "RunPlan") -> dict[str, Any]:
     return {
-        "run": str(run.key),
+        **run_facts(run.key),
         "keep": list(run.spec.keep),
         "samples": len(run.layout.tokens.count),
         "tokens": run.tokens,
@@ -206,11 +225,6 @@ def _totals(plan: "ExtractionPlan") -> dict[str, Any]:
 
 def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_json: bool) -> None:
     """Write what an extraction did, a row a run; note on stderr what is left for others."""
-    facts = [asdict(report) | {"padding_ratio": _padding(report), "complete": report.complete} for report in reports]
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
     unfinished = [report for report in reports if not report.complete]
     if unfinished:
         missing = sum(report.packs - report.packs_done for report in unfinished)
@@ -220,6 +234,22 @@ def print_reports(reports: "Sequence[RunReport]", *, partition: str | None, as_j
             f"{whose}{left} are left to other processes; the same command "
             f"{'with the other partitions' if partition else 'again'} finishes them"
         )
+    facts = [_reported(report) for report in reports]
+    if as_json:
+        print_json(facts, totals={name: sum(fact[name] for fact in facts) for name in _SUMMED})
+    else:
+        print_facts(_REPORT, [fact | {"state": _state(report)} for fact, report in zip(facts, reports, strict=True)])
+
+
+def _reported(report: "RunReport") -> dict[str, Any]:
+    from biocache.store import RunKey
+
+    facts = {**asdict(report), "padding_ratio": _padding(report), "complete": report.complete}
+    return {**run_facts(RunKey.from_path(report.run)), **facts}
+
+
+# Facts of a report of which the JSON has the sums.
+_SUMMED = ("packs_written", "packs_done", "packs", "tokens_written", "written_bytes")
 
 
 # Title of a column to the fact of a report that it shows.
@@ -229,7 +259,7 @@ _REPORT = {
     "done": "packs_done",
     "total": "packs",
     "tokens": "tokens_written",
-    "bytes": "bytes_written",
+    "bytes": "written_bytes",
     "padded / real tokens": "padding_ratio",
     "state": "state",
 }
@@ -241,4 +271,4 @@ def _padding(report: "RunReport") -> float | None:
 
 def _state(report: "RunReport") -> str:
     missing = report.packs - report.packs_done
-    return f"incomplete: {missing:,} packs missing" if missing else "complete"
+    return f"incomplete: {counted(missing, 'pack')} missing" if missing else "complete"

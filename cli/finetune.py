@@ -8,11 +8,12 @@ import click
 from biocache.cli.extract import phrase, task_head_note
 from biocache.cli.options import json_option, request_options, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, note, print_facts, print_json
+from biocache.cli.render import note, print_facts, print_json
 from biocache.engine.finetuning.request import FinetuneRequest
 from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.request import build
 from biocache.engine.stages import stage
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.engine.finetuning.checkpoint import Checkpoint
@@ -22,6 +23,8 @@ __all__ = ["checkpoint_facts", "finetune", "print_checkpoints"]
 
 _SPLITS = ("validation", "test")
 _SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "entity_f1": "entity F1"}
+# Parts of the key of a run that a checkpoint has.
+_KEY = ("task", "dataset", "model", "training_size", "seed")
 _DUPLICATES = "duplicates_in_"
 
 _EXAMPLES = """\b
@@ -77,6 +80,7 @@ def checkpoint_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
     return {
         "checkpoint": checkpoint.spec.path.as_posix(),
         "folder": str(checkpoint.folder),
+        **{name: getattr(checkpoint.spec, name) for name in _KEY},
         "train_samples": checkpoint.spec.train_samples,
         "steps": checkpoint.steps(),
         "scores": {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import cell_text, described_certificate, print_fields, print_json
+from biocache.cli.render import cell_text, described_certificate, print_fields, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.store.text import format_bytes
 
@@ -36,9 +36,11 @@ def info(run: str | None, store: "Storage", *, as_json: bool, **selectors: Any) 
     from biocache.store import Store
 
     (wanted,) = selection((run,) if run else (), store, selectors)
-    facts = _facts(Store.open(store).run(**wanted))
+    found = Store.open(store).run(**wanted)
+    facts = _facts(found)
     if as_json:
-        print_json(facts)
+        # The parts of the key are beside the path, as in every record of a run.
+        print_json([run_facts(found.key) | {name: value for name, value in facts.items() if name != "key"}])
     else:
         print_fields(_fields(facts | {"rounding": described_certificate(facts["rounding"])}))
 
@@ -58,8 +60,8 @@ def _facts(run: "Run") -> dict[str, Any]:
         "counts": {name: count for name, count in asdict(run.counts).items() if count is not None},
         "sizes": {
             "disk_bytes": stored_bytes(run.group.storage, run.group.folder),
-            "activation_bytes": chunks,
-            "activation_bytes_before_compression": raw,
+            "stored_bytes": chunks,
+            "activation_bytes": raw,
             "compression_ratio": raw / chunks if chunks else None,
         },
         "rounding": run.certificate(records) if records else {},
@@ -82,7 +84,7 @@ def _fields(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name.endswith("_bytes") or name.startswith("activation_bytes"):
+    if name.endswith("_bytes"):
         return f"{value:,} ({format_bytes(value)})"
     if isinstance(value, Mapping):
         return ", ".join(f"{inner} {part}" for inner, part in value.items()) or "-"

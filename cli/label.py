@@ -63,6 +63,7 @@ def label_facts(place: "LabelPlace", labels: "LabelSet") -> dict[str, Any]:
     """Return the facts of a label set, as JSON."""
     labelled = int(labels.known.sum())
     return {
+        "label_set": str(place),
         **asdict(place),
         "level": labels.level,
         "kind": labels.kind,
@@ -75,11 +76,7 @@ def label_facts(place: "LabelPlace", labels: "LabelSet") -> dict[str, Any]:
 
 def print_labels(facts: list[dict[str, Any]]) -> None:
     """Write label sets as a table, a row each."""
-    print_facts(_COLUMNS, [{**fact, "label_set": _place(fact), "labels": _labels(fact)} for fact in facts])
-
-
-def _place(fact: dict[str, Any]) -> str:
-    return "/".join(fact[part] for part in ("task", "dataset", "split", "name"))
+    print_facts(_COLUMNS, [{**fact, "labels": _labels(fact)} for fact in facts])
 
 
 def _labels(fact: dict[str, Any]) -> str:

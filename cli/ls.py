@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
-from biocache.cli.render import counted, echo, note, print_facts, print_json
+from biocache.cli.render import echo, note, print_facts, print_json, run_facts
 from biocache.cli.selection import selection
 from biocache.cli.values import FOLDER
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -83,14 +83,15 @@ def _list_runs(store: "Storage", selectors: dict[str, Any], *, incomplete: bool,
     for row in rows:
         if row["problem"]:
             note(row["problem"])
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_facts(_COLUMNS, map(_with_cells, rows))
-        tokens, stored = (sum(row[name] or 0 for row in rows) for name in ("tokens", "stored_bytes"))
-        echo(f"{counted(len(rows), 'run')}, {tokens:,} tokens, {format_bytes(stored)}", err=True)
     if not any(selectors.values()):
         _tell_of_others(len(result_files(store)), list(successors(store)))
+    totals = {name: sum(row[name] or 0 for row in rows) for name in ("samples", "tokens", "stored_bytes")}
+    if as_json:
+        print_json(map(_record, rows), totals={"runs": len(rows), **totals})
+    elif rows:
+        print_facts(_COLUMNS, map(_with_cells, rows))
+        size = format_bytes(totals["stored_bytes"])
+        echo(f"{counted(len(rows), 'run')}, {totals['tokens']:,} tokens, {size}", err=True)
 
 
 def _why_none(store: str, others: bool, selectors: dict[str, Any]) -> str:
@@ -102,9 +103,9 @@ def _why_none(store: str, others: bool, selectors: dict[str, Any]) -> str:
 def _tell_of_others(results: int, unfinished: "list[RunKey]") -> None:
     """Say what a store holds beside runs."""
     if results:
-        note(f"beside runs the store has {counted(results, 'result')}")
+        note(f"the store also has {counted(results, 'result')}")
     for key in unfinished:
-        note(f"a run to replace {key} is unfinished: the `biocache extract --overwrite` that began it goes on with it")
+        note(f"a replacement of run {key} is unfinished; repeat the `biocache extract --overwrite` that began it")
 
 
 def _list_labels(store: "Storage", selectors: dict[str, Any], *, as_json: bool) -> None:
@@ -141,7 +142,9 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
         if all(other.parts[name] in values for name, values in wanted.items())
     ]
     if as_json:
-        foreign = [{"checkpoint": one.path, "folder": str(one.folder), "trainer_scores": one.scores} for one in others]
+        foreign = [
+            {"checkpoint": one.path, "folder": one.folder, **one.parts, "trainer_scores": one.scores} for one in others
+        ]
         print_json([*found, *foreign])
         return
     for other in others:
@@ -150,7 +153,7 @@ def _list_checkpoints(folder: Path, selectors: dict[str, Any], *, as_json: bool)
     if found:
         print_checkpoints(found)
     elif not others:
-        note(f"there is no such checkpoint below {folder}")
+        note(f"no{' such' if wanted else ''} checkpoint below {folder}")
 
 
 def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -169,9 +172,15 @@ def _own_checkpoints(folder: Path, wanted: dict[str, Any]) -> Iterator[dict[str,
             yield checkpoint_facts(checkpoint)
 
 
-def _with_cells(row: dict[str, Any]) -> dict[str, Any]:
-    """Add the path of a run, and how many of its packs are there."""
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a listing with the path of its run, and what it keeps as a list."""
     from biocache.store import RunKey
 
+    keep = None if row["keep"] is None else row["keep"].split(",")
+    return {**run_facts(RunKey(**{name: row[name] for name in RunKey.names()})), **row, "keep": keep}
+
+
+def _with_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the path of a run, and how many of its packs are there."""
     done = row["state"] if row["problem"] else f"{row['packs_done']:,}/{row['packs']:,}"
-    return {**row, "run": str(RunKey(**{name: row[name] for name in RunKey.names()})), "done": done}
+    return {**_record(row), "done": done}

@@ -30,7 +30,7 @@ _TOUR = {
     },
     "Fill a store": {
         "finetune": ("biocache.cli.finetune:finetune", "Fine-tune models on parts of the train split."),
-        "extract": ("biocache.cli.extract:extract", "Run a corpus through models and keep every layer."),
+        "extract": ("biocache.cli.extract:extract", "Run a dataset through models and keep every layer."),
         "label": ("biocache.cli.label:label", "Add labels to the text of a store."),
     },
     _ASK: {
@@ -107,7 +107,11 @@ def _loudness(value: int) -> Callable[[click.Context, click.Parameter, bool], No
 
 _LOUD = [
     click.Option(
-        ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_loudness(-1), help="Write no notes, no progress."
+        ["-q", "--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_loudness(-1),
+        help="No notes and no progress.",
     ),
     click.Option(
         ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_loudness(1), help="Write how long stages take."
@@ -209,7 +213,7 @@ def _printable_errors() -> Iterator[None]:
 def biocache() -> None:
     """Cache the hidden states and attention maps of transformers, and query them.
 
-    A corpus is read once through each model; every later question is answered from the store, which --store or the
+    A dataset is read once through each model; every later question is answered from the store, which --store or the
     variable BIOCACHE_STORE names (default: biocache.zarr). Options have variables, and defaults in biocache.toml:
     `biocache config --help`.
     """

@@ -75,7 +75,7 @@ results_option = click.option(
     "--results",
     type=STORE,
     metavar="PATH|URL",
-    help="Keep results there, where the store is not to be written to.",
+    help="Keep results in this store instead, such as for a store that is read-only.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of a table.")

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from biocache.cli.render import echo, is_quiet, is_verbose, note
 from biocache.engine.stages import listening
-from biocache.store.text import printable
+from biocache.store.text import counted, printable
 
 __all__ = ["Bars"]
 
@@ -130,7 +130,7 @@ class Bars:
             if now - self._begun < _SOON:
                 return
             if share < 1:
-                echo(f"{run}: {total:,} {unit}", err=True)
+                echo(f"{run}: {counted(total, unit.removesuffix('s'))}", err=True)
                 line.share, line.told = share, now
                 return
         if share >= 1:

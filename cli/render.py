@@ -1,6 +1,7 @@
 """Output: tables and JSON on stdout, notes and progress on stderr."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,9 +15,10 @@ from biocache.store.text import format_bytes, one_line, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from biocache.store.keys import RunKey
+
 __all__ = [
     "cell_text",
-    "counted",
     "described_certificate",
     "echo",
     "is_quiet",
@@ -27,6 +29,7 @@ __all__ = [
     "print_frame",
     "print_json",
     "print_table",
+    "run_facts",
     "set_loudness",
 ]
 
@@ -34,6 +37,10 @@ __all__ = [
 _CLOSED_PIPE = 141
 # Where a command keeps that -q or -v was given.
 _LOUDNESS = "biocache.loudness"
+# Where a command keeps its notes, for its JSON.
+_NOTES = "biocache.notes"
+# Settings that are of the output alone.
+_OF_OUTPUT = ("as_json", "yes")
 
 
 def echo(text: str = "", *, err: bool = False, color: bool | None = None) -> None:
@@ -77,15 +84,13 @@ def _loudness() -> int:
 
 
 def note(text: str) -> None:
-    """Write a note to stderr, unless the command was given -q."""
+    """Write a note to stderr, unless the command was given -q; `print_json` writes it too."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None:
+        ctx.meta.setdefault(_NOTES, []).append(one_line(text))
     if is_quiet():
         return
     echo(f"note: {one_line(text)}", err=True)
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a number of things, such as ``1 run`` or ``2,000 runs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def described_certificate(certificate: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
@@ -95,9 +100,60 @@ def described_certificate(certificate: Mapping[str, Mapping[str, float]]) -> dic
     return {name: described_errors(name, errors) for name, errors in certificate.items()}
 
 
-def print_json(value: Any) -> None:
-    """Write JSON to stdout."""
-    echo(json.dumps(value, indent=2, default=str))
+def print_json(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    totals: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what a command found as JSON to stdout: the same shape for every command. Call it after the last `note`.
+
+    It is an object of ``command``, the name; ``settings``, what was asked, by the names of the options, such as
+    ``training_size``; ``notes``, the texts that stderr shows too; ``rows``; and ``totals``, where there are some.
+
+    Parameters
+    ----------
+    rows
+        The records. Those about a run begin with `run_facts`; bytes are ``*_bytes``, seconds ``seconds``.
+    settings
+        Settings that were decided on the way, by their names in Python, in the place of those that were given.
+    totals
+        What holds for all records together.
+    """
+    ctx = click.get_current_context()
+    asked = ctx.params | dict(settings or {})
+    names = {param.name: _setting_name(param) for param in ctx.command.params}
+    whole = {
+        "command": ctx.command.name,
+        "settings": {names.get(name, name): value for name, value in asked.items() if name not in _OF_OUTPUT},
+        "notes": ctx.meta.get(_NOTES, []),
+        "rows": list(rows),
+        **({} if totals is None else {"totals": totals}),
+    }
+    echo(json.dumps(_plain(whole), indent=2, allow_nan=False))
+
+
+def _setting_name(param: click.Parameter) -> str:
+    """Return the name of a setting: that of its option with underscores, which all commands share."""
+    if isinstance(param, click.Argument):
+        return str(param.name)
+    return max(param.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def run_facts(key: "RunKey") -> dict[str, Any]:
+    """Return how a record names its run: by its path, ``run``, and the parts of its key."""
+    return {"run": key.path, **dict(key.items())}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: null for what is not a number, texts for paths and stores."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_plain, value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

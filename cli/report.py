@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import request_options, results_option, store_option
-from biocache.cli.render import counted, echo, note
+from biocache.cli.options import json_option, request_options, results_option, store_option
+from biocache.cli.render import echo, note, print_json
 from biocache.cli.values import FOLDER
 from biocache.engine.report.request import Report, ReportRequest
 from biocache.engine.request import build
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store.storage import Storage
@@ -35,7 +35,8 @@ Examples, in the folder that a demo made:
 )
 @results_option
 @request_options(ReportRequest)
-def report(store: "Storage", *, output: Path, results: "Storage | None", **settings: Any) -> None:
+@json_option
+def report(store: "Storage", *, output: Path, results: "Storage | None", as_json: bool, **settings: Any) -> None:
     """Write what a store holds, and what was computed from it, as one page that needs no network.
 
     It has the catalog with provenance and sizes, the probes over layers, heat maps of compared attention, the attention
@@ -50,6 +51,10 @@ def report(store: "Storage", *, output: Path, results: "Storage | None", **setti
     made = write_report(Store.open(store, results=results), output, build(ReportRequest, settings))
     for text in made.notes:
         note(text)
+    if as_json:
+        counts = {"runs": made.runs, "figures": made.figures, "samples": made.samples}
+        print_json([{"page": made.path, **counts, "page_bytes": made.bytes}])
+        return
     echo(_summary(made), err=True)
     echo(str(made.path))
 

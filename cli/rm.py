@@ -1,13 +1,14 @@
 """`biocache rm`."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from biocache.cli.options import run_selectors, store_option
-from biocache.cli.render import counted, echo, note, print_table
+from biocache.cli.options import json_option, run_selectors, store_option
+from biocache.cli.render import echo, note, print_json, print_table, run_facts
 from biocache.cli.selection import chosen_keys, label_selection, selection
-from biocache.store.text import format_bytes
+from biocache.store.text import counted, format_bytes
 
 if TYPE_CHECKING:
     from biocache.store import Store
@@ -25,11 +26,12 @@ Examples, in the folder that a demo made:
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @store_option
 @run_selectors
-@click.option("--all", "everything", is_flag=True, help="Remove all runs, where no selector is given.")
+@click.option("--all", "everything", is_flag=True, help="Remove all runs; takes neither RUN nor selectors.")
 @click.option("--results", is_flag=True, help="Remove all results.")
 @click.option("--labels", multiple=True, metavar="NAME", help="Remove label sets of this name.")
 @click.option("--unused-results", is_flag=True, help="Remove results of runs that are not there any more.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
 def rm(
     runs: tuple[str, ...],
     store: "Storage",
@@ -39,6 +41,7 @@ def rm(
     labels: tuple[str, ...],
     unused_results: bool,
     yes: bool,
+    as_json: bool,
     **selectors: Any,
 ) -> None:
     """Remove runs, results or label sets and free their bytes, after listing runs and label sets, and asking.
@@ -55,6 +58,8 @@ def rm(
         raise click.UsageError("--labels removes label sets, and RUN and --all runs; give one of them")
     if everything and selected:
         raise click.UsageError("--all removes every run: give it alone, or RUN or selectors without it")
+    if as_json and not yes:
+        raise click.UsageError("--json cannot ask before it removes; add --yes")
     from biocache.store import Store
 
     store.require_writable()
@@ -63,15 +68,19 @@ def rm(
     swept = opened.sweep()
     if swept:
         note(f"{format_bytes(swept)} that interrupted commands had left were freed")
+    removed: list[dict[str, Any]] = []
     if labels:
-        _remove_labels(opened, labels, selectors, yes=yes)
+        removed += _remove_labels(opened, labels, selectors, yes=yes, quiet=as_json)
     elif selected or everything:
-        _remove_runs(opened, selection(runs, store, selectors), yes=yes)
+        removed += _remove_runs(opened, selection(runs, store, selectors), yes=yes, quiet=as_json)
     if results or unused_results:
-        _remove_results(opened, unused=not results, yes=yes)
+        removed += _remove_results(opened, unused=not results, yes=yes, quiet=as_json)
+    if as_json:
+        freed = sum(each["freed_bytes"] for each in removed)
+        print_json(removed, totals={"removed": len(removed), "freed_bytes": freed, "swept_bytes": swept})
 
 
-def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool) -> None:
+def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool, quiet: bool) -> list[dict[str, Any]]:
     from biocache.store.claims import sees_writers
     from biocache.store.creating import refuse_claimed
     from biocache.store.sweeping import stored_bytes
@@ -82,16 +91,19 @@ def _remove_runs(store: "Store", wanted: list[dict[str, Any]], *, yes: bool) -> 
     if chosen and not sees_writers(store.storage):
         note(f"{store.storage} has no locks: whether another process is writing to these runs cannot be seen")
     sizes = [stored_bytes(store.storage, key.path) for key in chosen]
-    if chosen:
+    if chosen and not quiet:
         print_table(("run", "bytes"), zip(map(str, chosen), sizes, strict=True))
     if chosen and not yes:
         click.confirm(f"Remove {counted(len(chosen), 'run')}, {format_bytes(sum(sizes))}?", abort=True, err=True)
     for key in chosen:
         store.remove(key)
-    echo(f"{counted(len(chosen), 'run')} removed, {format_bytes(sum(sizes))} freed")
+    _conclude(len(chosen), "run", sum(sizes), quiet=quiet)
+    return [{**run_facts(key), "freed_bytes": size} for key, size in zip(chosen, sizes, strict=True)]
 
 
-def _remove_labels(store: "Store", names: tuple[str, ...], selectors: dict[str, Any], *, yes: bool) -> None:
+def _remove_labels(
+    store: "Store", names: tuple[str, ...], selectors: dict[str, Any], *, yes: bool, quiet: bool
+) -> list[dict[str, Any]]:
     from biocache.store.errors import RunNotFoundError
     from biocache.store.label_sets import label_places
 
@@ -99,17 +111,31 @@ def _remove_labels(store: "Store", names: tuple[str, ...], selectors: dict[str, 
     absent = [name for name in names if all(place.name != name for place in chosen)]
     if absent:
         raise RunNotFoundError(f"{store.storage} has no label set {absent[0]!r}; `biocache ls --labels` lists them")
-    print_table(("label set", "bytes"), [(str(place), store.storage.size(place.file)) for place in chosen])
+    sizes = [store.storage.size(place.file) for place in chosen]
+    if not quiet:
+        print_table(("label set", "bytes"), zip(map(str, chosen), sizes, strict=True))
     if not yes:
         click.confirm(f"Remove {counted(len(chosen), 'label set')}?", abort=True, err=True)
-    freed = store.remove_labels(chosen)
-    echo(f"{counted(len(chosen), 'label set')} removed, {format_bytes(freed)} freed")
+    _conclude(len(chosen), "label set", store.remove_labels(chosen), quiet=quiet)
+    return [
+        {"label_set": str(place), **asdict(place), "freed_bytes": size}
+        for place, size in zip(chosen, sizes, strict=True)
+    ]
 
 
-def _remove_results(store: "Store", *, unused: bool, yes: bool) -> None:
+def _remove_results(store: "Store", *, unused: bool, yes: bool, quiet: bool) -> list[dict[str, Any]]:
     chosen = store.unused_results() if unused else store.results(problems=[])
     if chosen and not yes:
         what = " of runs that are gone" if unused else ""
         click.confirm(f"Remove {counted(len(chosen), 'result')}{what}?", abort=True, err=True)
-    freed = store.remove_results(chosen)
-    echo(f"{counted(len(chosen), 'result')} removed, {format_bytes(freed)} freed")
+    sizes = [result.storage.size(result.file) for result in chosen]
+    _conclude(len(chosen), "result", store.remove_results(chosen), quiet=quiet)
+    return [
+        {"result": result.file, "kind": result.kind, "created": result.created, "freed_bytes": size}
+        for result, size in zip(chosen, sizes, strict=True)
+    ]
+
+
+def _conclude(count: int, what: str, freed: int, *, quiet: bool) -> None:
+    if not quiet:
+        echo(f"{counted(count, what)} removed, {format_bytes(freed)} freed")

@@ -50,7 +50,7 @@ def label_selection(selectors: dict[str, tuple[Any, ...] | None]) -> dict[str, A
     given = {name: values for name, values in selectors.items() if values}
     strange = [f"--{name.replace('_', '-')}" for name in given if name not in ("task", "dataset", "split")]
     if strange:
-        raise click.UsageError(f"label sets have no {strange[0]}; they are of a --task, a --dataset and a --split")
+        raise click.UsageError(f"label sets have no {strange[0]}; select them by --task, --dataset and --split")
     return {name: _alternatives(name, values) for name, values in given.items()}
 
 

@@ -72,10 +72,10 @@ def study(store: "Storage", *, dry_run: bool, as_json: bool, **settings: Any) ->
             on_progress=lambda step, what, done, total: bars.update(what, done, total, _UNITS[step.kind]),
             on_corpus=lambda corpus: bars.notes(corpus_notes(corpus)),
         )
-    _print_outcomes(outcomes, as_json=as_json)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         note(f"{outcome.step} failed: {outcome.message}")
+    _print_outcomes(outcomes, as_json=as_json)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -103,21 +103,21 @@ def _request(settings: dict[str, Any]) -> StudyRequest:
 
 def _print_plan(planned: "Sequence[PlannedStep]", *, as_json: bool) -> None:
     """Write the steps and the bytes that each would still write."""
-    steps = [{**_facts(entry.step), "bytes_left": entry.bytes_left} for entry in planned]
+    steps = [{**_facts(entry.step), "left_bytes": entry.bytes_left} for entry in planned]
     total = sum(entry.bytes_left or 0 for entry in planned)
     runs = [run for entry in planned for run in entry.runs]
     from biocache.engine.extraction.sizes import choices, compressed_bytes
 
     sizes = choices(runs)
     totals = {
-        "bytes_left": total,
+        "left_bytes": total,
         "activation_bytes": sum(run.activation_bytes for run in runs),
         "compressed_bytes": compressed_bytes(runs),
     }
     if as_json:
-        print_json({"steps": steps, "totals": totals | {"choices": [asdict(choice) for choice in sizes]}})
+        print_json(steps, totals=totals | {"choices": [asdict(choice) for choice in sizes]})
         return
-    print_facts({**_COLUMNS, "bytes to write": "bytes_left"}, steps)
+    print_facts({**_COLUMNS, "bytes to write": "left_bytes"}, steps)
     echo()
     if sizes:
         print_choices(sizes)

@@ -11,9 +11,10 @@ import click
 
 from biocache.cli.options import json_option, run_selectors, store_option
 from biocache.cli.progress import Bars
-from biocache.cli.render import counted, described_certificate, echo, print_json
+from biocache.cli.render import described_certificate, echo, print_json, run_facts
 from biocache.cli.selection import chosen_keys, selection
 from biocache.cli.values import FOLDER
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     from biocache.store import RunKey
@@ -126,13 +127,18 @@ def verify(
     }
     rounding = certificates(store, chosen)
     if as_json:
-        told = {"rounding": rounding, "problems": [asdict(problem) for problem in problems], "repaired": done}
-        print_json(checked | told)
+        totals = {**checked, "problems": len(problems), "repaired": done, "rounding": rounding}
+        print_json([_record(problem, chosen) for problem in problems], totals=totals)
     else:
         _conclude(checked, problems, done, recompute)
         _show_rounding({} if problems else rounding)
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _record(problem: "Problem", keys: "list[RunKey]") -> dict[str, Any]:
+    of_run = next((run_facts(key) for key in keys if key.path == problem.place), {})
+    return {**of_run, **asdict(problem)}
 
 
 def _conclude(checked: dict[str, int], problems: "list[Problem]", done: list[str], recompute: int | None) -> None:

@@ -290,9 +290,7 @@ def _loaded(point: EntryPoint) -> Analysis[Any, Any]:
             "its package again, or remove it"
         ) from error
     if not isinstance(made, Analysis) or made.name != point.name or not issubclass(made.Request, Request):
-        raise SettingError(
-            f"{point.value} is not an analysis of the name {point.name!r}; its package declares it wrongly"
-        )
+        raise SettingError(f"{point.value} is not an analysis named {point.name!r}; its package declares it wrongly")
     return made
 
 
@@ -305,7 +303,7 @@ ANALYSES = Registry(
         ),
         "compare-probes": (
             "biocache.engine.analyses.probing.comparison:ProbeComparison",
-            "Tell which differences between probes are more than chance.",
+            "Test which differences between probes are more than chance.",
         ),
         "describe-attention": (
             "biocache.engine.analyses.heads.analysis:AttentionDescription",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,16 +18,12 @@ from biocache.store.groups import read_group_attributes
 from biocache.store.paths import enclosing_zarr
 from biocache.store.text import printable
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
     "as_cell",
     "check_distinct",
     "check_export",
     "check_target",
     "export_dataset",
-    "plain_rows",
     "plain_value",
     "replacing",
 ]
@@ -182,11 +178,6 @@ def as_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return printable(f"'{value}" if _FORMULA.match(value) else value)
-
-
-def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Return the rows of a table as JSON values; NaN and infinity are null."""
-    return [{str(name): plain_value(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _write_csv(dataset: xr.Dataset, path: Path) -> None:

@@ -91,7 +91,7 @@ def interval_note(facts: Mapping[str, Any]) -> str:
     if count < 2:
         return f"there are no intervals: {'there is one sample' if alone else 'all samples are of one group'}"
     if alone:
-        what = f"intervals are over {count:,} samples, taken as independent: the corpus names no groups of them"
+        what = f"intervals are over {count:,} samples, taken as independent: the dataset names no groups of them"
     else:
         what = f"intervals are over {count:,} groups of samples (label set {facts['group']})"
     return f"{what}; with so few, by the jackknife and Student's t" if count <= FEW_GROUPS else what

@@ -35,7 +35,7 @@ class CopyReport:
         Packs that were copied now.
     packs_done
         Packs that the copy has.
-    bytes_copied
+    copied_bytes
         Bytes of the chunks that were copied now.
     """
 
@@ -43,7 +43,7 @@ class CopyReport:
     packs: int
     packs_copied: int
     packs_done: int
-    bytes_copied: int
+    copied_bytes: int
 
 
 def thinned(

@@ -345,7 +345,7 @@ def _parsed(url: str, options: Mapping[str, str]) -> tuple[str, str, str]:
     unknown = sorted(set(options) - set(_OPTIONS))
     if unknown:
         raise SettingError(
-            f"--storage-option {shown(unknown[0])} is none of the Hugging Face hub, which has {', '.join(_OPTIONS)}"
+            f"--storage-option {shown(unknown[0])} is not one of the Hugging Face hub, which has {', '.join(_OPTIONS)}"
         )
     repo, revision, folder = match.groups()
     return repo, unquote(revision or constants.DEFAULT_REVISION), folder.lstrip("/")

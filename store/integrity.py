@@ -23,7 +23,7 @@ from biocache.store.results import load_result
 from biocache.store.runs import is_run
 from biocache.store.schema import ATTENTION, NORMS
 from biocache.store.storage import Storage, below
-from biocache.store.text import one_line
+from biocache.store.text import counted, one_line
 
 __all__ = [
     "Problem",
@@ -254,7 +254,8 @@ def _table_faults(run: Run) -> Iterator[str]:
     lengths = {"sample": run.counts.samples, "token": plan.tokens.length, "word": run.counts.words}
     for variable in schema.columns():
         if len(columns[variable.path]) != lengths[variable.dims[0]]:
-            yield f"{variable.path} has {len(columns[variable.path])} rows instead of {lengths[variable.dims[0]]}"
+            count = counted(len(columns[variable.path]), "row")
+            yield f"{variable.path} has {count} instead of {lengths[variable.dims[0]]}"
             return
     word, words, samples = columns["tokens/word"][positions], run.counts.words, run.counts.samples
     context = run.context

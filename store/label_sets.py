@@ -311,7 +311,7 @@ def _opened(storage: Storage, file: str, data: bytes) -> StoredLabels:
     except (*UNREADABLE, MetadataError) as error:
         raise IntegrityError(
             f"label set {storage.place(file)} cannot be read ({one_line(error)}); add it again with `biocache label "
-            "--overwrite`, or for that of the corpus remove it with `biocache rm --labels` and extract again"
+            "--overwrite`, or for that of the dataset, gold, remove it with `biocache rm --labels` and extract again"
         ) from error
     return StoredLabels(place, own.created, labels)
 

@@ -17,7 +17,7 @@ from biocache.store.reading import Run
 from biocache.store.schema import GOLD, SPANS, VIEW_TEXTS, WHOLE_VIEWS
 from biocache.store.span_rows import SPAN_COLUMNS, SpanRows
 from biocache.store.storage import Storage, StorePlace, open_storage
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +196,7 @@ def add_labels(
 
 def _of_spans(name: str, rows: SpanRows, source: str) -> LabelSet:
     if name == GOLD:
-        raise SettingError(f"label set {GOLD} is the corpus's own; give a set of {rows.level} another name")
+        raise SettingError(f"label set {GOLD} is the dataset's own; give a set of {rows.level} another name")
     labels, places, counts = rows.arranged()
     return LabelSet.make(name, rows.level, labels, rows.text.samples, source=source, places=places, row_counts=counts)
 
@@ -277,7 +277,8 @@ def _of_mapping(text: SplitText, labels: Mapping[Any, Any], level: str | None) -
             continue
         if len(given) != count:
             raise DataError(
-                f"sample {shown(identifier)} of {text.name} has {count} words and {len(given)} labels; give one a word"
+                f"sample {shown(identifier)} of {text.name} has {counted(count, 'word')} and "
+                f"{counted(len(given), 'label')}; give one a word"
             )
         values += map(plain_label, given)
     return own, values

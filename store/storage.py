@@ -220,5 +220,5 @@ def open_storage(place: StorePlace, options: Mapping[str, str] | None = None) ->
 
     folder = Folder(local_path(place, "--store"))
     if options:
-        raise SettingError(f"--storage-option is of object stores and the hub, and {folder} is a folder")
+        raise SettingError(f"--storage-option is for object stores and the hub, and {folder} is a folder")
     return folder

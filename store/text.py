@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["as_html", "as_text", "format_bytes", "one_line", "printable", "shortened", "shown"]
+__all__ = ["as_html", "as_text", "counted", "format_bytes", "one_line", "printable", "shortened", "shown"]
 
 # Control characters (C0, DEL, C1), line separators, marks of text direction, and lone surrogates, which UTF-8 cannot
 # encode.
@@ -13,6 +13,11 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 _LONGEST_WORD = 300
 _LONGEST_LINE = 2000
 _LONGEST_SHOWN = 60
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things, such as ``1 run`` or ``2,000 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(text: str) -> str:

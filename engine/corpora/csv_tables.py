@@ -15,7 +15,7 @@ from biocache.engine.corpora.lines import read_lines
 from biocache.engine.corpora.table import GROUP, Table, normalised
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 __all__ = ["open_csv"]
 
@@ -169,4 +169,4 @@ def _repaired(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 def _refuse_length(path: Path, number: int, cells: Sequence[str], count: int, header: bool) -> NoReturn:
     whose = "the header" if header else "the first row"
-    raise DataError(f"{path}:{number}: {len(cells)} cells, and {whose} has {count}; give all rows as many")
+    raise DataError(f"{path}:{number}: {counted(len(cells), 'cell')}, and {whose} has {count}; give all rows as many")

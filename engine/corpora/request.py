@@ -10,6 +10,7 @@ from biocache.engine.corpora.labels import LABEL_TYPES
 from biocache.engine.request import Request, option
 from biocache.store.errors import SettingError
 from biocache.store.keys import MAX_SEED
+from biocache.store.text import counted
 
 __all__ = ["CorpusRequest", "ReadingRequest"]
 
@@ -94,7 +95,9 @@ class ReadingRequest(Request):
     def check(self) -> None:
         """Refuse columns of a pair that are not two."""
         if self.pair_columns is not None and len(self.pair_columns) != 2:
-            raise SettingError(f"--pair-columns names {len(self.pair_columns)} columns; name the two of a pair")
+            raise SettingError(
+                f"--pair-columns names {counted(len(self.pair_columns), 'column')}; name the two of a pair"
+            )
 
     def refuse_unfit(self, *tasks: str) -> None:
         """Refuse settings that none of some tasks has.
@@ -108,7 +111,7 @@ class ReadingRequest(Request):
             if getattr(self, name) is not None and not {*fit} & {*tasks}:
                 flag = f"--{name.replace('_', '-')}"
                 whose = " and ".join(fit)
-                raise SettingError(f"{flag} is of {whose}, and --task is {', '.join(tasks)}; leave it out")
+                raise SettingError(f"{flag} is for {whose}, and --task is {', '.join(tasks)}; leave it out")
 
     def fitting(self, task: str) -> Self:
         """Return the settings without those that a task does not have."""
@@ -152,7 +155,7 @@ class CorpusRequest(Request):
     dataset: str | None = option(
         None,
         metavar="NAME|FOLDER|HUB_ID",
-        help="Corpus: a folder, file or hub id; NAME=FOLDER names it.",
+        help="Dataset: a folder, file or hub id; NAME=FOLDER names it.",
         unset=_DEFAULTS,
     )
     reading: ReadingRequest = field(default_factory=ReadingRequest)

@@ -10,7 +10,7 @@ from biocache.engine.corpora.labels import UNLABELLED
 from biocache.engine.corpora.samples import Collector, encodable
 from biocache.engine.corpora.task import Place, RawSplit, ReadSplit, Row
 from biocache.store.errors import DataError
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 __all__ = ["TAG_COLUMNS", "WORD_COLUMNS", "parsed_list", "read_sentences"]
 
@@ -46,7 +46,7 @@ def read_sentences(raw: RawSplit) -> ReadSplit:
         words = _items(row, "words", raw)
         tags = _items(row, "tags", raw) if row.fields.get("tags") is not None else None
         if tags is not None and len(tags) != len(words):
-            problem = f"{len(words)} words but {len(tags)} tags"
+            problem = f"{counted(len(words), 'word')} but {counted(len(tags), 'tag')}"
             raise DataError(f"{row.place.at()}: {problem}; give every word one tag")
         kept = _looked_up(known, words)
         if kept is None:

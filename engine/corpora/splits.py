@@ -117,7 +117,7 @@ def find_source(place: Path | str, task: Task, reading: ReadingRequest) -> Sourc
     named = parse_split_files(reading.split_files)
     if isinstance(place, Path):
         if reading.config is not None:
-            raise SettingError(f"--config is of datasets of the hub, and {place} is a folder; leave it out")
+            raise SettingError(f"--config is for datasets of the hub, and {place} is a folder; leave it out")
         if not is_saved_dataset(place):
             found, remarks = find_files(place, task, named)
             names = read_label_names(place if place.is_dir() else place.parent)

@@ -12,7 +12,7 @@ from biocache.engine.corpora.lines import UNREADABLE, read_blocks, read_lines
 from biocache.engine.corpora.table import GROUP, Ordinal, Table, normalised
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 __all__ = ["open_tagged_words"]
 
@@ -241,7 +241,8 @@ def _problem(cells: Sequence[str], shape: _Shape) -> str:
     if len(cells) == 1:
         return f"{shown(cells[0])} has no tag; write the word, {'a tab' if shape.tab else 'a blank'} and its tag"
     separated = "tabs" if shape.tab else "blanks"
-    return f"{len(cells)} columns, and most lines have {shape.count}; give all lines as many, with {separated} between"
+    count = counted(len(cells), "column")
+    return f"{count}, and most lines have {shape.count}; give all lines as many, with {separated} between"
 
 
 def _find_shape(path: Path, conllu: bool) -> _Shape:

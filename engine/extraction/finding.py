@@ -69,10 +69,10 @@ def _trained_on(request: ExtractionRequest, dataset: str) -> str:
 def _finetuned(request: ExtractionRequest, models: Sequence[tuple[str, str]], trained_on: str) -> Iterator[ModelSource]:
     """Yield the checkpoints that another tool made of the one model."""
     if request.finetuned and len(models) > 1:
-        raise SettingError(f"--finetuned is of one model, and --model names {len(models)}; extract them one by one")
+        raise SettingError(f"--finetuned is for one model, and --model names {len(models)}; extract them one by one")
     if request.finetuned and len(request.seeds) > 1:
         raise SettingError(
-            f"--finetuned is of one seed, and --seed names {len(request.seeds)}; extract the checkpoints of each seed "
+            f"--finetuned is for one seed, and --seed names {len(request.seeds)}; extract the checkpoints of each seed "
             "with its --seed"
         )
     for text in request.finetuned:

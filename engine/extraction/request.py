@@ -153,7 +153,7 @@ class ExtractionRequest(CorpusRequest):
         flag="--split",
         choices=SPLITS,
         help="Splits to extract.",
-        unset=f"{','.join(DEFAULT_SPLITS)}, where the corpus has them",
+        unset=f"{','.join(DEFAULT_SPLITS)}, where the dataset has them",
     )
     views: tuple[str, ...] | None = option(
         None, flag="--view", choices=VIEWS, help="Views to encode.", unset="all of the task's"

@@ -59,7 +59,7 @@ class RunReport:
         Tokens that went through the model, padding not counted.
     tokens_padded
         Tokens that went through the model, padding counted.
-    bytes_written
+    written_bytes
         Bytes of the chunks that this process wrote.
     remarks
         What the configuration and a trial of the model say that a user should know.
@@ -72,11 +72,11 @@ class RunReport:
     tokens_written: int = 0
     tokens_computed: int = 0
     tokens_padded: int = 0
-    bytes_written: int = 0
+    written_bytes: int = 0
     remarks: tuple[str, ...] = ()
 
     def __add__(self, other: "RunReport") -> "RunReport":
-        counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "bytes_written")
+        counts = ("packs_written", "tokens_written", "tokens_computed", "tokens_padded", "written_bytes")
         both = {name: getattr(self, name) + getattr(other, name) for name in counts}
         return replace(self, packs_done=max(self.packs_done, other.packs_done), **both)
 
@@ -205,7 +205,7 @@ class _Filler:
             tokens_written=int(sum(tokens[pack] for pack in self._written)),
             tokens_computed=self._tokens_computed,
             tokens_padded=self._tokens_padded,
-            bytes_written=sum(record.stored_bytes for record in self._written.values()),
+            written_bytes=sum(record.stored_bytes for record in self._written.values()),
         )
 
     def _sweep(self, windows: list[range], pool: ThreadPoolExecutor, held: ExitStack, *, wait: bool) -> list[range]:

@@ -37,7 +37,7 @@ class Choice:
         What a value is kept of; only hidden states have another than ``token``.
     dtype
         Data type on disk.
-    bytes
+    activation_bytes
         Bytes before compression.
     compressed_bytes
         Bytes after it, if these activations compress as those of MiniLM do.
@@ -46,7 +46,7 @@ class Choice:
     variable: str
     level: str
     dtype: str
-    bytes: int
+    activation_bytes: int
     compressed_bytes: int
 
 

@@ -18,7 +18,7 @@ from biocache.engine.labelling.request import LabelRequest
 from biocache.store.errors import DataError, SettingError
 from biocache.store.labelling import SplitText
 from biocache.store.span_rows import SPAN_COLUMNS, SpanRows
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 __all__ = ["files_of_splits", "labels_of_file"]
 
@@ -199,8 +199,8 @@ def _by_sentence(text: SplitText, table: Table, columns: _Columns) -> Iterator[A
     by_id = columns.id is not None and all(identifier in text.places for identifier in ids)
     if not by_id and len(rows) != len(text.samples):
         raise DataError(
-            f"{table.place}: {len(rows):,} sentences, and {text.name} of the store has {len(text.samples):,}; give the "
-            "same sentences in the same order, or a column of sample ids"
+            f"{table.place}: {counted(len(rows), 'sentence')}, and {text.name} of the store has {len(text.samples):,}; "
+            "give the same sentences in the same order, or a column of sample ids"
         )
     order = [text.places[identifier] for identifier in ids] if by_id else range(len(rows))
     labels: list[list[Any]] = [[None] * count for count in text.word_counts]
@@ -211,7 +211,8 @@ def _by_sentence(text: SplitText, table: Table, columns: _Columns) -> Iterator[A
         _require_words(place, given, expected, f"sample {shown(identifier)} of {text.name}")
         found = _list(values)
         if len(found) != len(expected):
-            raise DataError(f"{place.at()}: {len(expected)} words and {len(found)} labels; give every word one")
+            problem = f"{counted(len(expected), 'word')} and {counted(len(found), 'label')}"
+            raise DataError(f"{place.at()}: {problem}; give every word one")
         labels[sample] = [_label(value, table, columns.label, place) for value in found]
     yield from (label for own in labels for label in own)
 
@@ -232,7 +233,8 @@ def _require_words(place: Place, given: Sequence[Any], expected: Sequence[str], 
             )
     if len(given) != len(expected):
         raise DataError(
-            f"{place.at()}: {len(given)} words, and {of} has {len(expected)}; these labels are of another text"
+            f"{place.at()}: {counted(len(given), 'word')}, and {of} has {len(expected)}; these labels are of "
+            "another text"
         )
 
 
@@ -309,8 +311,9 @@ def _by_sample(text: SplitText, table: Table, columns: _Columns) -> Iterator[Any
         )
     if len(rows) != len(text.samples):
         raise DataError(
-            f"{table.place}: {len(rows):,} rows, and {text.name} of the store has {len(text.samples):,} samples; give "
-            "the same samples in the same order, or a column of sample ids"
+            f"{table.place}: {counted(len(rows), 'row')}, and {text.name} of the store has "
+            f"{counted(len(text.samples), 'sample')}; give the same samples in the same order, or a "
+            "column of sample ids"
         )
     for (place, (_, value, *own)), (identifier, texts) in zip(rows, text.samples, strict=True):
         given = [word for part in own for word in _list(part)]

@@ -63,7 +63,7 @@ class LabelRequest(Request):
     level: str | None = option(
         None,
         choices=LEVELS,
-        help="What a label is of; spans and relations are of a --file.",
+        help="What is labelled; spans and relations need a --file.",
         unset="word or sample, as the labels tell",
     )
     column: str | None = option(None, metavar="NAME|N", help="Column of the labels.", unset="by its name")
@@ -86,7 +86,7 @@ class LabelRequest(Request):
             raise SettingError(f"labels come from {' and '.join(given) or 'nowhere'}; give one of {flags}")
         for name in ("column", "id_column"):
             if getattr(self, name) is not None and self.file is None:
-                raise SettingError(f"--{name.replace('_', '-')} is of a --file; leave it out")
+                raise SettingError(f"--{name.replace('_', '-')} is for a --file; leave it out")
         if self.level not in (None, "word") and (self.from_words or self.property):
             raise SettingError(f"{given[0]} labels words, and --level is {self.level}; leave it out")
         if self.level in ("span", "relation") and self.from_python:

@@ -90,13 +90,13 @@ class StudyRequest(Request):
     """
 
     tasks: tuple[str, ...] = option(
-        ("ner",), flag="--task", choices=tuple(TASKS), repeats=True, help="Tasks, one for each corpus."
+        ("ner",), flag="--task", choices=tuple(TASKS), repeats=True, help="Tasks, one for each dataset."
     )
     datasets: tuple[str, ...] | None = option(
         None,
         flag="--dataset",
         repeats=True,
-        help="A corpus for each task, in the same order; NAME=FOLDER names it.",
+        help="A dataset for each task, in the same order; NAME=FOLDER names it.",
         unset="those of the tasks",
     )
     reading: ReadingRequest = field(default_factory=ReadingRequest)
@@ -140,7 +140,7 @@ class StudyRequest(Request):
         """Refuse corpora that are not one for each task."""
         if self.datasets is not None and len(self.datasets) != len(self.tasks):
             raise SettingError(
-                f"--dataset names {len(self.datasets)} and --task {len(self.tasks)}; give a corpus for each task, in "
+                f"--dataset names {len(self.datasets)} and --task {len(self.tasks)}; give a dataset for each task, in "
                 "the same order"
             )
         self.reading.refuse_unfit(*self.tasks)

@@ -226,6 +226,33 @@ def test_labels_samples_files_and_figures(command: Command, tuned: Path, tmp_pat
     assert "there is nothing to draw" in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("compare-attention", "--metric", "js"),
+        ("describe-attention", "--metric", "entropy"),
+        ("compare-representations", "--model", "tiny"),
+    ],
+)
+def test_files_and_figures_are_made_of_the_result_that_the_store_has(
+    command: Command, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...]
+) -> None:
+    asked = (*line, "--store", tuned, "--training-size", 10)
+    first = command(*asked)
+
+    def computed(*_: object, **_options: object) -> None:
+        raise AssertionError("the store has the result")
+
+    monkeypatch.setattr("biocache.engine.analysis.Found.compute", computed)
+    table, figure = tmp_path / "r.csv", tmp_path / "r.svg"
+    again = command(*asked, "--output", table, "--plot", figure, "--plot-width", "single")
+    assert again.stdout == first.stdout
+    assert again.stderr.startswith("note: the store has this result; --force computes it again\n")
+    assert len(table.read_text(encoding="utf-8").splitlines()) > len(first.stdout.splitlines()) - 1
+    assert figure.stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -86,6 +86,6 @@ def test_mistakes_are_one_line(command: Command, tuned: Path) -> None:
     wrong = command(*begin, "--layers", "0,9", code=1).stderr
     assert wrong.startswith("Error: --layers 9 is not stored in run")
     assert command(*begin, "--biased", "--metric", "rsa", code=1).stderr == (
-        "Error: --biased is of cka, which --metric does not name; add it, or leave --biased out\n"
+        "Error: --biased is for cka, which --metric does not name; add it, or leave --biased out\n"
     )
     assert not list(tuned.glob("results/*/*"))

@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def config(command: Command, *arguments: str) -> dict[tuple[str, str], tuple[str | None, str]]:
-    rows = json.loads(command("config", *arguments, "--json").stdout)
+    rows = json.loads(command("config", *arguments, "--json").stdout)["rows"]
     return {(row["command"], row["option"]): (row["value"], row["source"]) for row in rows}
 
 
@@ -37,11 +37,11 @@ def test_the_command_line_then_variables_then_the_file(
     (folder / "biocache.toml").write_text(
         f'store = "{extracted}"\n[ls]\nmodel = ["bert", "gpt2"]\nsplit = "test"\ntraining-size = 0\njson = true\n'
     )
-    runs = json.loads(command("ls").stdout)
+    runs = json.loads(command("ls").stdout)["rows"]
     assert [(run["model"], run["split"]) for run in runs] == [("bert", "test"), ("gpt2", "test")]
     monkeypatch.setenv("BIOCACHE_LS_MODEL", "gpt2")
-    assert [run["model"] for run in json.loads(command("ls").stdout)] == ["gpt2"]
-    (run,) = json.loads(command("ls", "--model", "bert").stdout)
+    assert [run["model"] for run in json.loads(command("ls").stdout)["rows"]] == ["gpt2"]
+    (run,) = json.loads(command("ls", "--model", "bert").stdout)["rows"]
     assert run["model"] == "bert"
     assert config(command) | {} == {
         **{key: value for key, value in config(command).items() if key[1] == "--store"},

@@ -89,6 +89,6 @@ def test_figures_are_drawn(command: Command, tuned: Path, tmp_path: Path, more: 
 def test_a_mistake_is_one_line(command: Command, tuned: Path) -> None:
     begin = ("describe-attention", "--store", tuned)
     failed = command(*begin, "--metric", "mass:other-text", code=1).stderr
-    assert failed.startswith("Error: --metric=mass:other-text is of pairs of texts")
+    assert failed.startswith("Error: --metric=mass:other-text needs pairs of texts")
     assert failed.count("\n") == 1
     assert "--metric 'cosine' is not one of entropy" in command(*begin, "--metric", "cosine", code=1).stderr

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
+from biocache.cli.extract import extract as extract_command
 from biocache.cli.extract import print_reports
 from biocache.engine.extraction import extract as running
 from biocache.engine.extraction import planning
@@ -182,29 +184,31 @@ def test_a_dry_run_shows_what_the_run_then_does(
     asked += ["--store", store, "--split", "test", "--limit", 6, "--max-length", 24, "--device", "cpu"]
     planned = command(*asked, "--dry-run", "--json")
     assert not store.exists()
-    runs = json.loads(planned.stdout)["runs"]
+    runs = json.loads(planned.stdout)["rows"]
     shown = command(*asked, "--dry-run").stdout
     assert "bytes, before compression" in shown
     totals = json.loads(planned.stdout)["totals"]
     sizes = {(choice["variable"], choice["level"], choice["dtype"]): choice for choice in totals["choices"]}
     own = [sizes[name, "token", "float16"] for name in ("hidden", "attention")]
-    assert sizes["hidden", "token", "float32"]["bytes"] == 2 * own[0]["bytes"]
-    for name in ("bytes", "compressed_bytes"):
-        assert sum(choice[name] for choice in own) == totals["activation_bytes" if name == "bytes" else name]
+    assert sizes["hidden", "token", "float32"]["activation_bytes"] == 2 * own[0]["activation_bytes"]
+    for name in ("activation_bytes", "compressed_bytes"):
+        assert sum(choice[name] for choice in own) == totals[name]
     assert totals["activation_bytes"] == sum(run["activation_bytes"] for run in runs)
     for name, dtype, option in (("hidden", "int8", "--dtype"), ("attention", "uint8", "--attention-dtype")):
         codes = command(*asked, "--dry-run", "--json", "--keep", name, option, dtype)
         one = json.loads(codes.stdout)["totals"]
         chosen = sizes[name, "token", dtype]
-        assert one["activation_bytes"] == chosen["bytes"] < sizes[name, "token", "float16"]["bytes"]
-        assert one["compressed_bytes"] == chosen["compressed_bytes"] < chosen["bytes"]
+        assert (
+            one["activation_bytes"] == chosen["activation_bytes"] < sizes[name, "token", "float16"]["activation_bytes"]
+        )
+        assert one["compressed_bytes"] == chosen["compressed_bytes"] < chosen["activation_bytes"]
         assert format_bytes(chosen["compressed_bytes"]) in shown
     assert "peak memory" in shown
     for run in runs:
         assert run["run"] in shown
 
     done = command(*asked, "--json")
-    reports = json.loads(done.stdout)
+    reports = json.loads(done.stdout)["rows"]
     assert [report["run"] for report in reports] == [run["run"] for run in runs]
     assert [report["tokens_written"] for report in reports] == [run["tokens"] for run in runs]
     assert all(report["complete"] and report["padding_ratio"] >= 1 for report in reports)
@@ -232,7 +236,7 @@ def test_repairs_of_the_corpus_are_told(command: Command, tmp_path: Path, checkp
     ).stderr
     assert stderr.splitlines() == [
         "note: broken: train_dev.conll is not read; --split-files can name it",
-        "note: broken, test: 1 tags repaired, 1 samples that are in the train split too, word for word",
+        "note: broken, test: 1 tag repaired, 1 sample that is in the train split too, word for word",
     ]
 
 
@@ -250,9 +254,12 @@ def test_what_is_left_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         "note: partition 1/4 is done; 3 packs of 1 run are left to other processes; "
         "the same command with the other partitions finishes them\n"
     )
-    print_reports([report(1, 1)], partition=None, as_json=True)
+    with click.Context(extract_command):
+        print_reports([report(1, 1)], partition=None, as_json=True)
     out, err = capsys.readouterr()
-    assert json.loads(out)[0]["complete"] is False
+    printed = json.loads(out)
+    assert printed["rows"][0]["complete"] is False
+    assert err == f"note: {printed['notes'][0]}\n"
     assert "the same command again finishes them" in err
 
 
@@ -299,7 +306,7 @@ def test_a_checkpoint_of_another_tool_is_filed_at_its_training_size(
         in command(*options, "--finetuned", f"{tmp_path / 'run=1'}=101", code=1).stderr
     )
     several = command(*options, "--model", f"b={checkpoints['gpt2']}", "--finetuned", tmp_path / "run=1", code=1).stderr
-    assert "--finetuned is of one model, and --model names 2" in several
+    assert "--finetuned is for one model, and --model names 2" in several
 
 
 @pytest.mark.slow

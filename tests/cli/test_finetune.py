@@ -76,19 +76,19 @@ def test_a_table_of_checkpoints_and_their_scores(job: list[str], command: Comman
     told = "note: ner/demo/bert/size-100/seed-7: made by another tool, which left eval_f1 0.6250\n"
     assert told in command(*list_all).stderr
     (other / "eval_results.json").write_text(json.dumps({"epoch": 3.0, "eval_accuracy": 0.75}))
-    (row,) = (row for row in json.loads(command(*list_all, "--json").stdout) if "trainer_scores" in row)
+    (row,) = (row for row in json.loads(command(*list_all, "--json").stdout)["rows"] if "trainer_scores" in row)
     assert (row["folder"], row["trainer_scores"]) == (str(other), {"eval_accuracy": 0.75})
     assert "another tool" not in command(*list_all, "--model", "gpt2").stderr
 
 
 @pytest.mark.slow
 def test_json_holds_every_score(job: list[str], command: Command, tmp_path: Path) -> None:
-    made = json.loads(command(*job, "--json").stdout)
+    made = json.loads(command(*job, "--json").stdout)["rows"]
     assert [row["found"] for row in made] == [False] * 4
     assert set(made[0]["scores"]) == {"validation", "test"}
     assert set(made[0]["scores"]["test"]) >= {"accuracy", "macro_f1", "micro_f1", "entity_f1", "entity_recall"}
     assert made[0]["spec"]["learning_rate"] == 2e-5
-    listed = json.loads(command("ls", "--checkpoints", tmp_path / "checkpoints", "--json").stdout)
+    listed = json.loads(command("ls", "--checkpoints", tmp_path / "checkpoints", "--json").stdout)["rows"]
     assert listed == [{name: value for name, value in row.items() if name != "found"} for row in made]
 
 
@@ -107,7 +107,7 @@ def test_size_0_is_said_to_need_nothing(job: list[str], command: Command, tmp_pa
     result = command(*job)
     assert result.stdout == ""
     assert result.stderr.startswith("note: training size 0 is the pre-trained model: it needs no checkpoint")
-    assert command(*job, "--json").stdout == "[]\n"
+    assert json.loads(command(*job, "--json").stdout)["rows"] == []
     job[job.index("0")] = "0,10"
     assert command(*job).stdout.count("made") == 2
     assert not list((tmp_path / "checkpoints").glob("*/*/*/size-000"))

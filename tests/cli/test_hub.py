@@ -89,9 +89,9 @@ def test_mistakes_are_one_line(command: Command, hub: Hub, extracted: Path, monk
         (("copy", extracted, "hf://models/me/features"), "is no place on the Hugging Face hub for stores"),
         (
             ("copy", extracted, extracted.parent / "x", *options(hub)),
-            "--storage-option is of object stores and the hub",
+            "--storage-option is for object stores and the hub",
         ),
-        (("ls", "--store", URL, "--storage-option", "region=x"), "is none of the Hugging Face hub"),
+        (("ls", "--store", URL, "--storage-option", "region=x"), "is not one of the Hugging Face hub"),
     ):
         stderr = command(*arguments, code=1).stderr
         assert told in stderr

@@ -26,11 +26,11 @@ def test_sets_are_made_listed_probed_and_removed(command: Command, store: Path) 
     assert "ner/corpus/test/odd" in made.stdout
     assert "ner/corpus/train/odd" in made.stdout
     told = command("label", "len", "--store", store, "--property", "length", "--split", "test", "--json")
-    (fact,) = json.loads(told.stdout)
+    (fact,) = json.loads(told.stdout)["rows"]
     words = Store.open(store).run(split="test").counts.words
     assert (fact["name"], fact["kind"], fact["labelled"], fact["unlabelled"]) == ("len", "number", words, 0)
     assert "note: ner/corpus/test/len: labels are numbers" in told.stderr
-    listed = json.loads(command("ls", "--store", store, "--labels", "--split", "test", "--json").stdout)
+    listed = json.loads(command("ls", "--store", store, "--labels", "--split", "test", "--json").stdout)["rows"]
     assert [each["name"] for each in listed] == ["gold", "len", "odd"]
     assert "gold" in command("ls", "--store", store, "--labels").stdout
     shown = command("probe", "--store", store, "--task", "ner", "--labels", "odd", "--layers", "0").stdout
@@ -89,7 +89,7 @@ def test_relations_are_labelled_listed_probed_verified_copied_and_removed(
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
     made = json.loads(
         command("label", "rel", "--store", store, "--file", folder, "--level", "relation", "--json").stdout
-    )
+    )["rows"]
     assert [(each["split"], each["level"], each["classes"]) for each in made] == [
         ("train", "relations", ["a", "b"]),
         ("test", "relations", ["a", "b"]),

@@ -44,20 +44,20 @@ def test_what_is_planned_is_kept_shown_and_copied(
         for at, place in ((level, store), ("token", tokens))
     }
     found = {
-        choice["level"]: choice["bytes"]
+        choice["level"]: choice["activation_bytes"]
         for choice in plan["totals"]["choices"]
         if (choice["variable"], choice["dtype"]) == ("hidden", "float16")
     }
     assert {at: found[at] for at in sizes} == sizes
     maps = sum(run.activations("attention").nbytes for run in runs if "attention" in run.spec.keep)
     assert plan["totals"]["activation_bytes"] == sizes[level] + maps
-    listed = json.loads(command("ls", "--store", store, "--json").stdout)
+    listed = json.loads(command("ls", "--store", store, "--json").stdout)["rows"]
     assert {row["level"] for row in listed} == {level}
     assert f" {level} " in command("ls", "--store", store).stdout
     for place, shown in ((store, level), (tokens, "token")):
-        info = json.loads(command("info", "--store", place, "--split", "test", "--json").stdout)
+        (info,) = json.loads(command("info", "--store", place, "--split", "test", "--json").stdout)["rows"]
         assert info["spec"]["level"] == shown
-        assert info["sizes"]["activation_bytes_before_compression"] == sum(
+        assert info["sizes"]["activation_bytes"] == sum(
             run.activations(name).nbytes for run in Store.open(place).select(split="test") for name in run.spec.keep
         )
     command("copy", tokens, copy, "--level", level)

@@ -106,7 +106,7 @@ def test_the_examples_run_one_after_the_other(
     assert Path("heads.png").stat().st_size > 10_000
     assert Path("checkpoints/ner/demo/bert/size-020/seed-42/scores.json").is_file()
     left = command("ls", "--training-size", "20", "--json").stdout
-    assert [run["model"] for run in json.loads(left)] == ["bert"]
+    assert [run["model"] for run in json.loads(left)["rows"]] == ["bert"]
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *ANALYSES])

@@ -27,13 +27,13 @@ def test_norms_are_planned_kept_shown_and_asked_for(
     assert runs["test"].spec.keep == ("hidden", "attention", "norms")
     size = runs["test"].activations("norms").nbytes
     norms = [choice for choice in plan["totals"]["choices"] if choice["variable"] == "norms"]
-    assert {choice["dtype"]: choice["bytes"] for choice in norms} == {"float16": size, "float32": 2 * size}
+    assert {choice["dtype"]: choice["activation_bytes"] for choice in norms} == {"float16": size, "float32": 2 * size}
     assert "norms, of each token" in shown
     whole = sum(run.activations(name).nbytes for run in runs.values() for name in run.spec.keep)
     assert plan["totals"]["activation_bytes"] == whole
     store = ["--store", tmp_path / "s.zarr"]
     assert "of a head's spread at most" in command("info", *store, "--split", "test").stdout
-    assert set(json.loads(command("info", *store, "--split", "test", "--json").stdout)["rounding"]) == {
+    assert set(json.loads(command("info", *store, "--split", "test", "--json").stdout)["rows"][0]["rounding"]) == {
         *("hidden", "attention", "norms")
     }
     command("verify", *store, "--recompute", 3)

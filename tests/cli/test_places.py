@@ -164,7 +164,7 @@ def test_a_url_in_the_environment_is_taken_as_one(
     [
         (("--storage-option", "endpoint"), "'endpoint' is not KEY=VALUE"),
         (("--storage-option", "=x"), "'' is not KEY=VALUE"),
-        (("--storage-option", "endpoint=http://x"), "--storage-option is of object stores and the hub"),
+        (("--storage-option", "endpoint=http://x"), "--storage-option is for object stores and the hub"),
         (("--storage-option", "nonsense=1", "--store", "s3://bucket/x"), "cannot be opened"),
     ],
 )

@@ -62,9 +62,9 @@ def test_ls_lists_what_is_incomplete(command: Command, store: Path) -> None:
         record.unlink()
     result = command("ls", "--store", store, "--incomplete")
     assert listed(result.stdout) == [BERT_TEST]
-    assert [row["state"] for row in json.loads(command("ls", "--store", store, "--incomplete", "--json").stdout)] == [
-        "incomplete"
-    ]
+    assert [
+        row["state"] for row in json.loads(command("ls", "--store", store, "--incomplete", "--json").stdout)["rows"]
+    ] == ["incomplete"]
     command("ls", "--store", store, "--incomplete", "--labels", code=2)
 
 
@@ -79,18 +79,20 @@ def test_a_reader_that_has_read_enough_is_no_error(extracted: Path) -> None:
 
 
 def test_ls_writes_the_catalog_as_json(command: Command, extracted: Path) -> None:
-    rows = json.loads(command("ls", "--store", extracted, "--split", "test", "--json").stdout)
+    rows = json.loads(command("ls", "--store", extracted, "--split", "test", "--json").stdout)["rows"]
     catalog = Store.open(extracted).catalog()
     expected = catalog[catalog.split == "test"]
     assert [row["tokens"] for row in rows] == expected.tokens.to_list()
-    assert list(rows[0]) == list(expected.columns)
+    assert list(rows[0]) == ["run", *expected.columns]
+    assert [row["run"] for row in rows] == [BERT_TEST, GPT2_TEST]
     assert rows[0]["complete"] is True
 
 
 def test_ls_of_nothing_says_so(command: Command, extracted: Path) -> None:
     result = command("ls", "--store", extracted, "--model", "llama")
     assert (result.stdout, result.stderr) == ("", f"note: {extracted} has no such run\n")
-    assert command("ls", "--store", extracted, "--seed", "1", "--json").stdout == "[]\n"
+    found = command("ls", "--store", extracted, "--seed", "1", "--json")
+    assert (json.loads(found.stdout)["rows"], found.stderr) == ([], f"note: {extracted} has no such run\n")
 
 
 @pytest.mark.parametrize("name", ["ls", "info", "verify"])
@@ -110,8 +112,8 @@ def test_info_names_one_run_by_path_or_selectors(command: Command, extracted: Pa
     by_path = command("info", BERT_TEST, "--store", extracted, "--json").stdout
     completed = command("info", extracted / BERT_TEST, "--store", extracted, "--json").stdout
     selected = command("info", "--store", extracted, "--model", "bert", "--split", "test", "--json").stdout
-    assert by_path == completed == selected
-    facts = json.loads(by_path)
+    (facts,) = json.loads(by_path)["rows"]
+    assert json.loads(completed)["rows"] == json.loads(selected)["rows"] == [facts]
     run = Store.open(extracted).run(model="bert", split="test")
     assert facts["run"] == BERT_TEST
     assert facts["spec"]["model_digest"] == run.spec.model_digest
@@ -120,10 +122,10 @@ def test_info_names_one_run_by_path_or_selectors(command: Command, extracted: Pa
     chunks = [chunk_file(run, "hidden", i, 0) for i in range(3)] + [
         chunk_file(run, "attention", i, 0) for i in range(2)
     ]
-    assert facts["sizes"]["activation_bytes_before_compression"] == raw
-    assert facts["sizes"]["activation_bytes"] == sum(chunk.stat().st_size for chunk in chunks)
-    assert facts["sizes"]["compression_ratio"] == pytest.approx(raw / facts["sizes"]["activation_bytes"])
-    assert facts["sizes"]["disk_bytes"] > facts["sizes"]["activation_bytes"]
+    assert facts["sizes"]["activation_bytes"] == raw
+    assert facts["sizes"]["stored_bytes"] == sum(chunk.stat().st_size for chunk in chunks)
+    assert facts["sizes"]["compression_ratio"] == pytest.approx(raw / facts["sizes"]["stored_bytes"])
+    assert facts["sizes"]["disk_bytes"] > facts["sizes"]["stored_bytes"]
     shown = command("info", BERT_TEST, "--store", extracted).stdout
     assert run.spec.model_digest in shown
     assert "0-2" in shown
@@ -155,9 +157,10 @@ def test_verify_passes_a_sound_store(command: Command, extracted: Path) -> None:
         f"attention {shown[1]:.2g} bit at most, mean {means[1]:.2g}\n"
     )
     some = command("verify", BERT_TEST, GPT2_TEST, "--store", extracted, "--json").stdout
-    checked = {"runs": 2, "packs": 2, "results": 0, "label_sets": 0, "checkpoints": 0}
+    checked = {"runs": 2, "packs": 2, "results": 0, "label_sets": 0, "checkpoints": 0, "problems": 0}
     certificates = {str(run.key): run.certificate() for run in runs if str(run.key) in (BERT_TEST, GPT2_TEST)}
-    assert json.loads(some) == checked | {"rounding": certificates, "problems": [], "repaired": []}
+    assert json.loads(some)["totals"] == checked | {"rounding": certificates, "repaired": []}
+    assert json.loads(some)["rows"] == []
 
 
 def test_verify_of_nothing_is_an_error(command: Command, extracted: Path) -> None:
@@ -174,7 +177,7 @@ def test_verify_tells_damage_and_fails(command: Command, store: Path) -> None:
     assert damaged.startswith(f"{BERT_TEST}, pack 0: layer 1 of hidden")
     assert missing.startswith(f"{GPT2_TRAIN}, pack 0: not committed")
     assert summary == "4 runs, 4 packs, 2 label sets checked: 2 problems"
-    problems = json.loads(command("verify", "--store", store, "--json", code=1).stdout)["problems"]
+    problems = json.loads(command("verify", "--store", store, "--json", code=1).stdout)["rows"]
     assert [(problem["place"], problem["pack"]) for problem in problems] == [(BERT_TEST, 0), (GPT2_TRAIN, 0)]
     command("verify", "--store", store, BERT_TRAIN)
 
@@ -211,7 +214,7 @@ def test_what_differs_in_a_run_is_one_line(command: Command, extracted: Path, mo
         f"{BERT_TEST}, pack 0: layer 0 differs; so do 125 more layers and samples of this run, which --json lists"
     )
     assert lines[1].endswith("126 problems")
-    assert len(json.loads(command(*arguments, "--json", code=1).stdout)["problems"]) == 126
+    assert len(json.loads(command(*arguments, "--json", code=1).stdout)["rows"]) == 126
 
 
 def test_verify_refuses_settings_that_say_nothing(command: Command, extracted: Path) -> None:
@@ -282,7 +285,7 @@ def test_ls_lists_a_damaged_run_as_damaged(command: Command, store: Path) -> Non
     line, _total = result.stderr.splitlines()
     assert line.startswith(f"note: {said}")
     result = command("ls", "--store", store, "--json")
-    problems = {row["split"]: row["problem"] for row in json.loads(result.stdout) if row["model"] == "bert"}
+    problems = {row["split"]: row["problem"] for row in json.loads(result.stdout)["rows"] if row["model"] == "bert"}
     assert problems["test"].startswith(said)
     assert problems["train"] == ""
     assert "damaged" not in command("ls", "--store", store, "--model", "gpt2").stderr
@@ -290,7 +293,7 @@ def test_ls_lists_a_damaged_run_as_damaged(command: Command, store: Path) -> Non
 
 def test_a_pack_with_a_torn_record_counts_as_not_there(command: Command, store: Path) -> None:
     damage(store, "record")
-    listed_rows = json.loads(command("ls", "--store", store, "--model", "bert", "--json").stdout)
+    listed_rows = json.loads(command("ls", "--store", store, "--model", "bert", "--json").stdout)["rows"]
     rows = {row["split"]: row for row in listed_rows}
     assert (rows["test"]["state"], rows["test"]["packs_done"]) == ("incomplete", 0)
     assert (rows["train"]["state"], rows["train"]["packs_done"]) == ("complete", 1)
@@ -316,7 +319,7 @@ def test_verify_tells_of_a_damaged_run_and_goes_on(command: Command, store: Path
     assert "biocache" in problem
     packs = 3 if what == "attributes" else 4
     assert summary == f"4 runs, {packs} packs, 2 label sets checked: 1 problem"
-    (told,) = json.loads(command("verify", BERT_TEST, "--store", store, "--json", code=1).stdout)["problems"]
+    (told,) = json.loads(command("verify", BERT_TEST, "--store", store, "--json", code=1).stdout)["rows"]
     assert (told["place"], told["pack"]) == (BERT_TEST, None if what == "attributes" else 0)
 
 

@@ -42,12 +42,12 @@ def test_copy_thins_and_finds_what_it_copied(command: Command, extracted: Path, 
         "hidden",
         "--json",
     )
-    reports = json.loads(command(*arguments).stdout)
+    reports = json.loads(command(*arguments).stdout)["rows"]
     assert [(report["packs_copied"], report["packs_done"]) for report in reports] == [(1, 1), (1, 1)]
     np.testing.assert_array_equal(words(tmp_path / "thin"), words(extracted))
-    assert [report["packs_copied"] for report in json.loads(command(*arguments).stdout)] == [0, 0]
-    listed = json.loads(command("ls", "--store", tmp_path / "thin", "--json").stdout)
-    assert [(row["layers"], row["keep"]) for row in listed] == [(2, "hidden")] * 2
+    assert [report["packs_copied"] for report in json.loads(command(*arguments).stdout)["rows"]] == [0, 0]
+    listed = json.loads(command("ls", "--store", tmp_path / "thin", "--json").stdout)["rows"]
+    assert [(row["layers"], row["keep"]) for row in listed] == [(2, ["hidden"])] * 2
     command("verify", "--store", tmp_path / "thin")
     other = command("copy", extracted, tmp_path / "thin", TEST, code=1).stderr
     assert f"has another run {TEST}" in other
@@ -77,7 +77,7 @@ def test_results_go_with_the_runs_that_they_were_computed_from(command: Command,
         save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [float(number)])}))
     arguments = ("copy", store, tmp_path / "some", TEST, "--results")
     told = command(*arguments).stderr
-    assert f"note: 1 result left out, whose runs are not in {tmp_path / 'some'} as they are in {store}\n" in told
+    assert f"note: 1 result left out: not all of its runs are in {tmp_path / 'some'} as they are in {store}\n" in told
     assert ", 2 results\n" in told
     assert sorted(result.load().x.item() for result in Store.open(tmp_path / "some").results()) == [0.0, 2.0]
     assert ", 0 results\n" in command(*arguments).stderr
@@ -166,7 +166,7 @@ def test_rm_removes_results(command: Command, store: Path) -> None:
         inputs = {"runs": [run.identity], "number": number}
         save_result(store, "probe", inputs, xr.Dataset({"x": ("y", [1.0])}))
     save_result(store, "finetune", {"checkpoint": {}}, xr.Dataset({"x": ("y", [1.0])}))
-    assert "note: beside runs the store has 3 results\n" in command("ls", "--store", store).stderr
+    assert "note: the store also has 3 results\n" in command("ls", "--store", store).stderr
     assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("0 results removed")
     shutil.rmtree(run.path)
     assert command("rm", "--unused-results", "--store", store, "--yes").stdout.startswith("2 results removed")
@@ -177,7 +177,7 @@ def test_rm_removes_results(command: Command, store: Path) -> None:
 
 def test_an_unfinished_replacement_is_listed(command: Command, store: Path, extracted: Path) -> None:
     shutil.copytree(extracted / TEST, store / ".successors" / TEST)
-    assert f"note: a run to replace {TEST} is unfinished" in command("ls", "--store", store).stderr
+    assert f"note: a replacement of run {TEST} is unfinished" in command("ls", "--store", store).stderr
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
     command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = ("probe", "--store", store, "--task", "ner", "--model", "bert", "--layers", "2", "--json")
-    expected = json.loads(command(*probe).stdout)
+    expected = json.loads(command(*probe).stdout)["rows"]
     shutil.rmtree(store / "results")
     plain = Folder.create
 
@@ -196,10 +196,10 @@ def test_what_is_computed_on_a_read_only_store_is_shown(
 
     monkeypatch.setattr(Folder, "create", refused)
     shown = command(*probe)
-    assert json.loads(shown.stdout) == expected
+    assert json.loads(shown.stdout)["rows"] == expected
     assert "cannot be written to, so that the result is not kept; --results names another place" in shown.stderr
     kept = command(*probe, "--results", tmp_path / "kept")
-    assert json.loads(kept.stdout) == expected
+    assert json.loads(kept.stdout)["rows"] == expected
     assert "not kept" not in kept.stderr
     again = command(*probe, "--results", tmp_path / "kept")
     assert "note: the store has this result" in again.stderr

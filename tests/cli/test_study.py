@@ -40,11 +40,11 @@ def test_a_table_of_steps(job: list[str], command: Command) -> None:
     assert [row[:6] for row in rows] == [line.split()[:6] for line in planned[1:6]]
     assert {row[-1] for row in rows} == {"done"}
     assert made.stderr == ""
-    again = json.loads(command(*job, "--json").stdout)
+    again = json.loads(command(*job, "--json").stdout)["rows"]
     assert [step["state"] for step in again] == ["found"] * 5
     assert (again[3]["training_sizes"], again[3]["seeds"]) == ([0, 30], [42])
     plan = json.loads(command(*job, "--dry-run", "--json").stdout)
-    assert plan["totals"]["bytes_left"] == 0 < plan["totals"]["compressed_bytes"] < plan["totals"]["activation_bytes"]
+    assert plan["totals"]["left_bytes"] == 0 < plan["totals"]["compressed_bytes"] < plan["totals"]["activation_bytes"]
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_the_options_are_the_settings(command: Command, monkeypatch: pytest.Monk
         ReadingRequest(pair_columns=("A", "B"), split_files=("test=x",)),
     ]
     refused = command("study", "--task", "nli", "--dataset", "a", "--tag-column", "4", code=1)
-    assert refused.stderr == "Error: --tag-column is of ner and tokens, and --task is nli; leave it out\n"
+    assert refused.stderr == "Error: --tag-column is for ner and tokens, and --task is nli; leave it out\n"
 
 
 def test_a_corpus_for_each_task(command: Command) -> None:

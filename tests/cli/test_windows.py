@@ -31,7 +31,7 @@ def asked(corpus_folder: Path, checkpoints: Mapping[str, Path], tmp_path: Path) 
 
 def test_the_plan_counts_what_the_run_then_has(command: Command, asked: Asked, tmp_path: Path) -> None:
     shown = command(*asked("--stride", 5, "--dry-run", "--json"))
-    (planned,) = json.loads(shown.stdout)["runs"]
+    (planned,) = json.loads(shown.stdout)["rows"]
     cut = planned["notes"]["samples_windowed"]
     assert 5 < cut < planned["samples"]
     assert (planned["notes"]["samples_truncated"], planned["notes"]["words_lost"]) == (0, 0)
@@ -49,7 +49,7 @@ def test_the_plan_counts_what_the_run_then_has(command: Command, asked: Asked, t
     assert (run.counts.tokens, run.counts.packs) == (planned["tokens"], planned["packs"])
     sizes = [array.nbytes for array in (run.activations("hidden"), run.activations("attention"))]
     assert sum(sizes) == planned["activation_bytes"]
-    info = json.loads(command("info", "--store", tmp_path / "s.zarr", "--json").stdout)
+    (info,) = json.loads(command("info", "--store", tmp_path / "s.zarr", "--json").stdout)["rows"]
     assert (info["spec"]["max_length"], info["spec"]["stride"]) == (20, 5)
     assert info["provenance"]["notes"]["samples_windowed"] == cut
     assert f"{cut} of them in windows that overlap by 5 tokens" in repr(run)

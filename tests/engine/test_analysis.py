@@ -165,7 +165,7 @@ def test_help_lists_it_without_importing_it(installed: Path) -> None:
     assert "analysis 'lengths' of lengths cannot be loaded" in run("lengths", code=1).stderr
     (installed / "lengths.py").write_text("Lengths = dict")
     sys.modules.pop("lengths", None)
-    assert "is not an analysis of the name 'lengths'" in run("lengths", code=1).stderr
+    assert "is not an analysis named 'lengths'" in run("lengths", code=1).stderr
 
 
 @pytest.mark.slow

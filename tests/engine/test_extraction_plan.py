@@ -98,7 +98,7 @@ def test_the_pre_trained_model_is_read_once_for_all_seeds(corpus_folder, checkpo
     assert keys() == [("tiny", 0, 9)]
     # Random weights are others with another seed.
     assert keys(random_weights=True) == [("tiny-random", 0, 9), ("tiny-random", 0, 2)]
-    with pytest.raises(SettingError, match=r"finetuned is of one seed, and seed names 2; extract the checkpoints of"):
+    with pytest.raises(SettingError, match=r"finetuned is for one seed, and seed names 2; extract the checkpoints of"):
         keys(finetuned=(str(checkpoints["bert"]),))
 
 

@@ -208,7 +208,7 @@ def test_a_finished_run_is_left_alone(ended, tmp_path, asked):
     before = files(tmp_path / "s")
     (report,) = extract(tmp_path / "s", asked)
     assert report.complete
-    assert (report.packs_written, report.tokens_computed, report.bytes_written) == (0, 0, 0)
+    assert (report.packs_written, report.tokens_computed, report.written_bytes) == (0, 0, 0)
     assert files(tmp_path / "s") == before
 
 
@@ -220,9 +220,9 @@ def test_reports_and_progress_say_what_was_done(tmp_path, asked):
     assert report.run == str(run.key)
     assert report.packs == report.packs_written == report.packs_done == run.counts.packs
     assert report.tokens_written == report.tokens_computed == run.counts.tokens <= report.tokens_padded
-    assert report.bytes_written == sum(record.stored_bytes for record in run.records().values())
+    assert report.written_bytes == sum(record.stored_bytes for record in run.records().values())
     chunks = [p for name in ("hidden", "attention") for p in (run.path / name / name / "c").rglob("*") if p.is_file()]
-    assert report.bytes_written == sum(path.stat().st_size for path in chunks)
+    assert report.written_bytes == sum(path.stat().st_size for path in chunks)
     assert [p.tokens_done for p in seen] == sorted({p.tokens_done for p in seen})
     assert seen[-1].tokens_done == seen[-1].tokens_total == run.counts.tokens
     assert {p.run for p in seen} == {str(run.key)}

@@ -27,8 +27,8 @@ def test_a_copy_holds_the_same(tmp_path: Path, dtype: str, causal: bool) -> None
     assert_holds(copied, source)
     assert (copied.spec, copied.provenance, copied.counts) == (run.spec, run.provenance, run.counts)
     assert copied.identity == run.identity
-    bytes_copied = sum(record.stored_bytes for record in run.records().values())
-    assert report == CopyReport(str(run.key), 3, 3, 3, bytes_copied)
+    copied_bytes = sum(record.stored_bytes for record in run.records().values())
+    assert report == CopyReport(str(run.key), 3, 3, 3, copied_bytes)
     # Nothing is left to copy.
     assert copy_run(run, tmp_path / "to") == CopyReport(str(run.key), 3, 0, 3, 0)
 

@@ -394,7 +394,7 @@ def test_parts_of_a_url() -> None:
     assert isinstance(place, HubStorage)
     assert (place.repo, place.revision, place.folder) == ("a/b", "refs/pr/1", "some/folder.zarr")
     assert str(place) == "hf://datasets/a/b@refs%2Fpr%2F1/some/folder.zarr"
-    with pytest.raises(SettingError, match="'region' is none of the Hugging Face hub, which has endpoint, token"):
+    with pytest.raises(SettingError, match="'region' is not one of the Hugging Face hub, which has endpoint, token"):
         open_storage("hf://datasets/a/b", {"region": "x"})
 
 

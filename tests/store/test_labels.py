@@ -277,7 +277,7 @@ def test_forms_of_labels(run: Run) -> None:
     [
         (["x"], {}, "1 labels are neither one for each of the 6 samples of ner corpus test nor for each of its"),
         ({"s0": "x", "s9": "y"}, {}, r"has no sample 's9' \(its ids are 's0', 's1', 's2', ...\); correct the id"),
-        ({"s0": ["x"] * 99}, {}, "sample 's0' of ner corpus test has . words and 99 labels; give one a word"),
+        ({"s0": ["x"] * 99}, {}, "sample 's0' of ner corpus test has . words? and 99 labels; give one a word"),
         ({"s0": "x", "s1": ["y"]}, {}, "some samples have one label and others a label a word"),
         ({"s0": "x"}, {"level": "words"}, "the labels are of samples, and level says words"),
         ({"s0": None}, {}, "labels no sample of ner corpus test"),

@@ -231,7 +231,7 @@ def test_what_does_not_go_with_spans_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"goes on in another text; its texts have {count} and"):
         store.add_labels("s", across, **where, level="spans")
     good = across.assign(start=0, end=1)
-    with pytest.raises(SettingError, match="label set gold is the corpus's own; give a set of spans another name"):
+    with pytest.raises(SettingError, match="label set gold is the dataset's own; give a set of spans another name"):
         store.add_labels("gold", good, **where, level="spans")
     with pytest.raises(SettingError, match="IOB2 tags are of words, and level says spans; leave iob2 out"):
         store.add_labels("s", good, **where, level="spans", iob2=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.analyses.attention.request import CHANGES, METRIC_NAMES, AttentionRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.finetuning.updates import unequal_steps
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,9 +108,9 @@ class AttentionComparison(Analysis[AttentionRequest, "ComparedRuns"]):
         if result.attrs.get("split_by") == "words":
             yield "means are split by words: all of them compare runs word by word, not token by token"
         if result.attrs.get("unlabelled_words"):
-            yield f"{result.attrs['unlabelled_words']:,} words have no label of {request.by}: they are of no class"
+            yield f"{counted(result.attrs['unlabelled_words'], 'word')} without a label of {request.by}: in no class"
         if result.attrs.get("not_split"):
-            yield f"{result.attrs['not_split']} is of whole maps, and not split by the classes of words"
+            yield f"{result.attrs['not_split']} measures whole maps, and is not split by the classes of words"
 
     def draw(self, name: str, result: "xr.Dataset", request: AttentionRequest) -> "Figure | None":
         """Draw means, how far they are above the chance level, or the means between seeds."""

@@ -63,8 +63,8 @@ def layer_tasks(runs: ComparedRuns, request: AttentionRequest) -> list[Task]:
     measures = measures_of(runs, request)
     if measures.by_words and not any(metric.of_rows for metric in measures.found):
         raise SettingError(
-            f"--by={request.by} is of words, and {', '.join(measures.metrics)} of whole maps, not of rows of words; "
-            "name a metric of rows with --metric, such as js"
+            f"--by={request.by} labels words, and {', '.join(measures.metrics)} is of whole maps, not of their "
+            "rows; name a metric of rows with --metric, such as js"
         )
     of_layer = _resample_bytes(runs, measures, sum(len(size.runs) for size in runs.sizes))
     refuse_many_classes(request.by, runs.labels, of_layer * len(layer_pairs(runs, request)))

@@ -81,7 +81,9 @@ class AttentionRequest(BaselineRequest):
     def check(self) -> None:
         """Refuse settings that exclude each other."""
         if self.exclude_special and "special-mass" in self.metrics:
-            raise SettingError("--metric=special-mass is of what --exclude-special leaves out; leave one of them out")
+            raise SettingError(
+                "--metric=special-mass measures what --exclude-special leaves out; leave one of them out"
+            )
         names = [str(metric) for metric in self.metrics]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from biocache.engine.analyses.heads.request import TARGET, HeadsRequest
 from biocache.engine.analysis import Analysis, compute
 from biocache.engine.finetuning.updates import unequal_steps
+from biocache.store.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,11 +97,11 @@ class AttentionDescription(Analysis[HeadsRequest, "DescribedRuns"]):
             least = int(counts[counts > 0].min()) if counts.any() else 0
             if metric.startswith(TARGET) and least < facts["samples"]:
                 yield (
-                    f"{metric} is of {least:,} of {facts['samples']:,} samples: in the others no query sees both "
-                    "targets and other keys"
+                    f"{metric} is measured on {least:,} of {facts['samples']:,} samples: in the others no query "
+                    "sees both targets and other keys"
                 )
         if facts.get("unlabelled_words"):
-            yield f"{facts['unlabelled_words']:,} words have no label of {request.by}: they are of no class"
+            yield f"{counted(facts['unlabelled_words'], 'word')} without a label of {request.by}: in no class"
 
     def draw(self, name: str, result: "xr.Dataset", request: HeadsRequest) -> "Figure":
         """Draw heat maps of layers and heads."""

@@ -99,5 +99,7 @@ class HeadsRequest(RunsRequest):
         if not self.exclude_special or "special-mass" not in self.metrics:
             return
         if self.metrics != METRIC_NAMES:
-            raise SettingError("--metric=special-mass is of what --exclude-special leaves out; leave one of them out")
+            raise SettingError(
+                "--metric=special-mass measures what --exclude-special leaves out; leave one of them out"
+            )
         object.__setattr__(self, "metrics", tuple(name for name in METRIC_NAMES if name != "special-mass"))

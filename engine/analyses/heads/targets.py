@@ -129,7 +129,7 @@ def _of_texts(metric: str, name: str, run: Run, rows: Rows) -> Targets:
     """Return a text, or the other one than the query's, as the target."""
     if len(VIEW_TEXTS[run.key.view]) < 2:
         raise SettingError(
-            f"--metric={metric} is of pairs of texts, and run {run.key} reads its {run.key.view}; name runs of pairs "
+            f"--metric={metric} needs pairs of texts, and run {run.key} reads its {run.key.view}; name runs of pairs "
             "with --view pair"
         )
     first, second = (rows.text == 0).astype(np.uint8), (rows.text == 1).astype(np.uint8)

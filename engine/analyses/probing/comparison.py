@@ -58,9 +58,10 @@ class ProbeComparison(ProbeAnalysis):
         from biocache.engine.analyses.probing.scoring import scored_rows
 
         first = next(iter(runs))
-        return compared(
-            request, scored_rows(first.target, first.test[0]), self.fits(request, runs, parts), _random(runs)
-        )
+        run, target = first.test[0], first.target
+        made = compared(request, scored_rows(target, run), self.fits(request, runs, parts), _random(runs))
+        read = {"task": run.key.task, "dataset": run.key.dataset, "split": run.key.split}
+        return made.assign_attrs(**read, views=", ".join(target.views), labels=request.labels, probe=target.probe)
 
     def frame(self, result: "xr.Dataset", request: ProbeRequest) -> "pd.DataFrame":
         """Return a row a pair; ``difference`` is `b` minus `a`."""

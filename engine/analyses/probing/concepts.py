@@ -183,7 +183,7 @@ def _refuse_levels(request: "ProbeRequest", target: Target) -> None:
     for name in request.erase or ():
         if name in _BUILT_IN and target.level not in _BUILT_IN[name]:
             raise SettingError(
-                f"--erase {name!r} is of words, spans or relations, and the rows are {target.level}; leave it out"
+                f"--erase {name!r} is for words, spans or relations, and the rows are {target.level}; leave it out"
             )
 
 

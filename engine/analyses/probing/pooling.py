@@ -28,7 +28,7 @@ def refuse_pooling(pooling: str, level: str) -> None:
     """
     known = _OF_LEVEL.get(level, POOLINGS)
     if pooling not in known:
-        raise SettingError(f"--pooling {pooling!r} is not one of {', '.join(known)}, those of {level}")
+        raise SettingError(f"--pooling {pooling!r} is not for {level}; use {', '.join(known[:-1])} or {known[-1]}")
 
 
 def sample_pooling(run: "Run", pooling: str) -> tuple[str, bool]:

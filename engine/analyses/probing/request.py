@@ -212,7 +212,7 @@ class ProbeRequest(Request):
         help="Percents of the train split that the models were fine-tuned on.", unset="all"
     )
     run_seeds: tuple[int, ...] | None = seed_selector(help="Seeds of the runs.", unset="all")
-    labels: str = option(GOLD, metavar="NAME", help="Label set to predict; gold is the corpus's own.")
+    labels: str = option(GOLD, metavar="NAME", help="Label set to predict; gold is the dataset's own.")
     level: str | None = option(
         None,
         choices=("word", "sample", "span", "relation"),
@@ -248,7 +248,8 @@ class ProbeRequest(Request):
     pooling: str = option(
         "mean",
         choices=POOLINGS,
-        help="How the tokens of a word, span or text become one row; cls: the token that a classification head reads.",
+        help="How the tokens of a word, span or text become one row. max is for spans and texts; cls, for texts, is "
+        "the token that a classification head reads.",
     )
     features: str | None = option(
         None,

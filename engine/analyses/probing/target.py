@@ -192,7 +192,7 @@ def _level(request: ProbeRequest, own: str, *, numeric: bool) -> str:
         )
     if numeric:
         raise SettingError(
-            f"--level span is of tags or classes of words, and labels{_named(request)} of {request.task} are "
+            f"--level span needs tags or classes of words, and labels{_named(request)} of {request.task} are "
             "numbers; leave it out"
         )
     return "spans"

@@ -102,7 +102,7 @@ class RepresentationComparison(Analysis[RepresentationRequest, "ComparedRuns"]):
         if facts["blocks"] < 2:
             yield "there are no intervals: all units are of one group"
         else:
-            named = "samples, taken as independent" if facts["group"] == "samples" else "groups of the corpus"
+            named = "samples, taken as independent" if facts["group"] == "samples" else "groups of the dataset"
             few = "; so few give a rough interval" if facts["groups"] < _ROUGH_BELOW else ""
             yield f"intervals are over {facts['groups']:,} {named}, in {facts['blocks']} blocks{few}"
             yield seed_note(seed_counts(result))

@@ -69,7 +69,7 @@ class RepresentationRequest(BaselineRequest):
         help="What is represented: words or samples.",
         unset="word where the task labels words, else sample",
     )
-    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a word or sample become one row.")
+    pooling: str = option("mean", choices=POOLINGS, help="How the tokens of a row become one; max is for samples.")
     layers: tuple[int, ...] | None = option(
         None, form="ranges", low=0, help="Layers of both runs, such as 0,6,12 or 0-12.", unset="all"
     )
@@ -100,9 +100,9 @@ class RepresentationRequest(BaselineRequest):
     def check(self) -> None:
         """Refuse settings that exclude each other."""
         if self.biased and "cka" not in self.metrics:
-            raise SettingError("--biased is of cka, which --metric does not name; add it, or leave --biased out")
+            raise SettingError("--biased is for cka, which --metric does not name; add it, or leave --biased out")
         if self.level == "word" and self.pooling == "max":
-            raise SettingError("--pooling=max is of samples, not of --level=word; name another, such as mean")
+            raise SettingError("--pooling=max is for samples, not for --level=word; name another, such as mean")
         if "knn" in self.metrics and self.neighbours > self.sample - 2:
             raise SettingError(
                 f"--neighbours={self.neighbours} of --sample={self.sample} are nearly all others; name fewer "

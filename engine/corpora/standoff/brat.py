@@ -11,7 +11,7 @@ from biocache.engine.corpora.standoff.texts import read_text
 from biocache.engine.corpora.task import Place
 from biocache.store.errors import DataError
 from biocache.store.paths import resolved
-from biocache.store.text import shown
+from biocache.store.text import counted, shown
 
 __all__ = ["brat_documents", "holds_annotations", "holds_texts", "looks_like_brat"]
 
@@ -104,7 +104,7 @@ def _mentions(path: Path, notes: Counter[str]) -> Iterator[Mention]:
 def _text_bound(line: str, place: Place) -> Mention:
     columns = line.split("\t", 2)
     if len(columns) < 3:
-        raise DataError(f"{place.at()}: {shown(line)} has {len(columns)} columns, not three; {_TEXT_BOUND}")
+        raise DataError(f"{place.at()}: {shown(line)} has {counted(len(columns), 'column')}, not three; {_TEXT_BOUND}")
     kind, _, positions = columns[1].strip().partition(" ")
     fragments: list[tuple[int, int]] = []
     for part in positions.split(";"):

@@ -192,7 +192,7 @@ def test_folder_without_corpus_files_lists_what_is_expected(tmp_path: Path, task
 
 def test_config_is_of_the_hub(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"train.conll": CONLL})
-    assert "config is of datasets of the hub" in message("ner", folder, SettingError, config="a")
+    assert "config is for datasets of the hub" in message("ner", folder, SettingError, config="a")
 
 
 def test_mednli_says_where_to_get_it() -> None:
@@ -237,8 +237,8 @@ def test_datasets_that_cannot_be_named(dataset: str) -> None:
         ({"task": "qa"}, "'qa'"),
         ({"limit": 0}, "limit 0"),
         ({"splits": []}, "no split was asked for"),
-        ({"text_column": "x"}, "text_column is of text, and task is ner; leave it out"),
-        ({"task": "nli", "tag_column": "x"}, "tag_column is of ner and tokens, and task is nli"),
+        ({"text_column": "x"}, "text_column is for text, and task is ner; leave it out"),
+        ({"task": "nli", "tag_column": "x"}, "tag_column is for ner and tokens, and task is nli"),
         ({"task": "nli", "pair_columns": ["a", "b", "c"]}, "pair_columns names 3 columns; name the two of a pair"),
     ],
 )

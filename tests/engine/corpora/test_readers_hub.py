@@ -184,7 +184,7 @@ MALFORMED = [
     pytest.param("ner", table(tokens=[["a"]], tags=[[1]]), f"[train] row 0: {PLAIN}", id="unnamed tags"),
     pytest.param(
         *("ner", table(tokens=[["a"], ["b", "c"]], tags=[["O"], ["O"]])),
-        *("[train] row 1: 2 words but 1 tags",),
+        *("[train] row 1: 2 words but 1 tag;",),
         id="unequal columns",
     ),
     pytest.param("ner", table(tokens=[["a", "b"]], tags=[["O", "X-Q"]]), "row 0: tag 'X-Q' is not", id="bad tag"),

@@ -133,7 +133,7 @@ def test_long_cells(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "substance"),
     [
-        ("premise,hypothesis\na,b\nc\n", 3, "1 cells, and the header has 2; give all rows as many"),
+        ("premise,hypothesis\na,b\nc\n", 3, "1 cell, and the header has 2; give all rows as many"),
         ("premise,hypothesis\na,b,c\n", 2, "3 cells, and the header has 2"),
         ('premise,hypothesis\na,b\n"c,d\n', 3, "a quotation mark is not closed"),
         ('premise,hypothesis\na,"b"c\n', 2, "expected after"),

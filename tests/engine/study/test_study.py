@@ -335,7 +335,7 @@ def test_a_plan_has_the_bytes_of_every_choice(material: tuple[Path, ToyModels], 
         planned = plan_study(tmp_path / "s", grid(material, tmp_path, **settings | changed))
         return [run for step in planned for run in step.runs]
 
-    found = {(one.variable, one.level, one.dtype): one.bytes for one in choices(runs_of())}
+    found = {(one.variable, one.level, one.dtype): one.activation_bytes for one in choices(runs_of())}
     for level, dtype, attention_dtype in (("token", "float16", "uint8"), ("word", "int8", "float32")):
         extraction = ExtractionRequest(task="ner", device="cpu", dtype=dtype, attention_dtype=attention_dtype)
         own = runs_of(levels=(level,), extraction=extraction)

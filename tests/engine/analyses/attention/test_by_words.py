@@ -170,8 +170,8 @@ def test_metrics_of_whole_maps_are_not_split_and_that_is_said(compare: Compare) 
     assert result.label_mean.sel(metric="cosine").isnull().all()
     assert result.label_mean.sel(metric="js").notnull().any()
     notes = list(analysis.notes(result, request))
-    assert f"{labels_of(first).count(None)} words have no label of kind: they are of no class" in notes
-    assert "cosine is of whole maps, and not split by the classes of words" in notes
+    assert f"{labels_of(first).count(None)} words without a label of kind: in no class" in notes
+    assert "cosine measures whole maps, and is not split by the classes of words" in notes
     assert "means are split by words: all of them compare runs word by word, not token by token" in notes
     columns = list(analysis.summary(result, request))
     assert "js (bit), DNA" in columns or "js, DNA" in columns

@@ -154,7 +154,7 @@ def test_labels_that_samples_do_not_have(refused: Refused, tmp_path: Path) -> No
     assert "label set 'spans' labels spans, and means of maps" in refused(SettingError, by="spans")
     source().keep_labels(tmp_path)
     told = refused(SettingError, by="gold", metrics=("cosine",))
-    assert "by='gold' is of words, and cosine of whole maps, not of rows of words" in told
+    assert "by='gold' labels words, and cosine is of whole maps, not of their rows" in told
     assert "name a metric of rows with metrics, such as js" in told
 
 
@@ -171,7 +171,7 @@ def test_damaged_chunks(refused: Refused, tmp_path: Path) -> None:
     [
         ({"metrics": ("cosinus",)}, "metrics 'cosinus' is not one of cosine, row-cosine"),
         ({"metrics": ()}, "metrics is empty"),
-        ({"metrics": ("special-mass",), "exclude_special": True}, "of what exclude_special leaves out"),
+        ({"metrics": ("special-mass",), "exclude_special": True}, "measures what exclude_special leaves out"),
         ({"training_sizes": (130,)}, "training_sizes 130 is not a whole number from 0 to 100"),
         ({"training_sizes": ()}, "training_sizes is empty"),
         ({"baseline": -1}, "baseline -1 is not"),

@@ -116,7 +116,7 @@ REFUSED: list[tuple[dict[str, Any], type[BiocacheError], str]] = [
         SettingError,
         "has no class 'DNA', which metrics='mass:gold=DNA' names; it has O, protein",
     ),
-    ({"metrics": ("mass:premise",)}, SettingError, "is of pairs of texts, and run .* reads its sentence; name runs of"),
+    ({"metrics": ("mass:premise",)}, SettingError, "needs pairs of texts, and run .* reads its sentence; name runs of"),
     (
         {"metrics": ("mass:length",)},
         SettingError,
@@ -158,7 +158,7 @@ def test_no_metric_is_refused_with_those_that_there_are(metric: Any) -> None:
 
 def test_special_mass_goes_without_special_positions() -> None:
     assert "special-mass" not in HeadsRequest(exclude_special=True).metrics
-    with pytest.raises(SettingError, match="metrics='special-mass' is of what exclude_special leaves out"):
+    with pytest.raises(SettingError, match="metrics='special-mass' measures what exclude_special leaves out"):
         HeadsRequest(metrics=("special-mass",), exclude_special=True)
 
 

@@ -207,7 +207,7 @@ def test_what_cannot_be_erased_is_one_line(tmp_path: Path) -> None:
     ner_store(tmp_path / "ner")
     nli_store(tmp_path / "nli")
     with pytest.raises(
-        SettingError, match="erase 'position' is of words, spans or relations, and the rows are samples"
+        SettingError, match="erase 'position' is for words, spans or relations, and the rows are samples"
     ):
         probe(tmp_path / "nli", ProbeRequest(task="nli", erase=("position",)))
     with pytest.raises(

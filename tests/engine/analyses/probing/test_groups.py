@@ -127,7 +127,7 @@ def test_notes_say_what_intervals_hold(tmp_path: Path) -> None:
     store = ner_store(tmp_path / "alone")
     notes = list(Probing().notes(probe(store.path, asked()), asked()))
     assert notes[:2] == [
-        "intervals are over 30 samples, taken as independent: the corpus names no groups of them; with so few, by "
+        "intervals are over 30 samples, taken as independent: the dataset names no groups of them; with so few, by "
         "the jackknife and Student's t",
         "all runs have one seed: the intervals hold what other samples would change, and not what another seed of the "
         "training would",

@@ -139,7 +139,7 @@ def test_runs_without_one_token_are_refused(
 @pytest.mark.slow
 def test_words_and_mentions_have_no_head(tmp_path: Path) -> None:
     ner_store(tmp_path)
-    with pytest.raises(SettingError, match="pooling 'cls' is not one of mean, first, last, those of words"):
+    with pytest.raises(SettingError, match="pooling 'cls' is not for words; use mean, first or last"):
         probe(tmp_path, ProbeRequest(task="ner", pooling="cls"))
-    with pytest.raises(SettingError, match="pooling 'cls' is not one of mean, first, last, max, those of spans"):
+    with pytest.raises(SettingError, match="pooling 'cls' is not for spans; use mean, first, last or max"):
         probe(tmp_path, ProbeRequest(task="ner", level="span", pooling="cls"))

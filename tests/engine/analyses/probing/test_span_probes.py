@@ -240,7 +240,7 @@ def test_a_report_has_the_probe_of_spans(tmp_path: Path) -> None:
         ({"probe": "bilstm-crf"}, "reads the words of a sentence, and a row of labels of ner is a span; use svc"),
         ({"combine": "full"}, "are for labels of pairs, and the rows of labels of ner are spans; leave both out"),
         ({"score": "merged_entity_f1"}, "is not one of accuracy, macro_f1, micro_f1"),
-        ({"labels": "length"}, "level span is of tags or classes of words, and labels 'length' of ner are numbers"),
+        ({"labels": "length"}, "level span needs tags or classes of words, and labels 'length' of ner are numbers"),
         ({"level": "relation"}, "level relation, and labels of ner are of words; leave it out"),
         ({"labels": "outside"}, "label set 'outside' of ner has no entity: all its words are O"),
     ],

@@ -45,7 +45,7 @@ def test_groups_are_whole_in_blocks_of_about_as_many_units(tmp_path: Path) -> No
         assert len(set(units.block[np.isin(samples, members)])) == 1
     result = compare_representations(tmp_path, request)
     assert result.attrs["group"] == "group"
-    assert any("5 groups of the corpus, in 3 blocks" in note for note in ANALYSIS.notes(result, request))
+    assert any("5 groups of the dataset, in 3 blocks" in note for note in ANALYSIS.notes(result, request))
 
 
 @pytest.mark.slow
@@ -137,8 +137,8 @@ def test_runs_without_shared_words_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"biased": True, "metrics": ("knn",)}, "biased is of cka"),
-        ({"level": "word", "pooling": "max"}, "pooling='max' is of samples"),
+        ({"biased": True, "metrics": ("knn",)}, "biased is for cka"),
+        ({"level": "word", "pooling": "max"}, "pooling='max' is for samples"),
         ({"neighbours": 19, "sample": 20}, "neighbours=19 of sample=20 are nearly all others"),
         ({"metrics": ("ccka",)}, "not one of cka, procrustes, rsa, knn"),
         ({"blocks": 1}, "from 2 to 100"),

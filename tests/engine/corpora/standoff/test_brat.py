@@ -60,7 +60,7 @@ def test_words_tags_places_and_notes(tmp_path: Path) -> None:
         "skipped_equivalences": 1,
         "skipped_comments": 1,
     }
-    assert phrase(raw.notes).startswith("3 spans labelled, 1 spans of several parts left out, ")
+    assert phrase(raw.notes).startswith("3 spans labelled, 1 span of several parts left out, ")
     assert raw.notes.keys() <= NOTES.keys()
 
 
@@ -100,7 +100,7 @@ def test_carriage_returns_that_the_text_has_lost(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("T1\tGene 0 4", "has 2 columns"),
-        ("T1", "has 1 columns"),
+        ("T1", "has 1 column,"),
         ("T1\tGene\tIL-2", "'' is not a start and an end"),
         ("T1\tGene 0\tIL-2", "'0' is not a start and an end"),
         ("T1\tGene 0 x\tIL-2", "'0 x' is not"),
