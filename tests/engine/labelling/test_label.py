@@ -262,7 +262,7 @@ def test_a_function_of_the_users(root: Path, run: Run, tmp_path: Path, monkeypat
         ({"property": "length", "from_words": "x"}, "labels come from from_words and property"),
         ({"property": "colour"}, "property 'colour' is not one of"),
         ({"property": "length", "level": "sample"}, "property labels words, and level is sample"),
-        ({"property": "length", "column": "x"}, "column is of a file"),
+        ({"property": "length", "column": "x"}, "column is for a file"),
     ],
 )
 def test_requests_that_make_no_sense(settings: dict[str, Any], says: str) -> None:

@@ -187,7 +187,7 @@ def test_requests_that_make_no_sense(settings: dict[str, Any], says: str) -> Non
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"pooling": "max"}, "pooling 'max' is not one of mean, first, last"),
+        ({"pooling": "max"}, "pooling 'max' is not for words; use mean, first or last"),
         ({"features": "pair"}, "are for labels of pairs, and the rows of labels of ner are words; leave both out"),
         ({"combine": "full"}, "are for labels of pairs"),
         (
